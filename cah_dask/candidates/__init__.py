@@ -1,0 +1,1 @@
+"""Stage 1 (CPU): archives -> candidates.  sources -> extract -> language -> dedup."""

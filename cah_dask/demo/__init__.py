@@ -1,0 +1,1 @@
+"""A small web, its WAT and a tiny CLIP, all made here.  world -> site -> wat -> server -> train."""

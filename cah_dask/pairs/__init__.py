@@ -1,0 +1,1 @@
+"""Stage 3 (GPU): image shards -> embeddings and pairs.  models -> embed -> store."""

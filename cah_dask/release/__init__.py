@@ -1,0 +1,1 @@
+"""Stage 4 (CPU): pairs -> what others use.  report, data card."""

@@ -1,0 +1,1 @@
+"""The machine around the stages.  config -> manifest -> tasks -> pools -> pipeline."""

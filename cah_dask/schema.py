@@ -1,0 +1,217 @@
+"""What crosses a border between stages: columns, the uid, statuses and counts.
+
+Every file between two stages is parquet with one of the Arrow schemas below. `Counts` is the only
+form in which a stage reports what became of its rows, and it always balances.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Literal, TypeAlias
+
+import msgspec
+import pyarrow as pa
+
+from cah_dask.errors import RunError
+
+Split: TypeAlias = Literal["en", "multi", "nolang"]
+"""Language class of a text: English, another language, or none that the detector is sure of."""
+
+SPLITS: tuple[Split, ...] = ("en", "multi", "nolang")
+
+UID_BYTES = 16
+"""Length of a uid in bytes; 32 hex characters in a release."""
+
+
+def uid(text: str, url: str) -> bytes:
+    """Return the 128-bit id of a (text, url) pair: the md5 of text, then url, in UTF-8.
+
+    The formula of cc2dataset and DataComp, so that their uid lists fit our releases.
+    """
+    return hashlib.md5((text + url).encode(), usedforsecurity=False).digest()
+
+
+class Reject(StrEnum):
+    """Why a row went no further: the keys of `Counts.rejected`, beside `Status`."""
+
+    # extract: one row is one image link
+    PAGE_DIRECTIVE = "page_directive"
+    NO_TEXT = "no_text"
+    SHORT_TEXT = "short_text"
+    LONG_TEXT = "long_text"
+    NO_URL = "no_url"
+    LONG_URL = "long_url"
+    SCHEME = "scheme"
+    BAD_URL = "bad_url"
+    PRIVATE_HOST = "private_host"
+    FORMAT = "format"
+    DUPLICATE = "duplicate"
+    # dedup: one row is one candidate (and DUPLICATE again, across archives of a wave)
+    SEEN_EARLIER = "seen_earlier"
+    EXCLUDED = "excluded"
+    # embed: one row is one sample; a sample without an image is counted under its status
+    BELOW_THRESHOLD = "below_threshold"
+
+
+class Status(StrEnum):
+    """What became of one url. Every url of a fetch list ends in exactly one of these."""
+
+    OK = "ok"
+    # the name
+    DNS_NOT_FOUND = "dns_not_found"
+    DNS_ERROR = "dns_error"
+    # the connection
+    CONNECT_REFUSED = "connect_refused"
+    CONNECT_TIMEOUT = "connect_timeout"
+    CONNECT_ERROR = "connect_error"
+    TLS_CERTIFICATE = "tls_certificate"
+    TLS_ERROR = "tls_error"
+    DISCONNECTED = "disconnected"
+    # the answer
+    HTTP_403 = "http_403"
+    HTTP_404 = "http_404"
+    HTTP_410 = "http_410"
+    HTTP_429 = "http_429"
+    HTTP_4XX = "http_4xx"
+    HTTP_5XX = "http_5xx"
+    HTTP_OTHER = "http_other"
+    REDIRECT_LIMIT = "redirect_limit"
+    REDIRECT_INVALID = "redirect_invalid"
+    # the body
+    TIMEOUT = "timeout"
+    TOO_SLOW = "too_slow"
+    TOO_BIG = "too_big"
+    BAD_TYPE = "bad_type"
+    EMPTY = "empty"
+    # our own rules
+    BAD_URL = "bad_url"
+    BLOCKED_ADDRESS = "blocked_address"
+    BLOCKED_PORT = "blocked_port"
+    HOST_SUSPENDED = "host_suspended"
+    ROBOTS = "robots"
+    OPTOUT = "optout"
+    HASH_LISTED = "hash_listed"
+    # the picture
+    DECODE_FORMAT = "decode_format"
+    DECODE_TRUNCATED = "decode_truncated"
+    DECODE_ERROR = "decode_error"
+    DECODE_CRASH = "decode_crash"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    ANIMATED = "animated"
+    TOO_SMALL = "too_small"
+    ASPECT = "aspect"
+
+
+class Counts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Rows of one stage: ``seen = kept + sum(rejected.values())``, always.
+
+    ``notes`` counts what is not a row of the stage (records, bytes, retries) and takes no part in
+    the balance.
+    """
+
+    seen: int = 0
+    kept: int = 0
+    rejected: dict[str, int] = {}
+    notes: dict[str, int] = {}
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(
+            self.seen + other.seen,
+            self.kept + other.kept,
+            merge(self.rejected, other.rejected),
+            merge(self.notes, other.notes),
+        )
+
+    def require_balance(self, where: str) -> None:
+        """Raise RunError when rows were lost or invented; `where` names the task in the message."""
+        out = self.kept + sum(self.rejected.values())
+        if self.seen != out:
+            raise RunError(f"{where}: {self.seen} rows came in but {out} are accounted for: {self}")
+
+
+def merge(a: Mapping[str, int], b: Mapping[str, int]) -> dict[str, int]:
+    """Add two mappings of counts; keys come out sorted, so equal counts serialise equally."""
+    return {key: a.get(key, 0) + b.get(key, 0) for key in sorted({*a, *b})}
+
+
+CANDIDATE_FIELDS = [
+    pa.field("uid", pa.binary(UID_BYTES), nullable=False),
+    pa.field("url", pa.string(), nullable=False),
+    pa.field("text", pa.string(), nullable=False),
+    pa.field("split", pa.string(), nullable=False),
+    pa.field("lang", pa.string(), nullable=False),
+    pa.field("lang_confidence", pa.float32(), nullable=False),
+    pa.field("lang_is_reliable", pa.bool_(), nullable=False),
+    pa.field("text_is_filename", pa.bool_(), nullable=False),
+    pa.field("license", pa.string()),
+    pa.field("page_url", pa.string(), nullable=False),
+    pa.field("archive", pa.string(), nullable=False),
+    pa.field("record_offset", pa.int64(), nullable=False),
+    pa.field("link_index", pa.int32(), nullable=False),
+]
+
+CANDIDATES = pa.schema([pa.field("bucket", pa.int32(), nullable=False), *CANDIDATE_FIELDS])
+"""``candidates/``: what one archive held, ordered by (bucket, record_offset, link_index)."""
+
+SAMPLES = pa.schema(CANDIDATE_FIELDS)
+"""``fetch/``: what dedup kept; one row group is one fetch list, equal urls are neighbours."""
+
+IMAGE_FIELDS = [
+    pa.field("final_url", pa.string()),
+    pa.field("mime", pa.string()),
+    pa.field("n_bytes", pa.int64()),
+    pa.field("original_width", pa.int32()),
+    pa.field("original_height", pa.int32()),
+    pa.field("sha256", pa.string()),
+    pa.field("md5", pa.string()),
+]
+
+OUTCOMES = pa.schema(
+    [
+        pa.field("url", pa.string(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("http_status", pa.int16()),
+        *IMAGE_FIELDS,
+        pa.field("attempts", pa.int16(), nullable=False),
+        pa.field("fetched_at", pa.timestamp("ms", tz="UTC"), nullable=False),
+        pa.field("fetch_ms", pa.int32(), nullable=False),
+        pa.field("image_row", pa.int32()),
+    ]
+)
+"""``images/*.parquet``: one row per url of a fetch list, with what became of it.
+
+``image_row`` is the row in the image shard, null unless the status is ok.
+``sha256`` and ``md5`` (hex) and ``n_bytes`` describe the bytes as received, before any re-encoding.
+"""
+
+
+def scored(dim: int) -> pa.Schema:
+    """Return the schema of ``scored/``: samples with an image, their similarity and both vectors.
+
+    Vectors are ``dim`` little-endian float16, L2-normalised, as fixed-size binary.
+    """
+    vector = pa.binary(2 * dim)
+    return pa.schema(
+        [
+            *CANDIDATE_FIELDS,
+            *IMAGE_FIELDS,
+            pa.field("image_row", pa.int32(), nullable=False),
+            pa.field("similarity", pa.float32(), nullable=False),
+            pa.field("is_kept", pa.bool_(), nullable=False),
+            pa.field("image_embedding", vector, nullable=False),
+            pa.field("text_embedding", vector, nullable=False),
+        ]
+    )
+
+
+PAIRS = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("uid", pa.string(), nullable=False),
+        *CANDIDATE_FIELDS[1:],
+        *IMAGE_FIELDS,
+        pa.field("similarity", pa.float32(), nullable=False),
+        pa.field("encoder", pa.string(), nullable=False),
+    ]
+)
+"""``release/pairs/``: the kept pairs; ``row`` is the row in the Zarr arrays, ``uid`` is hex."""

@@ -1,0 +1,211 @@
+"""Received bytes -> a picture that may be kept, or the status that says why not.
+
+The only file that imports PIL. Nothing here trusts the bytes: the format must be on the list, the
+size is judged from the header before a pixel is decoded, and every kept picture was decoded to its
+end once. `cah_dask.images.decoders` runs this in processes of their own, because a fault in a C
+library must cost one image.
+"""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Literal, TypeAlias, get_args
+
+import msgspec
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+
+from cah_dask.schema import Status
+
+Format: TypeAlias = Literal["JPEG", "PNG", "WEBP", "GIF", "AVIF"]
+
+_DRAFT_GAP = 2
+"""A JPEG is decoded at no less than twice the size wanted; closer, and aliasing shows."""
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes each EXIF orientation (Exif 2.32, tag 0x0112); from 5 on width and height swap."""
+
+
+class DecodeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which pictures are kept, and in which form."""
+
+    formats: tuple[Format, ...] = ("JPEG", "PNG", "WEBP", "GIF")
+    """Formats that are opened at all, told from the bytes, never from the url."""
+    min_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Smallest file, in bytes as received; 5,000 in the LAION data sets."""
+    min_side_px: Annotated[int, msgspec.Meta(ge=1)] = 64
+    """Smallest shorter side, in pixels; 64 in LAION's dataset-spec."""
+    max_aspect: Annotated[float, msgspec.Meta(ge=1)] = 5.0
+    """Largest ratio of the longer to the shorter side."""
+    max_pixels: Annotated[int, msgspec.Meta(ge=1)] = 64_000_000
+    """Largest width times height; 12,000 x 12,000 can be 17 KiB as PNG and needs 576 MB decoded."""
+    animated: Literal["reject", "first_frame"] = "reject"
+    """What to do with a file of several frames."""
+    store: Literal["original", "jpeg"] = "jpeg"
+    """``original`` keeps the bytes as received, ``jpeg`` an upright RGB picture, no metadata."""
+    side_px: Annotated[int, msgspec.Meta(ge=16)] | None = 512
+    """Shorter side of a stored JPEG, in pixels; nothing is ever enlarged, null keeps the size."""
+    quality: Annotated[int, msgspec.Meta(ge=1, le=95)] = 95
+    """JPEG quality of a stored JPEG, as Pillow counts it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture worth keeping: the bytes to store, and what was received."""
+
+    data: bytes
+    mime: str
+    """Format of the received bytes, from the bytes."""
+    original_width: int
+    """Pixels of the received picture, held upright."""
+    original_height: int
+
+
+def decode(data: bytes, options: DecodeOptions) -> Picture | Status:
+    """Judge and decode one file; return the picture, or the status that says why there is none."""
+    if len(data) < options.min_bytes:
+        return Status.TOO_SMALL
+    try:
+        with _opened(data, options.formats) as image:
+            return _fault(image, options) or _picture(data, image, options)
+    except UnidentifiedImageError:
+        return Status.DECODE_FORMAT
+    except Image.DecompressionBombError:
+        return Status.TOO_MANY_PIXELS
+    except MemoryError:
+        return Status.DECODE_CRASH
+    except Exception as error:  # noqa: BLE001  PIL raises whatever its plugins meet
+        is_cut = "truncated" in str(error) or _is_cut_webp(data)
+        return Status.DECODE_TRUNCATED if is_cut else Status.DECODE_ERROR
+
+
+def _is_cut_webp(data: bytes) -> bool:
+    """Tell by the container's own length, as libwebp only says that it cannot begin."""
+    return data[:4] == b"RIFF" and int.from_bytes(data[4:8], "little") + 8 > len(data)
+
+
+def open_rgb(data: bytes) -> Image.Image:
+    """Return a stored picture as models see it: upright, sRGB, alpha over white.
+
+    Raises
+    ------
+    OSError
+        If the bytes are no picture; bytes from an image shard always are.
+    """
+    with _opened(data, get_args(Format)) as image:
+        image.load()
+        return _upright(_rgb(image), _orientation(image))
+
+
+@contextlib.contextmanager
+def _opened(data: bytes, formats: tuple[Format, ...]) -> Iterator[Image.Image]:
+    """Open without decoding; PIL's warnings of odd metadata are dropped, the pixels decide."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(io.BytesIO(data), formats=formats) as image:
+            yield image
+
+
+def _fault(image: Image.Image, options: DecodeOptions) -> Status | None:
+    """Judge by the header alone."""
+    short, long = sorted(image.size)
+    if short * long > options.max_pixels:
+        return Status.TOO_MANY_PIXELS
+    if short < options.min_side_px:
+        return Status.TOO_SMALL
+    if long > options.max_aspect * short:
+        return Status.ASPECT
+    if options.animated == "reject" and _is_animated(image):
+        return Status.ANIMATED
+    return None
+
+
+def _is_animated(image: Image.Image) -> bool:
+    """Tell whether there is more than one frame; an MPO is a phone's JPEG with a second picture."""
+    return image.format != "MPO" and getattr(image, "is_animated", False)
+
+
+def _picture(data: bytes, image: Image.Image, options: DecodeOptions) -> Picture:
+    mime = Image.MIME["JPEG" if image.format == "MPO" else str(image.format)]
+    width, height = image.size
+    size = _stored_size(image, options)
+    image.draft(None, (_DRAFT_GAP * size[0], _DRAFT_GAP * size[1]))
+    image.load()
+    orientation = _orientation(image)
+    if options.store == "jpeg":
+        data = _jpeg(_upright(_rgb(image, size), orientation), options.quality)
+    if orientation >= 5:
+        width, height = height, width
+    return Picture(data, mime, width, height)
+
+
+def _stored_size(image: Image.Image, options: DecodeOptions) -> tuple[int, int]:
+    """Return the size to store; for an original the least, as decoding only proves it sound."""
+    if options.store == "original":
+        return 1, 1
+    scale = min(1.0, (options.side_px or min(image.size)) / min(image.size))
+    return round(image.width * scale), round(image.height * scale)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation of a loaded picture, 1 to 8; damaged EXIF counts as upright."""
+    with contextlib.suppress(Exception):
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        return orientation if orientation in _UPRIGHT else 1
+    return 1
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    method = _UPRIGHT.get(orientation)
+    return image if method is None else image.transpose(method)
+
+
+def _rgb(image: Image.Image, size: tuple[int, int] | None = None) -> Image.Image:
+    """Return a loaded picture in sRGB, alpha over white, resized on the way if `size` is given."""
+    if image.has_transparency_data:
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
+    elif image.mode.startswith("I;16"):
+        image = image.point(lambda value: value / 256).convert("L")
+    elif image.mode in ("1", "P"):
+        image = image.convert("RGB")
+    if size is not None and size != image.size:
+        image = image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
+    return _flat(_srgb(image))
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    """Lay a picture over white."""
+    if image.mode != "RGBA":
+        return image.convert("RGB")
+    white = Image.new("RGB", image.size, "white")
+    white.paste(image, mask=image.getchannel("A"))
+    return white
+
+
+def _srgb(image: Image.Image) -> Image.Image:
+    """Apply the picture's own colour profile, unless that is sRGB already or unusable."""
+    profile = image.info.get("icc_profile")
+    if not profile or image.mode not in ("RGB", "L", "CMYK"):
+        return image
+    with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError):
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "sRGB" not in ImageCms.getProfileDescription(source):
+            srgb = ImageCms.createProfile("sRGB")
+            return ImageCms.profileToProfile(image, source, srgb, outputMode="RGB") or image
+    return image
+
+
+def _jpeg(image: Image.Image, quality: int) -> bytes:
+    out = io.BytesIO()
+    image.info.clear()  # PIL would write the metadata it read
+    image.save(out, "JPEG", quality=quality)
+    return out.getvalue()

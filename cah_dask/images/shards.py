@@ -1,0 +1,184 @@
+"""Image shards: one HDF5 file of encoded images, packed end to end.
+
+``bytes`` holds all images without a gap, contiguous on disk (a random read costs one seek),
+``offsets`` (int64, one more than images) says where each begins, ``crc32`` guards each one.
+HDF5 must know the size of a contiguous dataset beforehand, so the writer collects images in a
+spool (memory, then an unnamed file beside the shard) and lays them out when it closes.
+"""
+
+import tempfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from cah_dask.errors import RunError
+from cah_dask.storage import disk_errors
+
+FORMAT = "cah_dask image shard 1"
+_SPOOL_BYTES = 32 << 20
+_COPY_BYTES = 4 << 20
+_LOCKING = "best-effort"  # DVS, some NFS and GPFS mounts have no locks
+
+
+class ShardWriter:
+    """Writes one shard; a context manager, for one thread.
+
+    Parameters
+    ----------
+    path
+        A temporary name: whoever calls publishes the file once the writer has closed. On an error
+        inside the ``with`` block nothing is written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._sizes: list[int] = []
+        self._checksums: list[int] = []
+        self._order: Sequence[int] | None = None
+
+    def __enter__(self) -> Self:
+        self._spool = tempfile.SpooledTemporaryFile(_SPOOL_BYTES, dir=str(self._path.parent))
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._spool, disk_errors(self._path):
+            if error is None:
+                self._write()
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def add(self, data: bytes) -> int:
+        """Append one encoded image and return its row."""
+        with disk_errors(self._path):
+            self._spool.write(data)
+        self._sizes.append(len(data))
+        self._checksums.append(zlib.crc32(data))
+        return len(self._sizes) - 1
+
+    def arrange(self, rows: Sequence[int]) -> None:
+        """Lay the images out in another order: row i of the shard is the image that was `rows[i]`.
+
+        Raises
+        ------
+        ValueError
+            If `rows` is no permutation of the rows added so far.
+        """
+        if sorted(rows) != list(range(len(self))):
+            raise ValueError(f"not an order of {len(self)} rows: {len(rows)} were given")
+        self._order = rows
+
+    def _write(self) -> None:
+        order = np.arange(len(self)) if self._order is None else np.asarray(self._order, np.int64)
+        sizes = np.asarray(self._sizes, np.int64)
+        offsets = _offsets(sizes[order])
+        with h5py.File(self._path, "w", locking=_LOCKING) as file:
+            file.attrs["format"] = FORMAT
+            file["offsets"] = offsets
+            file["crc32"] = np.asarray(self._checksums, np.uint32)[order]
+            packed = file.create_dataset("bytes", (int(offsets[-1]),), np.uint8)
+            self._copy(packed, order, sizes)
+
+    def _copy(
+        self, packed: h5py.Dataset, order: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]
+    ) -> None:
+        """Move the spool into the dataset, in order, a few megabytes at a time."""
+        starts = _offsets(sizes)
+        buffer = bytearray()
+        written = 0
+        for row in order:
+            self._spool.seek(starts[row])
+            buffer += self._spool.read(sizes[row])
+            if len(buffer) >= _COPY_BYTES:
+                written = _put(packed, written, buffer)
+        _put(packed, written, buffer)
+
+
+def _offsets(sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+
+
+def _put(packed: h5py.Dataset, at: int, buffer: bytearray) -> int:
+    """Write and empty `buffer`; return where the next bytes go."""
+    end = at + len(buffer)
+    if buffer:
+        packed[at:end] = np.frombuffer(bytes(buffer), np.uint8)
+        buffer.clear()
+    return end
+
+
+class ShardReader:
+    """Reads a published shard; a context manager, for one thread.
+
+    Raises
+    ------
+    RunError
+        If the file is missing, damaged, or no image shard.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> Self:
+        try:
+            self._file = h5py.File(self._path, "r", locking=_LOCKING)
+        except OSError as error:
+            raise RunError(f"{self._path} is not a readable image shard: {error}") from error
+        try:
+            self._open()
+        except (KeyError, OSError) as error:
+            self._file.close()
+            raise RunError(f"{self._path} is not an image shard: {error}") from error
+        return self
+
+    def _open(self) -> None:
+        if self._file.attrs.get("format") != FORMAT:
+            raise KeyError(f"its format is {self._file.attrs.get('format')!r}, not {FORMAT!r}")
+        self._offsets = self._file["offsets"][:]
+        self._checksums = self._file["crc32"][:]
+        self._bytes = self._file["bytes"]
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return len(self._checksums)
+
+    def read(self, rows: Sequence[int]) -> list[bytes]:
+        """Return the encoded images of some rows, in the order asked.
+
+        Raises
+        ------
+        RunError
+            If an image is damaged; the message names the file and the row.
+        IndexError
+            If there is no such row.
+        """
+        return [self._read(row) for row in rows]
+
+    def _read(self, row: int) -> bytes:
+        if not 0 <= row < len(self):
+            raise IndexError(f"{self._path} has {len(self)} rows, no row {row}")
+        try:
+            data = bytes(self._bytes[self._offsets[row] : self._offsets[row + 1]])
+        except OSError as error:
+            raise RunError(f"{self._path}: row {row} cannot be read: {error}") from error
+        if zlib.crc32(data) != self._checksums[row]:
+            raise RunError(f"{self._path}: row {row} is damaged (its checksum differs)")
+        return data

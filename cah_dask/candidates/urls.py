@@ -1,0 +1,142 @@
+"""Image links resolved the way a browser does it (WHATWG), then cut to what a download needs.
+
+ada-url is the judge. Most links of the web are so plain that ada would only copy them; a regular
+expression knows these by sight and saves the call. `tests/candidates/test_urls.py` holds both ways
+to equal answers.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple, Self
+
+import ada_url
+
+from cah_dask.addresses import is_public_host
+from cah_dask.schema import Reject
+
+MAX_HOST = 253
+"""Longest host name in characters (RFC 1035)."""
+
+# What a browser copies: lower-case scheme and host, a host that is neither a number nor punycode,
+# no port, no fragment, only characters that need no escape. Dot segments are looked for apart.
+_PLAIN = re.compile(
+    r"https?://([a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.[a-z][a-z0-9_-]*)"
+    r"(/[\w.~%!$&'()*+,;=:@/-]*)"
+    r"(?:\?[\w.~%!$&()*+,;=:@/?-]*)?\Z",
+    re.ASCII,
+)
+_SCHEME = re.compile(r"[\x00-\x20]*([a-z][a-z0-9+.-]*):", re.IGNORECASE)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_NO_BASE = "about:blank"
+
+
+class Url(NamedTuple):
+    """A normalised http(s) url without fragment and credentials."""
+
+    href: str
+    host: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What the links of one page are relative to."""
+
+    href: str = _NO_BASE
+    scheme: str = ""
+    origin: str = ""
+    folder: str = ""
+
+    @classmethod
+    def of_page(cls, page_url: str, base_href: str | None = None) -> Self:
+        """Return the base of a page, given its address and its ``<base href>``.
+
+        A ``<base>`` that leads nowhere or is no http(s) url does not count, as in a browser. A page
+        without a usable address leaves only its absolute links resolvable.
+        """
+        page = cls._of(resolve(page_url, cls()))
+        if not base_href:
+            return page
+        base = cls._of(resolve(base_href, page))
+        return page if base.href == _NO_BASE else base
+
+    @classmethod
+    def _of(cls, url: Url | Reject) -> Self:
+        if isinstance(url, Reject):
+            return cls()
+        if not _plain(url.href):
+            return cls(url.href)
+        scheme = url.href.partition("//")[0]
+        origin = f"{scheme}//{url.host}"
+        return cls(url.href, scheme, origin, origin + url.path.rpartition("/")[0] + "/")
+
+
+def resolve(link: str, base: Base) -> Url | Reject:
+    """Return the url that a link leads to, or why it leads nowhere.
+
+    Never raises, whatever the link. NO_URL: empty; SCHEME: not http or https; PRIVATE_HOST: not on
+    the public internet; BAD_URL: what a browser refuses too, or a host name that is too long.
+    """
+    url = _plain(_absolute(link, base)) or _resolve_by_ada(link, base)
+    if isinstance(url, Reject) or _may_be_public(url.host):
+        return url
+    return Reject.PRIVATE_HOST
+
+
+def _absolute(link: str, base: Base) -> str:
+    """Join by text what can be joined so; `_plain` then refuses what was not that simple."""
+    if link.startswith(("http://", "https://")) or not base.origin:
+        return link
+    if link.startswith("//"):
+        return base.scheme + link
+    if link.startswith("/"):
+        return base.origin + link
+    if ":" in link or link.startswith(("?", "#")):
+        return link
+    folder = base.folder
+    while link.startswith("../"):
+        link = link[3:]
+        folder = folder[: max(folder.rfind("/", 0, -1), len(base.origin)) + 1]
+    return folder + link if link else ""
+
+
+def _plain(href: str) -> Url | None:
+    match = _PLAIN.match(href)
+    if match is None:
+        return None
+    host, path = match.groups()
+    if "/." in path or "/%2" in path or "xn--" in host or len(host) > MAX_HOST:
+        return None
+    return Url(href, host, path)
+
+
+def _resolve_by_ada(link: str, base: Base) -> Url | Reject:
+    if not link.strip("\x00 \t\r\n\x0c"):
+        return Reject.NO_URL
+    scheme = _SCHEME.match(link)
+    if scheme and scheme[1].lower() not in ("http", "https"):
+        return Reject.SCHEME
+    try:
+        href = ada_url.join_url(base.href, _SURROGATE.sub("\ufffd", link))
+    except ValueError:
+        return Reject.BAD_URL
+    return _split(href)
+
+
+def _split(href: str) -> Url | Reject:
+    """Take apart a url as ada writes it; drop fragment and credentials."""
+    scheme, separator, rest = href.partition("://")
+    if not separator or scheme not in ("http", "https"):
+        return Reject.SCHEME
+    authority, _, tail = rest.partition("#")[0].partition("/")
+    authority = authority.rpartition("@")[2]
+    host = authority[: authority.find("]") + 1] or authority.partition(":")[0]
+    if not 0 < len(host) <= MAX_HOST:
+        return Reject.BAD_URL
+    return Url(f"{scheme}://{authority}/{tail}", host, "/" + tail.partition("?")[0])
+
+
+@lru_cache(maxsize=1 << 16)
+def _may_be_public(host: str) -> bool:
+    return is_public_host(host)

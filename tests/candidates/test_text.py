@@ -1,0 +1,112 @@
+import ftfy.badness
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from cah_dask.candidates.text import clean, is_filename, repair
+
+MOJIBAKE = (
+    "".join(ftfy.badness.MOJIBAKE_CATEGORIES.values()).replace("-", "") + "ВГРСΒΓΞΟвЂўβ€ØÙ‚Ä√≈"
+)
+TEXTS = st.one_of(
+    st.text(),
+    st.text(alphabet=MOJIBAKE + "abcXYZ  .,&;'\u00a0\u0301", max_size=20),
+    st.text().map(lambda text: text.encode("utf-8", "replace").decode("windows-1252", "replace")),
+    st.text().map(lambda text: text.encode("utf-8", "replace").decode("windows-1251", "replace")),
+    st.text(alphabet=st.characters(min_codepoint=0, max_codepoint=0x250)),
+)
+
+
+@given(TEXTS)
+@example("GÃ¼nther &amp; SÃ¶hne")
+@example("вЂњПривет")
+@example("β€™")
+@example("Ã  la carte")
+@example("ā€œ")
+@example("\udce9")
+@example("e\u0301\u00a8")
+def test_the_fast_way_gives_the_answer_of_ftfy(text):
+    assert clean(text) == repair(text)
+
+
+@given(st.text())
+def test_a_clean_text_has_single_spaces_and_nothing_invisible(text):
+    result = clean(text)
+    assert result == " ".join(result.split())
+    assert not any(
+        ch < " " or "\x7f" <= ch <= "\x9f" or "\ud800" <= ch <= "\udfff" for ch in result
+    )
+
+
+@pytest.mark.parametrize(
+    "blank", ["\u00a0", "\t", "\u2028", "\n", "\x0b", "\x1f", "\u3000", " \r\n "]
+)
+def test_words_stay_apart_whatever_blank_divides_them(blank):
+    assert clean(f"Apple{blank}iPhone") == "Apple iPhone"
+    assert clean(f"яблоко{blank}здесь") == "яблоко здесь"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["می‌خواهم", "क्‍ष", "👨‍👩‍👧 family", "naïve façade", "“quoted” – ﬁne", "ＷＩＤＥ", "l’été"],
+)
+def test_joiners_and_the_style_of_a_page_are_kept(text):
+    assert clean(text) == text
+
+
+@pytest.mark.parametrize(
+    ("broken", "repaired"),
+    [
+        ("schÃ¶n", "schön"),
+        ("voilÃ\xa0 le travail", "voilà le travail"),
+        ("itâ€™s", "it’s"),
+        ("fish &amp; chips", "fish & chips"),
+        ("R&#233;sum&eacute;", "Résumé"),
+        ("РџСЂРёРІРµС‚ РјРёСЂ", "Привет мир"),
+        ("a\x00b\x7fc", "abc"),
+        ("bad \ud83d surrogate", "bad \ufffd surrogate"),
+        ("e\u0301te\u0301", "été"),
+    ],
+)
+def test_entities_mojibake_and_controls_are_repaired(broken, repaired):
+    assert clean(broken) == repaired
+
+
+@pytest.mark.parametrize("text", ["back\\slash", "pipe | pipe", "nan", "None", "NA", "null"])
+def test_texts_that_other_formats_choke_on_pass_unchanged(text):
+    assert clean(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "DSC_0123",
+        "IMG 20190412",
+        "DSC 0001",
+        "P1010023",
+        "blue-shirt.JPG",
+        "logo.svg",
+        "2019-04-12",
+        "550e8400-e29b-41d4-a716-446655440000",
+        "d41d8cd98f00b204e9800998ecf8427e",
+        "Screenshot 2021-01-01 12.00",
+    ],
+)
+def test_names_of_files_are_recognised(text):
+    assert is_filename(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A photo of a cat",
+        "Munich",
+        "iPhone 13",
+        "Image of 3 cats",
+        "facade",
+        "Scan of a page",
+        "7 dwarfs",
+    ],
+)
+def test_captions_are_not_taken_for_file_names(text):
+    assert not is_filename(text)

@@ -80,9 +80,9 @@ def staged(target: Path) -> Iterator[Path]:
     """Yield a temporary path; on success fsync it and put it in the place of `target`."""
     with _temporary_beside(target) as path:
         yield path
-        _fsync(path)
+        fsync(path)
         path.replace(target)
-        _fsync(target.parent)
+        fsync(target.parent)
 
 
 @contextlib.contextmanager
@@ -133,13 +133,13 @@ def write_part(
             for group in groups:
                 writer.write_table(group, row_group_size=max(1, len(group)))
             writer.add_key_value_metadata({RECEIPT_KEY: msgspec.json.encode(receipt)})
-        _fsync(path)
+        fsync(path)
         if replace:
             path.replace(target)
             won = True
         else:
             won = publish(path, target)
-        _fsync(target.parent)
+        fsync(target.parent)
     return receipt if won else read_receipt(target)
 
 
@@ -193,7 +193,8 @@ def sweep(folder: Path) -> int:
     return len(stale)
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Wait until a file, or the entries of a folder, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,0 +1,181 @@
+"""The command line: `cah run | status | report | config`. No logic, no torch, no dask at import."""
+
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cah_dask import __version__
+from cah_dask.errors import CahError, ConfigError, InputError
+
+if TYPE_CHECKING:
+    from cah_dask.release.summary import Summary
+
+_console = Console(stderr=True)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="From Common Crawl archives to published image-text pairs.",
+)
+config_app = typer.Typer(no_args_is_help=True, help="Look at a configuration without running it.")
+app.add_typer(config_app, name="config")
+
+
+EXIT_CODES = """
+Exit codes: 0 done · 2 wrong usage · 3 wrong configuration, nothing was written · 4 an input is
+missing or of the wrong kind, nothing was written · 5 the run stopped on an error that a person must
+look at · 6 some tasks were given up, nothing was published · 75 stopped before its end, run the
+same command again to resume
+"""
+
+ConfigPath = Annotated[Path, typer.Argument(help="YAML file, such as configs/demo.yaml.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override one key, such as pools.cpu.workers=4."
+    ),
+]
+RunPath = Annotated[Path, typer.Argument(help="Run folder.")]
+
+
+@app.command(epilog=EXIT_CODES)
+def run(config: ConfigPath, overrides: Overrides = None) -> None:
+    """Carry a run to its end, from wherever it stands. Run the same command again to resume."""
+    from cah_dask.run import pipeline, preflight
+    from cah_dask.run.manifest import RunFolder
+    from cah_dask.run.progress import Progress
+
+    prepared = preflight.prepare(config, overrides or ())
+    folder = RunFolder(Path(prepared.config.run_dir))
+    with (
+        folder.driving(prepared.loaded, prepared.archives),
+        _log_to(folder.log_file),
+        Progress(_console) as view,
+    ):
+        ending = pipeline.run(prepared.config, folder, view)
+    match ending:
+        case pipeline.Ending.PUBLISHED:
+            _print_funnel(folder.summary())
+            _console.print(f"release: {folder.release}", soft_wrap=True, highlight=False)
+        case pipeline.Ending.INCOMPLETE:
+            _fail(f"some tasks were given up, see {folder.log_file}; run again to retry them", 6)
+        case pipeline.Ending.STOPPED:
+            _fail("stopped; what is committed stays: run the same command again to resume", 75)
+
+
+@contextlib.contextmanager
+def _log_to(path: Path) -> Iterator[None]:
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logger = logging.getLogger("cah_dask")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+
+
+@app.command()
+def status(folder: RunPath) -> None:
+    """Show how far a run is, from its folder alone; the run need not be alive."""
+    from cah_dask.run.manifest import RunFolder
+
+    run_folder = RunFolder(folder)
+    summary = run_folder.summary()
+    _print_funnel(summary)
+    done = run_folder.release.exists()
+    _console.print(f"release: {run_folder.release if done else 'not published yet'}")
+    for line in summary.lost:
+        _console.print(f"lost: {line}", soft_wrap=True, markup=False)
+
+
+@app.command()
+def report(folder: RunPath) -> None:
+    """Write report and data card of a run anew and print where the report is."""
+    from cah_dask.run import publish
+    from cah_dask.run.manifest import RunFolder
+
+    run_folder = RunFolder(folder)
+    _console.print(publish.describe(run_folder, run_folder.release), soft_wrap=True)
+
+
+@config_app.command("show")
+def show(config: ConfigPath, overrides: Overrides = None) -> None:
+    """Print the complete configuration, with the origin of each value."""
+    from cah_dask.run import config as configuration
+
+    print(configuration.render(configuration.load(config, overrides or ())), end="")
+
+
+@config_app.command("check")
+def check(config: ConfigPath, overrides: Overrides = None) -> None:
+    """Check all that can be checked without running: keys, inputs, contact, model, weights."""
+    from cah_dask.run import preflight
+
+    prepared = preflight.prepare(config, overrides or ())
+    print(f"ok: {len(prepared.archives)} archives, model {prepared.config.embed.model}")
+
+
+@config_app.command("explain")
+def explain() -> None:
+    """Print every option with its default and meaning, as Markdown."""
+    from cah_dask.run import config as configuration
+
+    print("| key | default | meaning |\n|---|---|---|")
+    for key, default, text in configuration.explain():
+        print(f"| `{key}` | `{default}` | {text.replace('|', '&#124;')} |")
+
+
+def _print_funnel(summary: "Summary") -> None:
+    from cah_dask.release.summary import funnel
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("stage", "rows are", "seen", "kept", "rejected"):
+        table.add_column(name, justify="right" if name in ("seen", "kept") else "left")
+    for step in funnel(summary):
+        rejected = ", ".join(f"{reason} {count:,}" for reason, count in step.rejected.items())
+        table.add_row(step.stage, step.unit, f"{step.seen:,}", f"{step.kept:,}", rejected)
+    _console.print(table)
+
+
+def _print_version(value: bool) -> None:  # noqa: FBT001  # typer calls it so
+    if value:
+        print(f"cah_dask {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """From Common Crawl archives to published image-text pairs."""
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    _console.print(message, soft_wrap=True, markup=False, highlight=False)
+    sys.exit(code)
+
+
+def main() -> None:
+    """Run the command line; every error of ours is one line and an exit code."""
+    try:
+        app()
+    except InputError as error:
+        _fail(f"error: {error}", 4)
+    except ConfigError as error:
+        _fail(f"error: {error}", 3)
+    except CahError as error:
+        _fail(f"error: {error}", 5)

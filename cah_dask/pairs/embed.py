@@ -1,0 +1,172 @@
+"""One fetch list through the encoder: samples and images in, scored samples out."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cah_dask.errors import ShardError
+from cah_dask.images.shards import ShardReader
+from cah_dask.pairs.models import Embeddings, Encoder
+from cah_dask.schema import SPLITS, Counts, Reject, Split, Status, scored
+
+HISTOGRAM_BINS = 100
+"""Bins over [-1, 1] in which each task counts its similarities: 0.02 wide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """The scored samples of one fetch list (schema `schema.scored`) and what became of the rest."""
+
+    table: pa.Table
+    counts: Counts
+
+
+def similarity(images: Embeddings, texts: Embeddings) -> npt.NDArray[np.float32]:
+    """Return the cosine of each row pair.
+
+    Parameters
+    ----------
+    images, texts
+        ``(n, dim)`` float32, rows L2-normalised (`models.Encoder` promises this).
+
+    Returns
+    -------
+    ndarray
+        ``(n,)`` float32 in [-1, 1].
+
+    Raises
+    ------
+    ShardError
+        If the two have different shapes.
+    """
+    if images.shape != texts.shape:
+        raise ShardError(
+            f"{images.shape} image vectors do not pair with {texts.shape} text vectors"
+        )
+    cosine: npt.NDArray[np.float32] = np.einsum("nd,nd->n", images, texts)
+    return cosine.clip(-1, 1)
+
+
+def embed_list(
+    samples: pa.Table,
+    outcomes: pa.Table,
+    shard: ShardReader,
+    encoder: Encoder,
+    *,
+    thresholds: Mapping[Split, float],
+    batch_size: int,
+) -> Embedded:
+    """Embed every sample that has an image and keep the pairs that agree.
+
+    Parameters
+    ----------
+    samples
+        One fetch list (`schema.SAMPLES`).
+    outcomes
+        What the download made of its urls (`schema.OUTCOMES`), each url once.
+    thresholds
+        Similarity per split at or above which a pair is kept; decided in float32.
+
+    Returns
+    -------
+    Embedded
+        One row per sample with an image, in the order of `samples`. Each image is embedded once,
+        however many texts it has.
+    """
+    found = pc.index_in(samples["url"], outcomes["url"])
+    outcome = outcomes.take(found)
+    has_image = pc.equal(outcome["status"], Status.OK.value)
+    rows = samples.filter(has_image)
+    outcome = outcome.filter(has_image)
+
+    distinct, position = np.unique(outcome["image_row"].to_numpy(), return_inverse=True)
+    images = _encode_images(shard, encoder, distinct, batch_size)[position]
+    texts = _stack(
+        [encoder.encode_texts(batch) for batch in _batches(rows["text"].to_pylist(), batch_size)],
+        encoder.dim,
+    )
+    cosine = similarity(images, texts)
+    is_kept = cosine >= _floor(rows["split"], thresholds)
+    table = _table(rows, outcome, cosine, is_kept, images, texts)
+    lost = outcomes["status"].take(found).filter(pc.invert(has_image))
+    return Embedded(table, _counts(table, lost))
+
+
+def _encode_images(
+    shard: ShardReader, encoder: Encoder, rows: npt.NDArray[np.int32], batch_size: int
+) -> Embeddings:
+    return _stack(
+        [encoder.encode_images(shard.read(batch)) for batch in _batches(rows.tolist(), batch_size)],
+        encoder.dim,
+    )
+
+
+def _stack(batches: list[Embeddings], dim: int) -> Embeddings:
+    return np.concatenate([np.empty((0, dim), np.float32), *batches])
+
+
+def _batches(items: list[Any], size: int) -> Iterator[list[Any]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _floor(splits: pa.ChunkedArray, thresholds: Mapping[Split, float]) -> npt.NDArray[np.float32]:
+    """Return the threshold of each row; NaN, which nothing reaches, for a split without one."""
+    known = np.array([thresholds.get(split, np.nan) for split in SPLITS], np.float32)
+    index: npt.NDArray[np.int32] = pc.index_in(splits, pa.array(SPLITS)).to_numpy()
+    return known[index]
+
+
+def _table(
+    rows: pa.Table,
+    outcome: pa.Table,
+    cosine: npt.NDArray[np.float32],
+    is_kept: npt.NDArray[np.bool_],
+    images: Embeddings,
+    texts: Embeddings,
+) -> pa.Table:
+    schema = scored(images.shape[1])
+    made = {
+        "similarity": pa.array(cosine),
+        "is_kept": pa.array(is_kept),
+        "image_embedding": _packed(images),
+        "text_embedding": _packed(texts),
+    }
+    columns = [
+        made[name] if name in made else (rows if name in rows.column_names else outcome)[name]
+        for name in schema.names
+    ]
+    return pa.table(columns, schema=schema)
+
+
+def _packed(vectors: Embeddings) -> pa.Array:
+    """Store vectors as float16: half the bytes, and it moves a similarity by at most 5e-5."""
+    width = 2 * vectors.shape[1]
+    data = pa.py_buffer(np.ascontiguousarray(vectors, dtype="<f2"))
+    return pa.Array.from_buffers(pa.binary(width), len(vectors), [None, data])
+
+
+def _counts(table: pa.Table, lost: pa.ChunkedArray) -> Counts:
+    rejected = {item["values"]: item["counts"] for item in pc.value_counts(lost).to_pylist()}
+    kept = pc.sum(table["is_kept"]).as_py() or 0
+    if below := len(table) - kept:
+        rejected[Reject.BELOW_THRESHOLD.value] = below
+    return Counts(len(table) + len(lost), kept, dict(sorted(rejected.items())), _histogram(table))
+
+
+def _histogram(table: pa.Table) -> dict[str, int]:
+    notes: dict[str, int] = {}
+    for split in SPLITS:
+        part = table.filter(pc.equal(table["split"], split))
+        cosine = part["similarity"].to_numpy()
+        bins, _ = np.histogram(cosine, bins=HISTOGRAM_BINS, range=(-1, 1))
+        notes |= {
+            f"similarity/{split}/{index:02d}": int(count)
+            for index, count in enumerate(bins)
+            if count
+        }
+    return notes

@@ -1,0 +1,261 @@
+"""Encoders: what turns images and texts into vectors of one space.
+
+torch and open_clip are imported inside functions, when a model is really loaded: CPU workers, the
+driver and `--help` never pay for them.
+"""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol, TypeAlias
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from cah_dask.errors import ConfigError
+from cah_dask.images.decode import open_rgb
+from cah_dask.pairs.open_clip_import import open_clip
+from cah_dask.schema import SPLITS, Split
+
+Embeddings: TypeAlias = npt.NDArray[np.float32]
+"""``(n, dim)`` float32, rows L2-normalised."""
+
+TINY = "tiny"
+"""Name of the small CLIP that ships with the package and knows only the demo's drawings."""
+
+PUBLISHED_THRESHOLDS: dict[str, dict[Split, float]] = {
+    # LAION-5B kept English pairs at or above 0.28 (laion.ai/blog/laion-5b). Its 0.26 for other
+    # languages belongs to another text tower (mCLIP) and is therefore not listed here.
+    "ViT-B-32-quickgelu/openai": {"en": 0.28},
+}
+"""Known similarity thresholds; each holds for one model and one split only."""
+
+_CONFIG_FILE = "open_clip_config.json"
+_WEIGHTS_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+
+
+class EmbedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How images and texts become vectors, and which pairs agree well enough to keep."""
+
+    model: str = "ViT-B-32-quickgelu/openai"
+    """`ARCHITECTURE/TAG` of open_clip, a folder with `open_clip_config.json` and weights (how
+    models reach compute nodes without internet), or `tiny`, the demo's own model."""
+    weights_sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")] | None = None
+    """Refuse to start unless the weights file has this SHA-256."""
+    thresholds: dict[Split, Annotated[float, msgspec.Meta(ge=-1, le=1)]] = {}
+    """Cosine similarity per split (en, multi, nolang) at or above which a pair is kept. A threshold
+    belongs to one model: published ones are known, any other must be given here."""
+    batch_size: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 64
+    """Images or texts per forward pass."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` takes CUDA where the worker sees a GPU."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Number format of the weights. bf16 is up to 5 times as fast on CPUs with AMX and moves
+    similarities by about 1.5e-3; fp16 is for GPUs. Similarities are always summed in float32."""
+
+
+class Encoder(Protocol):
+    """Whatever embeds images and texts in one space; an embedding never depends on its batch."""
+
+    name: str
+    """Model as the config names it; written beside every similarity."""
+    weights_sha256: str
+    """SHA-256 of the weights file, hex."""
+    dim: int
+    """Length of a vector."""
+
+    def encode_images(self, images: Sequence[bytes]) -> Embeddings:
+        """Return one unit vector for each encoded image (JPEG, PNG, WebP or GIF bytes)."""
+
+    def encode_texts(self, texts: Sequence[str]) -> Embeddings:
+        """Return one unit vector for each text; texts over the context length are cut."""
+
+
+def resolve(options: EmbedOptions, splits: Sequence[Split] = SPLITS) -> EmbedOptions:
+    """Pin the weights, and refuse now what would only fail on a GPU node hours later.
+
+    Parameters
+    ----------
+    splits
+        The splits that the run will embed; each needs a threshold.
+
+    Returns
+    -------
+    EmbedOptions
+        With ``weights_sha256`` set and ``thresholds`` complete, so that a resumed run and every
+        worker use the very same model.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown model, missing or unexpected weights, or a split without a threshold.
+    """
+    if find_spec("open_clip") is None:
+        raise ConfigError("open_clip is not installed; run: pip install 'cah_dask[clip]'")
+    known = {**PUBLISHED_THRESHOLDS.get(options.model, {}), **options.thresholds}
+    missing = [split for split in splits if split not in known]
+    if missing:
+        raise ConfigError(
+            f"no threshold is known for {', '.join(missing)} texts with model {options.model!r}; "
+            f"set embed.thresholds.{missing[0]} (a cosine in [-1, 1]) or leave such texts out "
+            "with extract.splits"
+        )
+    found = file_sha256(_weights(options.model))
+    if options.weights_sha256 not in (None, found):
+        raise ConfigError(
+            f"the weights of {options.model} have SHA-256 {found}, "
+            f"embed.weights_sha256 wants {options.weights_sha256}"
+        )
+    return msgspec.structs.replace(options, weights_sha256=found, thresholds=known)
+
+
+def embedding_dim(options: EmbedOptions) -> int:
+    """Return the length of the model's vectors without loading it."""
+    folder = model_folder(options.model)
+    if folder is None:
+        return int(open_clip().get_model_config(options.model.split("/")[0])["embed_dim"])
+    return int(json.loads((folder / _CONFIG_FILE).read_bytes())["model_cfg"]["embed_dim"])
+
+
+def _weights(model: str) -> Path:
+    folder = model_folder(model)
+    if folder is None:
+        _require_known(model)
+        return _fetched_weights(model)
+    if not (folder / _CONFIG_FILE).is_file():
+        raise ConfigError(f"model folder {folder} has no {_CONFIG_FILE}; it needs it and weights")
+    for name in _WEIGHTS_FILES:
+        if (folder / name).is_file():
+            return folder / name
+    raise ConfigError(
+        f"model folder {folder} has no weights; it needs {' or '.join(_WEIGHTS_FILES)}"
+    )
+
+
+def model_folder(model: str) -> Path | None:
+    """Return the local folder that holds the model, or None for a name of open_clip."""
+    if model == TINY:
+        return Path(str(files("cah_dask"))) / "demo" / "model"
+    path = Path(model).expanduser()
+    return path if path.is_dir() or path.is_absolute() or model.startswith(".") else None
+
+
+@cache
+def file_sha256(path: Path) -> str:
+    """Return the hex SHA-256 of a file that does not change while the process lives."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _require_known(model: str) -> None:
+    library = open_clip()
+    known = [f"{name}/{tag}" for name, tag in library.list_pretrained()]
+    if model not in known:
+        close = difflib.get_close_matches(model, known, n=3) or ["ViT-B-32-quickgelu/openai"]
+        raise ConfigError(
+            f"unknown model {model!r}; known: {TINY}, a folder with {_CONFIG_FILE}, or "
+            f"ARCHITECTURE/TAG of open_clip such as {', '.join(close)}"
+        )
+    name, tag = model.split("/")
+    wants = bool(library.get_pretrained_cfg(name, tag).get("quick_gelu", False))
+    if wants != bool((library.get_model_config(name) or {}).get("quick_gelu", False)):
+        raise ConfigError(
+            f"model {model!r} pairs weights and architecture of different activations (QuickGELU); "
+            f"use {name}-quickgelu/{tag}"
+        )
+
+
+def load_encoder(options: EmbedOptions, *, threads: int = 1) -> Encoder:
+    """Load the model that the options name onto its device; seconds to minutes.
+
+    Parameters
+    ----------
+    threads
+        CPU threads for decoding and, without a GPU, for the model.
+
+    Raises
+    ------
+    ConfigError
+        If the weights are missing, or are not the ones that `resolve` pinned.
+    """
+    import torch
+
+    resolve(options, splits=())
+    torch.set_num_threads(threads)
+    return OpenClipEncoder(options, threads=threads)
+
+
+class OpenClipEncoder:
+    """An open_clip model behind the `Encoder` protocol."""
+
+    def __init__(self, options: EmbedOptions, *, threads: int) -> None:
+        import torch
+
+        library = open_clip()
+        folder = model_folder(options.model)
+        name = f"local-dir:{folder}" if folder else options.model.split("/")[0]
+        cuda = options.device == "cuda" or (options.device == "auto" and torch.cuda.is_available())
+        self._device = torch.device("cuda" if cuda else "cpu")
+        self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
+            options.precision
+        ]
+        model, transform = library.create_model_from_pretrained(
+            name,
+            None if folder else options.model.split("/")[1],
+            precision=options.precision,
+            device=self._device,
+        )
+        self._model = model.eval()
+        self._transform = transform
+        self._tokenizer = library.get_tokenizer(name)
+        self._threads = threads
+        self.name = options.model
+        self.weights_sha256 = file_sha256(_weights(options.model))
+        self.dim = self.encode_texts([""]).shape[1]
+
+    def encode_images(self, images: Sequence[bytes]) -> Embeddings:
+        """Return one unit vector for each encoded image (JPEG, PNG, WebP or GIF bytes)."""
+        import torch
+
+        with ThreadPoolExecutor(self._threads) as pool:
+            pixels = torch.stack(list(pool.map(self._pixels, images)))
+        with torch.inference_mode():
+            return self._unit(self._model.encode_image(pixels.to(self._device, self._dtype)))
+
+    def encode_texts(self, texts: Sequence[str]) -> Embeddings:
+        """Return one unit vector for each text; texts over the context length are cut."""
+        import torch
+
+        with torch.inference_mode():
+            return self._unit(
+                self._model.encode_text(self._tokenizer(list(texts)).to(self._device))
+            )
+
+    def _pixels(self, image: bytes) -> Any:
+        return self._transform(open_rgb(image))
+
+    def _unit(self, features: Any) -> Embeddings:
+        import torch
+
+        vectors: Embeddings = torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
+        return vectors
+
+
+def _fetched_weights(model: str) -> Path:
+    library = open_clip()
+    name, tag = model.split("/")
+    try:
+        return Path(library.download_pretrained(library.get_pretrained_cfg(name, tag)))
+    except (OSError, ValueError) as error:  # huggingface_hub raises subclasses of both
+        raise ConfigError(
+            f"the weights of {model} are neither in the local cache nor to be fetched from here "
+            f"({type(error).__name__}); fetch them on a node with internet, or set embed.model to "
+            "a local folder"
+        ) from error

@@ -1,0 +1,162 @@
+"""One HTML page that says what a run did: funnel, rejects, downloads, similarities, samples.
+
+The page is self-contained (no scripts, no links to elsewhere) and everything that came from the web
+is escaped: it may be opened from a file and handed on.
+"""
+
+import base64
+import io
+from pathlib import Path
+
+import jinja2
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cah_dask.errors import RunError
+from cah_dask.images.decode import open_rgb
+from cah_dask.images.shards import ShardReader
+from cah_dask.pairs.embed import HISTOGRAM_BINS
+from cah_dask.release.summary import Summary, funnel, similarity_histogram
+from cah_dask.storage import read_receipt, write_atomic
+
+SAMPLES_SHOWN = 24
+"""Pictures in each of the two grids: kept pairs, and pairs below the threshold."""
+
+_PARTS_READ = 24
+_THUMBNAIL_PX = 112
+_CHART_PX = (600, 110)
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """One pair as the report shows it; ``thumbnail`` is a data url, or empty if it is gone."""
+
+    text: str
+    url: str
+    split: str
+    lang: str
+    similarity: float
+    thumbnail: str
+
+
+class Bar(msgspec.Struct, frozen=True):
+    """One bar of a histogram, in pixels of its chart, and what it stands for."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    label: str
+    is_kept: bool
+
+
+class Chart(msgspec.Struct, frozen=True):
+    """The similarity histogram of one split."""
+
+    split: str
+    total: int
+    threshold: float
+    threshold_x: float
+    bars: list[Bar]
+    width: int
+    height: int
+
+
+def write_report(path: Path, run_dir: Path, summary: Summary) -> None:
+    """Write the page to `path`; samples come from the parts and shards under `run_dir`."""
+    page = _template().render(
+        summary=summary,
+        funnel=funnel(summary),
+        outcomes=_outcomes(summary),
+        charts=_charts(summary),
+        kept=_samples(run_dir, summary.scored, is_kept=True),
+        rejected=_samples(run_dir, summary.scored, is_kept=False),
+    )
+    write_atomic(path, page.encode())
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("cah_dask.release", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html")
+
+
+def _outcomes(summary: Summary) -> list[tuple[str, int, float]]:
+    """Return (status, urls, share) of the download, most frequent first."""
+    counts = summary.counts("download")
+    rows = {"ok": counts.kept, **counts.rejected}
+    ranked = sorted(rows.items(), key=lambda item: (-item[1], item[0]))
+    return [(status, urls, urls / max(1, counts.seen)) for status, urls in ranked if urls]
+
+
+def _charts(summary: Summary) -> list[Chart]:
+    return [
+        _chart(split, bins, summary.thresholds[split])
+        for split, bins in similarity_histogram(summary).items()
+    ]
+
+
+def _chart(split: str, bins: dict[int, int], threshold: float) -> Chart:
+    """Draw the occupied part of [-1, 1], a little wider, as bars."""
+    width, height = _CHART_PX
+    low, high = max(0, min(bins) - 2), min(HISTOGRAM_BINS, max(bins) + 3)
+    step, tallest = width / (high - low), max(bins.values())
+    bars = []
+    for index, count in sorted(bins.items()):
+        left = -1 + 2 * index / HISTOGRAM_BINS
+        size = height * count / tallest
+        label = f"{left:.2f} to {left + 2 / HISTOGRAM_BINS:.2f}: {count:,}"
+        bars.append(
+            Bar((index - low) * step, height - size, step * 0.9, size, label, left >= threshold)
+        )
+    at = ((threshold + 1) / 2 * HISTOGRAM_BINS - low) * step
+    return Chart(split, sum(bins.values()), threshold, at, bars, width, height)
+
+
+def _samples(run_dir: Path, parts: list[str], *, is_kept: bool) -> list[Sample]:
+    """Take a few samples of each of some parts spread over the run; always the same ones."""
+    chosen = parts[:: max(1, len(parts) // _PARTS_READ)][:_PARTS_READ]
+    each = max(1, -(-SAMPLES_SHOWN // max(1, len(chosen))))
+    found: list[Sample] = []
+    for part in chosen:
+        columns = ["uid", "url", "text", "split", "lang", "similarity", "image_row"]
+        filters = [("is_kept", "=", is_kept)]
+        table = pq.read_table(run_dir / part, columns=columns, filters=filters)
+        found += _with_thumbnails(run_dir, part, table.sort_by("uid").slice(0, each))
+    return found[:SAMPLES_SHOWN]
+
+
+def _with_thumbnails(run_dir: Path, part: str, rows: pa.Table) -> list[Sample]:
+    images = _images(run_dir, part, rows["image_row"].to_pylist())
+    return [
+        Sample(
+            row["text"], row["url"], row["split"], row["lang"], row["similarity"], _thumbnail(image)
+        )
+        for row, image in zip(rows.to_pylist(), images, strict=True)
+    ]
+
+
+def _images(run_dir: Path, part: str, rows: list[int]) -> list[bytes | None]:
+    """Read images from the shard behind a scored part; None for each if the shard is gone."""
+    outcomes = run_dir / "images" / Path(part).relative_to("scored")
+    try:
+        (side,) = read_receipt(outcomes).side
+        with ShardReader(outcomes.with_name(side.name)) as shard:
+            return list(shard.read(rows))
+    except (FileNotFoundError, RunError):
+        return [None] * len(rows)
+
+
+def _thumbnail(data: bytes | None) -> str:
+    if data is None:
+        return ""
+    image = open_rgb(data)
+    image.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,0 +1,78 @@
+"""What became of every row of a run, stage by stage: the numbers behind report and data card."""
+
+from datetime import datetime
+
+import msgspec
+
+from cah_dask.schema import SPLITS, Counts, Split
+
+
+class StageSummary(msgspec.Struct, frozen=True):
+    """All finished tasks of one stage together."""
+
+    tasks: int
+    counts: Counts
+    seconds: float
+    """Seconds of work, summed over tasks that may have run side by side."""
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """One run so far."""
+
+    stages: dict[str, StageSummary]
+    """By name, in the order of the data; a stage without a finished task is there with zeros."""
+    lost: list[str]
+    """What could not be read of the inputs, and why."""
+    started: datetime | None
+    finished: datetime | None
+    """Time of the first and of the last commit."""
+    versions: dict[str, str]
+    settings: dict[str, object]
+    """Every setting of the run by dotted key."""
+    thresholds: dict[Split, float]
+    scored: list[str]
+    """Paths of the scored parts, in canonical order, relative to the run folder."""
+
+    def counts(self, stage: str) -> Counts:
+        """Return the counts of one stage."""
+        return self.stages[stage].counts
+
+
+class FunnelStep(msgspec.Struct, frozen=True):
+    """One narrowing of the funnel, in rows of its own unit."""
+
+    stage: str
+    unit: str
+    seen: int
+    kept: int
+    rejected: dict[str, int]
+
+
+_UNITS = {
+    "extract": "image links",
+    "dedup": "candidates",
+    "download": "urls",
+    "embed": "samples",
+    "pack": "pairs",
+}
+
+
+def funnel(summary: Summary) -> list[FunnelStep]:
+    """Return seen, kept and rejected of each stage; most frequent reasons first."""
+    steps = []
+    for stage, unit in _UNITS.items():
+        counts = summary.counts(stage)
+        ranked = sorted(counts.rejected.items(), key=lambda item: (-item[1], item[0]))
+        steps.append(FunnelStep(stage, unit, counts.seen, counts.kept, dict(ranked)))
+    return steps
+
+
+def similarity_histogram(summary: Summary) -> dict[Split, dict[int, int]]:
+    """Return how many samples of each split fell into each similarity bin (see `pairs.embed`)."""
+    bins: dict[Split, dict[int, int]] = {split: {} for split in SPLITS}
+    for key, count in summary.counts("embed").notes.items():
+        kind, *rest = key.split("/")
+        if kind == "similarity":
+            split, index = rest
+            bins[split][int(index)] = count  # type: ignore[index]  # written by embed from SPLITS
+    return {split: found for split, found in bins.items() if found}

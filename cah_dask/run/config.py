@@ -1,0 +1,285 @@
+"""One configuration for a run: the options of all stages, read from YAML, checked, explained.
+
+Precedence: package default < file < `--set key=value`. Unknown keys are errors that name the
+accepted ones; nothing is converted silently.
+"""
+
+import ast
+import difflib
+import hashlib
+import inspect
+import itertools
+import os
+import textwrap
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+import yaml
+
+from cah_dask.candidates.dedup import DedupOptions
+from cah_dask.candidates.extract import ExtractOptions
+from cah_dask.errors import ConfigError
+from cah_dask.images.decode import DecodeOptions
+from cah_dask.images.download import DownloadOptions
+from cah_dask.pairs.models import EmbedOptions
+from cah_dask.pairs.store import PackOptions
+
+
+class PoolOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Worker processes of one kind."""
+
+    workers: Annotated[int, msgspec.Meta(ge=1, le=100_000)] | None = None
+    """Worker processes, one task each. Default: the processors of this machine for `cpu`, the GPUs
+    (at least one) for `gpu`."""
+    threads: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 1
+    """Threads that a task may use inside its worker."""
+
+
+class PoolsOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The pools of a run: cpu does extract, dedup, download and pack; gpu does embed."""
+
+    cpu: PoolOptions = PoolOptions()
+    """Workers that parse, download and pack."""
+    gpu: PoolOptions = PoolOptions(threads=os.cpu_count() or 1)
+    """Workers that hold the model; without a GPU they run it on the processor."""
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything that a run is told."""
+
+    run_dir: str
+    """Run folder: all that the run reads again or publishes. Run the same command to resume."""
+    inputs: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    """WAT archives: files, globs, http(s) urls, or `wat.paths(.gz)` lists of them."""
+    archives_per_wave: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 300
+    """Archives that are extracted and deduplicated together; the next wave is extracted while this
+    one downloads."""
+    keep_images: bool = True
+    """Keep the image shards after their images are embedded."""
+    staged_gb: Annotated[float, msgspec.Meta(gt=0)] = 500.0
+    """Downloads pause while more than this many GB (1e9 bytes) of images wait to be embedded."""
+    max_attempts: Annotated[int, msgspec.Meta(ge=1, le=100)] = 3
+    """Attempts at one task before it is given up and named at the end of the run."""
+    extract: ExtractOptions = ExtractOptions()
+    """Archives to candidates."""
+    dedup: DedupOptions = DedupOptions()
+    """Candidates to fetch lists."""
+    download: DownloadOptions = DownloadOptions()
+    """Fetch lists to images."""
+    decode: DecodeOptions = DecodeOptions()
+    """What a picture must be, and how it is stored."""
+    embed: EmbedOptions = EmbedOptions()
+    """Images and texts to similarities."""
+    pack: PackOptions = PackOptions()
+    """Sizes of the published files."""
+    pools: PoolsOptions = PoolsOptions()
+    """Where tasks run."""
+
+
+OPERATIONAL = (
+    "run_dir",
+    "keep_images",
+    "staged_gb",
+    "max_attempts",
+    "pools",
+    "download.connections",
+)
+"""Keys (with all below them) that change how a run works but not what it publishes."""
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """A configuration and where each value that is not a default came from, by dotted key."""
+
+    config: Config
+    origins: dict[str, str]
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Loaded:
+    """Read a YAML file and apply ``a.b=value`` overrides (values are YAML too).
+
+    Raises
+    ------
+    ConfigError
+        One line: what was found, what is accepted.
+    """
+    tree = _read_yaml(path)
+    origins = dict.fromkeys(_leaves(tree), str(path))
+    for override in overrides:
+        key = _apply(tree, override)
+        origins = {k: v for k, v in origins.items() if not k.startswith(f"{key}.")}
+        origins[key] = f"--set {override}"
+    _require_known_keys(tree, Config, "")
+    try:
+        return Loaded(msgspec.convert(tree, Config), origins)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: {_plain(str(error))}") from error
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"config file {path} does not exist") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config file {path} cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} holds no `key: value` lines; see configs/ for examples")
+    return tree
+
+
+def _apply(tree: dict[str, Any], override: str) -> str:
+    key, equals, value = override.partition("=")
+    names = key.strip().split(".")
+    if not equals or not all(names):
+        raise ConfigError(
+            f"--set {override!r} is not of the form key=value, such as embed.model=tiny"
+        )
+    for name in names[:-1]:
+        tree = tree.setdefault(name, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"--set {override!r}: {name} is a value, not a group of keys")
+    try:
+        tree[names[-1]] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override!r}: the value is not YAML") from error
+    return ".".join(names)
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _require_known_keys(tree: Any, kind: Any, prefix: str) -> None:
+    struct = _struct_of(kind)
+    if struct is None or not isinstance(tree, dict):
+        return
+    hints = get_type_hints(struct, include_extras=True)
+    for name, value in tree.items():
+        if name not in hints:
+            close = difflib.get_close_matches(str(name), hints, n=1)
+            hint = f"did you mean {prefix}{close[0]}? " if close else ""
+            raise ConfigError(
+                f"unknown key {prefix}{name}; {hint}accepted here: {', '.join(sorted(hints))}"
+            )
+        _require_known_keys(value, hints[name], f"{prefix}{name}.")
+
+
+def _struct_of(kind: Any) -> type[msgspec.Struct] | None:
+    """Return the Struct that a type hint means, looking into Annotated and Optional."""
+    if get_origin(kind) is Annotated:
+        return _struct_of(get_args(kind)[0])
+    if get_origin(kind) in (Union, types.UnionType):
+        found = [_struct_of(arm) for arm in get_args(kind)]
+        return next((arm for arm in found if arm is not None), None)
+    return kind if isinstance(kind, type) and issubclass(kind, msgspec.Struct) else None
+
+
+def _plain(message: str) -> str:
+    """Turn msgspec's "Expected `int`, got `str` - at `$.embed.batch_size`" into our word order."""
+    text, _, where = message.partition(" - at `$")
+    text = text[:1].lower() + text[1:]
+    return f"{where.strip('`.')}: {text}" if where.strip("`.") else text
+
+
+def result_settings(config: Config) -> dict[str, Any]:
+    """Return the settings that decide what is published, by dotted key."""
+    return {
+        key: value
+        for key, value in settings(config).items()
+        if not any(key == name or key.startswith(f"{name}.") for name in OPERATIONAL)
+    }
+
+
+def settings(config: Config) -> dict[str, Any]:
+    """Return every setting by dotted key, as plain JSON values."""
+    return dict(_flatten(msgspec.to_builtins(config), Config, ""))
+
+
+def _flatten(tree: Mapping[str, Any], kind: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    hints = get_type_hints(_struct_of(kind), include_extras=True)
+    for name, value in tree.items():
+        if _struct_of(hints[name]) is not None and isinstance(value, dict):
+            yield from _flatten(value, hints[name], f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def config_hash(config: Config) -> str:
+    """Return the first 16 hex digits of the SHA-256 of all settings that decide results."""
+    data = msgspec.json.encode(result_settings(config), order="sorted")
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def render(loaded: Loaded) -> str:
+    """Return the complete configuration as YAML, each line with the origin of its value."""
+    lines: list[str] = []
+    groups: list[str] = []
+    for key, value in settings(loaded.config).items():
+        *path, name = key.split(".")
+        if path != groups:
+            common = next(
+                (i for i, pair in enumerate(zip(path, groups, strict=False)) if pair[0] != pair[1]),
+                min(len(path), len(groups)),
+            )
+            lines += [f"{'  ' * i}{path[i]}:" for i in range(common, len(path))]
+            groups = path
+        text = yaml.safe_dump(
+            value, default_flow_style=True, allow_unicode=True, width=10_000
+        ).removesuffix("\n...\n")
+        origin = next(
+            (loaded.origins[k] for k in (key, *_parents(key)) if k in loaded.origins), "default"
+        )
+        lines.append(f"{'  ' * len(path)}{name}: {text.strip()}  # {origin}")
+    return "\n".join(lines) + "\n"
+
+
+def _parents(key: str) -> Iterator[str]:
+    while "." in key:
+        key = key.rpartition(".")[0]
+        yield key
+
+
+def explain(
+    kind: type[msgspec.Struct] = Config, prefix: str = ""
+) -> Iterator[tuple[str, str, str]]:
+    """Yield (dotted key, default, description) of every option, in order."""
+    hints = get_type_hints(kind, include_extras=True)
+    descriptions = _field_docstrings(kind)
+    for field in msgspec.structs.fields(kind):
+        struct = _struct_of(hints[field.name])
+        if struct is not None:
+            yield from explain(struct, f"{prefix}{field.name}.")
+            continue
+        default = "required" if field.required else _text(field)
+        yield f"{prefix}{field.name}", default, descriptions.get(field.name, "")
+
+
+def _text(field: Any) -> str:
+    value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+    text = yaml.safe_dump(msgspec.to_builtins(value), default_flow_style=True, width=10_000)
+    return text.removesuffix("\n...\n").strip()
+
+
+def _field_docstrings(kind: type) -> dict[str, str]:
+    """Return the string literal that follows each field of a class."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
+    found: dict[str, str] = {}
+    statements = body.body if isinstance(body, ast.ClassDef) else []
+    for field, text in itertools.pairwise(statements):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(text, ast.Expr)
+            and isinstance(text.value, ast.Constant)
+        ):
+            found[field.target.id] = " ".join(str(text.value.value).split())
+    return found

@@ -1,0 +1,293 @@
+"""The run folder: what a run was told, what it has finished, and who is driving it.
+
+Parts are the truth: one that exists is done. The journal repeats their receipts in the order of
+commit, so that a resumed run need not open a million files; it is only ever appended to, and what
+is missing from it (or torn off its end) is read from the parts again.
+"""
+
+import contextlib
+import fcntl
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from cah_dask.errors import ConfigError, RunError
+from cah_dask.pairs.store import part_path
+from cah_dask.release.summary import StageSummary, Summary
+from cah_dask.run import config as configuration
+from cah_dask.run.config import Config, Loaded
+from cah_dask.run.plan import FOLDERS, Stage, Unit
+from cah_dask.schema import Counts
+from cah_dask.storage import Receipt, disk_errors, read_receipt, sweep, write_atomic
+
+CONFIG_FILE = "config.yaml"
+ARCHIVES_FILE = "archives.txt"
+JOURNAL_FILE = "journal.jsonl"
+LOCK_FILE = "driver.lock"
+RELEASE = "release"
+UNFINISHED_RELEASE = "release.partial"
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """One line of the journal."""
+
+    at: datetime
+    stage: Stage
+    unit: str
+    worker: str
+    seconds: float
+    receipt: Receipt
+
+
+class RunFolder:
+    """One run's directory; the only code that knows what lies where in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._journal: IO[bytes] | None = None
+
+    @property
+    def release(self) -> Path:
+        """The finished release; it exists only when it is whole."""
+        return self.path / RELEASE
+
+    @property
+    def unfinished_release(self) -> Path:
+        """The release while it is written."""
+        return self.path / UNFINISHED_RELEASE
+
+    @property
+    def pause_file(self) -> Path:
+        """Downloads stop within seconds while this file exists."""
+        return self.path / "PAUSE"
+
+    @property
+    def log_file(self) -> Path:
+        """One line per finished task, and what a person should know."""
+        return self.path / "logs" / "driver.log"
+
+    def seen_path(self, bucket: int, wave: int) -> Path:
+        """Keys that dedup kept in one bucket of one wave: sorted, 16 bytes each."""
+        return self.path / "seen" / f"b{bucket:04d}" / f"w{wave:05d}.npy"
+
+    @contextlib.contextmanager
+    def driving(self, loaded: Loaded, archives: Sequence[str]) -> Iterator[None]:
+        """Be the one driver of this folder: check that it is ours, lock it, open the journal.
+
+        Raises
+        ------
+        ConfigError
+            If the folder belongs to another configuration, or cannot be written.
+        RunError
+            If another driver is at work here.
+        """
+        self._require_same(loaded.config, archives)
+        try:
+            self.log_file.parent.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / LOCK_FILE).open("a+")
+        except OSError as error:
+            raise ConfigError(
+                f"run folder {self.path} cannot be written ({error.strerror}); set run_dir"
+            ) from error
+        with lock:
+            self._lock(lock)
+            sweep(self.path)
+            with disk_errors(self.path):
+                if not (self.path / CONFIG_FILE).exists():
+                    write_atomic(
+                        self.path / ARCHIVES_FILE, "".join(f"{a}\n" for a in archives).encode()
+                    )
+                    write_atomic(self.path / CONFIG_FILE, configuration.render(loaded).encode())
+                self._end_torn_line()
+                self._journal = (self.path / JOURNAL_FILE).open("ab")
+            try:
+                yield
+            finally:
+                self._journal.close()
+                self._journal = None
+
+    def _require_same(self, config: Config, archives: Sequence[str]) -> None:
+        if not (self.path / CONFIG_FILE).exists():
+            if self.path.is_dir() and any(self.path.iterdir()) and not self._is_only_locked():
+                raise ConfigError(
+                    f"run folder {self.path} holds other files and no {CONFIG_FILE}; "
+                    "set run_dir to a new or empty folder"
+                )
+            return
+        before = configuration.result_settings(self.config())
+        now = configuration.result_settings(config)
+        for key in sorted({*before, *now}):
+            if before.get(key) != now.get(key):
+                raise ConfigError(
+                    f"run folder {self.path} was started with {key}: {before.get(key)!r}, now it "
+                    f"is {now.get(key)!r}; restore it or set run_dir to a new folder"
+                )
+        if self.archives() != list(archives):
+            raise ConfigError(
+                f"the inputs of {self.path} were {len(self.archives())} archives and are now "
+                f"{len(archives)} other ones; restore them or set run_dir to a new folder"
+            )
+
+    def _is_only_locked(self) -> bool:
+        """Whether the folder holds nothing but what a driver makes before its config."""
+        return {path.name for path in self.path.iterdir()} <= {LOCK_FILE, "logs", ARCHIVES_FILE}
+
+    def _lock(self, lock: IO[str]) -> None:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            raise RunError(
+                f"another driver ({lock.read().strip() or 'unknown'}) is at work in {self.path}"
+            ) from error
+        lock.truncate(0)
+        lock.write(f"pid {os.getpid()} on {socket.gethostname()}")
+        lock.flush()
+
+    def _end_torn_line(self) -> None:
+        """Close a line that a killed driver left half-written: the next one must stand alone."""
+        path = self.path / JOURNAL_FILE
+        if not path.exists() or path.stat().st_size == 0:
+            return
+        with path.open("rb+") as file:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+
+    def config(self) -> Config:
+        """Return the configuration that the run was started with.
+
+        Raises
+        ------
+        ConfigError
+            If the folder is no run folder.
+        """
+        if not (self.path / CONFIG_FILE).is_file():
+            raise ConfigError(f"{self.path} is not a run folder: it has no {CONFIG_FILE}")
+        return configuration.load(self.path / CONFIG_FILE).config
+
+    def archives(self) -> list[str]:
+        """Return the archives of the run in canonical order."""
+        return (self.path / ARCHIVES_FILE).read_text(encoding="utf-8").splitlines()
+
+    def record(self, commit: Commit) -> None:
+        """Append one commit to the journal. Only the driver of the folder may."""
+        if self._journal is None:
+            raise RunError(f"{self.path} is not driven by this process")
+        with disk_errors(self.path / JOURNAL_FILE):
+            self._journal.write(msgspec.json.encode(commit) + b"\n")
+            self._journal.flush()
+
+    def commits(self) -> Iterator[Commit]:
+        """Yield the lines of the journal that are whole, oldest first."""
+        path = self.path / JOURNAL_FILE
+        if not path.exists():
+            return
+        decoder = msgspec.json.Decoder(Commit)
+        with path.open("rb") as file:
+            for line in file:
+                with contextlib.suppress(msgspec.DecodeError):
+                    yield decoder.decode(line)
+
+    def drop_images(self, unit: Unit) -> None:
+        """Delete the image shard of an embedded fetch list; its outcomes stay."""
+        part = self.path / Unit(Stage.DOWNLOAD, unit.wave, unit.bucket, unit.number).part
+        for side in read_receipt(part).side:
+            part.with_name(side.name).unlink(missing_ok=True)
+
+    def summary(self) -> Summary:
+        """Add up the journal: what became of every row so far, stage by stage."""
+        commits = {(commit.stage, commit.unit): commit for commit in self.commits()}
+        stages = {stage.value: StageSummary(0, Counts(), 0.0) for stage in Stage}
+        for commit in commits.values():
+            so_far = stages[commit.stage]
+            stages[commit.stage] = StageSummary(
+                so_far.tasks + 1,
+                so_far.counts + commit.receipt.counts,
+                so_far.seconds + commit.seconds,
+            )
+        config = self.config()
+        times = [commit.at for commit in commits.values()]
+        return Summary(
+            stages=stages,
+            lost=[
+                f"{commit.receipt.inputs[0]}: {error}"
+                for _, commit in sorted(commits.items())
+                for error in commit.receipt.errors
+            ],
+            started=min(times, default=None),
+            finished=max(times, default=None),
+            versions=next(iter(commits.values())).receipt.versions if commits else {},
+            settings=configuration.settings(config),
+            thresholds=config.embed.thresholds,
+            scored=[
+                f"{FOLDERS[Stage.EMBED]}/{name}.parquet"
+                for stage, name in sorted(commits)
+                if stage is Stage.EMBED
+            ],
+        )
+
+    def existing(self) -> "Existing":
+        """Return what is finished, by looking at the parts that exist."""
+        return Existing(self)
+
+
+class Existing:
+    """Receipts of the parts that exist: from the journal where it has them, else from the parts.
+
+    A part that a killed driver did not live to write down is added to the journal.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._names = {
+            f"{name}/{path.parent.name}/{path.name}"
+            for name in FOLDERS.values()
+            for path in (folder.path / name).glob("w*/*")
+        }
+        self._receipts = {
+            (commit.stage, commit.unit): commit.receipt for commit in folder.commits()
+        }
+
+    def __call__(self, unit: Unit) -> Receipt | None:
+        """Return the receipt of a unit that is done, else None."""
+        path = self._path(unit)
+        if path is None:
+            return None
+        receipt = self._receipts.get((unit.stage, unit.name))
+        if receipt is None:
+            receipt = read_receipt(path)
+            self._folder.record(
+                Commit(
+                    at=datetime.now(UTC),
+                    stage=unit.stage,
+                    unit=unit.name,
+                    worker="",
+                    seconds=receipt.seconds or 0.0,
+                    receipt=receipt,
+                )
+            )
+        if unit.stage is Stage.DOWNLOAD and self._lacks_images(unit, receipt):
+            path.unlink()
+            return None
+        return receipt
+
+    def _path(self, unit: Unit) -> Path | None:
+        """Return where the unit's part is, or None where it is not."""
+        if unit.stage is Stage.PACK:
+            path = part_path(self._folder.unfinished_release, unit.number)
+            return path if path.exists() else None
+        return self._folder.path / unit.part if unit.part in self._names else None
+
+    def _lacks_images(self, unit: Unit, receipt: Receipt) -> bool:
+        """Whether images that are still to be embedded are gone: the list is downloaded again."""
+        folder = unit.part.rpartition("/")[0]
+        embedded = Unit(Stage.EMBED, unit.wave, unit.bucket, unit.number).part in self._names
+        return not embedded and any(
+            f"{folder}/{side.name}" not in self._names for side in receipt.side
+        )

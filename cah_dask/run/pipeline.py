@@ -1,0 +1,253 @@
+"""The driver: keeps every pool busy with units of the plan until the release is published.
+
+Dask moves only small records here; all data go through files. The driver hands out a bounded number
+of tasks for each pool, takes each result at once, writes it to the journal, and asks the plan what
+became possible.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Protocol
+
+import dask
+from distributed import Client, KilledWorker
+
+from cah_dask.errors import RunError
+from cah_dask.run.config import Config, config_hash
+from cah_dask.run.manifest import Commit, RunFolder
+from cah_dask.run.plan import Plan, Stage, Unit
+from cah_dask.run.pools import DASK_SETTINGS, Pool, local_cluster, pools
+from cah_dask.run.publish import Publisher
+from cah_dask.run.tasks import Done, Failed, Job, run_task
+
+logger = logging.getLogger(__name__)
+
+STOP_GRACE_S = 60.0
+"""Seconds that running tasks get to commit after the run was told to stop."""
+
+
+class Ending(Enum):
+    """How an attempt to carry a run to its end came out."""
+
+    PUBLISHED = "published"
+    STOPPED = "stopped"
+    INCOMPLETE = "incomplete"
+
+
+class View(Protocol):
+    """Shows a person how the run is doing; every call returns at once."""
+
+    def start(self, plan: Plan, dashboard: str) -> None:
+        """Learn that the pools are up and where the Dask dashboard is."""
+
+    def update(self, commit: Commit) -> None:
+        """Learn of a commit."""
+
+    def warn(self, message: str) -> None:
+        """Show something that a person may want to act on."""
+
+
+def run(config: Config, folder: RunFolder, view: View) -> Ending:
+    """Carry the run to its end, or as far as it gets; `folder` must be driven by this process.
+
+    Raises
+    ------
+    RunError
+        When a person must look: the disk is full, the run folder is damaged.
+    """
+    plan = Plan(
+        folder.archives(),
+        archives_per_wave=config.archives_per_wave,
+        buckets=config.dedup.buckets,
+        committed=folder.existing(),
+        staged_limit=config.staged_gb * 1e9,
+    )
+    publisher = Publisher(config, folder, plan)
+    if publisher.is_published():
+        return Ending.PUBLISHED
+    with dask.config.set(DASK_SETTINGS):
+        return asyncio.run(Driver(config, folder, plan, publisher, view).drive())
+
+
+class Driver:
+    """One attempt to carry a run to its end."""
+
+    def __init__(
+        self, config: Config, folder: RunFolder, plan: Plan, publisher: Publisher, view: View
+    ) -> None:
+        self._config = config
+        self._hash = config_hash(config)
+        self._folder = folder
+        self._plan = plan
+        self._publisher = publisher
+        self._view = view
+        self._attempts: Counter[Unit] = Counter()
+        self._running: dict[asyncio.Task[Done | Failed], tuple[Pool, Unit]] = {}
+
+    async def drive(self) -> Ending:
+        """Start the pools, do all that can be done, publish."""
+        self._stop = asyncio.Event()
+        self._kill = asyncio.Event()
+        self._pools = pools(self._config.pools)
+        async with (
+            local_cluster(self._pools, self._folder.path / "scratch") as cluster,
+            Client(cluster, asynchronous=True) as client,
+        ):
+            self._view.start(self._plan, cluster.dashboard_link)
+            with self._signals():
+                await self._work(client)
+                if self._plan.is_scored and not self._stop.is_set():
+                    self._publisher.create()
+                    await self._work(client)
+        if self._stop.is_set():
+            return Ending.STOPPED
+        if self._plan.failed:
+            return Ending.INCOMPLETE
+        self._publisher.publish()
+        return Ending.PUBLISHED
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Stop on the first SIGINT or SIGTERM after running tasks, on the second at once."""
+        loop = asyncio.get_running_loop()
+        kinds = (signal.SIGINT, signal.SIGTERM)
+        for kind in kinds:
+            loop.add_signal_handler(kind, self._on_signal)
+        try:
+            yield
+        finally:
+            for kind in kinds:
+                loop.remove_signal_handler(kind)
+
+    def _on_signal(self) -> None:
+        if self._stop.is_set():
+            self._kill.set()
+            return
+        self._stop.set()
+        self._view.warn(
+            f"stopping: {len(self._running)} running tasks get {STOP_GRACE_S:.0f} s to finish; "
+            "interrupt again to stop at once"
+        )
+
+    async def _work(self, client: Client) -> None:
+        """Keep the pools busy until nothing is left to hand out or the run is told to stop."""
+        stop = asyncio.create_task(self._stop.wait())
+        try:
+            while not self._stop.is_set():
+                self._hand_out(client)
+                if not self._running:
+                    return
+                await asyncio.wait({*self._running, stop}, return_when=asyncio.FIRST_COMPLETED)
+                self._collect()
+            await self._finish_running()
+        finally:
+            stop.cancel()
+            for task in self._running:
+                task.cancel()
+            self._running.clear()
+
+    async def _finish_running(self) -> None:
+        kill = asyncio.create_task(self._kill.wait())
+        deadline = asyncio.get_running_loop().time() + STOP_GRACE_S
+        while self._running and not kill.done():
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                break
+            await asyncio.wait(
+                {*self._running, kill}, timeout=left, return_when=asyncio.FIRST_COMPLETED
+            )
+            self._collect()
+        kill.cancel()
+
+    def _hand_out(self, client: Client) -> None:
+        for pool in self._pools:
+            room = pool.window - sum(1 for taken, _ in self._running.values() if taken is pool)
+            for _ in range(room):
+                unit = self._plan.take(pool.stages)
+                if unit is None:
+                    break
+                self._attempts[unit] += 1
+                task = asyncio.create_task(self._carry_out(client, pool, unit))
+                self._running[task] = (pool, unit)
+
+    async def _carry_out(self, client: Client, pool: Pool, unit: Unit) -> Done | Failed:
+        future = client.submit(
+            run_task,
+            self._job(unit),
+            key=f"{unit.stage}-{unit.name}-{self._attempts[unit]}",
+            resources=pool.resources,
+            priority=list(Stage).index(unit.stage),
+            pure=False,
+        )
+        try:
+            result: Done | Failed = await future
+        except KilledWorker as error:
+            return Failed(f"its workers died: {error}")
+        finally:
+            future.release()
+        return result
+
+    def _job(self, unit: Unit) -> Job:
+        inputs: tuple[str, ...] = ()
+        if unit.stage is Stage.DEDUP:
+            inputs = tuple(extract.part for extract in self._plan.wave(unit.wave))
+        return Job(
+            run_dir=str(self._folder.path),
+            unit=unit,
+            config=self._config,
+            config_hash=self._hash,
+            inputs=inputs,
+            slices=self._publisher.slices(unit) if unit.stage is Stage.PACK else (),
+        )
+
+    def _collect(self) -> None:
+        for task in [task for task in self._running if task.done()]:
+            _, unit = self._running.pop(task)
+            match task.result():
+                case Done() as done:
+                    self._done(unit, done)
+                case Failed() as failed:
+                    self._failed(unit, failed)
+
+    def _done(self, unit: Unit, done: Done) -> None:
+        commit = Commit(
+            at=datetime.now(UTC),
+            stage=unit.stage,
+            unit=unit.name,
+            worker=done.worker,
+            seconds=round(done.seconds, 3),
+            receipt=done.receipt,
+        )
+        self._folder.record(commit)
+        self._plan.complete(unit, done.receipt)
+        counts = done.receipt.counts
+        logger.info(
+            "task=%s stage=%s worker=%s seen=%d kept=%d seconds=%.2f",
+            unit.name, unit.stage, done.worker, counts.seen, counts.kept, done.seconds,
+        )  # fmt: skip
+        for error in done.receipt.errors:
+            self._view.warn(f"{unit.archive or unit.name}: {error}")
+        if unit.stage is Stage.EMBED and not self._config.keep_images:
+            self._folder.drop_images(unit)
+        self._view.update(commit)
+
+    def _failed(self, unit: Unit, failed: Failed) -> None:
+        logger.error(
+            "task=%s stage=%s %s\n%s", unit.name, unit.stage, failed.message, failed.detail
+        )
+        if failed.is_fatal:
+            raise RunError(failed.message)
+        if self._attempts[unit] < self._config.max_attempts:
+            self._plan.put_back(unit)
+            return
+        self._plan.fail(unit, failed.message)
+        self._view.warn(
+            f"{unit.stage} {unit.name} is given up after {self._attempts[unit]} attempts: "
+            f"{failed.message}"
+        )

@@ -1,0 +1,290 @@
+"""What is to be done, in which order: units of work and their dependencies, without any machine.
+
+::
+
+    extract (per archive) -> dedup (per wave and bucket) -> download -> embed (per fetch list)
+                                                       all of them -> pack (per Zarr shard)
+
+A unit's name says what it works on (archive, wave + bucket + number), never who does it, so the
+number of workers changes nothing. The plan learns of finished units by `complete` and offers what
+became possible by `take`; a resumed run tells it of the parts that already exist.
+"""
+
+import hashlib
+import heapq
+from collections import deque
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+import msgspec
+
+from cah_dask.schema import Counts
+from cah_dask.storage import Receipt
+
+
+class Stage(StrEnum):
+    """A step of the run; the order here is the order of the data."""
+
+    EXTRACT = "extract"
+    DEDUP = "dedup"
+    DOWNLOAD = "download"
+    EMBED = "embed"
+    PACK = "pack"
+
+
+FOLDERS = {
+    Stage.EXTRACT: "candidates",
+    Stage.DEDUP: "fetch",
+    Stage.DOWNLOAD: "images",
+    Stage.EMBED: "scored",
+}
+"""Where the parts of each stage lie in the run folder."""
+
+WAVES_AHEAD = 1
+"""Waves that may be extracted beyond the first one whose downloads are not finished."""
+
+
+class Unit(msgspec.Struct, frozen=True):
+    """One task's worth of work and the name of what it will leave behind."""
+
+    stage: Stage
+    wave: int = 0
+    bucket: int = 0
+    number: int = 0
+    archive: str = ""
+
+    @property
+    def name(self) -> str:
+        """Stable name within its stage, such as ``w00000/b0003-l000``."""
+        match self.stage:
+            case Stage.EXTRACT:
+                return f"w{self.wave:05d}/{_slug(self.archive)}"
+            case Stage.DEDUP:
+                return f"w{self.wave:05d}/b{self.bucket:04d}"
+            case Stage.DOWNLOAD | Stage.EMBED:
+                return f"w{self.wave:05d}/b{self.bucket:04d}-l{self.number:03d}"
+            case Stage.PACK:
+                return f"part-{self.number:05d}"
+
+    @property
+    def part(self) -> str:
+        """Path of its part, relative to the run folder (not for pack: see `pairs.store`)."""
+        return f"{FOLDERS[self.stage]}/{self.name}.parquet"
+
+
+def _slug(archive: str) -> str:
+    """Return a file name for an archive: its own, with a hash because folders may differ."""
+    digest = hashlib.sha256(archive.encode()).hexdigest()[:8]
+    name = PurePosixPath(archive).name
+    for suffix in (".gz", ".wat", ".warc"):
+        name = name.removesuffix(suffix)
+    return f"{name[:80]}-{digest}"
+
+
+class Plan:
+    """The state of a run as the driver sees it; it holds no machine and reads no file.
+
+    Parameters
+    ----------
+    archives
+        All archives of the run, in canonical order.
+    committed
+        Gives the receipt of a unit whose part already exists, else None.
+    staged_limit
+        Bytes of images that may wait for the embed stage before downloads pause.
+    """
+
+    def __init__(
+        self,
+        archives: Sequence[str],
+        *,
+        archives_per_wave: int,
+        buckets: int,
+        committed: Callable[[Unit], Receipt | None],
+        staged_limit: float = float("inf"),
+    ) -> None:
+        self._waves = [
+            _Wave(archives[start : start + archives_per_wave], buckets)
+            for start in range(0, len(archives), archives_per_wave)
+        ]
+        self._committed = committed
+        self._staged_limit = staged_limit
+        self._offered_waves = 0
+        self._buckets = [_Bucket() for _ in range(buckets)]
+        self._ready: dict[Stage, list[tuple[str, Unit]]] = {stage: [] for stage in Stage}
+        self._staged: dict[str, int] = {}
+        self._settled: deque[tuple[Unit, Receipt]] = deque()
+        self.known = dict.fromkeys(Stage, 0)
+        self.done = dict.fromkeys(Stage, 0)
+        self.counts = dict.fromkeys(Stage, Counts())
+        self.kept: dict[Unit, int] = {}
+        self.lost: list[str] = []
+        self.failed: dict[Unit, str] = {}
+        self.known[Stage.EXTRACT] = len(archives)
+        self.known[Stage.DEDUP] = len(self._waves) * buckets
+        self._open_waves()
+        self._settle()
+
+    def take(self, stages: Sequence[Stage]) -> Unit | None:
+        """Return the first unit that may start now, trying `stages` in order, or None."""
+        for stage in stages:
+            if stage is Stage.DOWNLOAD and sum(self._staged.values()) > self._staged_limit:
+                continue
+            if self._ready[stage]:
+                return heapq.heappop(self._ready[stage])[1]
+        return None
+
+    def complete(self, unit: Unit, receipt: Receipt) -> None:
+        """Learn that a unit is done, and offer what that makes possible."""
+        self._settled.append((unit, receipt))
+        self._settle()
+
+    def fail(self, unit: Unit, reason: str) -> None:
+        """Learn that a unit is given up; what needs it is never offered, all else goes on."""
+        self.failed[unit] = reason
+        if unit.stage is Stage.DOWNLOAD:
+            self._release(unit)
+            self._settle()
+
+    def put_back(self, unit: Unit) -> None:
+        """Return a taken unit that was not done, such as one to be tried again."""
+        heapq.heappush(self._ready[unit.stage], (unit.name, unit))
+
+    def add_pack(self, shards: int) -> None:
+        """Add the units of the release, known only when everything else is done."""
+        self.known[Stage.PACK] = shards
+        for number in range(shards):
+            self._offer(Unit(Stage.PACK, number=number))
+        self._settle()
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether every stage before the release is done."""
+        return all(self.done[stage] == self.known[stage] for stage in FOLDERS)
+
+    def wave(self, number: int) -> list[Unit]:
+        """Return the extract units of one wave, in canonical order."""
+        return [
+            Unit(Stage.EXTRACT, wave=number, archive=archive)
+            for archive in self._waves[number].archives
+        ]
+
+    def scored_parts(self) -> list[tuple[str, int]]:
+        """Return the path and number of kept rows of each scored part, in canonical order."""
+        units = sorted(self.kept, key=lambda unit: unit.name)
+        return [(unit.part, self.kept[unit]) for unit in units]
+
+    def _offer(self, unit: Unit) -> None:
+        receipt = self._committed(unit)
+        if receipt is None:
+            self.put_back(unit)
+        else:
+            self._settled.append((unit, receipt))
+
+    def _settle(self) -> None:
+        while self._settled:
+            unit, receipt = self._settled.popleft()
+            self.done[unit.stage] += 1
+            self.counts[unit.stage] += receipt.counts
+            self.lost += [f"{unit.name}: {error}" for error in receipt.errors]
+            match unit.stage:
+                case Stage.EXTRACT:
+                    self._extracted(unit)
+                case Stage.DEDUP:
+                    self._deduplicated(unit, receipt)
+                case Stage.DOWNLOAD:
+                    self._downloaded(unit, receipt)
+                case Stage.EMBED:
+                    self._staged.pop(unit.name, None)
+                    self.kept[unit] = receipt.counts.kept
+                case Stage.PACK:
+                    pass
+
+    def _extracted(self, unit: Unit) -> None:
+        wave = self._waves[unit.wave]
+        wave.to_extract -= 1
+        if wave.to_extract == 0:
+            for number, bucket in enumerate(self._buckets):
+                self._offer_dedup(number, bucket)
+
+    def _offer_dedup(self, number: int, bucket: "_Bucket") -> None:
+        """Offer a bucket's next wave once that wave is extracted and the one before is deduped."""
+        if bucket.is_deduping or bucket.next_wave == len(self._waves):
+            return
+        if self._waves[bucket.next_wave].to_extract == 0:
+            bucket.is_deduping = True
+            self._offer(Unit(Stage.DEDUP, wave=bucket.next_wave, bucket=number))
+
+    def _deduplicated(self, unit: Unit, receipt: Receipt) -> None:
+        lists = receipt.counts.notes.get("lists", 0)
+        self.known[Stage.DOWNLOAD] += lists
+        self.known[Stage.EMBED] += lists
+        wave, bucket = self._waves[unit.wave], self._buckets[unit.bucket]
+        wave.to_dedup -= 1
+        wave.to_download += lists
+        bucket.lists += [
+            Unit(Stage.DOWNLOAD, unit.wave, unit.bucket, number) for number in range(lists)
+        ]
+        bucket.next_wave += 1
+        bucket.is_deduping = False
+        self._offer_dedup(unit.bucket, bucket)
+        self._offer_download(bucket)
+        self._open_waves()
+
+    def _offer_download(self, bucket: "_Bucket") -> None:
+        """Offer a bucket's next list; one at a time, so a host is never asked from two places."""
+        if bucket.lists and not bucket.is_downloading:
+            bucket.is_downloading = True
+            self._offer(bucket.lists.popleft())
+
+    def _downloaded(self, unit: Unit, receipt: Receipt) -> None:
+        self._staged[unit.name] = sum(side.n_bytes for side in receipt.side)
+        self._offer(Unit(Stage.EMBED, unit.wave, unit.bucket, unit.number))
+        self._release(unit)
+
+    def _release(self, unit: Unit) -> None:
+        bucket = self._buckets[unit.bucket]
+        bucket.is_downloading = False
+        self._waves[unit.wave].to_download -= 1
+        self._offer_download(bucket)
+        self._open_waves()
+
+    def _open_waves(self) -> None:
+        """Let waves be extracted while the one before downloads, but not further ahead."""
+        finished = next(
+            (number for number, wave in enumerate(self._waves) if not wave.is_downloaded),
+            len(self._waves),
+        )
+        while self._offered_waves < min(len(self._waves), finished + 1 + WAVES_AHEAD):
+            for unit in self.wave(self._offered_waves):
+                self._offer(unit)
+            self._offered_waves += 1
+
+
+class _Wave:
+    """How much of one wave is still to do."""
+
+    __slots__ = ("archives", "to_dedup", "to_download", "to_extract")
+
+    def __init__(self, archives: Sequence[str], buckets: int) -> None:
+        self.archives = archives
+        self.to_extract = len(archives)
+        self.to_dedup = buckets
+        self.to_download = 0
+
+    @property
+    def is_downloaded(self) -> bool:
+        return not (self.to_extract or self.to_dedup or self.to_download)
+
+
+class _Bucket:
+    """Where one host bucket stands: its next wave to dedup and its fetch lists to download."""
+
+    __slots__ = ("is_deduping", "is_downloading", "lists", "next_wave")
+
+    def __init__(self) -> None:
+        self.next_wave = 0
+        self.is_deduping = False
+        self.is_downloading = False
+        self.lists: deque[Unit] = deque()

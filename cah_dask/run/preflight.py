@@ -1,0 +1,51 @@
+"""What must be true before a run writes its first byte."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from cah_dask.candidates.dedup import load_exclusion
+from cah_dask.candidates.sources import check_archive, list_archives
+from cah_dask.errors import ConfigError
+from cah_dask.images.download import check_options
+from cah_dask.pairs.models import resolve
+from cah_dask.run import config as configuration
+from cah_dask.run.config import Config, Loaded
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """A configuration that can be run: its model pinned, its inputs found."""
+
+    loaded: Loaded
+    archives: list[str]
+
+    @property
+    def config(self) -> Config:
+        """The complete configuration."""
+        return self.loaded.config
+
+
+def prepare(path: Path, overrides: Sequence[str] = ()) -> Prepared:
+    """Load a configuration and check everything that can be checked without running.
+
+    Raises
+    ------
+    ConfigError
+        For the first thing that is wrong, in one line.
+    """
+    loaded = configuration.load(path, overrides)
+    config = loaded.config
+    if config.pack.rows_per_shard % config.pack.rows_per_chunk:
+        raise ConfigError(
+            f"pack.rows_per_shard ({config.pack.rows_per_shard}) must be a multiple of "
+            f"pack.rows_per_chunk ({config.pack.rows_per_chunk})"
+        )
+    check_options(config.download)
+    load_exclusion(config.dedup.exclude)
+    archives = list_archives(config.inputs)
+    for archive in archives:
+        check_archive(archive)
+    embed = resolve(config.embed, config.extract.splits)
+    config = msgspec.structs.replace(config, embed=embed)
+    return Prepared(msgspec.structs.replace(loaded, config=config), archives)

@@ -1,0 +1,79 @@
+"""From scored parts to the release: deal rows to shards, check the result, show it in one step."""
+
+import shutil
+from pathlib import Path
+
+from cah_dask.pairs import store
+from cah_dask.pairs.models import embedding_dim
+from cah_dask.release.card import write_card
+from cah_dask.release.report import write_report
+from cah_dask.run.config import Config, config_hash
+from cah_dask.run.manifest import RunFolder
+from cah_dask.run.plan import Plan, Unit
+from cah_dask.storage import fsync
+
+
+class Publisher:
+    """Knows what the release of one run will hold, once every stage before it is done."""
+
+    def __init__(self, config: Config, folder: RunFolder, plan: Plan) -> None:
+        self._config = config
+        self._folder = folder
+        self._plan = plan
+        self._dealt: list[list[store.Slice]] = []
+
+    def is_published(self) -> bool:
+        """Whether the release of exactly these scored parts is already there."""
+        return self._plan.is_scored and store.read_layout(self._folder.release) == self._layout()
+
+    def create(self) -> None:
+        """Start the release, or go on with one that was begun; add its units to the plan."""
+        layout = self._layout()
+        folder = self._folder.unfinished_release
+        if store.read_layout(folder) != layout:
+            if folder.exists():
+                shutil.rmtree(folder)
+            store.create_release(folder, layout)
+        self._plan.add_pack(layout.shards)
+
+    def slices(self, unit: Unit) -> tuple[store.Slice, ...]:
+        """Return what one shard of the release is made of."""
+        return tuple(self._dealt[unit.number])
+
+    def publish(self) -> None:
+        """Check the release, add its report and data card, and give it its name."""
+        folder = self._folder.unfinished_release
+        store.verify_release(folder)
+        describe(self._folder, folder)
+        old = self._folder.path / "release.old"
+        if self._folder.release.exists():
+            self._folder.release.replace(old)
+        folder.replace(self._folder.release)
+        fsync(self._folder.path)
+        if old.exists():
+            shutil.rmtree(old)
+
+    def _layout(self) -> store.Layout:
+        options = self._config.pack
+        self._dealt = store.deal(self._plan.scored_parts(), options.rows_per_shard)
+        return store.Layout(
+            rows=sum(part.stop - part.start for shard in self._dealt for part in shard),
+            dim=embedding_dim(self._config.embed),
+            encoder=self._config.embed.model,
+            weights_sha256=self._config.embed.weights_sha256 or "",
+            config=config_hash(self._config),
+            rows_per_shard=options.rows_per_shard,
+            rows_per_chunk=options.rows_per_chunk,
+            slices_sha256=store.fingerprint(self._dealt),
+        )
+
+
+def describe(folder: RunFolder, release: Path) -> Path:
+    """Write report and data card into `release`, or only the report while there is no release."""
+    summary = folder.summary()
+    layout = store.read_layout(release)
+    if layout is not None:
+        write_card(release / "README.md", summary, layout)
+    report = (release if layout is not None else folder.path) / "report.html"
+    write_report(report, folder.path, summary)
+    return report

@@ -1,0 +1,253 @@
+"""What runs on a worker: read committed files, call a stage, commit one new part.
+
+The functions here know files and receipts; the stages they call know neither. A task never raises
+to the scheduler: it returns a small record of what became of it, for the driver to judge.
+"""
+
+import platform
+import socket
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Iterator
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from distributed import get_worker
+
+from cah_dask.candidates.dedup import Exclusion, dedup_bucket, load_exclusion, read_bucket
+from cah_dask.candidates.extract import extract_archive
+from cah_dask.errors import RunError, ShardError
+from cah_dask.images.download import download_list
+from cah_dask.images.shards import ShardReader
+from cah_dask.pairs.embed import embed_list
+from cah_dask.pairs.models import EmbedOptions, Encoder, load_encoder
+from cah_dask.pairs.store import Slice, pack_shard
+from cah_dask.run.config import Config
+from cah_dask.run.manifest import RunFolder
+from cah_dask.run.plan import FOLDERS, Stage, Unit
+from cah_dask.schema import CANDIDATES, OUTCOMES, SAMPLES, Counts
+from cah_dask.storage import (
+    Receipt,
+    fsync,
+    read_receipt,
+    side_file,
+    staged,
+    temporary,
+    write_part,
+)
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a worker is told about one unit; its data lie in the run folder."""
+
+    run_dir: str
+    unit: Unit
+    config: Config
+    config_hash: str
+    inputs: tuple[str, ...] = ()
+    slices: tuple[Slice, ...] = ()
+
+    @property
+    def folder(self) -> RunFolder:
+        """The run folder as seen from this worker."""
+        return RunFolder(Path(self.run_dir))
+
+    @property
+    def part(self) -> Path:
+        """Where the unit's part will lie."""
+        return Path(self.run_dir) / self.unit.part
+
+    def part_of(self, stage: Stage) -> Path:
+        """Return the part of the same fetch list in another stage."""
+        unit = self.unit
+        return Path(self.run_dir) / Unit(stage, unit.wave, unit.bucket, unit.number).part
+
+    def receipt(self, counts: Counts, started: float, **details: tuple[object, ...]) -> Receipt:
+        """Return the receipt of this unit, finished now."""
+        return Receipt(
+            stage=self.unit.stage.value,
+            unit=self.unit.name,
+            config=self.config_hash,
+            counts=counts,
+            versions=versions(),
+            seconds=round(time.perf_counter() - started, 3),
+            **details,  # type: ignore[arg-type]  # inputs, errors, side: checked by Receipt's users
+        )
+
+
+class Done(msgspec.Struct, frozen=True):
+    """The unit's part is committed, by this attempt or an earlier one."""
+
+    receipt: Receipt
+    seconds: float
+    worker: str
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """The unit is not done. ``is_fatal`` faults, such as a full disk, stop the run."""
+
+    message: str
+    detail: str = ""
+    is_fatal: bool = False
+
+
+def run_task(job: Job) -> Done | Failed:
+    """Carry out one unit of work on this worker."""
+    started = time.perf_counter()
+    try:
+        receipt = _TASKS[job.unit.stage](job)
+    except RunError as error:
+        return Failed(str(error), is_fatal=True)
+    except Exception as error:  # noqa: BLE001  # the one place: an unknown fault costs an attempt
+        return Failed(f"{type(error).__name__}: {error}", detail=traceback.format_exc())
+    return Done(receipt, time.perf_counter() - started, worker_name())
+
+
+def worker_name() -> str:
+    """Return the host and the name of the Dask worker that this code runs on."""
+    return f"{socket.gethostname()}/{get_worker().name}"
+
+
+def extract_task(job: Job) -> Receipt:
+    """Turn one archive into a candidates part; a lost archive leaves an empty one that says why."""
+    started = time.perf_counter()
+    unit, config = job.unit, job.config
+    try:
+        found = extract_archive(unit.archive, config.extract, buckets=config.dedup.buckets)
+        groups, counts, errors = found.groups, found.counts, found.errors
+    except ShardError as error:
+        groups, counts, errors = [], Counts(), (str(error),)
+    receipt = job.receipt(counts, started, inputs=(unit.archive,), errors=errors)
+    return write_part(job.part, CANDIDATES, groups, receipt)
+
+
+def dedup_task(job: Job) -> Receipt:
+    """Deduplicate one bucket of one wave against itself and all earlier waves."""
+    started = time.perf_counter()
+    unit, options = job.unit, job.config.dedup
+    made = dedup_bucket(
+        (read_bucket(Path(job.run_dir) / part, unit.bucket) for part in job.inputs),
+        _seen(job.folder, unit),
+        options,
+        _exclusion(options.exclude),
+    )
+    with staged(job.folder.seen_path(unit.bucket, unit.wave)) as path, path.open("wb") as file:
+        np.save(file, made.keys)
+    counts = msgspec.structs.replace(
+        made.counts, notes={**made.counts.notes, "lists": len(made.lists)}
+    )
+    receipt = job.receipt(counts, started, inputs=job.inputs)
+    return write_part(job.part, SAMPLES, made.lists, receipt)
+
+
+def _seen(folder: RunFolder, unit: Unit) -> Iterator[npt.NDArray[np.void]]:
+    for wave in range(unit.wave):
+        path = folder.seen_path(unit.bucket, wave)
+        try:
+            yield np.load(path, mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"{path} is missing or damaged; delete {FOLDERS[Stage.DEDUP]}/ and what follows it "
+                "(images/, scored/), then run again"
+            ) from error
+
+
+@cache
+def _exclusion(paths: tuple[str, ...]) -> Exclusion | None:
+    return load_exclusion(paths) if paths else None
+
+
+def download_task(job: Job) -> Receipt:
+    """Fetch one list into an image shard; the outcomes part names the shard and comes last."""
+    started = time.perf_counter()
+    samples = _fetch_list(job, columns=["url"])
+    urls = list(dict.fromkeys(samples["url"].to_pylist()))
+    shard = job.part.with_name(f"{job.part.stem}-{uuid.uuid4().hex[:8]}.h5")
+    unfinished = temporary(shard)
+    unfinished.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        made = download_list(
+            urls,
+            unfinished,
+            job.config.download,
+            job.config.decode,
+            pause_file=job.folder.pause_file,
+        )
+        fsync(unfinished)
+        unfinished.replace(shard)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    receipt = job.receipt(made.counts, started, inputs=(_input(job),), side=(side_file(shard),))
+    published = write_part(job.part, OUTCOMES, [made.outcomes], receipt)
+    if published.side != receipt.side:
+        shard.unlink()  # another attempt was first, and its part names its own shard
+    return published
+
+
+def embed_task(job: Job) -> Receipt:
+    """Embed one fetch list and keep the pairs that agree."""
+    started = time.perf_counter()
+    config = job.config
+    encoder = _encoder(msgspec.json.encode(config.embed), config.pools.gpu.threads)
+    outcomes = job.part_of(Stage.DOWNLOAD)
+    with ShardReader(outcomes.with_name(_shard_name(outcomes))) as shard:
+        made = embed_list(
+            _fetch_list(job),
+            pq.read_table(outcomes),
+            shard,
+            encoder,
+            thresholds=config.embed.thresholds,
+            batch_size=config.embed.batch_size,
+        )
+    receipt = job.receipt(made.counts, started, inputs=(_input(job),))
+    return write_part(job.part, made.table.schema, [made.table], receipt)
+
+
+@cache
+def _encoder(options: bytes, threads: int) -> Encoder:
+    """Load the model once per worker process; `options` is JSON because dicts have no hash."""
+    return load_encoder(msgspec.json.decode(options, type=EmbedOptions), threads=threads)
+
+
+def pack_task(job: Job) -> Receipt:
+    """Write one shard of the release and the parquet part with the same rows."""
+    folder = job.folder.unfinished_release
+    return pack_shard(Path(job.run_dir), folder, job.unit.number, job.slices)
+
+
+def _fetch_list(job: Job, columns: list[str] | None = None) -> pa.Table:
+    path = Path(job.run_dir) / _input(job)
+    return pq.ParquetFile(path).read_row_group(job.unit.number, columns=columns)
+
+
+def _input(job: Job) -> str:
+    """Return the dedup part that holds the unit's fetch list."""
+    return Unit(Stage.DEDUP, job.unit.wave, job.unit.bucket).part
+
+
+def _shard_name(outcomes: Path) -> str:
+    (side,) = read_receipt(outcomes).side
+    return side.name
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Return the versions of everything that can change a result."""
+    names = ("cah_dask", "cld3-py", "fastwarc", "ftfy", "h5py", "pillow", "pyarrow")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+_TASKS: dict[Stage, Callable[[Job], Receipt]] = {
+    Stage.EXTRACT: extract_task,
+    Stage.DEDUP: dedup_task,
+    Stage.DOWNLOAD: download_task,
+    Stage.EMBED: embed_task,
+    Stage.PACK: pack_task,
+}

@@ -1,0 +1,141 @@
+"""Samples and images in, scored samples out; nothing is lost on the way."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cah_dask.errors import ShardError
+from cah_dask.images.shards import ShardReader, ShardWriter
+from cah_dask.pairs.embed import Embedded, embed_list, similarity
+from cah_dask.schema import OUTCOMES, SAMPLES, scored, uid
+from tests.encoders import HashEncoder
+
+THRESHOLDS = {"en": 0.5, "multi": 0.5, "nolang": 0.5}
+
+
+def samples(*rows: tuple[str, str]) -> pa.Table:
+    """A fetch list of (url, text) rows, all English."""
+    values = [
+        {
+            "uid": uid(text, url),
+            "url": url,
+            "text": text,
+            "split": "en",
+            "lang": "en",
+            "lang_confidence": 0.9,
+            "lang_is_reliable": True,
+            "text_is_filename": False,
+            "license": None,
+            "page_url": "http://page.example/",
+            "archive": "a",
+            "record_offset": 0,
+            "link_index": 0,
+        }
+        for url, text in rows
+    ]
+    return pa.Table.from_pylist(values, schema=SAMPLES)
+
+
+def outcomes(**status: str) -> pa.Table:
+    """Statuses by url; images get rows in the order of the ok ones."""
+    row = iter(range(len(status)))
+    values = [
+        {
+            "url": url,
+            "status": value,
+            "attempts": 1,
+            "fetched_at": 0,
+            "fetch_ms": 1,
+            "image_row": next(row) if value == "ok" else None,
+        }
+        for url, value in status.items()
+    ]
+    return pa.Table.from_pylist(values, schema=OUTCOMES)
+
+
+def embed(folder: Path, rows: pa.Table, fates: pa.Table, images: list[str], **options) -> Embedded:
+    with ShardWriter(folder / "s.h5") as writer:
+        for image in images:
+            writer.add(image.encode())
+    encoder = options.pop("encoder", HashEncoder())
+    with ShardReader(folder / "s.h5") as shard:
+        return embed_list(
+            rows, fates, shard, encoder, **{"thresholds": THRESHOLDS, "batch_size": 2, **options}
+        )
+
+
+def test_pairs_that_agree_are_kept_and_the_rest_is_counted_by_reason(tmp_path: Path):
+    made = embed(
+        tmp_path,
+        samples(("a", "cat"), ("a", "dog"), ("b", "sun"), ("c", "sea")),
+        outcomes(a="ok", b="http_404", c="ok"),
+        ["cat", "sea"],
+    )
+    assert made.table["is_kept"].to_pylist() == [True, False, True]
+    assert made.table["text"].to_pylist() == ["cat", "dog", "sea"]
+    assert (made.counts.seen, made.counts.kept) == (4, 2)
+    assert made.counts.rejected == {"below_threshold": 1, "http_404": 1}
+    made.counts.require_balance("embed")
+
+
+def test_an_image_with_several_texts_is_embedded_once(tmp_path: Path):
+    encoder = HashEncoder()
+    rows = samples(*[("a", f"text {number}") for number in range(5)])
+    embed(tmp_path, rows, outcomes(a="ok"), ["x"], encoder=encoder, batch_size=8)
+    assert encoder.batches == [1, 5]
+
+
+def test_stored_vectors_are_the_encoders_rounded_to_float16(tmp_path: Path):
+    made = embed(tmp_path, samples(("a", "cat")), outcomes(a="ok"), ["cat"])
+    assert made.table.schema.equals(scored(HashEncoder.dim))
+    (stored,) = made.table["image_embedding"].to_pylist()
+    expected = HashEncoder().encode_images([b"cat"])[0].astype(np.float16)
+    assert np.array_equal(np.frombuffer(stored, "<f2"), expected)
+
+
+def test_the_threshold_itself_is_kept(tmp_path: Path):
+    made = embed(tmp_path, samples(("a", "cat")), outcomes(a="ok"), ["cat"], thresholds={"en": 1.0})
+    exact = made.table["similarity"].to_pylist()[0]
+    assert (
+        embed(
+            tmp_path, samples(("a", "cat")), outcomes(a="ok"), ["cat"], thresholds={"en": exact}
+        ).counts.kept
+        == 1
+    )
+
+
+def test_a_list_without_any_image_gives_an_empty_part(tmp_path: Path):
+    made = embed(tmp_path, samples(("a", "cat")), outcomes(a="robots"), [])
+    assert len(made.table) == 0
+    assert made.counts.rejected == {"robots": 1}
+
+
+def test_vectors_of_different_numbers_do_not_pair():
+    with pytest.raises(ShardError, match="do not pair"):
+        similarity(np.zeros((2, 3), np.float32), np.zeros((1, 3), np.float32))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abcd"), st.sampled_from(["cat", "dog", "sun"])),
+        max_size=12,
+        unique=True,
+    ),
+    st.fixed_dictionaries({url: st.sampled_from(["ok", "timeout", "robots"]) for url in "abcd"}),
+    st.integers(1, 5),
+)
+def test_every_sample_is_accounted_for_and_its_similarity_ignores_the_batch(
+    tmp_path_factory: pytest.TempPathFactory, rows, fates, batch_size
+):
+    folder = tmp_path_factory.mktemp("embed")
+    images = ["cat" for fate in fates.values() if fate == "ok"]
+    made = embed(folder, samples(*rows), outcomes(**fates), images, batch_size=batch_size)
+    made.counts.require_balance("embed")
+    assert made.counts.seen == len(rows)
+    assert len(made.table) == sum(fates[url] == "ok" for url, _ in rows)
+    assert made.table["is_kept"].to_pylist() == [t == "cat" for t in made.table["text"].to_pylist()]

@@ -1,0 +1,123 @@
+"""Row i of the Zarr arrays is row i of the parquet parts, whatever the sizes."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cah_dask.errors import RunError
+from cah_dask.pairs import store
+from cah_dask.pairs.store import Layout, Slice
+from cah_dask.schema import PAIRS, scored
+
+DIM = 4
+
+
+def scored_part(path: Path, kept: list[bool], first: int) -> None:
+    """Write a scored part whose vectors and texts both spell the number of the row."""
+    n = len(kept)
+    numbers = np.arange(first, first + n)
+    vectors = np.repeat(numbers[:, None], DIM, axis=1).astype("<f2")
+    made = {
+        "uid": [int(number).to_bytes(16, "big") for number in numbers],
+        "text": [f"text {number}" for number in numbers],
+        "similarity": np.full(n, 0.5, np.float32),
+        "is_kept": kept,
+        "image_embedding": [row.tobytes() for row in vectors],
+        "text_embedding": [(-row).tobytes() for row in vectors],
+    }
+    fill = {pa.string(): "x", pa.int64(): 0, pa.int32(): 0, pa.float32(): 0.0, pa.bool_(): False}
+    schema = scored(DIM)
+    columns = [
+        pa.array(made.get(field.name, [fill.get(field.type)] * n), field.type) for field in schema
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns, schema=schema), path)
+
+
+def layout(dealt: list[list[Slice]], shard: int, chunk: int) -> Layout:
+    rows = sum(part.stop - part.start for parts in dealt for part in parts)
+    return Layout(rows, DIM, "fake", "0" * 64, "hash", shard, chunk, store.fingerprint(dealt))
+
+
+def pack(folder: Path, parts: list[list[bool]], chunk: int, chunks: int) -> Path:
+    """Make a release of the given parts (one flag per row: is it kept) and check it."""
+    first = 0
+    for number, kept in enumerate(parts):
+        scored_part(folder / f"scored/{number}.parquet", kept, first)
+        first += len(kept)
+    dealt = store.deal(
+        [(f"scored/{number}.parquet", sum(kept)) for number, kept in enumerate(parts)],
+        chunk * chunks,
+    )
+    release = folder / "release"
+    store.create_release(release, layout(dealt, chunk * chunks, chunk))
+    for number, slices in enumerate(dealt):
+        store.pack_shard(folder, release, number, slices)
+    store.verify_release(release)
+    return release
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.lists(st.booleans(), max_size=12), max_size=5),
+    st.integers(1, 4),
+    st.integers(1, 3),
+)
+def test_parquet_and_zarr_hold_the_same_rows_in_the_same_order(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[list[bool]], chunk: int, chunks: int
+):
+    release = pack(tmp_path_factory.mktemp("run"), parts, chunk, chunks)
+    expected = [number for number, kept in enumerate(itertools.chain(*parts)) if kept]
+    table = ds.dataset(release / "pairs").to_table().sort_by("row")
+    assert table.schema.equals(PAIRS)
+    assert table["row"].to_pylist() == list(range(len(expected)))
+    assert [int(uid, 16) for uid in table["uid"].to_pylist()] == expected
+    root = zarr.open_group(release / "embeddings.zarr", mode="r")
+    assert root["image"][:, 0].tolist() == expected
+    assert root["text"][:, 0].tolist() == [-number for number in expected]
+    for number, path in enumerate(sorted((release / "pairs").iterdir())):
+        assert set(pq.read_table(path)["row"].to_pylist()) <= set(
+            range(number * chunk * chunks, (number + 1) * chunk * chunks)
+        )
+
+
+def test_a_lost_zarr_shard_is_found(tmp_path: Path):
+    release = pack(tmp_path, [[True] * 10], 2, 2)
+    (release / "embeddings.zarr" / "image" / "c.1.0").unlink()
+    with pytest.raises(RunError, match=r"c\.1\.0 has None bytes"):
+        store.verify_release(release)
+
+
+def test_a_flipped_bit_is_found_when_vectors_are_read(tmp_path: Path):
+    release = pack(tmp_path, [[True] * 8], 2, 2)
+    shard = release / "embeddings.zarr" / "image" / "c.0.0"
+    data = bytearray(shard.read_bytes())
+    data[3] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(ValueError, match="checksum"):
+        zarr.open_group(release / "embeddings.zarr", mode="r")["image"][:]
+
+
+def test_packing_twice_gives_the_same_bytes(tmp_path: Path):
+    kept = [[True, False, True] * 5] * 3
+    a, b = (pack(tmp_path / name, kept, 2, 3) for name in "ab")
+    files = sorted(path.relative_to(a) for path in a.rglob("*") if path.is_file())
+    assert len(files) > 10
+    for file in files:
+        assert (a / file).read_bytes() == (b / file).read_bytes(), file
+
+
+def test_attributes_name_model_weights_and_normalisation(tmp_path: Path):
+    root = zarr.open_group(pack(tmp_path, [[True]], 1, 1) / "embeddings.zarr", mode="r")
+    assert root.attrs["model"] == "fake"
+    assert root.attrs["weights_sha256"] == "0" * 64
+    assert root.attrs["normalisation"] == "l2"
+    assert root["image"].dtype == np.float16

@@ -1,0 +1,119 @@
+"""What may run when: the plan alone, without files or machines."""
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cah_dask.run.plan import WAVES_AHEAD, Plan, Stage, Unit
+from cah_dask.schema import Counts
+from cah_dask.storage import Receipt, SideFile
+
+ORDER = [Stage.EMBED, Stage.PACK, Stage.DOWNLOAD, Stage.DEDUP, Stage.EXTRACT]
+
+
+def receipt(unit: Unit, *, lists: int = 2, image_bytes: int = 10) -> Receipt:
+    """A plausible receipt: every bucket of every wave has `lists` fetch lists."""
+    side = (SideFile("x.h5", image_bytes, ""),) if unit.stage is Stage.DOWNLOAD else ()
+    notes = {"lists": lists} if unit.stage is Stage.DEDUP else {}
+    return Receipt(
+        stage=unit.stage, unit=unit.name, config="", counts=Counts(5, 5, {}, notes), side=side
+    )
+
+
+def plan(archives: int = 4, *, committed=lambda _: None, **options) -> Plan:
+    names = [f"a/{number}.warc.wat.gz" for number in range(archives)]
+    return Plan(names, **{"archives_per_wave": 2, "buckets": 2, "committed": committed, **options})
+
+
+def carry_out(plan: Plan, stages=ORDER, limit: int = 10_000) -> list[Unit]:
+    """Do every unit that the plan offers, one by one."""
+    done = []
+    while len(done) < limit and (unit := plan.take(stages)) is not None:
+        plan.complete(unit, receipt(unit))
+        done.append(unit)
+    return done
+
+
+def test_every_unit_is_offered_once_and_in_the_order_of_the_data():
+    whole = plan()
+    done = carry_out(whole)
+    assert whole.is_scored
+    assert len(done) == len(set(done)) == 4 + 2 * 2 + 2 * (2 * 2 * 2)
+    for wave in range(2):
+        stages = [list(Stage).index(unit.stage) for unit in done if unit.wave == wave]
+        assert stages.index(1) == 2, "dedup waits for all archives of its wave"
+
+
+def test_at_most_one_list_of_a_bucket_is_in_flight():
+    one = plan(2)
+    carry_out(one, [Stage.EXTRACT, Stage.DEDUP])
+    first = one.take([Stage.DOWNLOAD])
+    second = one.take([Stage.DOWNLOAD])
+    assert first is not None
+    assert second is not None
+    assert {first.bucket, second.bucket} == {0, 1}
+    assert one.take([Stage.DOWNLOAD]) is None
+    one.complete(first, receipt(first))
+    third = one.take([Stage.DOWNLOAD])
+    assert third is not None
+    assert third.bucket == first.bucket
+
+
+def test_a_wave_is_extracted_while_the_one_before_downloads_but_no_further():
+    far = plan(20)
+    extracted = carry_out(far, [Stage.EXTRACT, Stage.DEDUP])
+    waves = {unit.wave for unit in extracted if unit.stage is Stage.EXTRACT}
+    assert waves == set(range(1 + WAVES_AHEAD))
+
+
+def test_downloads_pause_while_too_many_images_wait_for_the_model():
+    full = plan(2, staged_limit=15)
+    done = carry_out(full, [Stage.DOWNLOAD, Stage.DEDUP, Stage.EXTRACT])
+    assert sum(unit.stage is Stage.DOWNLOAD for unit in done) == 2
+    embed = full.take([Stage.EMBED])
+    assert embed is not None
+    full.complete(embed, receipt(embed))
+    assert full.take([Stage.DOWNLOAD]) is not None
+
+
+def test_a_download_that_is_given_up_holds_back_only_itself():
+    hurt = plan(2)
+    carry_out(hurt, [Stage.EXTRACT, Stage.DEDUP])
+    lost = hurt.take([Stage.DOWNLOAD])
+    assert lost is not None
+    hurt.fail(lost, "poison")
+    done = carry_out(hurt)
+    assert sum(unit.stage is Stage.EMBED for unit in done) == 3
+    assert not hurt.is_scored
+    assert hurt.failed == {lost: "poison"}
+
+
+def test_a_run_without_candidates_is_scored_at_once():
+    empty = plan(1)
+    while (unit := empty.take(ORDER)) is not None:
+        empty.complete(unit, receipt(unit, lists=0))
+    assert empty.is_scored
+    assert empty.scored_parts() == []
+
+
+@given(st.integers(0, 200), st.integers(0, 10**6))
+def test_a_run_resumed_after_any_cut_does_exactly_the_rest(cut: int, seed: int):
+    whole = plan()
+    everything = carry_out(whole)
+    before = plan()
+    order = ORDER.copy()
+    random.Random(seed).shuffle(order)
+    done = {unit: receipt(unit) for unit in carry_out(before, order, limit=cut)}
+    after = plan(committed=done.get)
+    rest = carry_out(after)
+    assert {*done, *rest} == set(everything)
+    assert not {*done} & {*rest}
+    assert after.counts == whole.counts
+    assert after.scored_parts() == whole.scored_parts()
+
+
+def test_units_of_equal_names_in_different_folders_have_different_parts():
+    a, b = (Unit(Stage.EXTRACT, archive=f"{folder}/x.warc.wat.gz") for folder in "ab")
+    assert a.part != b.part
+    assert a.part.startswith("candidates/w00000/x-")

@@ -1,0 +1,63 @@
+"""What holds the parts together: imports, environments, configurations."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parent.parent
+CONDA_NAMES = {
+    "ada-url": "ada-url-python",
+    "open_clip_torch": "open-clip-torch",
+    "torch": "pytorch",
+}
+
+
+def requirements() -> dict[str, str]:
+    """What pip installs for users: name as conda has it -> version specifier."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = project["dependencies"] + project["optional-dependencies"]["clip"]
+    parsed = [Requirement(line) for line in lines]
+    return {CONDA_NAMES.get(r.name, r.name): str(r.specifier) for r in parsed} | {
+        "python": project["requires-python"]
+    }
+
+
+def conda_packages() -> dict[str, str]:
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    names = [item for item in listed if isinstance(item, str) and item != "pip"]
+    from_pip = [name for item in listed if isinstance(item, dict) for name in item["pip"]]
+    parsed = [Requirement(name) for name in names + from_pip]
+    return {r.name: str(r.specifier) for r in parsed}
+
+
+def test_conda_and_pip_install_the_same_things():
+    assert conda_packages() == requirements()
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("cah_dask.cli", ["torch", "dask", "distributed", "pyarrow"]),
+        ("cah_dask.run.config", ["torch", "open_clip", "distributed"]),
+        ("cah_dask.run.tasks", ["torch", "open_clip"]),
+        ("cah_dask.run.pipeline", ["torch", "open_clip"]),
+    ],
+)
+def test_importing_a_module_leaves_heavy_libraries_alone(module: str, absent: list[str]):
+    code = f"import sys, {module}; print([m for m in {absent!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_packages_reexport_nothing():
+    for path in (ROOT / "cah_dask").rglob("__init__.py"):
+        code = [
+            line for line in path.read_text().splitlines() if line and "__version__" not in line
+        ]
+        assert len(code) == 1, f"{path} should hold its docstring only"
+        assert code[0].startswith('"""')

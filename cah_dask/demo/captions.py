@@ -256,16 +256,16 @@ _RU_COLOURS = {
 }
 _RU_BACKGROUNDS = {"white": "белом", "grey": "сером", "black": "чёрном", "pink": "розовом"}
 _RU_PLACES = {
-    "centre": "в центре картинки",
-    "left": "слева на картинке",
-    "right": "справа на картинке",
-    "top": "вверху картинки",
-    "bottom": "внизу картинки",
+    "centre": "в центре",
+    "left": "в левой части",
+    "right": "в правой части",
+    "top": "в верхней части",
+    "bottom": "в нижней части",
 }
 _RU_PHRASINGS = (
     "{things} {place} на {background} фоне",
     "рисунок: {things} {place} на {background} фоне",
-    "вот {things} {place} на {background} фоне",
+    "это {things} {place} на {background} фоне",
     "на {background} фоне {place} — {things}",
 )
 

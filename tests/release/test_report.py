@@ -1,0 +1,160 @@
+"""The report tells what happened, alone in one file, and nothing from the web runs in it."""
+
+import io
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from cah_dask.images.shards import ShardWriter
+from cah_dask.pairs.store import Layout
+from cah_dask.release.card import write_card
+from cah_dask.release.report import write_report
+from cah_dask.release.summary import StageSummary, Summary, funnel, similarity_histogram
+from cah_dask.schema import OUTCOMES, Counts, scored
+from cah_dask.storage import Receipt, side_file, write_part
+
+HOSTILE = '<script>alert(1)</script> & "quotes"'
+COUNTS = {
+    "extract": Counts(100, 40, {"no_text": 50, "format": 10}, {"lists": 1}),
+    "dedup": Counts(40, 30, {"duplicate": 10}),
+    "download": Counts(30, 20, {"http_404": 7, "too_small": 3}),
+    "embed": Counts(
+        30, 12, {"below_threshold": 8, "http_404": 7, "too_small": 3},
+        {"similarity/en/60": 12, "similarity/en/52": 5, "similarity/multi/50": 3},
+    ),
+    "pack": Counts(12, 12),
+}  # fmt: skip
+
+
+@pytest.fixture
+def summary() -> Summary:
+    time = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
+    return Summary(
+        stages={name: StageSummary(2, counts, 1.5) for name, counts in COUNTS.items()},
+        lost=["x.warc.wat.gz: cut after 10 records"],
+        started=time,
+        finished=time,
+        versions={"cah_dask": "0.1.0"},
+        settings={"embed.model": "tiny"},
+        thresholds={"en": 0.2, "multi": 0.1, "nolang": 0.1},
+        scored=["scored/w00000/b0000-l000.parquet"],
+    )
+
+
+def jpeg(colour: str) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (300, 200), colour).save(file, "JPEG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    """One scored list of two pairs (one kept) with its image shard."""
+    images = tmp_path / "images" / "w00000"
+    images.mkdir(parents=True)
+    with ShardWriter(images / "b0000-l000-a.h5") as writer:
+        for colour in ("red", "blue"):
+            writer.add(jpeg(colour))
+    receipt = Receipt(
+        stage="download", unit="u", config="c", counts=Counts(),
+        side=(side_file(images / "b0000-l000-a.h5"),),
+    )  # fmt: skip
+    write_part(images / "b0000-l000.parquet", OUTCOMES, [], receipt)
+    schema = scored(2)
+    made = {
+        "uid": [b"0" * 16, b"1" * 16],
+        "text": [HOSTILE, "a dog"],
+        "url": ["http://a.example/1", "javascript:alert(2)"],
+        "split": ["en", "en"],
+        "image_row": [0, 1],
+        "similarity": [0.25, 0.05],
+        "is_kept": [True, False],
+    }
+    fill = {pa.string(): "x", pa.int64(): 0, pa.int32(): 0, pa.float32(): 0.0, pa.bool_(): False}
+    columns = [
+        pa.array(made.get(f.name, [fill.get(f.type, np.zeros(2, "<f2").tobytes())] * 2), f.type)
+        for f in schema
+    ]
+    path = tmp_path / "scored" / "w00000" / "b0000-l000.parquet"
+    path.parent.mkdir(parents=True)
+    pq.write_table(pa.table(columns, schema=schema), path)
+    return tmp_path
+
+
+class Page(HTMLParser):
+    """Collects the text, tags and links of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [value for name, value in attrs if name in ("src", "href")]
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def page(run_dir: Path, summary: Summary) -> Page:
+    write_report(run_dir / "report.html", run_dir, summary)
+    return Page((run_dir / "report.html").read_text())
+
+
+def test_every_count_of_the_funnel_is_on_the_page(run_dir: Path, summary: Summary):
+    text = " ".join(page(run_dir, summary).text.split())
+    for step in funnel(summary):
+        for reason, count in step.rejected.items():
+            assert f"{reason} {count}" in text
+    assert "12 pairs from 2 archives" in text
+    assert "cut after 10 records" in text
+
+
+def test_what_came_from_the_web_is_escaped_and_nothing_is_loaded(run_dir: Path, summary: Summary):
+    found = page(run_dir, summary)
+    assert "script" not in found.tags
+    assert HOSTILE in found.text
+    assert len(found.links) == 2
+    assert all(link.startswith("data:image/jpeg;base64,") for link in found.links)
+
+
+def test_a_report_without_images_still_shows_the_pairs(run_dir: Path, summary: Summary):
+    next((run_dir / "images").rglob("*.h5")).unlink()
+    found = page(run_dir, summary)
+    assert found.links == []
+    assert found.text.count("image not kept") == 2
+
+
+def test_a_run_that_did_nothing_yet_has_a_report(tmp_path: Path, summary: Summary):
+    empty = msgspec.structs.replace(
+        summary,
+        stages={name: StageSummary(0, Counts(), 0.0) for name in COUNTS},
+        started=None,
+        finished=None,
+        scored=[],
+    )
+    assert "Nothing is committed yet" in page(tmp_path, empty).text
+
+
+def test_the_histogram_of_each_split_is_read_back(summary: Summary):
+    assert similarity_histogram(summary) == {"en": {60: 12, 52: 5}, "multi": {50: 3}}
+
+
+def test_the_data_card_names_model_thresholds_and_columns(tmp_path: Path, summary: Summary):
+    layout = Layout(12, 512, "tiny", "ab" * 32, "c", 262144, 4096, "0")
+    write_card(tmp_path / "README.md", summary, layout)
+    text = (tmp_path / "README.md").read_text()
+    assert "12 image-text pairs from 2 archives" in text
+    assert "en 0.2, multi 0.1, nolang 0.1" in text
+    assert "`similarity`: float" in text
+    assert "ab" * 32 in text

@@ -1,0 +1,115 @@
+"""One clear line for every mistake, and no value whose origin is unknown."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cah_dask.errors import ConfigError
+from cah_dask.run import config as configuration
+from cah_dask.run.config import OPERATIONAL, Config, Loaded
+
+ROOT = Path(__file__).parents[2]
+MINIMAL = "run_dir: runs/x\ninputs: [a.warc.wat.gz]\n"
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def write(text: str) -> Path:
+        path = tmp_path / "c.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_a_file_and_overrides_are_joined(write):
+    loaded = configuration.load(write(MINIMAL), ["embed.batch_size=8", "pools.cpu.workers=3"])
+    assert loaded.config.embed.batch_size == 8
+    assert loaded.config.pools.cpu.workers == 3
+    assert loaded.origins["embed.batch_size"] == "--set embed.batch_size=8"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (MINIMAL + "embed: {modle: x}", "unknown key embed.modle; did you mean embed.model?"),
+        (MINIMAL + "colour: red", "unknown key colour; accepted here: archives_per_wave, "),
+        (MINIMAL + "embed: {batch_size: many}", "embed.batch_size: expected `int`, got `str`"),
+        (MINIMAL + "embed: {batch_size: 0}", "embed.batch_size: expected `int` >= 1"),
+        (MINIMAL + "embed: {thresholds: {en: 2}}", "embed.thresholds"),
+        (MINIMAL + "embed: {thresholds: {fr: 0.2}}", "embed.thresholds"),
+        ("inputs: [a]\n", "missing required field `run_dir`"),
+        ("run_dir: x\ninputs: []\n", "inputs: expected `array` of length >= 1"),
+        ("run_dir: x\ninputs: a\n", "inputs: expected `array`, got `str`"),
+        ("- a\n", "holds no `key: value` lines"),
+        ("a: [\n", "is not YAML"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_it(write, text: str, message: str):
+    with pytest.raises(ConfigError) as caught:
+        configuration.load(write(text))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("override", ["embed", "=1", "a..b=1", "run_dir.x=1", "embed.model=["])
+def test_an_override_that_cannot_be_applied_is_refused(write, override: str):
+    with pytest.raises(ConfigError):
+        configuration.load(write(MINIMAL), [override])
+
+
+def test_a_missing_file_is_named(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"none\.yaml does not exist"):
+        configuration.load(tmp_path / "none.yaml")
+
+
+def test_what_is_rendered_loads_to_the_same_config_and_names_origins(write, tmp_path: Path):
+    loaded = configuration.load(write(MINIMAL), ["embed.thresholds={en: 0.3, multi: 0.2}"])
+    text = configuration.render(loaded)
+    (tmp_path / "again.yaml").write_text(text)
+    assert configuration.load(tmp_path / "again.yaml").config == loaded.config
+    assert "thresholds: {en: 0.3, multi: 0.2}  # --set" in text
+    assert "batch_size: 64  # default" in text
+
+
+@given(st.text(min_size=1), st.floats(-1, 1), st.integers(1, 9))
+def test_any_config_survives_its_rendering(tmp_path_factory, name: str, threshold: float, n: int):
+    config = msgspec.convert(
+        {
+            "run_dir": name,
+            "inputs": [name, "no", "12:00:00"],
+            "embed": {"thresholds": {"en": threshold}, "batch_size": n},
+        },
+        Config,
+    )
+    path = tmp_path_factory.mktemp("config") / "c.yaml"
+    path.write_text(configuration.render(Loaded(config, {})), encoding="utf-8")
+    assert configuration.load(path).config == config
+
+
+def test_only_settings_that_change_results_change_the_hash(write):
+    def digest(*overrides: str) -> str:
+        return configuration.config_hash(configuration.load(write(MINIMAL), overrides).config)
+
+    assert digest() == digest("pools.cpu.workers=9", "run_dir=elsewhere", "keep_images=false")
+    assert digest() != digest("dedup.buckets=7")
+    assert digest() != digest("archives_per_wave=7")
+
+
+def test_operational_keys_exist():
+    known = [key for key, _, _ in configuration.explain()]
+    for name in OPERATIONAL:
+        assert any(key == name or key.startswith(f"{name}.") for key in known), name
+
+
+def test_every_option_says_what_it_means():
+    unexplained = [key for key, _, text in configuration.explain() if len(text) < 10]
+    assert unexplained == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.name)
+def test_every_shipped_config_loads(path: Path):
+    configuration.load(path)

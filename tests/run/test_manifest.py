@@ -1,0 +1,162 @@
+"""A run folder knows whose it is, what is done, and lets one driver in."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from cah_dask.errors import ConfigError, RunError
+from cah_dask.run.config import Config, Loaded
+from cah_dask.run.manifest import Commit, RunFolder
+from cah_dask.run.plan import Stage, Unit
+from cah_dask.schema import CANDIDATES, Counts
+from cah_dask.storage import Receipt, SideFile, write_part
+
+ARCHIVES = ["a.warc.wat.gz", "b.warc.wat.gz"]
+
+
+def loaded(folder: Path, **settings) -> Loaded:
+    tree = {"run_dir": str(folder), "inputs": ["*.wat.gz"], **settings}
+    return Loaded(msgspec.convert(tree, Config), {})
+
+
+def receipt(unit: Unit, **details) -> Receipt:
+    return Receipt(stage=unit.stage, unit=unit.name, config="c", counts=Counts(3, 3), **details)
+
+
+def commit(unit: Unit, **details) -> Commit:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    return Commit(at, unit.stage, unit.name, "host/cpu-0", 1.5, receipt(unit, **details))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "run")
+
+
+def test_a_run_can_be_left_and_taken_up_again(folder: RunFolder):
+    with folder.driving(loaded(folder.path), ARCHIVES):
+        pass
+    with folder.driving(loaded(folder.path), ARCHIVES):
+        assert folder.archives() == ARCHIVES
+
+
+def test_a_config_that_would_change_results_is_refused_and_the_key_named(folder: RunFolder):
+    with folder.driving(loaded(folder.path), ARCHIVES):
+        pass
+    with (
+        pytest.raises(ConfigError, match=r"dedup\.buckets: 256, now it is 7"),
+        folder.driving(loaded(folder.path, dedup={"buckets": 7}), ARCHIVES),
+    ):
+        pass
+
+
+def test_other_pools_may_go_on_with_a_run(folder: RunFolder):
+    with folder.driving(loaded(folder.path), ARCHIVES):
+        pass
+    with folder.driving(loaded(folder.path, pools={"cpu": {"workers": 7}}), ARCHIVES):
+        pass
+
+
+def test_other_inputs_are_refused(folder: RunFolder):
+    with folder.driving(loaded(folder.path), ARCHIVES):
+        pass
+    with (
+        pytest.raises(ConfigError, match="were 2 archives and are now 3 other ones"),
+        folder.driving(loaded(folder.path), [*ARCHIVES, "c.warc.wat.gz"]),
+    ):
+        pass
+
+
+def test_a_folder_with_other_files_is_not_taken(folder: RunFolder):
+    folder.path.mkdir()
+    (folder.path / "thesis.tex").touch()
+    with (
+        pytest.raises(ConfigError, match="holds other files"),
+        folder.driving(loaded(folder.path), ARCHIVES),
+    ):
+        pass
+    assert [path.name for path in folder.path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_path_that_is_no_folder_is_one_clear_error(folder: RunFolder):
+    folder.path.write_text("a file")
+    with (
+        pytest.raises(ConfigError, match="cannot be written"),
+        folder.driving(loaded(folder.path), ARCHIVES),
+    ):
+        pass
+
+
+def test_a_second_driver_is_kept_out_and_told_who_is_at_work(folder: RunFolder):
+    with (
+        folder.driving(loaded(folder.path), ARCHIVES),
+        pytest.raises(RunError, match=r"another driver \(pid \d+ on .+\) is at work"),
+        RunFolder(folder.path).driving(loaded(folder.path), ARCHIVES),
+    ):
+        pass
+
+
+def test_the_journal_survives_a_torn_last_line(folder: RunFolder):
+    unit = Unit(Stage.EXTRACT, archive="a")
+    with folder.driving(loaded(folder.path), ARCHIVES):
+        folder.record(commit(unit))
+    with (folder.path / "journal.jsonl").open("ab") as file:
+        file.write(b'{"at": "2026-')
+    with folder.driving(loaded(folder.path), ARCHIVES):
+        folder.record(commit(unit))
+    assert len(list(folder.commits())) == 2
+
+
+def test_a_part_is_done_and_a_journal_line_alone_is_not(folder: RunFolder):
+    done, lost = (Unit(Stage.EXTRACT, archive=name) for name in ARCHIVES)
+    with folder.driving(loaded(folder.path), ARCHIVES):
+        write_part(folder.path / done.part, CANDIDATES, [], receipt(done))
+        folder.record(commit(done))
+        folder.record(commit(lost))
+        existing = folder.existing()
+        assert existing(done) == receipt(done)
+        assert existing(lost) is None
+
+
+def test_a_part_that_the_journal_missed_is_found_and_written_down(folder: RunFolder):
+    unit = Unit(Stage.EXTRACT, archive="a")
+    with folder.driving(loaded(folder.path), ARCHIVES):
+        write_part(folder.path / unit.part, CANDIDATES, [], receipt(unit, seconds=2.0))
+        assert folder.existing()(unit) == receipt(unit, seconds=2.0)
+        assert [line.unit for line in folder.commits()] == [unit.name]
+
+
+def test_images_that_are_gone_before_they_were_embedded_are_downloaded_again(folder: RunFolder):
+    unit = Unit(Stage.DOWNLOAD)
+    side = (SideFile("b0000-l000-aa.h5", 1, ""),)
+    with folder.driving(loaded(folder.path), ARCHIVES):
+        write_part(folder.path / unit.part, CANDIDATES, [], receipt(unit, side=side))
+        assert folder.existing()(unit) is None
+        assert not (folder.path / unit.part).exists()
+
+
+def test_images_that_were_dropped_after_they_were_embedded_stay_done(folder: RunFolder):
+    download, embed = Unit(Stage.DOWNLOAD), Unit(Stage.EMBED)
+    side = (SideFile("b0000-l000-aa.h5", 1, ""),)
+    with folder.driving(loaded(folder.path), ARCHIVES):
+        write_part(folder.path / download.part, CANDIDATES, [], receipt(download, side=side))
+        write_part(folder.path / embed.part, CANDIDATES, [], receipt(embed))
+        assert folder.existing()(download) == receipt(download, side=side)
+
+
+def test_a_summary_counts_a_repeated_unit_once(folder: RunFolder):
+    unit = Unit(Stage.EXTRACT, archive="a")
+    with folder.driving(loaded(folder.path), ARCHIVES):
+        folder.record(commit(unit, inputs=("a",), errors=("cut short",)))
+        folder.record(commit(unit, inputs=("a",), errors=("cut short",)))
+    summary = folder.summary()
+    assert summary.stages["extract"].tasks == 1
+    assert summary.counts("extract") == Counts(3, 3)
+    assert summary.lost == ["a: cut short"]
+
+
+def test_a_folder_that_is_no_run_folder_is_named(tmp_path: Path):
+    with pytest.raises(ConfigError, match="is not a run folder"):
+        RunFolder(tmp_path).summary()

@@ -73,15 +73,20 @@ def run(config: ConfigPath, overrides: Overrides = None) -> None:
 
 @contextlib.contextmanager
 def _log_to(path: Path) -> Iterator[None]:
+    """Send our log, and Dask's warnings instead of its chatter on the terminal, to a file."""
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    logger = logging.getLogger("cah_dask")
-    logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
+    ours, dasks = logging.getLogger("cah_dask"), logging.getLogger("distributed")
+    ours.setLevel(logging.INFO)
+    dasks.setLevel(logging.WARNING)
+    dasks.handlers.clear()
+    for logger in (ours, dasks):
+        logger.addHandler(handler)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
+        for logger in (ours, dasks):
+            logger.removeHandler(handler)
         handler.close()
 
 

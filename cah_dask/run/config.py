@@ -86,6 +86,8 @@ OPERATIONAL = (
     "max_attempts",
     "pools",
     "download.connections",
+    "download.decoders",
+    "download.hosts",
 )
 """Keys (with all below them) that change how a run works but not what it publishes."""
 
@@ -270,16 +272,17 @@ def _text(field: Any) -> str:
 
 
 def _field_docstrings(kind: type) -> dict[str, str]:
-    """Return the string literal that follows each field of a class."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
+    """Return the string literal that follows each field of a class or of those it extends."""
     found: dict[str, str] = {}
-    statements = body.body if isinstance(body, ast.ClassDef) else []
-    for field, text in itertools.pairwise(statements):
-        if (
-            isinstance(field, ast.AnnAssign)
-            and isinstance(field.target, ast.Name)
-            and isinstance(text, ast.Expr)
-            and isinstance(text.value, ast.Constant)
-        ):
-            found[field.target.id] = " ".join(str(text.value.value).split())
+    for base in reversed(kind.__mro__[: kind.__mro__.index(msgspec.Struct)]):
+        body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
+        statements = body.body if isinstance(body, ast.ClassDef) else []
+        for field, text in itertools.pairwise(statements):
+            if (
+                isinstance(field, ast.AnnAssign)
+                and isinstance(field.target, ast.Name)
+                and isinstance(text, ast.Expr)
+                and isinstance(text.value, ast.Constant)
+            ):
+                found[field.target.id] = " ".join(str(text.value.value).split())
     return found

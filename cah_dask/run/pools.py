@@ -107,7 +107,11 @@ def local_cluster(pools: tuple[Pool, ...], scratch: Path) -> SpecCluster:
 
 
 def _worker(pool: Pool, number: int, security: Security, scratch: Path) -> dict[str, Any]:
-    environment = {"OMP_NUM_THREADS": str(pool.threads), "MKL_NUM_THREADS": str(pool.threads)}
+    environment = {
+        "OMP_NUM_THREADS": str(pool.threads),
+        "MKL_NUM_THREADS": str(pool.threads),
+        "DASK_LOGGING__DISTRIBUTED": "error",  # a worker's terminal is the driver's
+    }
     if pool.name == "gpu" and pool.slots > 1:
         environment["CUDA_VISIBLE_DEVICES"] = str(number)
     return {

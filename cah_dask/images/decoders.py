@@ -1,0 +1,175 @@
+"""Processes that hash and decode, because a fault in a C library must cost one image.
+
+A decoder reads frames from its standard input and answers each on its standard output, both with a
+length before them. It holds no file, no socket and little memory, and ends when its input does, so
+none outlives the task that started it. One that crashes or hangs is replaced; its image is counted.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import resource
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from dataclasses import dataclass
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import msgspec
+
+from cah_dask.errors import RunError
+from cah_dask.images.decode import DecodeOptions, Picture, decode
+from cah_dask.schema import Status
+
+_LENGTH_BYTES = 4
+_MEMORY_BYTES = 2 << 30  # address space: several times the largest picture of DecodeOptions
+_READ_BYTES = 1 << 20
+
+
+class Verdict(msgspec.Struct, frozen=True, array_like=True):
+    """What one received file is: its hashes, and a picture if the status is ok."""
+
+    status: Status
+    sha256: str
+    md5: str
+    sha1: str
+    picture: Picture | None = None
+
+
+def judge(data: bytes, options: DecodeOptions) -> Verdict:
+    """Hash and decode one file."""
+    result = decode(data, options)
+    if isinstance(result, Picture):
+        return _verdict(data, Status.OK, result)
+    return _verdict(data, result)
+
+
+def _verdict(data: bytes, status: Status, picture: Picture | None = None) -> Verdict:
+    sha256 = hashlib.sha256(data).hexdigest()
+    md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    sha1 = hashlib.sha1(data, usedforsecurity=False).hexdigest()
+    return Verdict(status, sha256, md5, sha1, picture)
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoder:
+    process: Process
+    requests: asyncio.StreamWriter
+    answers: asyncio.StreamReader
+
+
+class Decoders:
+    """A fixed number of decoder processes; an async context manager.
+
+    Parameters
+    ----------
+    options
+        What to keep, and how.
+    processes
+        How many images are decoded at the same time.
+    timeout_s
+        Seconds one image may take before its decoder is replaced.
+    """
+
+    def __init__(self, options: DecodeOptions, *, processes: int, timeout_s: float) -> None:
+        self._first_frame = msgspec.msgpack.encode(options)
+        self._processes = processes
+        self._timeout_s = timeout_s
+        self._idle: asyncio.LifoQueue[_Decoder] = asyncio.LifoQueue()
+
+    async def __aenter__(self) -> Self:
+        for _ in range(self._processes):
+            self._idle.put_nowait(await _start(self._first_frame))
+        return self
+
+    async def __aexit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        while not self._idle.empty():
+            await _stop(self._idle.get_nowait())
+
+    async def judge(self, data: bytes) -> Verdict:
+        """Return the verdict on one file; a crash or a hang of the decoder is one, too."""
+        decoder = await self._idle.get()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await _ask(decoder, data)
+        except (TimeoutError, OSError, EOFError):
+            await _stop(decoder)
+            decoder = await _start(self._first_frame)
+            return _verdict(data, Status.DECODE_CRASH)
+        finally:
+            self._idle.put_nowait(decoder)
+
+
+async def _start(first_frame: bytes) -> _Decoder:
+    command = (sys.executable, "-m", "cah_dask.images.decoders")
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=PIPE, stdout=PIPE, limit=_READ_BYTES
+    )
+    if process.stdin is None or process.stdout is None:
+        raise RunError(f"no pipe to a decoder: {' '.join(command)}")
+    decoder = _Decoder(process, process.stdin, process.stdout)
+    await _send(decoder, first_frame)
+    return decoder
+
+
+async def _ask(decoder: _Decoder, data: bytes) -> Verdict:
+    await _send(decoder, data)
+    length = int.from_bytes(await decoder.answers.readexactly(_LENGTH_BYTES))
+    return msgspec.msgpack.decode(await decoder.answers.readexactly(length), type=Verdict)
+
+
+async def _send(decoder: _Decoder, frame: bytes) -> None:
+    decoder.requests.writelines((len(frame).to_bytes(_LENGTH_BYTES), frame))
+    await decoder.requests.drain()
+
+
+async def _stop(decoder: _Decoder) -> None:
+    """Kill the process and wait until its pipes are closed."""
+    decoder.requests.close()
+    with contextlib.suppress(ProcessLookupError):
+        decoder.process.kill()
+    await decoder.answers.read()
+    await decoder.process.wait()
+
+
+def main() -> None:
+    """Serve as a decoder until the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver; our input will end
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        _serve(sys.stdin.buffer, sys.stdout.buffer)
+
+
+def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
+    options = msgspec.msgpack.decode(_receive(requests), type=DecodeOptions)
+    while True:
+        frame = msgspec.msgpack.encode(judge(_receive(requests), options))
+        answers.write(len(frame).to_bytes(_LENGTH_BYTES) + frame)
+        answers.flush()
+
+
+def _receive(requests: BinaryIO) -> bytes:
+    """Return one frame.
+
+    Raises
+    ------
+    EOFError
+        If there is none, because whoever started this process has closed the pipe or is gone.
+    """
+    prefix = requests.read(_LENGTH_BYTES)
+    frame = requests.read(int.from_bytes(prefix))
+    if len(prefix) < _LENGTH_BYTES:
+        raise EOFError
+    return frame
+
+
+if __name__ == "__main__":
+    main()

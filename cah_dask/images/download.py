@@ -1,0 +1,290 @@
+"""A fetch list -> an image shard and the outcome of every url.
+
+fetch -> decode -> shard, for thousands of hosts at once in one event loop. The order and the pace
+of requests are the business of `hosts`; here each visit is carried from its turn to its outcome.
+What is kept depends on the answers of the web, never on their order: images are laid out in the
+order of the list.
+"""
+
+import asyncio
+import contextlib
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import pyarrow as pa
+
+from cah_dask.images.decode import DecodeOptions
+from cah_dask.images.decoders import Decoders
+from cah_dask.images.fetch import Answer, Fetcher, FetchOptions
+from cah_dask.images.hosts import RETRYABLE, Frontier, HostOptions, Visit
+from cah_dask.images.ledger import Alarm, Ledger, Outcome, judged, outcome
+from cah_dask.images.network import AddressError, check_network
+from cah_dask.images.pace import Budget, Pace, Pause
+from cah_dask.images.robots import Robots
+from cah_dask.images.shards import ShardWriter
+from cah_dask.images.targets import target
+from cah_dask.schema import Counts, Status
+
+_RETRY_GROWTH = 4
+
+
+class DownloadOptions(FetchOptions, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a fetch list is downloaded."""
+
+    hosts: HostOptions = HostOptions()
+    """Manners towards one host."""
+    obey_robots: bool = True
+    """Whether robots.txt decides what may be requested."""
+    max_redirects: Annotated[int, msgspec.Meta(ge=0)] = 5
+    """Redirects followed for one url."""
+    retries: Annotated[int, msgspec.Meta(ge=0)] = 1
+    """Further tries of a url where one can help (names, connections, timeouts, 429, 5xx)."""
+    retry_delay_s: Annotated[float, msgspec.Meta(ge=0)] = 10.0
+    """Seconds before the first further try; four times as long before each one after it."""
+    connections: Annotated[int, msgspec.Meta(ge=1)] = 256
+    """Urls of one list in the works at the same time."""
+    decoders: Annotated[int, msgspec.Meta(ge=1)] = 2
+    """Processes that decode for one list."""
+    decode_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 30.0
+    """Seconds to decode one image before its decoder is killed."""
+    alarm_hosts: Annotated[int, msgspec.Meta(ge=1)] = 200
+    """Hosts of a list that must have been tried before the alarm may stop the run."""
+    alarm_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.05
+    """The alarm stops the run when a smaller share of them gave any image; 0 switches it off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Downloaded:
+    """What became of one fetch list."""
+
+    outcomes: pa.Table
+    """`schema.OUTCOMES`, one row per url, in the order given."""
+    counts: Counts
+    """Urls: kept are ok, rejected are by status; notes count requests, bytes and tries."""
+
+
+def check_options(options: DownloadOptions) -> None:
+    """Raise ConfigError, in one clear line, for options no download may start with."""
+    check_network(options)
+
+
+def download_list(  # noqa: PLR0913  the three limits belong to the run, not to its options
+    urls: Sequence[str],
+    shard: Path,
+    options: DownloadOptions,
+    decode: DecodeOptions,
+    *,
+    pause_file: Path | None = None,
+    requests_per_s: float | None = None,
+    bytes_per_s: float | None = None,
+) -> Downloaded:
+    """Download one fetch list, write its image shard, and say what became of every url.
+
+    Runs an event loop of its own, so call it from any thread that has none.
+
+    Parameters
+    ----------
+    urls
+        Distinct urls.
+    shard
+        Where to write the image shard: a temporary name, published by the caller. Its images are
+        in the order of `urls`.
+    pause_file
+        While this file exists no new request is made; looked at once a second.
+    requests_per_s, bytes_per_s
+        This list's share of the budget of the run; None is no limit.
+
+    Raises
+    ------
+    ConfigError
+        If the options are not fit for a download.
+    RunError
+        If so few hosts give an image that the fault must be on our side, the disk is full, or
+        this process may not open more files.
+    """
+    check_options(options)
+    pace = Pace(Pause(pause_file), Budget(requests_per_s), Budget(bytes_per_s))
+    with ShardWriter(shard) as writer:
+        return asyncio.run(_download(urls, writer, options, decode, pace))
+
+
+async def _download(
+    urls: Sequence[str],
+    writer: ShardWriter,
+    options: DownloadOptions,
+    decode: DecodeOptions,
+    pace: Pace,
+) -> Downloaded:
+    decoders = Decoders(decode, processes=options.decoders, timeout_s=options.decode_timeout_s)
+    async with decoders, Fetcher(options, pace) as fetcher:
+        crawl = _Crawl(urls, writer, options, decoders, fetcher)
+        await crawl.run(pace.pause)
+    writer.arrange(crawl.ledger.arrivals)
+    notes = {"requests": fetcher.n_requests, "bytes": fetcher.n_bytes}
+    return Downloaded(crawl.ledger.table(), crawl.ledger.counts(notes))
+
+
+class _Crawl:
+    """Carries the visits of one list, each from its turn to its outcome."""
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        writer: ShardWriter,
+        options: DownloadOptions,
+        decoders: Decoders,
+        fetcher: Fetcher,
+    ) -> None:
+        self.ledger = Ledger(urls)
+        self._alarm = Alarm(options.alarm_hosts, options.alarm_share)
+        self._writer = writer
+        self._options = options
+        self._decoders = decoders
+        self._fetcher = fetcher
+        self._robots = Robots(fetcher)
+        self._frontier = Frontier(self._visits(urls), options.hosts)
+        self._slots = asyncio.Semaphore(options.connections)
+        self._changed = asyncio.Event()
+        self._paused_s = 0.0
+
+    def _visits(self, urls: Sequence[str]) -> Iterator[Visit]:
+        for index, url in enumerate(urls):
+            start = target(url, self._fetcher.guard)
+            if isinstance(start, Status):
+                self.ledger.record(index, Outcome(start, attempts=0))
+            else:
+                yield Visit(index, start, start)
+
+    def _now(self) -> float:
+        """Return the time by a clock that stands still while the run is paused."""
+        return time.monotonic() - self._paused_s
+
+    async def run(self, pause: Pause) -> None:
+        """Carry all visits; return when every url has its outcome."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                while not self._frontier.is_done:
+                    self._paused_s += await pause.wait()
+                    await self._slots.acquire()
+                    visit = self._frontier.take(self._now())
+                    if visit is None:
+                        self._slots.release()
+                        await self._wait_for_change()
+                    else:
+                        group.create_task(self._carry(visit))
+        except ExceptionGroup as error:
+            raise error.exceptions[0] from error
+
+    async def _wait_for_change(self) -> None:
+        """Return when a visit has been released, or some host may be asked again."""
+        wakes_at = self._frontier.wakes_at
+        self._changed.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if wakes_at == math.inf else wakes_at - self._now()):
+                await self._changed.wait()
+
+    async def _carry(self, visit: Visit) -> None:
+        try:
+            answer = await self._ask(visit)
+            self._changed.set()
+            if answer is not None and self._settle(visit, answer):
+                await self._keep(visit, answer)
+        finally:
+            self._slots.release()
+
+    async def _ask(self, visit: Visit) -> Answer | None:
+        """Make the request; None says that the visit was put back to wait for another turn."""
+        where = visit.target
+        try:
+            addresses = await self._fetcher.lookup(where.host)
+        except AddressError as error:
+            return Answer(error.status)
+        if not self._frontier.bind(visit, addresses[0]):
+            return None
+        if self._options.obey_robots:
+            is_known = self._robots.knows(where.origin)
+            rules = await self._robots.rules(where.origin)
+            if isinstance(rules, Answer):
+                return rules
+            if not is_known:  # that was a request, so this visit has had its turn
+                self._frontier.slow_down(where.host, rules.delay_s)
+                self._frontier.put_back(visit)
+                return None
+            if not rules.allow(where.url):
+                return Answer(Status.ROBOTS)
+        keep = self._frontier.keeps_connection(visit, self._options.connections)
+        return await self._fetcher.image(where, keep_connection=keep)
+
+    def _settle(self, visit: Visit, answer: Answer) -> bool:
+        """Do what an answer asks for; True says that its body is an image to be kept.
+
+        Nothing here waits: between a release and what follows from it the frontier may look done.
+        """
+        if answer.status is Status.ROBOTS:
+            self._frontier.skip(visit, self._now())
+        else:
+            self._release(visit, answer)
+        if answer.location is not None:
+            self._follow(visit, answer)
+        elif answer.status is not Status.OK:
+            self._record(visit, answer)
+            self._try_again(visit, answer)
+        return answer.status is Status.OK and answer.location is None
+
+    def _release(self, visit: Visit, answer: Answer) -> None:
+        dropped = self._frontier.release(
+            visit,
+            self._now(),
+            status=answer.status,
+            seconds=answer.seconds,
+            pause_s=answer.pause_s,
+        )
+        for other in dropped:
+            self._give_up(other)
+
+    def _give_up(self, visit: Visit) -> None:
+        """Record that a host was given up, unless a first try of the url says more."""
+        if not self.ledger.has(visit.index):
+            status = self._frontier.verdict(visit.host) or Status.HOST_SUSPENDED
+            self.ledger.record(visit.index, Outcome(status, attempts=visit.attempts - 1))
+
+    def _follow(self, visit: Visit, answer: Answer) -> None:
+        """Queue the next hop of a redirect at its host."""
+        where = target(answer.location or "", self._fetcher.guard, base=visit.target.url)
+        if where is Status.BAD_URL or not answer.location:
+            self._record(visit, replace(answer, status=Status.REDIRECT_INVALID))
+        elif isinstance(where, Status):
+            self._record(visit, replace(answer, status=where))
+        elif visit.hops == self._options.max_redirects:
+            self._record(visit, replace(answer, status=Status.REDIRECT_LIMIT))
+        else:
+            visit.target = where
+            visit.hops += 1
+            if not self._frontier.add(visit):
+                self._give_up(visit)
+
+    def _try_again(self, visit: Visit, answer: Answer) -> None:
+        """Queue another try if one can help; the outcome so far stands until then."""
+        if answer.status not in RETRYABLE or visit.attempts > self._options.retries:
+            return
+        delay_s = self._options.retry_delay_s * _RETRY_GROWTH ** (visit.attempts - 1)
+        again = Visit(visit.index, visit.start, visit.start, attempts=visit.attempts + 1)
+        self._frontier.add(again, self._now() + delay_s)
+
+    async def _keep(self, visit: Visit, answer: Answer) -> None:
+        """Decode a body, and store the picture if it is one."""
+        verdict = await self._decoders.judge(answer.body)
+        self._fetcher.forget(answer.body)
+        row = None if verdict.picture is None else self._writer.add(verdict.picture.data)
+        result = judged(outcome(visit, answer), verdict, len(answer.body))
+        self.ledger.record(visit.index, result, row)
+        self._alarm.note(visit.start.host, result.status)
+
+    def _record(self, visit: Visit, answer: Answer) -> None:
+        self.ledger.record(visit.index, outcome(visit, answer))
+        self._alarm.note(visit.start.host, answer.status)

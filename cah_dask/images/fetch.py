@@ -1,0 +1,290 @@
+"""One request: sent, checked by its headers, and read within every limit.
+
+Redirects are not followed here: each is a request of its own, which must find its turn at its host.
+"""
+
+import asyncio
+import email.utils
+import errno
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from http import HTTPStatus
+from types import TracebackType
+from typing import Annotated, Self, TypeAlias
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from cah_dask.errors import RunError
+from cah_dask.images.directives import OPT_OUTS, is_opted_out
+from cah_dask.images.network import AddressError, Guard, NetworkOptions, Resolver, open_session
+from cah_dask.images.pace import Pace
+from cah_dask.images.targets import Target
+from cah_dask.schema import Status
+
+ROBOTS_BYTES = 512 << 10
+"""As much of a robots.txt as is read (RFC 9309 asks for at least 500 KiB)."""
+
+_SMALL_BYTES = 256 << 10
+_LARGE_BODIES = 8
+_GRACE_S = 5.0
+_OWN_WAIT_S = 0.01
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_PAUSES = frozenset({429, 503})
+_OF_CODE = {
+    403: Status.HTTP_403,
+    404: Status.HTTP_404,
+    410: Status.HTTP_410,
+    429: Status.HTTP_429,
+}
+_OF_CLASS = {4: Status.HTTP_4XX, 5: Status.HTTP_5XX}
+_NOT_PICTURES = ("text/", "application/json", "application/xml", "image/svg", "video/", "audio/")
+_MAGIC = (  # JPEG, PNG, WebP, GIF; AVIF has its own further on
+    b"\xff\xd8\xff",
+    b"\x89PNG",
+    b"RIFF",
+    b"GIF8",
+)
+
+
+class FetchOptions(NetworkOptions, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Limits of one request, and what an answer may forbid."""
+
+    connect_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
+    """Seconds to connect, TLS included."""
+    read_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
+    """Seconds without a byte of the answer."""
+    total_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 60.0
+    """Seconds for one request from start to end."""
+    min_bytes_per_s: Annotated[float, msgspec.Meta(ge=0)] = 1024.0
+    """Rate below which a body is given up, in bytes a second after five seconds of grace."""
+    max_bytes: Annotated[int, msgspec.Meta(gt=0)] = 20 << 20
+    """Largest body, in bytes."""
+    opt_outs: tuple[str, ...] = OPT_OUTS
+    """Values of X-Robots-Tag that forbid to keep an image; an empty list ignores the header."""
+    respect_tdm: bool = True
+    """Whether ``TDM-Reservation: 1`` forbids to keep an image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one request gave. Status ok means: here is a body, or a location to go on to."""
+
+    status: Status
+    http_status: int | None = None
+    body: bytes = b""
+    location: str | None = None
+    pause_s: float | None = None
+    """How long the host asks to be left alone; 0 if it asks without saying how long."""
+    seconds: float = 0.0
+
+
+Reader: TypeAlias = Callable[[aiohttp.ClientResponse, asyncio.Timeout], Awaitable[Answer]]
+
+
+class Fetcher:
+    """Makes the requests of one list over one session; an async context manager."""
+
+    def __init__(self, options: FetchOptions, pace: Pace) -> None:
+        self.guard = Guard(options)
+        self._options = options
+        self._pace = pace
+        self._large = asyncio.Semaphore(_LARGE_BODIES)
+        self.n_requests = 0
+        self.n_bytes = 0
+
+    async def __aenter__(self) -> Self:
+        options = self._options
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=options.connect_timeout_s, sock_read=options.read_timeout_s
+        )
+        self._resolver = Resolver(options, self.guard)
+        self._session = open_session(options, self._resolver, self.guard, timeout)
+        return self
+
+    async def __aexit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._session.close()
+        await self._resolver.close()
+
+    async def lookup(self, host: str) -> tuple[str, ...]:
+        """Return the addresses of a host; see `Resolver.lookup`."""
+        return await self._resolver.lookup(host)
+
+    async def image(self, target: Target, *, keep_connection: bool) -> Answer:
+        """Request an image; one more connection is kept for the next request if told so."""
+        headers = {} if keep_connection else {"Connection": "close"}
+        return await self._exchange(target.url, self._read_image, headers)
+
+    async def robots(self, url: str) -> Answer:
+        """Request a robots.txt; a long one is cut."""
+        return await self._exchange(url, self._read_robots, {"Accept": "text/plain, */*;q=0.1"})
+
+    async def _exchange(self, url: str, read: Reader, headers: dict[str, str]) -> Answer:
+        await self._pace.requests.spend(1)
+        self.n_requests += 1
+        started_at = time.monotonic()
+        try:
+            async with (
+                asyncio.timeout(self._options.total_timeout_s) as timer,
+                self._session.get(
+                    URL(url, encoded=True), headers=headers, allow_redirects=False
+                ) as response,
+            ):
+                answer = await read(response, timer)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            answer = Answer(status_of(error))
+        return replace(answer, seconds=time.monotonic() - started_at)
+
+    def forget(self, body: bytes | bytearray) -> None:
+        """Tell that a body is no longer in memory, so that the next large one may be read."""
+        if len(body) > _SMALL_BYTES:
+            self._large.release()
+
+    async def _read_robots(
+        self, response: aiohttp.ClientResponse, timer: asyncio.Timeout
+    ) -> Answer:
+        if response.status != HTTPStatus.OK:
+            return _without_body(response)
+        body = bytearray()
+        async for chunk in response.content.iter_any():
+            await self._wait(self._pace.data.spend(len(chunk)), timer)
+            self.n_bytes += len(chunk)
+            body += chunk[: ROBOTS_BYTES - len(body)]
+            if len(body) == ROBOTS_BYTES:
+                break
+        return Answer(Status.OK, response.status, bytes(body))
+
+    async def _read_image(self, response: aiohttp.ClientResponse, timer: asyncio.Timeout) -> Answer:
+        if response.status != HTTPStatus.OK:
+            return _without_body(response)
+        status = self._refusal(response)
+        body = bytearray()
+        try:
+            if status is Status.OK:
+                status = await self._fill(body, response, timer)
+        except BaseException:
+            self.forget(body)
+            raise
+        if status is Status.OK:
+            return Answer(status, response.status, bytes(body))
+        self.forget(body)
+        return Answer(status, response.status)
+
+    def _refusal(self, response: aiohttp.ClientResponse) -> Status:
+        """Judge by the headers alone."""
+        headers = response.headers
+        tags = headers.getall("X-Robots-Tag", ())
+        tdm = headers.get("TDM-Reservation", "") if self._options.respect_tdm else ""
+        if is_opted_out(tags, tdm, self._options.opt_outs):
+            return Status.OPTOUT
+        if (response.content_length or 0) > self._options.max_bytes:
+            return Status.TOO_BIG
+        return Status.OK
+
+    async def _fill(
+        self, body: bytearray, response: aiohttp.ClientResponse, timer: asyncio.Timeout
+    ) -> Status:
+        """Read the body as far as it is worth it; our own waiting does not count as its time."""
+        began_at = time.monotonic()
+        is_claimed = not response.content_type.startswith(_NOT_PICTURES)
+        async for chunk in response.content.iter_any():
+            began_at += await self._wait(self._admit(body, chunk), timer)
+            seconds = time.monotonic() - began_at
+            if len(body) > self._options.max_bytes:
+                return Status.TOO_BIG
+            if not is_claimed and not looks_like_picture(body):
+                return Status.BAD_TYPE
+            if seconds > _GRACE_S and len(body) < seconds * self._options.min_bytes_per_s:
+                return Status.TOO_SLOW
+        return Status.OK if body else Status.EMPTY
+
+    async def _admit(self, body: bytearray, chunk: bytes) -> None:
+        """Take more into memory; only a few bodies at a time may grow large."""
+        await self._pace.data.spend(len(chunk))
+        if len(body) <= _SMALL_BYTES < len(body) + len(chunk):
+            await self._large.acquire()
+        body += chunk
+        self.n_bytes += len(chunk)
+
+    @staticmethod
+    async def _wait(own: Awaitable[object], timer: asyncio.Timeout) -> float:
+        """Wait for something of ours and put off the deadline by that; return the seconds."""
+        started_at = time.monotonic()
+        await own
+        seconds = time.monotonic() - started_at
+        deadline = timer.when()
+        if seconds > _OWN_WAIT_S and deadline is not None:
+            timer.reschedule(deadline + seconds)
+        return seconds
+
+
+def looks_like_picture(head: bytes | bytearray) -> bool:
+    """Tell whether a body begins like one of the formats we know, whatever its type claims."""
+    return head.startswith(_MAGIC) or head[4:8] == b"ftyp"
+
+
+def _without_body(response: aiohttp.ClientResponse) -> Answer:
+    """Answer for everything but 200."""
+    code = response.status
+    if code in _REDIRECTS:
+        return Answer(Status.OK, code, location=response.headers.get("Location", ""))
+    pause_s = retry_after_s(response.headers.get("Retry-After", "")) if code in _PAUSES else None
+    return Answer(status_of_code(code), code, pause_s=pause_s)
+
+
+def status_of_code(code: int) -> Status:
+    """Return the status of an HTTP status code that is neither success nor a redirect."""
+    return _OF_CODE.get(code) or _OF_CLASS.get(code // 100, Status.HTTP_OTHER)
+
+
+def retry_after_s(value: str) -> float:
+    """Return the seconds that a Retry-After header asks for (RFC 9110 10.2.3), 0 if none."""
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        then = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return 0.0
+    return max(0.0, (then.astimezone(UTC) - datetime.now(UTC)).total_seconds())
+
+
+_FAULTS: tuple[tuple[type[Exception], Status], ...] = (
+    (aiohttp.ClientConnectorCertificateError, Status.TLS_CERTIFICATE),
+    (aiohttp.ClientSSLError, Status.TLS_ERROR),
+    (aiohttp.ConnectionTimeoutError, Status.CONNECT_TIMEOUT),
+    (TimeoutError, Status.TIMEOUT),
+    (aiohttp.ClientConnectorError, Status.CONNECT_ERROR),
+    (aiohttp.ClientResponseError, Status.HTTP_OTHER),
+    (ValueError, Status.BAD_URL),
+)
+"""The first match counts; what matches none is a connection that broke."""
+
+
+def status_of(error: Exception) -> Status:
+    """Return what an exception of the HTTP client means.
+
+    Raises
+    ------
+    RunError
+        If the fault is not the web's: this process may not open more files.
+    """
+    cause = getattr(error, "os_error", error)
+    if isinstance(cause, AddressError):
+        return cause.status
+    if getattr(cause, "errno", None) in (errno.EMFILE, errno.ENFILE):
+        raise RunError("too many open files: raise the limit (ulimit -n) or lower connections")
+    if isinstance(cause, ConnectionRefusedError):
+        return Status.CONNECT_REFUSED
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(cause, TimeoutError):
+        return Status.CONNECT_TIMEOUT
+    return next(
+        (status for kind, status in _FAULTS if isinstance(error, kind)), Status.DISCONNECTED
+    )

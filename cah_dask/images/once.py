@@ -1,0 +1,38 @@
+"""One answer for many askers: a function that runs once per key, however many wait for it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Once(Generic[T]):
+    """Remembers what an async function returned for each key.
+
+    Parameters
+    ----------
+    function
+        Must report failures as values: it runs in a task of its own.
+    """
+
+    def __init__(self, function: Callable[[str], Awaitable[T]]) -> None:
+        self._function = function
+        self._tasks: dict[str, asyncio.Task[T]] = {}
+
+    def knows(self, key: str) -> bool:
+        """Tell whether the value is there and need not be waited for."""
+        return key in self._tasks and self._tasks[key].done()
+
+    async def get(self, key: str) -> T:
+        """Return the value; one who stops waiting leaves the others undisturbed."""
+        if key not in self._tasks:
+            self._tasks[key] = asyncio.ensure_future(self._run(key))
+        return await asyncio.shield(self._tasks[key])
+
+    def forget(self, key: str) -> None:
+        """Have the next asker run the function again."""
+        self._tasks.pop(key, None)
+
+    async def _run(self, key: str) -> T:
+        return await self._function(key)

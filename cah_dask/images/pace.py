@@ -1,0 +1,62 @@
+"""Limits of the whole run as one list sees them: its share of the budget, and the PAUSE file."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+_CHECK_S = 1.0
+_BURST_S = 0.5
+
+
+class Budget:
+    """So many units a second, on the average; None is no limit."""
+
+    def __init__(self, per_s: float | None) -> None:
+        self._per_s = per_s
+        self._free_at = 0.0
+
+    async def spend(self, units: float) -> float:
+        """Wait until the budget allows what was spent before; return the seconds waited."""
+        if self._per_s is None:
+            return 0.0
+        now = time.monotonic()
+        wait_s = max(0.0, self._free_at - now - _BURST_S)
+        self._free_at = max(self._free_at, now) + units / self._per_s
+        if wait_s:
+            await asyncio.sleep(wait_s)
+        return wait_s
+
+
+class Pause:
+    """Whether the run is paused: as long as a file exists, looked at once a second."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._checked_at = -_CHECK_S
+
+    async def wait(self) -> float:
+        """Return when the run is not paused, with the seconds that took."""
+        started_at = time.monotonic()
+        while self._is_set():  # noqa: ASYNC110  a file sends no event
+            await asyncio.sleep(_CHECK_S)
+        return time.monotonic() - started_at
+
+    def _is_set(self) -> bool:
+        now = time.monotonic()
+        if self._path is None or now - self._checked_at < _CHECK_S:
+            return False
+        is_set = self._path.exists()
+        if not is_set:
+            self._checked_at = now
+        return is_set
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Everything that holds a list back for the sake of the whole run."""
+
+    pause: Pause
+    requests: Budget
+    data: Budget
+    """In bytes."""

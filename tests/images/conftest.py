@@ -1,0 +1,36 @@
+"""Nothing in this package may leave a thread, a process or a descriptor behind."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+
+def wait_until(is_so: Callable[[], bool], timeout_s: float = 10) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not is_so() and time.monotonic() < deadline:
+        threading.Event().wait(0.01)
+    return is_so()
+
+
+def descriptors() -> set[str]:
+    """What is open, apart from what an import opens once and keeps (epoll, urandom)."""
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            found.add(f"{entry.name} {entry.readlink()}")
+        except FileNotFoundError:
+            continue
+    return found
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing_behind() -> Iterator[None]:
+    threads, files = set(threading.enumerate()), descriptors()
+    yield
+    assert wait_until(lambda: set(threading.enumerate()) <= threads), threading.enumerate()
+    assert wait_until(lambda: descriptors() <= files), descriptors() - files
+    assert wait_until(lambda: not psutil.Process().children()), psutil.Process().children()

@@ -25,6 +25,7 @@ check: environment
 	$(BIN)/lint-imports --no-logo
 
 test: check
+	scripts/install-test-system
 	$(BIN)/python -m pytest -m 'not gpu and not network'
 
 clean:

@@ -63,16 +63,15 @@ class NetworkOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
 def check_network(options: NetworkOptions) -> None:
     """Raise ConfigError for what would only fail, or be rude, later."""
-    contact = options.contact
-    if not contact:
+    if not options.contact:
         raise ConfigError(
             "download.contact is empty: give a mail address or https url where the owners of web "
             "sites reach you"
         )
-    if not (contact.isascii() and contact.isprintable()) or not (
-        "@" in contact or "://" in contact
-    ):
-        raise ConfigError(f"download.contact: {contact!r} is neither a mail address nor a url")
+    if not ("@" in options.contact or "://" in options.contact):
+        raise ConfigError(f"download.contact: {options.contact!r} is no mail address and no url")
+    if not user_agent(options).isascii() or not user_agent(options).isprintable():
+        raise ConfigError(f"download: {user_agent(options)!r} cannot be sent as a User-Agent")
     try:
         Guard(options)
         for address in options.resolve.values():

@@ -76,7 +76,7 @@ def _rules(answer: Answer) -> Rules | Answer:
 def parse(body: bytes) -> Protego:
     """Parse what concerns us; groups of other agents are left out, as their number can be huge."""
     lines = []
-    for line in body.decode(errors="replace").splitlines():
+    for line in body.decode("utf-8-sig", errors="replace").splitlines():
         match = _AGENT_LINE.fullmatch(line)
         if match is None:
             lines.append(line)

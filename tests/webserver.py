@@ -40,6 +40,13 @@ def bomb() -> bytes:
     return out.getvalue()
 
 
+def broken() -> bytes:
+    """Draw a picture with one bit fallen over."""
+    data = bytearray(picture("PNG"))
+    data[data.index(b"IDAT") + 20] ^= 1
+    return bytes(data)
+
+
 class WebServer:
     """Runs in a thread of its own; a context manager."""
 
@@ -240,6 +247,8 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "eps": _body(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\nshowpage\n"),
     "truncated": _body(picture(size=(400, 300))[:3000]),
     "corrupt": _body(b"\xff\xd8\xff\xe0" + b"\x00\x10JFIF" + b"junk" * 500),
+    "broken": _body(broken()),
+    "cookie": _body(picture(), **{"Set-Cookie": "a=b"}),
     "bomb": _body(bomb()),
     "tiny": _body(picture(size=(10, 10))),
     "strip": _body(picture(size=(900, 70))),

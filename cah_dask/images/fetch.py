@@ -31,7 +31,6 @@ ROBOTS_BYTES = 512 << 10
 _SMALL_BYTES = 256 << 10
 _LARGE_BODIES = 8
 _GRACE_S = 5.0
-_OWN_WAIT_S = 0.01
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PAUSES = frozenset({429, 503})
 _OF_CODE = {
@@ -216,13 +215,13 @@ class Fetcher:
 
     @staticmethod
     async def _wait(own: Awaitable[object], timer: asyncio.Timeout) -> float:
-        """Wait for something of ours and put off the deadline by that; return the seconds."""
+        """Wait for something of ours while the deadline stands still; return the seconds."""
         started_at = time.monotonic()
+        deadline = timer.when()
+        timer.reschedule(None)
         await own
         seconds = time.monotonic() - started_at
-        deadline = timer.when()
-        if seconds > _OWN_WAIT_S and deadline is not None:
-            timer.reschedule(deadline + seconds)
+        timer.reschedule(None if deadline is None else deadline + seconds)
         return seconds
 
 

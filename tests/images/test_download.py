@@ -1,0 +1,377 @@
+import itertools
+import socket
+import ssl
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pytest
+import trustme
+
+from cah_dask.errors import ConfigError, RunError
+from cah_dask.images.decode import DecodeOptions, open_rgb
+from cah_dask.images.download import Downloaded, DownloadOptions, check_options, download_list
+from cah_dask.images.hosts import HostOptions
+from cah_dask.images.network import tls_context
+from cah_dask.images.shards import ShardReader
+from cah_dask.schema import OUTCOMES, Counts
+from tests.images.conftest import wait_until
+from tests.webserver import WebServer
+
+QUICK = HostOptions(spacing_s=0, backoff_s=0.05)
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[WebServer]:
+    with WebServer() as server:
+        yield server
+
+
+def options(web: WebServer, **changes) -> DownloadOptions:
+    base = DownloadOptions(
+        contact="me@lab.example",
+        resolve={"*.test": "127.0.0.1"},
+        allow_addresses=("127.0.0.1/32",),
+        allow_ports=(web.port,),
+        hosts=QUICK,
+        retry_delay_s=0.05,
+        read_timeout_s=0.5,
+        connect_timeout_s=5,
+        total_timeout_s=8,
+        max_bytes=1_000_000,
+        decoders=1,
+    )
+    return msgspec.structs.replace(base, **changes)
+
+
+def download(
+    urls: list[str], folder: Path, options: DownloadOptions, **limits
+) -> tuple[Downloaded, list[bytes]]:
+    shard = folder / f"{time.monotonic_ns()}.h5"
+    made = download_list(urls, shard, options, DecodeOptions(), **limits)
+    made.counts.require_balance("test")
+    assert made.outcomes.schema == OUTCOMES
+    assert made.outcomes["url"].to_pylist() == urls
+    assert made.counts.seen == len(urls)
+    with ShardReader(shard) as reader:
+        assert len(reader) == made.counts.kept
+        return made, reader.read(range(len(reader)))
+
+
+def statuses(made: Downloaded) -> list[str]:
+    return made.outcomes["status"].to_pylist()
+
+
+def rows(table: pa.Table) -> list[dict]:
+    return table.to_pylist()
+
+
+def test_an_image_is_fetched_stored_and_described(web, tmp_path):
+    made, images = download([web.url("/ok-1.jpg")], tmp_path, options(web))
+    (row,) = rows(made.outcomes)
+    assert row["status"] == "ok"
+    assert row["http_status"] == 200
+    assert row["final_url"] == row["url"]
+    assert row["mime"] == "image/jpeg"
+    assert (row["original_width"], row["original_height"]) == (96, 72)
+    assert (row["attempts"], row["image_row"]) == (1, 0)
+    assert len(row["sha256"]) == 64
+    assert len(row["md5"]) == 32
+    assert row["n_bytes"] > 500
+    assert open_rgb(images[0]).size == (96, 72)
+    assert made.counts == Counts(1, 1, {}, {"requests": 2, "bytes": row["n_bytes"]})
+
+
+FAULTS = {
+    "hang": "timeout",
+    "cut": "disconnected",
+    "drop": "disconnected",
+    "garbage": "http_other",
+    "longheader": "http_other",
+    "204": "http_other",
+    "403": "http_403",
+    "404": "http_404",
+    "410": "http_410",
+    "429": "http_429",
+    "418": "http_4xx",
+    "500": "http_5xx",
+    "503": "http_5xx",
+    "endless": "too_big",
+    "big": "too_big",
+    "drip": "too_slow",
+    "html": "bad_type",
+    "empty": "empty",
+    "noai": "optout",
+    "tdm": "optout",
+    "loop": "redirect_limit",
+    "redirect": "redirect_invalid",
+    "htmlasjpeg": "decode_format",
+    "eps": "decode_format",
+    "gzip": "decode_format",
+    "truncated": "decode_truncated",
+    "broken": "decode_error",
+    "bomb": "too_many_pixels",
+    "animated": "animated",
+    "tiny": "too_small",
+    "strip": "aspect",
+    "ok": "ok",
+    "png": "ok",
+    "webp": "ok",
+    "gif": "ok",
+    "flaky": "ok",
+    "busy": "ok",
+    "mislabelled": "ok",
+    "otherbot": "ok",
+}
+
+
+def test_every_fault_of_a_server_ends_in_its_own_status(web, tmp_path):
+    urls = [web.url(f"/{name}.jpg", f"{name}.test") for name in FAULTS]
+    began = time.monotonic()
+    made, _ = download(urls, tmp_path, options(web))
+    assert dict(zip(FAULTS, statuses(made), strict=True)) == FAULTS
+    assert time.monotonic() - began < 15, "as long as the slowest host, not as the sum of all"
+
+
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_urls_that_lead_nowhere_end_in_their_own_status(web, tmp_path):
+    port = closed_port()
+    expected = {
+        "ftp://a.test/x.jpg": "bad_url",
+        "http://a.test:22/x.jpg": "blocked_port",
+        "http://10.0.0.1/x.jpg": "blocked_address",
+        "http://[::1]/x.jpg": "blocked_address",
+        "http://127.0.0.2/x.jpg": "blocked_address",
+        "http://2130706434/x.jpg": "blocked_address",
+        "http://0x7f.0.0.2/x.jpg": "blocked_address",
+        f"http://a.test:{port}/x.jpg": "connect_refused",
+        web.url("/redirect.jpg?to=http://10.0.0.1/"): "blocked_address",
+        web.url("/redirect.jpg?to=http://[::ffff:7f00:2]/"): "blocked_address",
+        web.url("/redirect.jpg?to=http://a.test:25/"): "blocked_port",
+        web.url("/redirect.jpg?to=file:///etc/passwd"): "redirect_invalid",
+    }
+    allowed = options(web, allow_ports=(web.port, port))
+    made, _ = download(list(expected), tmp_path, allowed)
+    assert dict(zip(expected, statuses(made), strict=True)) == expected
+
+
+def test_images_are_stored_in_the_order_of_the_list_whatever_the_timing(web, tmp_path):
+    urls = [
+        web.url(f"/slow-{n}.jpg?s={(n * 7 % 10) / 30}", f"order{n % 5}.test") for n in range(30)
+    ]
+    one, images = download(urls, tmp_path, options(web, connections=40))
+    two, again = download(urls, tmp_path, options(web, connections=3))
+    assert one.outcomes["image_row"].to_pylist() == list(range(30))
+    assert images == again
+    first, second = sorted(tmp_path.glob("*.h5"))
+    assert first.read_bytes() == second.read_bytes()
+    assert two.counts == one.counts
+
+
+def test_a_host_is_never_asked_by_more_than_two_at_once(web, tmp_path):
+    urls = [web.url(f"/slow-{n}.jpg?s=0.02", f"crowd{n % 3}.test") for n in range(60)]
+    download(urls, tmp_path, options(web))
+    assert [web.peak[f"crowd{n}.test"] for n in range(3)] == [2, 2, 2]
+
+
+def test_requests_to_a_host_keep_their_distance(web, tmp_path):
+    urls = [web.url(f"/ok-{n}.jpg", "calm.test") for n in range(5)]
+    download(urls, tmp_path, options(web, hosts=HostOptions(spacing_s=0.2)))
+    times = web.starts["calm.test"]
+    gaps = [b - a for a, b in itertools.pairwise(times)]
+    assert len(gaps) == 5, "robots.txt and five images"
+    assert min(gaps) > 0.17
+
+
+def test_a_crawl_delay_is_kept_to(web, tmp_path):
+    web.robots["delay.test"] = b"User-agent: *\nCrawl-delay: 0.3"
+    download([web.url(f"/ok-{n}.jpg", "delay.test") for n in range(3)], tmp_path, options(web))
+    times = web.starts["delay.test"][1:]
+    assert min(b - a for a, b in itertools.pairwise(times)) > 0.27
+
+
+def test_robots_txt_is_asked_once_and_obeyed(web, tmp_path):
+    web.robots["robots.test"] = b"User-agent: cah-dask\nDisallow: /ok-1"
+    urls = [web.url(f"/ok-{n}.jpg", "robots.test") for n in range(4)]
+    made, _ = download(urls, tmp_path, options(web))
+    assert statuses(made) == ["ok", "robots", "ok", "ok"]
+    assert web.hits["robots.test", "/robots.txt"] == 1
+    assert web.hits["robots.test", "/ok-1.jpg"] == 0
+    ignoring, _ = download(urls, tmp_path, options(web, obey_robots=False))
+    assert statuses(ignoring) == ["ok"] * 4
+    assert web.hits["robots.test", "/robots.txt"] == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "attempts"), [(404, "ok", 1), (403, "ok", 1), (500, "http_5xx", 2)]
+)
+def test_a_site_without_robots_txt_is_open_a_broken_one_is_not(
+    web, tmp_path, answer, status, attempts
+):
+    host = f"robots{answer}.test"
+    web.robots[host] = answer
+    made, _ = download([web.url("/ok.jpg", host)], tmp_path, options(web))
+    assert statuses(made) == [status]
+    assert made.outcomes["attempts"].to_pylist() == [attempts]
+    assert web.hits[host, "/ok.jpg"] == (status == "ok")
+
+
+def test_a_redirect_is_followed_under_the_rules_of_its_target(web, tmp_path):
+    web.robots["closed.test"] = b"User-agent: *\nDisallow: /"
+    there = web.url("/ok.jpg", "open.test")
+    urls = [
+        web.url(f"/redirect.jpg?to={there}", "from.test"),
+        web.url(f"/redirect.jpg?to={web.url('/ok.jpg', 'closed.test')}", "from.test"),
+        web.url("/redirect.jpg?to=/redirect.jpg?to=/ok.jpg%26code=307%26code=301", "from.test"),
+    ]
+    made, _ = download(urls, tmp_path, options(web))
+    assert statuses(made) == ["ok", "robots", "ok"]
+    assert made.outcomes["final_url"].to_pylist()[0] == there
+    assert web.hits["closed.test", "/ok.jpg"] == 0
+
+
+def test_a_failure_is_tried_again_where_that_can_help_and_no_more(web, tmp_path):
+    names = ["flaky", "404", "500", "drop"]
+    made, _ = download(
+        [web.url(f"/{name}.jpg", f"try{name}.test") for name in names], tmp_path, options(web)
+    )
+    assert statuses(made) == ["ok", "http_404", "http_5xx", "disconnected"]
+    assert made.outcomes["attempts"].to_pylist() == [2, 1, 2, 2]
+    assert web.hits["try404.test", "/404.jpg"] == 1
+    assert web.hits["try500.test", "/500.jpg"] == 2
+
+
+def test_a_dead_host_costs_a_few_timeouts_not_one_for_each_url(web, tmp_path):
+    urls = [web.url(f"/hang-{n}.jpg", "dead.test") for n in range(50)]
+    hosts = HostOptions(spacing_s=0, max_failures=4, rest_s=0.2)
+    began = time.monotonic()
+    made, _ = download(urls, tmp_path, options(web, hosts=hosts))
+    assert time.monotonic() - began < 6
+    assert set(statuses(made)) == {"timeout", "host_suspended"}
+    assert Counter(statuses(made))["host_suspended"] >= 40
+    suspended = [row for row in rows(made.outcomes) if row["status"] == "host_suspended"]
+    assert {row["attempts"] for row in suspended} == {0}
+
+
+def test_a_host_that_asks_for_a_long_pause_is_left_alone(web, tmp_path):
+    urls = [web.url(f"/busy-{n}.jpg?after=3600", "busy3600.test") for n in range(9)]
+    hosts = HostOptions(spacing_s=0, concurrency=1)
+    made, _ = download(urls, tmp_path, options(web, hosts=hosts))
+    assert statuses(made) == ["http_429"] + ["host_suspended"] * 8
+    assert sum(web.hits["busy3600.test", f"/busy-{n}.jpg"] for n in range(9)) == 1
+
+
+def test_requests_say_who_asks_and_nothing_else(web, tmp_path):
+    download([web.url("/ok-headers.jpg")], tmp_path, options(web))
+    headers = web.headers["/ok-headers.jpg"]
+    assert headers["User-Agent"].startswith("cah-dask/")
+    assert "me@lab.example" in headers["User-Agent"]
+    assert headers["Accept-Encoding"] == "identity"
+    assert not {"Referer", "Cookie", "Authorization"} & set(headers)
+
+
+def test_cookies_are_not_kept(web, tmp_path):
+    urls = [web.url(f"/cookie-{n}.jpg", "cookie.test") for n in range(2)]
+    download(urls, tmp_path, options(web, hosts=HostOptions(spacing_s=0, concurrency=1)))
+    assert "Cookie" not in web.headers["/cookie-1.jpg"]
+
+
+def test_connections_are_used_again_for_the_next_url_of_a_host(web, tmp_path):
+    before = web.connections
+    urls = [web.url(f"/ok-{n}.jpg", "reuse.test") for n in range(20)]
+    download(urls, tmp_path, options(web))
+    assert web.connections - before <= 3
+
+
+def test_a_pause_file_stops_new_requests_until_it_is_gone(web, tmp_path):
+    pause = tmp_path / "PAUSE"
+    urls = [web.url(f"/ok-{n}.jpg", "pause.test") for n in range(40)]
+    polite = options(web, hosts=HostOptions(spacing_s=0.1))
+    thread = threading.Thread(
+        target=lambda: download(urls, tmp_path, polite, pause_file=pause), daemon=True
+    )
+    thread.start()
+    asked = web.starts["pause.test"]
+    assert wait_until(lambda: len(asked) >= 3)
+    pause.touch()
+    began = time.monotonic()
+    assert wait_until(lambda: time.monotonic() - (asked[-1] if asked else began) > 1)
+    assert asked[-1] - began < 5
+    assert len(asked) < 35
+    assert thread.is_alive()
+    pause.unlink()
+    thread.join(20)
+    assert len(asked) == 41
+
+
+def test_the_budget_of_requests_is_kept(web, tmp_path):
+    urls = [web.url(f"/ok-{n}.jpg", f"budget{n}.test") for n in range(15)]
+    began = time.monotonic()
+    download(urls, tmp_path, options(web), requests_per_s=20)
+    assert time.monotonic() - began > 30 / 20 - 0.6, "fifteen images and as many robots.txt"
+
+
+def test_the_budget_of_bytes_is_kept_and_no_server_is_blamed(web, tmp_path):
+    web.bodies["/budget.jpg"] = b"\xff\xd8" + bytes(900_000)
+    urls = [web.url("/budget.jpg", f"bytes{n}.test") for n in range(3)]
+    slow = options(web, total_timeout_s=0.5)
+    began = time.monotonic()
+    made, _ = download(urls, tmp_path, slow, bytes_per_s=1_500_000)
+    assert time.monotonic() - began > 1
+    assert set(statuses(made)) <= {"decode_format", "decode_error", "decode_truncated"}
+
+
+def test_a_web_that_answers_nothing_rings_the_alarm(web, tmp_path):
+    urls = [web.url("/404.jpg", f"alarm{n}.test") for n in range(40)]
+    strict = options(web, alarm_hosts=20)
+    with pytest.raises(RunError, match=r"only 0 of the first 20 hosts gave an image \(20 http_404"):
+        download(urls, tmp_path, strict)
+    made, _ = download(urls, tmp_path, options(web, alarm_hosts=20, alarm_share=0))
+    assert made.counts.rejected == {"http_404": 40}
+
+
+def test_an_empty_list_gives_an_empty_shard(web, tmp_path):
+    made, images = download([], tmp_path, options(web))
+    assert (len(made.outcomes), images) == (0, [])
+
+
+def test_no_download_starts_without_a_contact(tmp_path):
+    with pytest.raises(ConfigError, match="contact"):
+        check_options(DownloadOptions())
+    with pytest.raises(ConfigError, match="contact"):
+        download_list([], tmp_path / "a.h5", DownloadOptions(), DecodeOptions())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_certificates_are_verified(tmp_path):
+    ca, other = trustme.CA(), trustme.CA()
+    context = tls_context.__wrapped__("")
+    server_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    ca.issue_cert("good.test").configure_cert(server_context)
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    other.cert_pem.write_to_path(str(tmp_path / "other.pem"))
+    with WebServer(tls=server_context) as web:
+        urls = [web.url("/ok.jpg", host) for host in ("good.test", "wrong.test")]
+        trusting = options(web, ca_file=str(tmp_path / "ca.pem"))
+        made, _ = download(urls, tmp_path, trusting)
+        assert statuses(made) == ["ok", "tls_certificate"]
+        strict = options(web, ca_file=str(tmp_path / "other.pem"))
+        made, _ = download(urls, tmp_path, strict)
+        assert statuses(made) == ["tls_certificate"] * 2
+        made, _ = download([url.replace("https:", "http:") for url in urls], tmp_path, trusting)
+        assert set(statuses(made)) <= {"disconnected", "http_4xx", "http_other"}
+
+
+def test_a_server_without_tls_is_a_tls_error(web, tmp_path):
+    made, _ = download([web.url("/ok.jpg").replace("http:", "https:")], tmp_path, options(web))
+    assert statuses(made) == ["tls_error"]

@@ -140,3 +140,9 @@ def _split(href: str) -> Url | Reject:
 @lru_cache(maxsize=1 << 16)
 def _may_be_public(host: str) -> bool:
     return is_public_host(host)
+
+
+def host_of(href: str) -> str:
+    """Return the host of a url that `resolve` made."""
+    url = _plain(href) or _split(href)
+    return url.host if isinstance(url, Url) else ""

@@ -1,0 +1,212 @@
+"""Lists of what must not be fetched: other data sets, opt-outs, removals."""
+
+import gzip
+import itertools
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cah_dask.candidates.keys import (
+    KEY,
+    Keys,
+    Mask,
+    contains,
+    from_digests,
+    no_keys,
+    of_texts,
+    unique,
+)
+from cah_dask.candidates.urls import Base, Url, host_of, resolve
+from cah_dask.errors import InputError
+
+COLUMNS = {
+    "uid": ("uid",),
+    "url": ("url", "URL"),
+    "url_md5": ("url_md5", "url_hash"),
+    "host": ("host", "domain"),
+    "md5": ("md5",),
+}
+"""Kinds of lists, and the columns of a parquet file that hold them."""
+
+_BATCH = 100_000  # values held as Python strings at a time
+_HEX = re.compile("[0-9a-fA-F]{32}")
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """What must not be fetched or kept. All keys are sorted."""
+
+    uids: Keys = field(default_factory=no_keys)
+    urls: Keys = field(default_factory=no_keys)
+    """md5 of normalised urls."""
+    hosts: frozenset[str] = frozenset()
+    """Each stands for itself and all names below it."""
+    image_md5s: Keys = field(default_factory=no_keys)
+    """md5 of the bytes of images; known only after the download, so `excludes` ignores them."""
+
+    def excludes(self, rows: pa.Table) -> Mask:
+        """Tell of each candidate (columns uid and url) whether a list names it."""
+        mask = np.zeros(len(rows), bool)
+        if len(self.uids):
+            mask |= contains(self.uids, from_digests(b"".join(rows["uid"].to_pylist())))
+        if len(self.urls):
+            mask |= contains(self.urls, of_texts(rows["url"].to_pylist()))
+        if self.hosts:
+            names = lru_cache(maxsize=1 << 16)(self.excludes_host)
+            mask |= np.fromiter(
+                (names(host_of(url)) for url in rows["url"].to_pylist()), bool, len(rows)
+            )
+        return mask
+
+    def excludes_host(self, host: str) -> bool:
+        """Tell whether a list names the host or a domain that it belongs to."""
+        labels = host.split(".")
+        return any(".".join(labels[start:]) in self.hosts for start in range(len(labels)))
+
+    def excludes_image(self, md5: bytes) -> bool:
+        """Tell whether a list names the md5 (16 bytes) of an image as it was received."""
+        return bool(contains(self.image_md5s, from_digests(md5))[0])
+
+
+def load_exclusion(entries: Sequence[str]) -> Exclusion:
+    """Read exclusion lists.
+
+    Parameters
+    ----------
+    entries
+        ``kind:path`` with kind one of `COLUMNS`. The path ends in ``.parquet`` (a column of that
+        kind; without a kind the first kind whose column is there), ``.npy`` (two uint64 a row, as
+        DataComp's subset files; without a kind: uid) or anything else: text, one value a line,
+        ``.gz`` or not. Uids, hashes and md5s are 32 hex digits. Urls are normalised before they
+        are compared.
+
+    Raises
+    ------
+    InputError
+        A file is missing or damaged, or its kind is unknown, or a value is not of its kind.
+    """
+    keys: dict[str, list[Keys]] = {kind: [no_keys()] for kind in COLUMNS}
+    hosts: set[str] = set()
+    for entry in entries:
+        kind, path = _kind(entry)
+        for values in _read(kind, path):
+            if isinstance(values, np.ndarray):
+                keys[kind].append(values)
+            elif kind == "host":
+                hosts.update(_hosts(values, path))
+            elif kind == "url":
+                keys[kind].append(of_texts(map(_normal, values)))
+            else:
+                keys[kind].append(_hex_keys(values, path))
+    sorted_keys = {kind: unique(np.concatenate(parts)) for kind, parts in keys.items()}
+    return Exclusion(
+        uids=sorted_keys["uid"],
+        urls=unique(np.concatenate([sorted_keys["url"], sorted_keys["url_md5"]])),
+        hosts=frozenset(hosts),
+        image_md5s=sorted_keys["md5"],
+    )
+
+
+def _kind(entry: str) -> tuple[str, Path]:
+    kind, colon, name = entry.partition(":")
+    if not colon or kind not in COLUMNS:
+        kind, name = "", entry
+    path = Path(name)
+    if not path.is_file():
+        raise InputError(f"exclusion list {name} does not exist")
+    if not kind and path.suffix == ".npy":
+        kind = "uid"
+    if not kind and path.suffix == ".parquet":
+        kind = _kind_of_columns(path)
+    if not kind:
+        raise InputError(f"exclusion list {name}: say what it lists, {':..., '.join(COLUMNS)}:...")
+    return kind, path
+
+
+def _kind_of_columns(path: Path) -> str:
+    names = _schema(path).names
+    for kind, columns in COLUMNS.items():
+        if any(column in names for column in columns):
+            return kind
+    raise InputError(f"exclusion list {path} has none of the columns {_all_columns()}")
+
+
+def _schema(path: Path) -> pa.Schema:
+    try:
+        return pq.read_schema(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"exclusion list {path} is no parquet file: {error}") from error
+
+
+def _all_columns() -> str:
+    return ", ".join(itertools.chain.from_iterable(COLUMNS.values()))
+
+
+def _read(kind: str, path: Path) -> Iterator[Keys | list[str]]:
+    try:
+        if path.suffix == ".npy":
+            yield _read_npy(kind, path)
+        elif path.suffix == ".parquet":
+            yield from _read_parquet(kind, path)
+        else:
+            opener = gzip.open if path.suffix == ".gz" else open
+            with opener(path, "rt", encoding="utf-8") as file:
+                yield from _read_lines(file)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise InputError(f"exclusion list {path} cannot be read: {error}") from error
+
+
+def _read_npy(kind: str, path: Path) -> Keys:
+    keys = np.load(path, mmap_mode="r")
+    fields = keys.dtype.names
+    if kind in ("url", "host") or keys.ndim != 1 or not fields or len(fields) != 2:
+        raise InputError(
+            f"exclusion list {path} holds {keys.dtype}; expected two uint64 a row (u8,u8)"
+        )
+    made = np.empty(len(keys), KEY)
+    made["f0"], made["f1"] = keys[fields[0]], keys[fields[1]]
+    return made
+
+
+def _read_parquet(kind: str, path: Path) -> Iterator[list[str]]:
+    names = _schema(path).names
+    column = next((name for name in COLUMNS[kind] if name in names), None)
+    if column is None:
+        raise InputError(f"exclusion list {path} has no column {' or '.join(COLUMNS[kind])}")
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(_BATCH, columns=[column], use_threads=False):
+            values = batch.column(0).drop_null().to_pylist()
+            yield [value.hex() if isinstance(value, bytes) else str(value) for value in values]
+
+
+def _read_lines(file: Iterable[str]) -> Iterator[list[str]]:
+    lines = (line.strip() for line in file)
+    while batch := list(itertools.islice(lines, _BATCH)):
+        yield [line for line in batch if line]
+
+
+def _normal(url: str) -> str:
+    found = resolve(url, Base())
+    return found.href if isinstance(found, Url) else url
+
+
+def _hosts(values: Iterable[str], path: Path) -> Iterator[str]:
+    for value in values:
+        url = resolve(f"http://{value.strip('.')}/", Base())
+        if not isinstance(url, Url):
+            raise InputError(f"exclusion list {path}: {value!r} is no host name")
+        yield url.host
+
+
+def _hex_keys(values: Sequence[str], path: Path) -> Keys:
+    wrong = next((value for value in values if not _HEX.fullmatch(value)), None)
+    if wrong is not None:
+        raise InputError(f"exclusion list {path}: {wrong!r} is not 32 hex digits")
+    return from_digests(bytes.fromhex("".join(values)))

@@ -1,0 +1,105 @@
+"""What a page says about the use of its images: robots directives and licence links.
+
+Both are read from the WAT itself, so respecting them costs no request. They come as raw JSON and
+most pages have neither, so nothing is parsed before its name is found.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+AGENTS = ("cah-dask", "ccbot")
+"""Names under which a directive means us: our own, and Common Crawl's, whose copy we read."""
+
+_HEADER = "x-robots-tag"
+_TDM = "tdm-reservation"
+_MARKS = (b"robots", _TDM.encode(), *(agent.encode() for agent in AGENTS))
+# Directives that carry a value after a colon, so that the colon does not name an agent.
+_VALUED = ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview")
+_DEED = re.compile(
+    r"\s*(?:https?:)?//(?:[a-z0-9-]+\.)*creativecommons\.org/"
+    r"(licenses|publicdomain)/([a-z+-]+)(?:/(\d\.\d)(?:/(?!deed)([a-z]{2,5})(?![a-z]))?)?",
+    re.IGNORECASE,
+)
+
+
+def directives(metas: msgspec.Raw, headers: msgspec.Raw) -> frozenset[str]:
+    """Return what a page asks of robots, in lower case, such as ``{"noindex", "noai"}``.
+
+    Parameters
+    ----------
+    metas
+        JSON of the ``Head.Metas`` list: robots metas, metas named after one of `AGENTS`, and
+        ``tdm-reservation``.
+    headers
+        JSON of the response headers, in any case, one value or a list of them: ``X-Robots-Tag``
+        without an agent or for one of `AGENTS`, and ``tdm-reservation``.
+
+    Returns
+    -------
+    frozenset
+        ``tdm-reservation`` is among them when its value is 1. Anything malformed says nothing.
+    """
+    return frozenset((*_of_metas(_parse(metas)), *_of_headers(_parse(headers))))
+
+
+def _parse(raw: msgspec.Raw) -> Any:
+    data = bytes(raw).lower()
+    if not any(mark in data for mark in _MARKS):
+        return None
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _of_metas(metas: Any) -> Iterator[str]:
+    for meta in metas if isinstance(metas, list) else ():
+        name, content = (
+            (meta.get("name"), meta.get("content")) if isinstance(meta, dict) else ("", "")
+        )
+        if isinstance(content, str):
+            if name == "robots" or name in AGENTS:
+                yield from _split(content)
+            elif name == _TDM and content.strip() == "1":
+                yield _TDM
+
+
+def _of_headers(headers: Any) -> Iterator[str]:
+    for name, values in headers.items() if isinstance(headers, dict) else ():
+        for value in values if isinstance(values, list) else [values]:
+            if name == _HEADER and isinstance(value, str):
+                yield from _scoped(value)
+            elif name == _TDM and isinstance(value, str) and value.strip() == "1":
+                yield _TDM
+
+
+def _scoped(value: str) -> Iterator[str]:
+    """Split ``otherbot: noindex, cah-dask: noai``: an agent holds until the next one is named."""
+    is_ours = True
+    for part in value.split(","):
+        agent, colon, rest = part.partition(":")
+        names_agent = bool(colon) and agent.strip() not in _VALUED
+        if names_agent:
+            is_ours = agent.strip() in (*AGENTS, "*", "robots")
+        if is_ours:
+            yield from _split(rest if names_agent else part)
+
+
+def _split(content: str) -> Iterable[str]:
+    return re.split(r"[\s,;]+", content.strip())
+
+
+def deed(url: str) -> str | None:
+    """Return the canonical address of a Creative Commons licence or public domain deed.
+
+    Language variants and legal code fall together; a ported version (``/3.0/de/``) stays apart.
+    """
+    match = _DEED.match(url)
+    if match is None:
+        return None
+    return "/".join(
+        ["https://creativecommons.org", *(part.lower() for part in match.groups() if part), ""]
+    )

@@ -1,0 +1,146 @@
+"""A file on an HTTP server read as a stream that survives cut connections.
+
+One GET, then one more per cut, from the byte that is next (RFC 9110 range requests). Nothing is
+kept on disk, and no more than the caller asks for in memory.
+"""
+
+import http.client
+import io
+import re
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+
+from cah_dask import __version__
+from cah_dask.errors import RetryableError, ShardError
+
+TIMEOUT_S = 60.0
+"""Longest silence of the server in seconds."""
+
+ATTEMPTS = 6
+"""Requests in a row that may fail without a single byte of progress."""
+
+BACKOFF_S = (1.0, 2.0, 5.0, 15.0, 30.0)
+"""Pauses in seconds between them; Common Crawl answers "503 Slow Down" when asked too fast."""
+
+_RETRYABLE = (408, 425, 429, 500, 502, 503, 504)
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+
+
+class RemoteFile(io.RawIOBase):
+    """The bytes behind an http(s) url, forward only.
+
+    Raises (from the constructor and `readinto`)
+    --------------------------------------------
+    ShardError
+        The server refuses the file (404, 403), changed it meanwhile, or cannot resume it.
+    RetryableError
+        The server does not answer, or cuts, `ATTEMPTS` times without progress.
+    """
+
+    def __init__(self, url: str, *, pause: Callable[[float], None] = time.sleep) -> None:
+        self._url = url
+        self._pause = pause
+        self._position = 0
+        self._length: int | None = None
+        self._version = ""
+        self._failures = 0
+        self._response: http.client.HTTPResponse | None = None
+        self._connect()
+
+    def readable(self) -> bool:
+        """Say that this is a stream to read from."""
+        return True
+
+    def tell(self) -> int:
+        """Return how many bytes have been read."""
+        return self._position
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # a Buffer
+        """Read some bytes into `buffer`; 0 at the end of the file."""
+        while self._length is None or self._position < self._length:
+            if self._response is None:
+                self._connect()
+            count = self._receive(buffer)
+            if count:
+                self._failures = 0
+                self._position += count
+                return count
+            if self._length is None and self._response is not None:
+                return 0  # a server that never told the length says so that it has ended
+        return 0
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._disconnect()
+        super().close()
+
+    def _receive(self, buffer: bytearray | memoryview) -> int:
+        """Return how many bytes came; 0 also when the connection broke (and is gone then)."""
+        if self._response is None:
+            return 0
+        try:
+            count = self._response.readinto(buffer)
+        except (OSError, http.client.HTTPException) as error:
+            self._failed(str(error) or type(error).__name__)
+            return 0
+        if not count and self._length is not None:
+            self._failed(f"ended after {self._position} of {self._length} bytes")
+        return count
+
+    def _connect(self) -> None:
+        while self._response is None:
+            try:
+                self._response = self._request()
+            except urllib.error.HTTPError as error:
+                error.close()
+                if error.code not in _RETRYABLE:
+                    raise ShardError(f"{self._url}: HTTP {error.code} {error.reason}") from error
+                self._failed(f"HTTP {error.code}")
+            except (OSError, http.client.HTTPException) as error:
+                self._failed(str(getattr(error, "reason", error)) or type(error).__name__)
+
+    def _request(self) -> http.client.HTTPResponse:
+        headers = {"User-Agent": f"cah-dask/{__version__}", "Accept-Encoding": "identity"}
+        if self._position:
+            headers["Range"] = f"bytes={self._position}-"
+            if self._version:
+                headers["If-Range"] = self._version
+        request = urllib.request.Request(self._url, headers=headers)  # noqa: S310  # sources checks it
+        response = urllib.request.urlopen(request, timeout=TIMEOUT_S)  # noqa: S310
+        try:
+            self._accept(response)
+        except BaseException:
+            response.close()
+            raise
+        return response  # type: ignore[no-any-return]
+
+    def _accept(self, response: http.client.HTTPResponse) -> None:
+        """Make sure that the answer goes on where the last one was cut."""
+        if not self._position:
+            length = response.headers["Content-Length"]
+            self._length = int(length) if length and length.isdigit() else None
+            etag = response.headers["ETag"] or ""
+            self._version = etag if not etag.startswith("W/") else ""
+            return
+        found = _CONTENT_RANGE.match(response.headers["Content-Range"] or "")
+        if response.status != 206 or not found or int(found[1]) != self._position:
+            raise ShardError(
+                f"{self._url}: cut after {self._position} bytes, and the server cannot go on from "
+                "there (no range requests, or the file has changed)"
+            )
+
+    def _failed(self, reason: str) -> None:
+        self._disconnect()
+        self._failures += 1
+        if self._failures >= ATTEMPTS:
+            raise RetryableError(f"{self._url}: {reason}, {self._failures} times in a row")
+        self._pause(BACKOFF_S[self._failures - 1])
+
+    def _disconnect(self) -> None:
+        if self._response is not None:
+            with suppress(OSError):
+                self._response.close()
+            self._response = None

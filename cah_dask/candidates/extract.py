@@ -21,7 +21,7 @@ from cah_dask.candidates.text import clean, is_filename
 from cah_dask.candidates.urls import Base, Url, resolve
 from cah_dask.candidates.wat import MARK, ImageLink, Page, parse_page
 from cah_dask.errors import RecordError, ShardError
-from cah_dask.schema import Counts, Reject, uid
+from cah_dask.schema import SPLITS, Counts, Reject, Split, uid
 
 RESPECTED = ("noindex", "noimageindex", "noai", "noimageai", "noml", "none", "tdm-reservation")
 """Directives that keep a page's images out: those of img2dataset, `noml`, `none` (noindex and
@@ -49,6 +49,8 @@ class ExtractOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     list respects none."""
     language: LanguageOptions = LanguageOptions()
     """When to believe the language detector."""
+    splits: Annotated[tuple[Split, ...], msgspec.Meta(min_length=1)] = SPLITS
+    """Splits that go on; texts of the others are rejected, so they need no model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,9 @@ class _Links:
 
     def _keep(self, pair: "_Pair", page: Page, offset: int, index: int) -> None:
         language, names_file = self._describe(pair.text)
+        if language.split not in self._options.splits:
+            self._rejected[Reject.SPLIT] += 1
+            return
         self.rows.add(
             Row(
                 self._bucket(pair.url.host),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from cah_dask.candidates.dedup import load_exclusion
+from cah_dask.candidates.exclusion import load_exclusion
 from cah_dask.candidates.sources import check_archive, list_archives
 from cah_dask.errors import ConfigError
 from cah_dask.images.download import check_options

@@ -21,7 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from distributed import get_worker
 
-from cah_dask.candidates.dedup import Exclusion, dedup_bucket, load_exclusion, read_bucket
+from cah_dask.candidates.dedup import dedup_bucket, read_bucket
+from cah_dask.candidates.exclusion import Exclusion, load_exclusion
 from cah_dask.candidates.extract import extract_archive
 from cah_dask.errors import RunError, ShardError
 from cah_dask.images.download import download_list

@@ -1,0 +1,129 @@
+"""The command line as a user meets it: one line and an exit code for every mistake."""
+
+import gzip
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+WAT = gzip.compress(
+    b"WARC/1.0\r\nWARC-Type: warcinfo\r\nContent-Type: application/warc-fields\r\n"
+    b"Content-Length: 0\r\n\r\n\r\n\r\n"
+)
+
+
+def cah(*arguments: str | Path, **options) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cah_dask", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        **options,
+    )
+
+
+@pytest.fixture
+def config(tmp_path: Path):
+    """Writes a config that would run, changed by the given keys."""
+
+    def write(**changes) -> Path:
+        (tmp_path / "a.warc.wat.gz").write_bytes(WAT)
+        tree = {
+            "run_dir": str(tmp_path / "run"),
+            "inputs": [str(tmp_path / "*.warc.wat.gz")],
+            "download": {"contact": "me@lab.example"},
+            "embed": {"model": "tiny", "thresholds": {"en": 0.2, "multi": 0.2, "nolang": 0.2}},
+            **changes,
+        }
+        (tmp_path / "c.yaml").write_text(yaml.safe_dump(tree))
+        return tmp_path / "c.yaml"
+
+    return write
+
+
+MODEL = {"thresholds": {"en": 0.2, "multi": 0.2, "nolang": 0.2}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "message"),
+    [
+        ({"inputs": ["none.warc.wat.gz"]}, 4, "none.warc.wat.gz"),
+        ({"inputs": ["*.nothing"]}, 4, "*.nothing"),
+        ({"inputs": [__file__]}, 4, "test_cli.py"),
+        ({"inputs": []}, 3, "inputs: expected `array` of length >= 1"),
+        ({"colour": "red"}, 3, "unknown key colour"),
+        ({"archives_per_wave": "many"}, 3, "archives_per_wave: expected `int`, got `str`"),
+        ({"download": {}}, 3, "contact"),
+        ({"embed": {**MODEL, "model": "nonsense"}}, 3, "unknown model 'nonsense'"),
+        ({"embed": {**MODEL, "model": "/nowhere"}}, 3, "has no open_clip_config.json"),
+        ({"embed": {**MODEL, "model": "tiny", "weights_sha256": "0" * 64}}, 3, "SHA-256"),
+        ({"embed": {"model": "tiny"}}, 3, "no threshold is known for en, multi, nolang"),
+        ({"run_dir": "/proc/nowhere"}, 3, "run folder /proc/nowhere cannot be written"),
+        ({"pack": {"rows_per_shard": 10, "rows_per_chunk": 3}}, 3, "must be a multiple"),
+    ],
+    ids=lambda value: str(value)[:40] if isinstance(value, dict) else None,
+)
+def test_a_mistake_is_one_line_and_an_exit_code_and_writes_nothing(
+    config, tmp_path: Path, changes: dict, code: int, message: str
+):
+    done = cah("run", config(**changes))
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_empty_list_of_archives_is_named(config, tmp_path: Path):
+    (tmp_path / "wat.paths").write_text("\n\n")
+    done = cah("run", config(inputs=[str(tmp_path / "wat.paths")]))
+    assert done.returncode == 4
+    assert "wat.paths" in done.stderr
+
+
+def test_a_check_of_a_good_config_says_what_it_found(config):
+    done = cah("config", "check", config())
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("ok: 1 archives, model tiny")
+
+
+def test_a_shown_config_can_be_used_again(config, tmp_path: Path):
+    shown = cah("config", "show", config(), "--set", "embed.batch_size=7").stdout
+    assert "batch_size: 7  # --set" in shown
+    (tmp_path / "shown.yaml").write_text(shown)
+    assert cah("config", "show", tmp_path / "shown.yaml").returncode == 0
+
+
+def test_status_and_report_of_a_folder_that_is_no_run_are_refused(tmp_path: Path):
+    for command in ("status", "report"):
+        done = cah(command, tmp_path)
+        assert done.returncode == 3
+        assert "is not a run folder" in done.stderr
+
+
+def test_wrong_usage_is_exit_code_2():
+    assert cah("run").returncode == 2
+    assert cah("fly").returncode == 2
+
+
+def test_help_names_the_exit_codes():
+    assert "75 stopped before its end" in " ".join(cah("run", "--help").stdout.split())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_full_disk_stops_the_run_with_one_line(config, tmp_path: Path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(disk)]
+    if subprocess.run(mount, check=False).returncode:
+        pytest.skip("this container may not mount a tmpfs")
+    try:
+        done = cah("run", config(run_dir=str(disk / "run")))
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    assert done.returncode == 5, done.stderr
+    assert "no space left on device" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -23,7 +23,7 @@ from cah_dask.candidates.keys import (
     of_texts,
     unique,
 )
-from cah_dask.candidates.urls import Base, Url, host_of, resolve
+from cah_dask.candidates.urls import Base, Url, host_of, normal_host, resolve
 from cah_dask.errors import InputError
 
 COLUMNS = {
@@ -199,10 +199,10 @@ def _normal(url: str) -> str:
 
 def _hosts(values: Iterable[str], path: Path) -> Iterator[str]:
     for value in values:
-        url = resolve(f"http://{value.strip('.')}/", Base())
-        if not isinstance(url, Url):
+        host = normal_host(value.strip("."))
+        if host is None:
             raise InputError(f"exclusion list {path}: {value!r} is no host name")
-        yield url.host
+        yield host
 
 
 def _hex_keys(values: Sequence[str], path: Path) -> Keys:

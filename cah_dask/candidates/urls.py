@@ -146,3 +146,9 @@ def host_of(href: str) -> str:
     """Return the host of a url that `resolve` made."""
     url = _plain(href) or _split(href)
     return url.host if isinstance(url, Url) else ""
+
+
+def normal_host(name: str) -> str | None:
+    """Return a host name as urls spell it (lower case, punycode), or None if it is none."""
+    url = _resolve_by_ada(f"http://{name}/", Base())
+    return url.host if isinstance(url, Url) and url.path == "/" else None

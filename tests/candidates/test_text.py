@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001  # characters that look alike are the subject
 import ftfy.badness
 import pytest
 from hypothesis import example, given

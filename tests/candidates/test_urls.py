@@ -102,7 +102,7 @@ def test_a_resolved_url_is_normal_http_without_fragment_and_credentials(link, pa
         assert parsed.href == url.href
         assert parsed.protocol in ("http:", "https:")
         assert (parsed.hostname, parsed.pathname) == (url.host, url.path)
-        assert not (parsed.username or parsed.password or parsed.hash)
+        assert (parsed.username, parsed.password, parsed.hash) == ("", "", "")
 
 
 @pytest.mark.parametrize(

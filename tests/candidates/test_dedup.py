@@ -1,0 +1,189 @@
+import hashlib
+from collections import defaultdict
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cah_dask.candidates.dedup import Deduped, DedupOptions, dedup_bucket, host_bucket, read_bucket
+from cah_dask.candidates.exclusion import Exclusion
+from cah_dask.candidates.keys import from_digests, unique
+from cah_dask.errors import RunError
+from cah_dask.schema import CANDIDATES, SAMPLES, Counts, uid
+from cah_dask.storage import Receipt, write_part
+
+PAIRS = st.tuples(st.integers(0, 8), st.integers(0, 3))
+ARCHIVES = st.lists(st.lists(PAIRS, max_size=12), max_size=4)
+WAVES = st.lists(ARCHIVES, min_size=1, max_size=3)
+KEYS = st.sampled_from(["uid", "url"])
+
+
+def row(number: int, text: str = "a text", **others) -> dict:
+    url = f"http://h{number % 3}.example.org/{number}.jpg"
+    return {
+        "bucket": 0,
+        "uid": uid(text, url),
+        "url": url,
+        "text": text,
+        "split": "en",
+        "lang": "en",
+        "lang_confidence": 0.9,
+        "lang_is_reliable": True,
+        "text_is_filename": False,
+        "license": None,
+        "page_url": "http://example.org/",
+        "archive": "a",
+        "record_offset": 0,
+        "link_index": 0,
+        **others,
+    }
+
+
+def archive(pairs, name: str = "a") -> pa.Table:
+    rows = [row(n, f"text {t}", archive=name, link_index=i) for i, (n, t) in enumerate(pairs)]
+    return pa.Table.from_pylist(rows, CANDIDATES).drop_columns("bucket").cast(SAMPLES)
+
+
+def wave(archives) -> list[pa.Table]:
+    return [archive(pairs, f"archive {i}") for i, pairs in enumerate(archives)]
+
+
+def kept(made: Deduped) -> list[dict]:
+    return pa.concat_tables([SAMPLES.empty_table(), *made.lists]).to_pylist()
+
+
+def naive(waves, key: str) -> list[list[dict]]:
+    """Keep the first row of each key, wave by wave, with a set."""
+    seen, result = set(), []
+    for tables in waves:
+        fresh = []
+        for line in pa.concat_tables([SAMPLES.empty_table(), *tables]).to_pylist():
+            if line[key] not in seen:
+                seen.add(line[key])
+                fresh.append(line)
+        result.append(fresh)
+    return result
+
+
+def canonical(rows: list[dict]) -> list[dict]:
+    return sorted(rows, key=lambda r: (r["archive"], r["record_offset"], r["link_index"]))
+
+
+@given(WAVES, KEYS)
+def test_dedup_keeps_what_a_set_would_keep(waves, key):
+    options = DedupOptions(key=key)
+    tables = [wave(archives) for archives in waves]
+    seen = []
+    for now, expected in zip(tables, naive(tables, key), strict=True):
+        made = dedup_bucket(now, seen, options)
+        made.counts.require_balance("wave")
+        assert canonical(kept(made)) == canonical(expected)
+        assert made.keys.tolist() == unique(made.keys).tolist()
+        seen.append(made.keys)
+
+
+@given(ARCHIVES, KEYS)
+def test_dedup_of_its_own_result_changes_nothing(archives, key):
+    options = DedupOptions(key=key, list_urls=3)
+    once = dedup_bucket(wave(archives), [], options)
+    twice = dedup_bucket(once.lists, [], options)
+    assert kept(twice) == kept(once)
+    assert twice.keys.tolist() == once.keys.tolist()
+
+
+@given(st.lists(PAIRS, max_size=20), st.randoms(use_true_random=False), KEYS)
+def test_which_keys_are_kept_does_not_depend_on_the_order(pairs, random, key):
+    shuffled = random.sample(pairs, len(pairs))
+    options = DedupOptions(key=key)
+    a, b = (dedup_bucket([archive(p)], [], options) for p in (pairs, shuffled))
+    assert a.keys.tolist() == b.keys.tolist()
+    assert [r["url"] for r in kept(a)] == [r["url"] for r in kept(b)]
+
+
+@given(ARCHIVES, st.integers(1, 4))
+def test_a_list_holds_whole_urls_in_the_order_of_their_hash(archives, list_urls):
+    made = dedup_bucket(wave(archives), [], DedupOptions(list_urls=list_urls))
+    for table in made.lists[:-1]:
+        assert len(set(table["url"].to_pylist())) == list_urls
+    urls = [line["url"] for line in kept(made)]
+    assert urls == sorted(urls, key=lambda url: hashlib.md5(url.encode()).digest())
+    lists_of = defaultdict(set)
+    for number, table in enumerate(made.lists):
+        for url in table["url"].to_pylist():
+            lists_of[url].add(number)
+    assert all(len(numbers) == 1 for numbers in lists_of.values())
+    assert all(table.schema == SAMPLES for table in made.lists)
+
+
+def test_an_image_keeps_the_captions_of_all_languages_in_canonical_order():
+    made = dedup_bucket(wave([[(1, 0), (2, 0)], [(1, 1), (1, 0)]]), [], DedupOptions())
+    texts = [line["text"] for line in kept(made) if line["url"].endswith("/1.jpg")]
+    assert texts == ["text 0", "text 1"]
+    assert made.counts == Counts(4, 3, {"duplicate": 1})
+
+
+def test_rows_are_rejected_as_excluded_before_duplicate_before_seen_earlier():
+    earlier = dedup_bucket(wave([[(1, 0)]]), [], DedupOptions())
+    bad = row(3, "text 0")["uid"]
+    made = dedup_bucket(
+        wave([[(1, 0), (1, 0), (2, 0), (3, 0), (3, 0), (3, 1)]]),
+        [earlier.keys],
+        DedupOptions(),
+        Exclusion(uids=from_digests(bad)),
+    )
+    assert made.counts == Counts(6, 2, {"duplicate": 1, "excluded": 2, "seen_earlier": 1})
+
+
+def test_an_excluded_caption_leaves_the_next_one_of_its_image():
+    excluded = Exclusion(uids=from_digests(row(1, "text 0")["uid"]))
+    made = dedup_bucket(wave([[(1, 0), (1, 1)]]), [], DedupOptions(key="url"), excluded)
+    assert [line["text"] for line in kept(made)] == ["text 1"]
+
+
+def test_an_empty_bucket_makes_no_list():
+    made = dedup_bucket([], [], DedupOptions())
+    assert made.lists == []
+    assert len(made.keys) == 0
+    assert made.counts == Counts()
+
+
+def test_buckets_of_hosts_never_change():
+    assert [host_bucket(h, 256) for h in ("example.org", "www.example.org", "[2606::1]")] == [
+        int.from_bytes(hashlib.md5(h.encode()).digest()[:8], "little") % 256
+        for h in ("example.org", "www.example.org", "[2606::1]")
+    ]
+    assert host_bucket("example.org", 256) == 27
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.integers(0, 5), max_size=30))
+def test_a_bucket_is_read_back_whole_and_alone(tmp_path, buckets):
+    rows = [row(i, bucket=b, link_index=i) for i, b in enumerate(sorted(buckets))]
+    table = pa.Table.from_pylist(rows, CANDIDATES)
+    groups = [table.slice(start, 7) for start in range(0, len(table), 7)]
+    receipt = Receipt(stage="extract", unit="a", config="", counts=Counts())
+    write_part(tmp_path / "part.parquet", CANDIDATES, groups, receipt, replace=True)
+    for bucket in range(6):
+        expected = [
+            {k: v for k, v in r.items() if k != "bucket"} for r in rows if r["bucket"] == bucket
+        ]
+        found = read_bucket(tmp_path / "part.parquet", bucket)
+        assert found.schema == SAMPLES
+        assert [r["uid"] for r in found.to_pylist()] == [r["uid"] for r in expected]
+
+
+def test_a_damaged_part_stops_the_run(tmp_path):
+    path = tmp_path / "part.parquet"
+    path.write_bytes(b"PAR1 nonsense")
+    with pytest.raises(RunError, match=r"part\.parquet"):
+        read_bucket(path, 0)
+
+
+def test_keys_survive_a_file_and_are_read_in_place(tmp_path):
+    made = dedup_bucket(wave([[(1, 0), (2, 1)]]), [], DedupOptions())
+    np.save(tmp_path / "seen.npy", made.keys)
+    stored = np.load(tmp_path / "seen.npy", mmap_mode="r")
+    again = dedup_bucket(wave([[(2, 1), (3, 0)]]), [stored], DedupOptions())
+    assert again.counts.rejected == {"seen_earlier": 1}

@@ -22,8 +22,9 @@ TIMEOUT_S = 60.0
 ATTEMPTS = 6
 """Requests in a row that may fail without a single byte of progress."""
 
-BACKOFF_S = (1.0, 2.0, 5.0, 15.0, 30.0)
-"""Pauses in seconds between them; Common Crawl answers "503 Slow Down" when asked too fast."""
+BACKOFF_S = (0.1, 2.0, 5.0, 15.0, 30.0)
+"""Pauses in seconds between them: a cut is resumed at once, a busy server (Common Crawl's "503 Slow
+Down") is left alone for longer and longer."""
 
 _RETRYABLE = (408, 425, 429, 500, 502, 503, 504)
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")

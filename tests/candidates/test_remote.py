@@ -1,0 +1,82 @@
+import random
+
+import pytest
+
+from cah_dask.candidates.remote import ATTEMPTS, BACKOFF_S, RemoteFile
+from cah_dask.errors import RetryableError, ShardError
+from tests.candidates.fileserver import FileServer, serve
+
+CONTENT = random.Random(1).randbytes(300_000)
+
+
+def read(server: FileServer, pauses: list[float] | None = None) -> bytes:
+    pause = [].append if pauses is None else pauses.append
+    with serve(server), RemoteFile(server.url, pause=pause) as file:
+        return file.read()
+
+
+def test_a_file_is_read_with_one_request():
+    server = FileServer(CONTENT)
+    assert read(server) == CONTENT
+    assert server.requests == [None]
+
+
+def test_a_cut_connection_is_resumed_where_it_broke():
+    server = FileServer(CONTENT, cut_after=100_000)
+    assert read(server) == CONTENT
+    assert server.requests == [None, "bytes=100000-", "bytes=200000-"]
+
+
+def test_a_busy_server_is_asked_again_after_growing_pauses():
+    server, pauses = FileServer(CONTENT, failures=[503, 429, 500]), []
+    assert read(server, pauses) == CONTENT
+    assert pauses == list(BACKOFF_S[:3])
+
+
+def test_progress_makes_up_for_failures():
+    server = FileServer(CONTENT, cut_after=10_000)
+    assert read(server) == CONTENT
+    assert len(server.requests) > ATTEMPTS
+
+
+def test_a_server_that_never_answers_may_be_tried_later():
+    with pytest.raises(RetryableError, match=f"HTTP 503, {ATTEMPTS} times in a row"):
+        read(FileServer(CONTENT, failures=[503] * ATTEMPTS))
+    with pytest.raises(RetryableError, match="times in a row"):
+        RemoteFile("http://127.0.0.1:9/x", pause=[].append)
+
+
+def test_a_connection_that_breaks_at_once_each_time_may_be_tried_later():
+    with pytest.raises(RetryableError, match="ended after 0 of 300000 bytes"):
+        read(FileServer(CONTENT, cut_after=0))
+
+
+@pytest.mark.parametrize("status", [403, 404, 410])
+def test_a_refused_file_is_lost(status):
+    with pytest.raises(ShardError, match=f"HTTP {status}"):
+        read(FileServer(CONTENT, failures=[status]))
+
+
+def test_a_file_that_changes_meanwhile_is_lost():
+    with pytest.raises(ShardError, match="the file has changed"):
+        read(FileServer(CONTENT, cut_after=1000, etags=['"v1"', '"v2"']))
+
+
+def test_a_server_without_ranges_cannot_be_resumed():
+    with pytest.raises(ShardError, match="no range requests"):
+        read(FileServer(CONTENT, cut_after=1000, has_ranges=False))
+
+
+def test_a_server_that_does_not_tell_the_length_is_read_to_its_end():
+    assert read(FileServer(CONTENT, has_length=False)) == CONTENT
+
+
+def test_an_empty_file_is_empty():
+    assert read(FileServer(b"")) == b""
+
+
+def test_the_position_is_that_of_the_next_byte():
+    with serve(FileServer(CONTENT)) as server, RemoteFile(server.url) as file:
+        file.read(5)
+        assert file.readable()
+        assert file.tell() == 5

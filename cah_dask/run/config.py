@@ -26,13 +26,14 @@ from cah_dask.images.decode import DecodeOptions
 from cah_dask.images.download import DownloadOptions
 from cah_dask.pairs.models import EmbedOptions
 from cah_dask.pairs.store import PackOptions
+from cah_dask.run.slurm import JobOptions, SlurmOptions
 
 
-class PoolOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Worker processes of one kind."""
+class PoolOptions(JobOptions, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Worker processes of one kind: on this machine, or in Slurm jobs when a partition is named."""
 
     workers: Annotated[int, msgspec.Meta(ge=1, le=100_000)] | None = None
-    """Worker processes, one task each. Default: the processors of this machine for `cpu`, the GPUs
+    """Worker processes on this machine, one task each. Default: its processors for `cpu`, its GPUs
     (at least one) for `gpu`."""
     threads: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 1
     """Threads that a task may use inside its worker."""
@@ -45,6 +46,9 @@ class PoolsOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """Workers that parse, download and pack."""
     gpu: PoolOptions = PoolOptions(threads=os.cpu_count() or 1)
     """Workers that hold the model; without a GPU they run it on the processor."""
+    io: PoolOptions | None = None
+    """Workers that download, where nodes with a way to the internet are not those that compute.
+    Default: the cpu pool downloads."""
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -77,6 +81,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Sizes of the published files."""
     pools: PoolsOptions = PoolsOptions()
     """Where tasks run."""
+    slurm: SlurmOptions = SlurmOptions()
+    """How to deal with Slurm, when a pool names a partition."""
 
 
 OPERATIONAL = (
@@ -85,6 +91,7 @@ OPERATIONAL = (
     "staged_gb",
     "max_attempts",
     "pools",
+    "slurm",
     "download.connections",
     "download.decoders",
     "download.hosts",
@@ -234,13 +241,12 @@ def render(loaded: Loaded) -> str:
             )
             lines += [f"{'  ' * i}{path[i]}:" for i in range(common, len(path))]
             groups = path
-        text = yaml.safe_dump(
-            value, default_flow_style=True, allow_unicode=True, width=10_000
-        ).removesuffix("\n...\n")
+        text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000)
+        text = text.removesuffix("\n...\n").removesuffix("\n")
         origin = next(
             (loaded.origins[k] for k in (key, *_parents(key)) if k in loaded.origins), "default"
         )
-        lines.append(f"{'  ' * len(path)}{name}: {text.strip()}  # {origin}")
+        lines.append(f"{'  ' * len(path)}{name}: {text}  # {origin}")
     return "\n".join(lines) + "\n"
 
 

@@ -67,6 +67,16 @@ class RunFolder:
         return self.path / "PAUSE"
 
     @property
+    def secrets(self) -> Path:
+        """Certificate, key and token; for the owner's eyes only."""
+        return self.path / "secrets"
+
+    @property
+    def dashboard_file(self) -> Path:
+        """How to open the dashboard of the driver at work; for the owner's eyes only."""
+        return self.path / "dashboard.txt"
+
+    @property
     def log_file(self) -> Path:
         """One line per finished task, and what a person should know."""
         return self.path / "logs" / "driver.log"

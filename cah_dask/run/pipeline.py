@@ -19,17 +19,23 @@ import dask
 from distributed import Client, KilledWorker
 
 from cah_dask.errors import RunError
+from cah_dask.run.access import Dashboard, grant
+from cah_dask.run.cluster import DASK_SETTINGS, Cluster
 from cah_dask.run.config import Config, config_hash
 from cah_dask.run.manifest import Commit, RunFolder
 from cah_dask.run.plan import Plan, Stage, Unit
-from cah_dask.run.pools import DASK_SETTINGS, Pool, local_cluster, pools
+from cah_dask.run.pools import Pool, pools
 from cah_dask.run.publish import Publisher
 from cah_dask.run.tasks import Done, Failed, Job, run_task
 
 logger = logging.getLogger(__name__)
 
-STOP_GRACE_S = 60.0
-"""Seconds that running tasks get to commit after the run was told to stop."""
+STOP_GRACE_S = {signal.SIGINT: 60.0, signal.SIGTERM: 20.0, signal.SIGUSR2: 200.0}
+"""Seconds that running tasks get to commit after a signal told the run to stop: a person waits;
+scancel kills after 30 s; slurm/launch.sh asks for USR2 300 s before the end of the job."""
+
+LOOK_S = 1.0
+"""Seconds between two looks at the pools: workers come and go while nothing else happens."""
 
 
 class Ending(Enum):
@@ -37,14 +43,15 @@ class Ending(Enum):
 
     PUBLISHED = "published"
     STOPPED = "stopped"
+    OUT_OF_TIME = "out of time"
     INCOMPLETE = "incomplete"
 
 
 class View(Protocol):
     """Shows a person how the run is doing; every call returns at once."""
 
-    def start(self, plan: Plan, dashboard: str) -> None:
-        """Learn that the pools are up and where the Dask dashboard is."""
+    def start(self, plan: Plan, dashboard: Dashboard) -> None:
+        """Learn that the scheduler is up and where its dashboard is."""
 
     def update(self, commit: Commit) -> None:
         """Learn of a commit."""
@@ -94,45 +101,58 @@ class Driver:
         """Start the pools, do all that can be done, publish."""
         self._stop = asyncio.Event()
         self._kill = asyncio.Event()
-        self._pools = pools(self._config.pools)
+        self._stopped_by = signal.SIGINT
+        self._pools = pools(self._config.pools, self._config.slurm.launch)
         async with (
-            local_cluster(self._pools, self._folder.path / "scratch") as cluster,
-            Client(cluster, asynchronous=True) as client,
+            self._start_cluster() as self._cluster,
+            Client(self._cluster, asynchronous=True) as client,
         ):
-            self._view.start(self._plan, cluster.dashboard_link)
+            way = self._cluster.way
+            way.write(self._folder.dashboard_file)
+            self._view.start(self._plan, way)
             with self._signals():
                 await self._work(client)
                 if self._plan.is_scored and not self._stop.is_set():
                     self._publisher.create()
                     await self._work(client)
         if self._stop.is_set():
-            return Ending.STOPPED
+            is_late = self._stopped_by is signal.SIGUSR2
+            return Ending.OUT_OF_TIME if is_late else Ending.STOPPED
         if self._plan.failed:
             return Ending.INCOMPLETE
         self._publisher.publish()
         return Ending.PUBLISHED
 
+    def _start_cluster(self) -> Cluster:
+        return Cluster(
+            self._pools,
+            self._config.slurm,
+            self._folder.path,
+            grant(self._folder.secrets),
+            warn=self._view.warn,
+        )
+
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """Stop on the first SIGINT or SIGTERM after running tasks, on the second at once."""
+        """Stop on the first signal after running tasks, on the second at once."""
         loop = asyncio.get_running_loop()
-        kinds = (signal.SIGINT, signal.SIGTERM)
-        for kind in kinds:
-            loop.add_signal_handler(kind, self._on_signal)
+        for kind in STOP_GRACE_S:
+            loop.add_signal_handler(kind, self._on_signal, kind)
         try:
             yield
         finally:
-            for kind in kinds:
+            for kind in STOP_GRACE_S:
                 loop.remove_signal_handler(kind)
 
-    def _on_signal(self) -> None:
+    def _on_signal(self, kind: signal.Signals) -> None:
         if self._stop.is_set():
             self._kill.set()
             return
+        self._stopped_by = kind
         self._stop.set()
         self._view.warn(
-            f"stopping: {len(self._running)} running tasks get {STOP_GRACE_S:.0f} s to finish; "
-            "interrupt again to stop at once"
+            f"stopping: {len(self._running)} running tasks get {STOP_GRACE_S[kind]:.0f} s to "
+            "finish; interrupt again to stop at once"
         )
 
     async def _work(self, client: Client) -> None:
@@ -143,7 +163,9 @@ class Driver:
                 self._hand_out(client)
                 if not self._running:
                     return
-                await asyncio.wait({*self._running, stop}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(
+                    {*self._running, stop}, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED
+                )
                 self._collect()
             await self._finish_running()
         finally:
@@ -154,7 +176,12 @@ class Driver:
 
     async def _finish_running(self) -> None:
         kill = asyncio.create_task(self._kill.wait())
-        deadline = asyncio.get_running_loop().time() + STOP_GRACE_S
+        deadline = asyncio.get_running_loop().time() + STOP_GRACE_S[self._stopped_by]
+        for task in [
+            task for task, (pool, _) in self._running.items() if not self._cluster.slots(pool)
+        ]:
+            task.cancel()  # it waits for a worker that will not be started any more
+            del self._running[task]
         while self._running and not kill.done():
             left = deadline - asyncio.get_running_loop().time()
             if left <= 0:
@@ -166,9 +193,11 @@ class Driver:
         kill.cancel()
 
     def _hand_out(self, client: Client) -> None:
+        """Fill the window of each pool: a task for each slot and one more, so that none idles."""
         for pool in self._pools:
-            room = pool.window - sum(1 for taken, _ in self._running.values() if taken is pool)
-            for _ in range(room):
+            in_flight = sum(1 for taken, _ in self._running.values() if taken is pool)
+            self._cluster.ask(pool, in_flight + self._plan.waiting(pool.stages))
+            for _ in range(self._cluster.slots(pool) + 1 - in_flight):
                 unit = self._plan.take(pool.stages)
                 if unit is None:
                     break

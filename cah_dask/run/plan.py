@@ -129,11 +129,17 @@ class Plan:
     def take(self, stages: Sequence[Stage]) -> Unit | None:
         """Return the first unit that may start now, trying `stages` in order, or None."""
         for stage in stages:
-            if stage is Stage.DOWNLOAD and sum(self._staged.values()) > self._staged_limit:
-                continue
-            if self._ready[stage]:
+            if self._ready[stage] and not self._is_held_back(stage):
                 return heapq.heappop(self._ready[stage])[1]
         return None
+
+    def waiting(self, stages: Sequence[Stage]) -> int:
+        """Return how many units of `stages` may start now."""
+        return sum(len(self._ready[stage]) for stage in stages if not self._is_held_back(stage))
+
+    def _is_held_back(self, stage: Stage) -> bool:
+        """Whether a stage must wait for the next one to catch up."""
+        return stage is Stage.DOWNLOAD and sum(self._staged.values()) > self._staged_limit
 
     def complete(self, unit: Unit, receipt: Receipt) -> None:
         """Learn that a unit is done, and offer what that makes possible."""

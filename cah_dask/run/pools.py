@@ -1,4 +1,4 @@
-"""Pools of worker processes on this machine, behind one scheduler with TLS.
+"""Pools: which stages run on which kind of worker, and how many of them there may be.
 
 A task asks for its pool by a Dask resource, so no GPU worker ever takes CPU work. Restricted tasks
 are never queued by the scheduler: the driver keeps a bounded number of them in flight instead.
@@ -7,25 +7,29 @@ are never queued by the scheduler: the driver keeps a bounded number of them in 
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
-import dask
 import msgspec
-from distributed import Nanny, Scheduler, Security, SpecCluster
 
-from cah_dask.run.config import PoolOptions, PoolsOptions
+from cah_dask.errors import ConfigError
+from cah_dask.run.config import Config, PoolOptions, PoolsOptions
 from cah_dask.run.plan import Stage
+from cah_dask.run.slurm import JobOptions, SlurmOptions
 
 
-class Pool(msgspec.Struct, frozen=True):
-    """Workers of one kind: how many tasks run at once, and which stages they serve, in order."""
+class Pool(msgspec.Struct, frozen=True, kw_only=True):
+    """Workers of one kind, one task each, and the stages they serve, the first one first.
+
+    A pool without `job` has `workers` processes on this machine, always; one with `job` has up to
+    ``max_jobs`` jobs of `processes` each, as many as there is work for.
+    """
 
     name: str
-    slots: int
-    threads: int
     stages: tuple[Stage, ...]
+    threads: int
+    workers: int = 0
+    processes: int = 1
+    cores: int = 1
+    job: JobOptions | None = None
 
     @property
     def resources(self) -> dict[str, float]:
@@ -33,22 +37,94 @@ class Pool(msgspec.Struct, frozen=True):
         return {self.name.upper(): 1}
 
     @property
-    def window(self) -> int:
-        """Tasks that may be in flight: one for each slot and one waiting, so that none idles."""
-        return self.slots + 1
+    def max_jobs(self) -> int:
+        """Jobs that the pool may have at once."""
+        return self.job.max_jobs if self.job is not None else 0
+
+    def jobs_for(self, n_tasks: int) -> int:
+        """Return how many jobs so many tasks are worth."""
+        return min(self.max_jobs, -(-n_tasks // self.processes))
 
 
-def pools(options: PoolsOptions) -> tuple[Pool, ...]:
+def pools(options: PoolsOptions, launch: str = "sbatch") -> tuple[Pool, ...]:
     """Return the pools of a run; what is nearest to the release comes first in each."""
-    cpu_stages = (Stage.PACK, Stage.DOWNLOAD, Stage.DEDUP, Stage.EXTRACT)
-    return (
-        _pool("gpu", options.gpu, (Stage.EMBED,), default=max(1, visible_gpus())),
-        _pool("cpu", options.cpu, cpu_stages, default=os.cpu_count() or 1),
+    download = () if options.io is not None else (Stage.DOWNLOAD,)
+    stages = {
+        "gpu": (Stage.EMBED,),
+        "io": (Stage.DOWNLOAD,),
+        "cpu": (Stage.PACK, *download, Stage.DEDUP, Stage.EXTRACT),
+    }
+    named = {"gpu": options.gpu, "io": options.io, "cpu": options.cpu}
+    return tuple(
+        _pool(name, stages[name], chosen, is_remote=is_remote(chosen, launch))
+        for name, chosen in named.items()
+        if chosen is not None
     )
 
 
-def _pool(name: str, options: PoolOptions, stages: tuple[Stage, ...], *, default: int) -> Pool:
-    return Pool(name, options.workers or default, options.threads, stages)
+def is_remote(options: PoolOptions, launch: str) -> bool:
+    """Whether the workers of a pool are started by Slurm."""
+    return options.partition is not None or launch == "srun"
+
+
+def _pool(name: str, stages: tuple[Stage, ...], options: PoolOptions, *, is_remote: bool) -> Pool:
+    if not is_remote:
+        default = max(1, visible_gpus()) if name == "gpu" else os.cpu_count() or 1
+        workers = options.workers or default
+        return Pool(name=name, stages=stages, threads=options.threads, workers=workers)
+    per_cores = options.cores // options.threads if options.cores else 1
+    processes = options.processes or options.n_gpus or max(1, per_cores)
+    return Pool(
+        name=name,
+        stages=stages,
+        threads=options.threads,
+        processes=processes,
+        cores=options.cores or processes * options.threads,
+        job=options,
+    )
+
+
+def check_pools(config: Config) -> None:
+    """Refuse pools that Slurm would refuse, or that would not do what their options say.
+
+    Raises
+    ------
+    ConfigError
+        For the first thing that is wrong: what was found, what is accepted.
+    """
+    options, slurm = config.pools, config.slurm
+    for pool in pools(options, slurm.launch):
+        chosen: PoolOptions = getattr(options, pool.name)
+        key = f"pools.{pool.name}"
+        if pool.job is None:
+            _require_no_job_options(key, chosen)
+            continue
+        if chosen.workers is not None:
+            raise ConfigError(f"{key}.workers is for local workers; set max_jobs and processes")
+        if chosen.time is None and slurm.launch == "sbatch":
+            raise ConfigError(f'{key}.time is missing; say how long a job may run: "12:00:00"')
+        if pool.cores < pool.processes * pool.threads:
+            raise ConfigError(
+                f"{key}.cores is {pool.cores}, but {pool.processes} processes of {pool.threads} "
+                f"threads need {pool.processes * pool.threads}"
+            )
+        _require_account(key, chosen, slurm)
+
+
+def _require_no_job_options(key: str, options: PoolOptions) -> None:
+    for field in msgspec.structs.fields(JobOptions):
+        if getattr(options, field.name) != field.default:
+            raise ConfigError(
+                f"{key}.{field.name} is for Slurm jobs; name their partition in {key}.partition"
+            )
+
+
+def _require_account(key: str, options: PoolOptions, slurm: SlurmOptions) -> None:
+    if slurm.needs_account and not (options.account or slurm.account):
+        raise ConfigError(
+            f"{key}.account is missing and this site needs one; set slurm.account to a project "
+            "of yours (`sacctmgr show associations user=$USER format=account` lists them)"
+        )
 
 
 def visible_gpus() -> int:
@@ -61,69 +137,3 @@ def visible_gpus() -> int:
         return 0
     answer = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False)  # noqa: S603
     return answer.stdout.count("UUID: GPU-") if answer.returncode == 0 else 0
-
-
-DASK_SETTINGS: Mapping[str, Any] = {
-    # A task is tried again elsewhere when its worker dies; the driver counts real attempts itself.
-    "distributed.scheduler.allowed-failures": 20,
-    # Data lie in files; nothing large is ever held by a worker between tasks.
-    "distributed.worker.memory.spill": False,
-    "distributed.worker.memory.target": False,
-    "distributed.worker.memory.pause": False,
-    "distributed.worker.memory.terminate": False,
-    "distributed.scheduler.work-stealing": False,
-    "distributed.comm.require-encryption": True,
-}
-
-
-def local_cluster(pools: tuple[Pool, ...], scratch: Path) -> SpecCluster:
-    """Return a cluster of worker processes on this machine; use as an async context manager.
-
-    Everything listens on loopback and speaks TLS with a certificate made for this cluster alone.
-    Workers end by themselves when the driver's process does.
-    """
-    security = Security.temporary()
-    workers = {
-        f"{pool.name}-{number}": {"cls": Nanny, "options": _worker(pool, number, security, scratch)}
-        for pool in pools
-        for number in range(pool.slots)
-    }
-    return SpecCluster(
-        workers=workers,
-        scheduler={
-            "cls": Scheduler,
-            "options": {
-                "host": "127.0.0.1",
-                "protocol": "tls",
-                "security": security,
-                "dashboard": True,
-                "dashboard_address": "127.0.0.1:0",
-            },
-        },
-        security=security,
-        asynchronous=True,
-        silence_logs=False,
-    )
-
-
-def _worker(pool: Pool, number: int, security: Security, scratch: Path) -> dict[str, Any]:
-    environment = {
-        "OMP_NUM_THREADS": str(pool.threads),
-        "MKL_NUM_THREADS": str(pool.threads),
-        "DASK_LOGGING__DISTRIBUTED": "error",  # a worker's terminal is the driver's
-    }
-    if pool.name == "gpu" and pool.slots > 1:
-        environment["CUDA_VISIBLE_DEVICES"] = str(number)
-    return {
-        "host": "127.0.0.1",
-        "protocol": "tls",
-        "security": security,
-        "nthreads": 1,
-        "resources": pool.resources,
-        "memory_limit": 0,
-        "dashboard": False,
-        "local_directory": str(scratch),
-        "preload": ["cah_dask.run.worker"],
-        "env": environment,
-        "config": dask.config.global_config,
-    }

@@ -12,6 +12,7 @@ from cah_dask.images.download import check_options
 from cah_dask.pairs.models import resolve
 from cah_dask.run import config as configuration
 from cah_dask.run.config import Config, Loaded
+from cah_dask.run.pools import check_pools
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -42,6 +43,7 @@ def prepare(path: Path, overrides: Sequence[str] = ()) -> Prepared:
             f"pack.rows_per_chunk ({config.pack.rows_per_chunk})"
         )
     check_options(config.download)
+    check_pools(config)
     load_exclusion(config.dedup.exclude)
     archives = list_archives(config.inputs)
     for archive in archives:

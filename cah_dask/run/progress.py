@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from cah_dask.run.access import Dashboard
 from cah_dask.run.manifest import Commit
 from cah_dask.run.plan import Plan, Stage
 
@@ -49,10 +50,16 @@ class Progress:
         elif self._plan is not None:
             self._console.print(self._line(), soft_wrap=True, highlight=False)
 
-    def start(self, plan: Plan, dashboard: str) -> None:
-        """Learn that the pools are up and where the Dask dashboard is."""
+    def start(self, plan: Plan, dashboard: Dashboard) -> None:
+        """Learn that the scheduler is up and where its dashboard is.
+
+        Its link holds a token: a terminal is private, a batch log may be read by others.
+        """
         self._plan = plan
-        self._console.print(f"Dask dashboard: {dashboard}", highlight=False)
+        if self._console.is_terminal:
+            self._console.print(f"dashboard: {dashboard.link}", soft_wrap=True, highlight=False)
+        line = f"dashboard from elsewhere: {dashboard.tunnel} (then see dashboard.txt)"
+        self._console.print(line, soft_wrap=True, highlight=False)
 
     def update(self, commit: Commit) -> None:
         """Learn of a commit."""

@@ -1,18 +1,114 @@
-"""Preload of every worker process: what must hold before its first task."""
+"""Preload of every worker process: what must hold before its first task and at its end."""
 
+import asyncio
 import logging
+import os
 import signal
+import time
+from collections.abc import MutableMapping
+from pathlib import Path
 
-from distributed import Worker
+from distributed import Status, Worker, WorkerPlugin
+
+logger = logging.getLogger(__name__)
+
+IS_AMD = Path("/dev/kfd").exists()
+"""Whether this node has AMD's GPU driver."""
+
+POLL_S = 0.2
+LAST_SECONDS_S = 3.0
+"""Seconds before the end of its job at which a worker stops waiting for its task."""
 
 
 async def dask_setup(worker: Worker) -> None:
-    """Let only the driver decide when a worker ends, and keep its libraries quiet.
-
-    Ctrl-C reaches every process of the terminal; a worker that died of it would lose the task that
-    the driver is waiting for.
-    """
-    del worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Make the process a worker of ours; called by Dask before its first task."""
+    _let_the_driver_decide()
+    _stop_http_server(worker)
+    keep_own_gpu(os.environ, str(worker.name), is_amd=IS_AMD)
+    end = os.environ.get("CAH_JOB_END")
+    if end is not None:
+        await worker.plugin_add(plugin=Drain(float(end), float(os.environ["CAH_DRAIN_S"])))
     for name in ("httpx", "huggingface_hub", "open_clip", "PIL"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _let_the_driver_decide() -> None:
+    """Ignore Ctrl-C, which reaches every process of the terminal.
+
+    A worker that died of it would lose the task that the driver is waiting for.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _stop_http_server(worker: Worker) -> None:
+    """Close the HTTP server that Dask starts on every worker, without any authentication."""
+    worker.http_server.stop()
+    worker.services.clear()
+
+
+def keep_own_gpu(environment: MutableMapping[str, str], worker: str, *, is_amd: bool) -> None:
+    """Let a worker see one GPU of its job, by its number within the job: ``gpu-3-1`` the second.
+
+    Slurm may set the variables of all vendors. On AMD nodes those of CUDA and HIP count within what
+    ROCR leaves, so they go.
+    """
+    number = worker.split("-")[2:]
+    variable = "ROCR_VISIBLE_DEVICES" if is_amd else "CUDA_VISIBLE_DEVICES"
+    if not worker.startswith("gpu-") or not number or not environment.get(variable):
+        return
+    devices = environment[variable].split(",")
+    environment[variable] = devices[int(number[0]) % len(devices)]
+    if is_amd:
+        environment.pop("HIP_VISIBLE_DEVICES", None)
+        environment.pop("CUDA_VISIBLE_DEVICES", None)
+
+
+class Drain(WorkerPlugin):  # type: ignore[misc]  # untyped library
+    """Leave before Slurm ends the job: take no new task, finish the running one, go.
+
+    Dask's own ``--lifetime`` interrupts running tasks, which then run twice.
+
+    Parameters
+    ----------
+    end
+        When the job will be ended, in seconds since 1970.
+    lead_s
+        Seconds before that at which no task is taken any more.
+    """
+
+    name = "cah-drain"
+
+    def __init__(self, end: float, lead_s: float) -> None:
+        self._end = end
+        self._lead_s = lead_s
+        self._is_leaving = False
+
+    def setup(self, worker: Worker) -> None:
+        """Wait in the background for the time to leave."""
+        self._task = asyncio.get_running_loop().create_task(self._leave(worker))
+
+    def teardown(self, worker: Worker) -> None:
+        """Forget about it when the worker ends for another reason."""
+        del worker
+        if not self._is_leaving:
+            self._task.cancel()
+
+    async def _leave(self, worker: Worker) -> None:
+        await asyncio.sleep(self._end - self._lead_s - time.time())
+        logger.info("the job ends in %.0f s: no new tasks", self._end - time.time())
+        worker.status = Status.closing_gracefully  # `paused` would be undone by the memory monitor
+        latest = self._end - LAST_SECONDS_S
+        while self._is_needed(worker) and time.time() < latest:  # noqa: ASYNC110  # Dask has no event
+            await asyncio.sleep(POLL_S)
+        await worker.scheduler.retire_workers(
+            workers=[worker.address],
+            close_workers=False,
+            remove=True,
+            stimulus_id=f"drain-{time.time()}",
+        )
+        self._is_leaving = True
+        await worker.close(nanny=True, reason="drain")
+
+    def _is_needed(self, worker: Worker) -> bool:
+        """Whether a task runs, or the driver has yet to fetch what one returned."""
+        return bool(worker.state.executing_count or worker.data)

@@ -1,0 +1,281 @@
+"""One Dask cluster for all pools: a scheduler in the driver's process, local and Slurm workers.
+
+The stock ``SLURMCluster`` knows one kind of worker, never replaces a job that was refused,
+cancelled while pending or held several processes, and blocks while sbatch waits on a full queue.
+Here a loop compares what should be with one look at the queue (`run.reconcile` decides), at
+intervals and as soon as the scheduler loses a worker.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import dask
+from distributed import Nanny, SpecCluster, Status
+from distributed.deploy.cluster import Cluster as DaskCluster
+from distributed.utils import get_ip, get_ip_interface
+
+from cah_dask.errors import ConfigError, RetryableError
+from cah_dask.run.access import Access, Dashboard, dashboard
+from cah_dask.run.gate import gated_scheduler
+from cah_dask.run.jobs import Batch, Launcher, PoolJob, Steps, job_options
+from cah_dask.run.pools import Pool
+from cah_dask.run.reconcile import Reconciler, job_of
+from cah_dask.run.slurm import SlurmOptions
+
+logger = logging.getLogger(__name__)
+
+EARLIEST_LOOK_S = 5.0
+"""Seconds between two looks at the queue when workers were lost; else it is `slurm.poll_s`."""
+
+DASK_SETTINGS: Mapping[str, Any] = {
+    # A task is tried again elsewhere when its worker dies; the driver counts real attempts itself.
+    "distributed.scheduler.allowed-failures": 20,
+    # Data lie in files; nothing large is ever held by a worker between tasks.
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": False,
+    "distributed.scheduler.work-stealing": False,
+    "distributed.comm.require-encryption": True,
+    # Nothing of a user's own ~/.config/dask reaches our jobs.
+    "jobqueue.slurm.interface": None,
+    "jobqueue.slurm.log-directory": None,
+    "jobqueue.slurm.project": None,
+}
+
+
+class Cluster(SpecCluster):  # type: ignore[misc]  # untyped library
+    """The workers of all pools; use as an async context manager.
+
+    Parameters
+    ----------
+    warn
+        Told, in one line, what a person may want to know of: refused jobs, a silent Slurm.
+    """
+
+    def __init__(
+        self,
+        pools: Sequence[Pool],
+        options: SlurmOptions,
+        run_dir: Path,
+        access: Access,
+        warn: Callable[[str], None],
+    ) -> None:
+        self._run_dir = run_dir
+        self._access = access
+        self._options = options
+        self._warn = warn
+        self._pools = {pool.name: pool for pool in pools}
+        self._reconciler = Reconciler(pools, options)
+        self._launcher = self._make_launcher()
+        self._loop_task: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._trouble = ""
+        is_remote = any(pool.job is not None for pool in pools)
+        super().__init__(
+            workers=self._local_workers(),
+            scheduler={
+                "cls": gated_scheduler,
+                "options": {
+                    "token": access.token,
+                    "host": _address(options.interfaces) if is_remote else "127.0.0.1",
+                    "protocol": "tls",
+                    "security": access.security(),
+                    "dashboard": True,
+                    "dashboard_address": "127.0.0.1:0",
+                },
+            },
+            security=access.security(),
+            asynchronous=True,
+            silence_logs=False,
+        )
+
+    def slots(self, pool: Pool) -> int:
+        """Return how many tasks of a pool can run now."""
+        if pool.job is None:
+            return pool.workers
+        return sum(
+            1
+            for worker in self.scheduler.workers.values()
+            if worker.status is Status.running and _pool_of(str(worker.name)) == pool.name
+        )
+
+    def ask(self, pool: Pool, n_tasks: int) -> None:
+        """Say how many tasks a pool could run at once, those that run included."""
+        if pool.job is None:
+            return
+        self._reconciler.demand[pool.name] = n_tasks
+        if self._loop_task is not None and self._loop_task.done():
+            self._loop_task.result()  # it ends only by a fault of ours: show it
+
+    @property
+    def way(self) -> Dashboard:
+        """The way to the dashboard."""
+        return dashboard(self.scheduler.http_server.port, self._access, self._options.login)
+
+    def _make_launcher(self) -> Launcher:
+        if self._options.launch == "srun":
+            return Steps(self._run_dir, self._pools)
+        return Batch(self._run_dir, self._options)
+
+    def _local_workers(self) -> dict[str, dict[str, Any]]:
+        return {
+            f"{pool.name}-{number}": {"cls": Nanny, "options": self._local_worker(pool, number)}
+            for pool in self._pools.values()
+            if pool.job is None
+            for number in range(pool.workers)
+        }
+
+    def _local_worker(self, pool: Pool, number: int) -> dict[str, Any]:
+        environment = {
+            "OMP_NUM_THREADS": str(pool.threads),
+            "MKL_NUM_THREADS": str(pool.threads),
+            "DASK_LOGGING__DISTRIBUTED": "error",  # a worker's terminal is the driver's
+        }
+        if pool.name == "gpu" and pool.workers > 1:
+            environment["CUDA_VISIBLE_DEVICES"] = str(number)
+        return {
+            "host": "127.0.0.1",
+            "protocol": "tls",
+            "security": self._access.security(),
+            "nthreads": 1,
+            "resources": pool.resources,
+            "memory_limit": 0,
+            "dashboard": False,
+            "local_directory": str(self._run_dir / "scratch"),
+            "preload": ["cah_dask.run.worker"],
+            "env": environment,
+            "config": dask.config.global_config,
+        }
+
+    async def _start(self) -> None:
+        await super()._start()
+        if self._loop_task is None and any(pool.job for pool in self._pools.values()):
+            self._loop_task = asyncio.create_task(self._keep_right())
+
+    async def _keep_right(self) -> None:
+        """Look at the queue at intervals until the cluster closes; failures change nothing."""
+        while not self._stopping.is_set():
+            self._wake.clear()
+            try:
+                await self._tick()
+            except RetryableError as error:
+                self._report(f"Slurm does not answer: {error}")
+            await self._rest()
+
+    async def _rest(self) -> None:
+        least = min(EARLIEST_LOOK_S, self._options.poll_s)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), least)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), self._options.poll_s - least)
+
+    async def _tick(self) -> None:
+        queue = await self._launcher.queue()
+        orders = self._reconciler.look(queue, self._busy(), time.monotonic())
+        ids = [self.workers[name].job_id for name in orders.cancel] + orders.strays
+        for name in orders.retire:
+            ids.append(self.workers[name].job_id)
+            await self._retire(name)
+        self._forget([*orders.gone, *orders.cancel, *orders.retire])
+        await self._launcher.cancel(ids)
+        await self._submit()
+
+    def _busy(self) -> dict[str, bool]:
+        """Return, for each job that has workers, whether one of them has a task."""
+        busy: dict[str, bool] = {}
+        for worker in self.scheduler.workers.values():
+            name = job_of(str(worker.name))
+            busy[name] = busy.get(name, False) or bool(worker.processing)
+        return busy
+
+    async def _retire(self, job: str) -> None:
+        """Let the workers of a job go; a task that came in the last moment runs elsewhere."""
+        names = [
+            str(worker.name)
+            for worker in self.scheduler.workers.values()
+            if job_of(str(worker.name)) == job
+        ]
+        await self.scheduler.retire_workers(names=names, close_workers=True, remove=True)
+
+    def _forget(self, names: Sequence[str]) -> None:
+        for name in names:
+            self.worker_spec.pop(name, None)
+            job = self.workers.pop(name, None)
+            if job is not None:
+                job.status = Status.closed
+
+    async def _submit(self) -> None:
+        chosen = self._reconciler.submissions(time.monotonic())
+        for name, pool in chosen:
+            options = job_options(name, pool, self._options, self._run_dir, self._access)
+            options["launcher"] = self._launcher
+            self.worker_spec[name] = {"cls": PoolJob, "options": options}
+        refusal: RetryableError | None = None
+        try:
+            await self._correct_state()
+        except RetryableError as error:
+            refusal = error
+        for name, pool in chosen:
+            job = self.workers[name]
+            if job.status is Status.running:
+                self._reconciler.accepted(name, pool, job.job_id)
+                self._trouble = ""
+                continue
+            self._forget([name])
+            wait = self._reconciler.refused(pool, time.monotonic())
+            self._report(f"Slurm refused a job of pool {pool.name}: {refusal}", wait)
+
+    def _report(self, trouble: str, wait_s: float | None = None) -> None:
+        """Tell a person once, however often it happens in a row."""
+        again = f"; next try in {wait_s:.0f} s" if wait_s is not None else ""
+        logger.warning("%s%s", trouble, again)
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self._warn(trouble + again)
+
+    def _update_worker_status(self, op: str, msg: Any) -> None:
+        """Look at the queue when a worker is lost; skip SpecCluster's own rule, which guesses."""
+        if op == "remove":
+            self._wake.set()
+        DaskCluster._update_worker_status(self, op, msg)  # noqa: SLF001
+
+    async def _close(self) -> None:
+        """End all jobs of the run, also those that a killed sbatch got through after all.
+
+        The tick in flight is waited for: a cancelled one would leave jobs behind.
+        """
+        self._stopping.set()
+        self._wake.set()
+        if self._loop_task is not None:
+            await self._loop_task
+            self._loop_task = None
+            self._forget([name for name, job in self.workers.items() if isinstance(job, PoolJob)])
+            await self._sweep()
+        await super()._close()
+
+    async def _sweep(self) -> None:
+        with contextlib.suppress(RetryableError):
+            await self._launcher.cancel([job.job_id for job in await self._launcher.queue()])
+
+
+def _pool_of(worker: str) -> str:
+    return worker.partition("-")[0]
+
+
+def _address(interfaces: Sequence[str]) -> str:
+    """Return the IPv4 address of the first interface that this machine has."""
+    if not interfaces:
+        return str(get_ip())
+    for name in interfaces:
+        with contextlib.suppress(ValueError):
+            return str(get_ip_interface(name))
+    there = ", ".join(name for _, name in socket.if_nameindex())
+    raise ConfigError(f"slurm.interfaces: none of {', '.join(interfaces)} is here, but {there}")

@@ -1,0 +1,192 @@
+"""Decide what to do about the jobs of all pools, from one look at the queue. No machine here.
+
+Slurm says which jobs exist, the scheduler says which workers are there and busy, the driver says
+how many tasks each pool could run. `Reconciler.look` compares; what follows are orders for others
+to carry out. Nothing is adopted: a job of this run that we do not know is cancelled.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from cah_dask.run.pools import Pool
+from cah_dask.run.slurm import Queued, SlurmOptions
+
+logger = logging.getLogger(__name__)
+
+LONGEST_WAIT_S = 300.0
+"""Seconds between two attempts at a pool whose jobs Slurm keeps refusing."""
+
+RATE_WINDOW_S = 60.0
+
+
+class Job:
+    """One worker job of ours."""
+
+    __slots__ = ("idle_since", "job_id", "left_s", "lonely_since", "name", "pool", "state")
+
+    def __init__(self, name: str, pool: Pool, job_id: str) -> None:
+        self.name = name
+        self.pool = pool
+        self.job_id = job_id
+        self.state = "PD"
+        self.left_s: float | None = None
+        self.lonely_since: float | None = None
+        self.idle_since: float | None = None
+
+
+class Orders(msgspec.Struct):
+    """What is to be done now; jobs are named, strays have only their ids."""
+
+    gone: list[str] = []
+    cancel: list[str] = []
+    retire: list[str] = []
+    strays: list[str] = []
+
+
+class _Refusals:
+    """How often in a row Slurm refused a pool's jobs, and when to ask again."""
+
+    __slots__ = ("next_try", "times")
+
+    def __init__(self) -> None:
+        self.times = 0
+        self.next_try = 0.0
+
+
+class Reconciler:
+    """The jobs of one run and what should become of them; times are seconds of one clock."""
+
+    def __init__(self, pools: Iterable[Pool], options: SlurmOptions) -> None:
+        self._pools = [pool for pool in pools if pool.job is not None]
+        self._options = options
+        self._numbers = dict.fromkeys((pool.name for pool in self._pools), 0)
+        self._refusals = {pool.name: _Refusals() for pool in self._pools}
+        self._surplus_since: dict[str, float | None] = {}
+        self._submitted: deque[float] = deque()
+        self.demand = dict.fromkeys((pool.name for pool in self._pools), 0)
+        self.jobs: dict[str, Job] = {}
+
+    def look(self, queue: Sequence[Queued], workers: Mapping[str, bool], now: float) -> Orders:
+        """Learn of the queue and return what is wrong with our jobs.
+
+        Parameters
+        ----------
+        queue
+            The live jobs of this run.
+        workers
+            For each job that has workers: whether one of them has a task.
+        """
+        live = {job.job_id: job for job in queue}
+        ours = {job.job_id for job in self.jobs.values()}
+        orders = Orders(strays=[job.job_id for job in queue if job.job_id not in ours])
+        for job in list(self.jobs.values()):
+            seen = live.get(job.job_id)
+            if seen is None:
+                orders.gone.append(job.name)
+                del self.jobs[job.name]
+                continue
+            self._update(job, seen, workers.get(job.name), now)
+            if job.lonely_since is not None and now - job.lonely_since > self._options.no_show_s:
+                orders.cancel.append(job.name)
+                del self.jobs[job.name]
+        for pool in self._pools:
+            self._shrink(pool, orders, now)
+        return orders
+
+    def _update(self, job: Job, seen: Queued, is_busy: bool | None, now: float) -> None:  # noqa: FBT001
+        job.state, job.left_s = seen.state, seen.left_s
+        is_lonely = seen.is_running and is_busy is None
+        job.lonely_since = (job.lonely_since or now) if is_lonely else None
+        job.idle_since = (job.idle_since or now) if is_busy is False else None
+
+    def _shrink(self, pool: Pool, orders: Orders, now: float) -> None:
+        """Give back what a pool has not needed for a while: pending jobs first, then idle ones."""
+        staying = self._staying(pool)
+        surplus = len(staying) - pool.jobs_for(self.demand[pool.name])
+        if surplus <= 0:
+            self._surplus_since[pool.name] = None
+            return
+        since = self._surplus_since.get(pool.name)
+        self._surplus_since[pool.name] = since = now if since is None else since
+        patience = 0.0 if self._is_another_starved(pool) else self._options.idle_s
+        if now - since < patience:
+            return
+        pending = [job for job in reversed(staying) if job.state == "PD"]
+        idle = [
+            job
+            for job in staying
+            if job.idle_since is not None and now - job.idle_since >= patience
+        ]
+        for job in (*pending, *idle)[:surplus]:
+            (orders.cancel if job.state == "PD" else orders.retire).append(job.name)
+            del self.jobs[job.name]
+
+    def _staying(self, pool: Pool) -> list[Job]:
+        """Return the pool's jobs, oldest first, but for those that will end soon."""
+        return [
+            job
+            for job in self.jobs.values()
+            if job.pool is pool
+            and (job.state == "PD" or job.left_s is None or job.left_s > self._options.drain_s)
+        ]
+
+    def _is_another_starved(self, pool: Pool) -> bool:
+        """Whether another pool has work and no way to a first job."""
+        return any(
+            other is not pool
+            and self._refusals[other.name].times > 0
+            and self.demand[other.name] > 0
+            and not self._staying(other)
+            for other in self._pools
+        )
+
+    def submissions(self, now: float) -> list[tuple[str, Pool]]:
+        """Return the names of the jobs to submit now; pools with the fewest jobs come first."""
+        while self._submitted and self._submitted[0] <= now - RATE_WINDOW_S:
+            self._submitted.popleft()
+        room = min(
+            self._options.max_jobs - len(self.jobs),
+            self._options.submits_per_minute - len(self._submitted),
+        )
+        have = {pool.name: len(self._staying(pool)) for pool in self._pools}
+        chosen: list[tuple[str, Pool]] = []
+        while len(chosen) < room:
+            lacking = [pool for pool in self._pools if self._lacks(pool, have[pool.name], now)]
+            if not lacking:
+                break
+            pool = min(lacking, key=lambda pool: have[pool.name])
+            have[pool.name] += 1
+            self._numbers[pool.name] += 1
+            self._submitted.append(now)
+            chosen.append((f"{pool.name}-{self._numbers[pool.name]}", pool))
+            if self._refusals[pool.name].times:
+                have[pool.name] = pool.max_jobs  # one at a time, until Slurm takes one again
+        return chosen
+
+    def _lacks(self, pool: Pool, have: int, now: float) -> bool:
+        return (
+            have < pool.jobs_for(self.demand[pool.name])
+            and now >= self._refusals[pool.name].next_try
+        )
+
+    def accepted(self, name: str, pool: Pool, job_id: str) -> None:
+        """Learn that Slurm took a job."""
+        self.jobs[name] = Job(name, pool, job_id)
+        self._refusals[pool.name] = _Refusals()
+
+    def refused(self, pool: Pool, now: float) -> float:
+        """Learn that Slurm refused a job; return the seconds until the next attempt."""
+        refusals = self._refusals[pool.name]
+        if now >= refusals.next_try:
+            refusals.times += 1
+            wait = min(LONGEST_WAIT_S, max(self._options.poll_s, 2.0**refusals.times))
+            refusals.next_try = now + wait
+        return refusals.next_try - now
+
+
+def job_of(worker: str) -> str:
+    """Return the job's name of a worker: ``cpu-3`` of ``cpu-3`` and of ``cpu-3-0``."""
+    return "-".join(worker.split("-")[:2])

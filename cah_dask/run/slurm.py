@@ -1,0 +1,256 @@
+"""What we say to Slurm and what it says to us: text in, text out, no machine.
+
+Options of jobs and their checks, the lines of a job script, the lines of ``squeue``.
+"""
+
+import hashlib
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+Count = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[\w.,:=*@&|()\[\]+-]+$")]
+
+TIME_FORMS = '"minutes", "HH:MM:SS", "days-HH" or "days-HH:MM:SS", in quotes'
+MEMORY_FORMS = "a number and its unit, such as 500M or 64G (powers of 1024)"
+
+
+class JobOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the Slurm jobs of one pool ask for."""
+
+    partition: Name | None = None
+    """Slurm partition of the pool's jobs (several: `a,b`). Without one its workers run on the
+    driver's own machine."""
+    account: Name | None = None
+    """Account to charge. Default: `slurm.account`."""
+    qos: Name | None = None
+    """Quality of service."""
+    reservation: Name | None = None
+    """Reservation to run in."""
+    constraint: Name | None = None
+    """Features that nodes must have."""
+    time: str | int | None = None
+    """Walltime of a job: "minutes", "HH:MM:SS", "days-HH" or "days-HH:MM:SS", in quotes because
+    YAML reads 12:00:00 as a number. Needed with a partition: workers end before it does."""
+    cores: Count | None = None
+    """Processors of a job. Default: processes x threads."""
+    memory: str | int | None = None
+    """Memory of a job with its unit, such as 64G (powers of 1024). Default: the partition's."""
+    gres: Name | None = None
+    """Generic resources of a job, such as gpu:4."""
+    processes: Count | None = None
+    """Worker processes of a job, one task each. Default: one for each GPU of `gres`, else
+    cores / threads."""
+    max_jobs: Count = 4
+    """Jobs of this pool at most, running and pending together."""
+    directives: tuple[str, ...] = ()
+    """More `sbatch` options, such as ["--gpus-per-node=8", "--exclusive"]."""
+    skip_directives: tuple[str, ...] = ()
+    """Options of ours that the site refuses, such as ["--mem"]."""
+    prologue: tuple[str, ...] = ()
+    """Shell lines before the workers start, such as ["module load python", ". slurm/env.sh"]."""
+    container: str | None = None
+    """Command that python runs under, such as "apptainer exec --nv cah.sif"."""
+    python: str | None = None
+    """Python on the nodes. Default: the driver's; `python3` inside a container."""
+
+    def __post_init__(self) -> None:
+        """Refuse what YAML or a hurried hand got wrong; msgspec adds where it was."""
+        if self.time is not None:
+            walltime_s(self.time)
+        if self.memory is not None:
+            require_memory(self.memory)
+
+    @property
+    def n_gpus(self) -> int:
+        """GPUs of a job, as far as `gres` says."""
+        match = re.search(r"(?:^|,)gpu(?::[A-Za-z]\w*)?(?::(\d+))?(?:$|,|\()", self.gres or "")
+        return int(match[1] or 1) if match else 0
+
+
+class SlurmOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the driver deals with Slurm; used only when a pool names a partition."""
+
+    launch: Literal["sbatch", "srun"] = "sbatch"
+    """`sbatch`: workers are jobs of their own. `srun`: workers are steps inside the driver's own
+    allocation, for sites where a job may not submit jobs."""
+    account: Name | None = None
+    """Account of every pool that names none."""
+    needs_account: bool = False
+    """The site refuses jobs without an account."""
+    max_jobs: Count = 100
+    """Worker jobs at most, running and pending, of all pools together."""
+    submits_per_minute: Count = 30
+    """Jobs submitted in a minute at most."""
+    poll_s: Annotated[float, msgspec.Meta(ge=0.2, le=600)] = 30.0
+    """Seconds between two looks at the queue; one `squeue` serves all pools."""
+    idle_s: Seconds = 300.0
+    """Seconds that a job without work is kept before it is given back."""
+    drain_s: Seconds = 120.0
+    """Seconds before the end of its job at which a worker takes no new task; longer than a task."""
+    no_show_s: Annotated[float, msgspec.Meta(ge=5, le=86_400)] = 300.0
+    """Seconds that a running job may have no worker before it is replaced."""
+    command_timeout_s: Annotated[float, msgspec.Meta(ge=1, le=600)] = 30.0
+    """Seconds that a Slurm command may take; a full queue lets sbatch wait for minutes."""
+    interfaces: tuple[str, ...] = ()
+    """Network interfaces for the scheduler, the first that exists is taken. Default: the way to
+    the internet, which is often not the fast network."""
+    login: str | None = None
+    """Login node that ssh jumps through to reach the dashboard, such as user@login.site.org."""
+    restart: Literal["requeue", "no"] = "requeue"
+    """What the driver's job does at the end of its walltime: requeue itself (or submit its
+    successor), or stop."""
+    no_chain: tuple[str, ...] = ("debug", "dev", "interactive", "test")
+    """Partitions and qualities of service whose names hold one of these words never requeue:
+    sites forbid chains of jobs there."""
+    barren_restarts: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 3
+    """Restarts in a row that may commit nothing before the driver stops for good."""
+
+
+def walltime_s(time: str | int) -> int:
+    """Return the seconds of a Slurm time.
+
+    Raises
+    ------
+    ValueError
+        One line that says which forms are accepted.
+    """
+    if isinstance(time, int):
+        raise ValueError(f"time is the number {time}, maybe by YAML; write {TIME_FORMS}")
+    days, dash, rest = time.rpartition("-")
+    form = r"\d+(:\d+){0,2}"
+    if not re.fullmatch(form, rest) or (dash and not days.isdigit()):
+        raise ValueError(f"time {time!r} is not understood; write {TIME_FORMS}")
+    numbers = [int(number) for number in rest.split(":")]
+    if dash:
+        hours, minutes, seconds = (*numbers, 0, 0)[:3]
+    elif len(numbers) == 3:
+        hours, minutes, seconds = numbers
+    else:
+        hours, (minutes, seconds) = 0, (*numbers, 0)[:2]
+    total = ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
+    if total < 60:
+        raise ValueError(f"time {time!r} is less than a minute; write {TIME_FORMS}")
+    return total
+
+
+def require_memory(memory: str | int) -> None:
+    """Refuse an amount of memory without a unit, which Slurm would take for MB.
+
+    Raises
+    ------
+    ValueError
+        One line that says which forms are accepted.
+    """
+    if not re.fullmatch(r"[1-9]\d*[KMGT]", str(memory)):
+        raise ValueError(f"memory {memory!r} is not understood; write {MEMORY_FORMS}")
+
+
+def run_prefix(run_dir: Path) -> str:
+    """Return what the names of all worker jobs of a run begin with."""
+    return f"cah-{hashlib.sha256(str(run_dir.resolve()).encode()).hexdigest()[:8]}-"
+
+
+def directives(options: JobOptions, log: str) -> list[str]:
+    """Return the `sbatch` options that dask-jobqueue does not write itself.
+
+    Worker jobs are never requeued by Slurm: the driver replaces what is lost, once.
+    """
+    named = {
+        "qos": options.qos,
+        "reservation": options.reservation,
+        "constraint": options.constraint,
+        "gres": options.gres,
+    }
+    lines = ["--no-requeue", "--nodes=1", f'--output="{log}"', "--open-mode=append"]
+    lines += [f"--{name}={value}" for name, value in named.items() if value is not None]
+    skipped = slurm_names(options.skip_directives)
+    return [line for line in (*lines, *options.directives) if not slurm_names([line]) <= skipped]
+
+
+def slurm_names(lines: tuple[str, ...] | list[str]) -> set[str]:
+    """Return the option names of directives, without their values."""
+    return {re.split(r"[= ]", line, maxsplit=1)[0] for line in lines}
+
+
+def step_arguments(options: JobOptions, cores: int) -> list[str]:
+    """Return the `srun` options of a step that takes its share of the driver's allocation."""
+    named = {"gres": options.gres, "mem": options.memory, "constraint": options.constraint}
+    chosen = [f"--{name}={value}" for name, value in named.items() if value is not None]
+    return ["--nodes=1", "--ntasks=1", "--exact", f"--cpus-per-task={cores}", *chosen,
+            *options.directives]  # fmt: skip
+
+
+def prologue(options: JobOptions, environment: Mapping[str, str]) -> list[str]:
+    """Return the shell lines of a job script before its workers start.
+
+    ``CAH_JOB_END`` is when Slurm will end the job, in seconds since 1970: newer versions tell the
+    job, older ones count from its start.
+    """
+    lines = list(options.prologue)
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
+    if options.time is not None:
+        end = f"$(($(date +%s) + {walltime_s(options.time)}))"
+        lines.append(f'export CAH_JOB_END="${{SLURM_JOB_END_TIME:-{end}}}"')
+    return lines
+
+
+class Queued(msgspec.Struct, frozen=True):
+    """One line of ``squeue``: a job that Slurm still knows."""
+
+    job_id: str
+    state: str
+    left_s: float | None
+    reason: str
+    name: str
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its processes should be at work."""
+        return self.state == "R"
+
+
+SQUEUE_FORMAT = "%A|%t|%L|%r|%j"
+LIVE = frozenset(["PD", "R", "CF", "S", "ST", "RQ", "RS", "RH", "SI", "SO", "RD"])
+"""States of jobs that run, or will run or run again; all others are over."""
+
+
+def parse_squeue(text: str, prefix: str) -> list[Queued]:
+    """Return the live jobs whose names begin with `prefix`."""
+    return [job for job in _jobs(text) if job.state in LIVE and job.name.startswith(prefix)]
+
+
+def _jobs(text: str) -> Iterator[Queued]:
+    for line in text.splitlines():
+        fields = line.split("|", 4)
+        if len(fields) == 5:
+            job_id, state, left, reason, name = fields
+            yield Queued(job_id, state, parse_left(left), reason, name)
+
+
+def parse_left(text: str) -> float | None:
+    """Return the seconds of ``squeue``'s time left; None where there is no end."""
+    match = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", text.strip())
+    if match is None:
+        return None
+    days, hours, minutes, seconds = (int(field or 0) for field in match.groups())
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
+INHERITED = re.compile(
+    r"^(SBATCH_.*|SLURM_(MEM|CPUS|TRES|GPUS|NTASKS)_PER_.*|SLURM_(NTASKS|NPROCS|EXCLUSIVE|HINT))$"
+)
+
+
+def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment to submit jobs from, without what the driver's own job was given.
+
+    ``SBATCH_PARTITION`` would overrule our partition, and ``SLURM_MEM_PER_CPU`` beside ``--mem``
+    makes every ``srun`` in the new job fail.
+    """
+    return {name: value for name, value in environment.items() if not INHERITED.match(name)}

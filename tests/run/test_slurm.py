@@ -1,0 +1,141 @@
+"""Text for Slurm and text from Slurm, without Slurm."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from cah_dask.errors import ConfigError
+from cah_dask.run import config as configuration
+from cah_dask.run import slurm
+from cah_dask.run.pools import check_pools, pools
+from cah_dask.run.slurm import JobOptions, Queued
+
+MINIMAL = "run_dir: runs/x\ninputs: [a.warc.wat.gz]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 5400),
+        ("1:30", 90),
+        ("12:00:00", 43_200),
+        ("1-0", 86_400),
+        ("2-12:30", 217_800),
+        ("1-00:00:01", 86_401),
+    ],
+)
+def test_every_slurm_time_is_understood(text: str, seconds: int):
+    assert slurm.walltime_s(text) == seconds
+
+
+@given(st.text(alphabet="0123456789:-xU", max_size=12))
+@example("-1")
+@example("1-")
+@example("1:2:3:4")
+def test_a_time_is_understood_or_refused_with_what_is_accepted(text: str):
+    seconds, refusal = None, ""
+    try:
+        seconds = slurm.walltime_s(text)
+    except ValueError as error:
+        refusal = str(error)
+    assert 'write "minutes", "HH:MM:SS"' in refusal if seconds is None else seconds >= 60
+
+
+@pytest.mark.parametrize(
+    ("pool", "message"),
+    [
+        ("partition: c, time: 12:00:00", "time is the number 43200, maybe by YAML; write"),
+        ("partition: c, time: soon", "time 'soon' is not understood; write"),
+        ("partition: c, time: '5', memory: 16000", "memory 16000 is not understood; write a num"),
+        ("partition: c, time: '5', memory: 16GB", "memory '16GB' is not understood"),
+        ("partition: c", "pools.cpu.time is missing"),
+        ("partition: c, time: '5', workers: 3", "pools.cpu.workers is for local workers"),
+        ("partition: c, time: '5', cores: 2, processes: 3", "pools.cpu.cores is 2, but 3 processe"),
+        ("partition: 'a b', time: '5'", "pools.cpu.partition: expected `str` matching"),
+        ("time: '5'", "pools.cpu.time is for Slurm jobs; name their partition"),
+        ("max_jobs: 9", "pools.cpu.max_jobs is for Slurm jobs"),
+    ],
+)
+def test_a_mistake_is_one_line_before_anything_is_submitted(tmp_path, pool: str, message: str):
+    path = tmp_path / "c.yaml"
+    path.write_text(f"{MINIMAL}pools: {{cpu: {{{pool}}}}}\n")
+    with pytest.raises(ConfigError) as caught:
+        check_pools(configuration.load(path).config)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_account_is_named_where_the_site_needs_one(tmp_path: Path):
+    path = tmp_path / "c.yaml"
+    pool = "{partition: c, time: '5'}"
+    path.write_text(f"{MINIMAL}slurm: {{needs_account: true}}\npools: {{cpu: {pool}}}\n")
+    with pytest.raises(ConfigError, match=r"pools\.cpu\.account is missing .* slurm\.account"):
+        check_pools(configuration.load(path).config)
+    check_pools(configuration.load(path, ["slurm.account=mine"]).config)
+
+
+@pytest.mark.parametrize(
+    ("gres", "count"),
+    [(None, 0), ("gpu", 1), ("gpu:4", 4), ("gpu:a100:2", 2), ("nvme:1,gpu:h100:3", 3), ("nvme", 0)],
+)
+def test_gpus_are_counted_in_any_gres(gres: str | None, count: int):
+    assert JobOptions(gres=gres).n_gpus == count
+
+
+def test_a_job_has_a_process_for_each_gpu_or_for_each_share_of_its_cores():
+    options = configuration.PoolsOptions(
+        cpu=configuration.PoolOptions(partition="c", time="5", cores=128, threads=4),
+        gpu=configuration.PoolOptions(partition="g", time="5", gres="gpu:4", threads=8),
+        io=configuration.PoolOptions(workers=3),
+    )
+    gpu, io, cpu = pools(options)
+    assert (cpu.processes, cpu.cores) == (32, 128)
+    assert (gpu.processes, gpu.cores) == (4, 32)
+    assert (io.workers, io.job) == (3, None)
+    assert [pool.jobs_for(5) for pool in (gpu, io, cpu)] == [2, 0, 1]
+
+
+def test_only_live_jobs_of_this_run_are_seen_in_the_queue():
+    text = (
+        "12|R|1-00:10:00|None|cah-0a1b2c3d-cpu-1\n"
+        "13|PD|INVALID|QOSMaxJobsPerUserLimit|cah-0a1b2c3d-gpu-1\n"
+        "14|CG|0:00|None|cah-0a1b2c3d-cpu-2\n"
+        "15|R|UNLIMITED|None|another|job\n"
+        "a line of a site's own wrapper\n"
+    )
+    assert slurm.parse_squeue(text, "cah-0a1b2c3d-") == [
+        Queued("12", "R", 87_000.0, "None", "cah-0a1b2c3d-cpu-1"),
+        Queued("13", "PD", None, "QOSMaxJobsPerUserLimit", "cah-0a1b2c3d-gpu-1"),
+    ]
+
+
+def test_what_the_drivers_own_job_was_given_is_not_passed_on():
+    given_to_driver = {
+        "PATH": "/bin",
+        "SLURM_CONF": "/etc/slurm.conf",
+        "SLURM_JOB_ID": "7",
+        "SLURM_MEM_PER_CPU": "100",
+        "SLURM_CPUS_PER_TASK": "2",
+        "SLURM_TRES_PER_TASK": "cpu:2",
+        "SBATCH_PARTITION": "debug",
+    }
+    assert set(slurm.clean_environment(given_to_driver)) == {"PATH", "SLURM_CONF", "SLURM_JOB_ID"}
+
+
+def test_options_of_a_pool_become_directives_unless_the_site_refuses_them():
+    options = JobOptions(
+        qos="long", gres="gpu:2", directives=("--exclusive",), skip_directives=("--open-mode",)
+    )
+    assert slurm.directives(options, "/run/jobs/%x.out") == [
+        "--no-requeue", "--nodes=1", '--output="/run/jobs/%x.out"', "--qos=long", "--gres=gpu:2",
+        "--exclusive",
+    ]  # fmt: skip
+
+
+def test_a_run_has_its_own_short_prefix_for_the_names_of_its_jobs(tmp_path: Path):
+    one, other = slurm.run_prefix(tmp_path / "a"), slurm.run_prefix(tmp_path / "b")
+    assert one != other
+    assert re.fullmatch(r"cah-[0-9a-f]{8}-", one)

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+RECORD = b'{"Envelope": {"Payload-Metadata": {}}}'
 WAT = gzip.compress(
-    b"WARC/1.0\r\nWARC-Type: warcinfo\r\nContent-Type: application/warc-fields\r\n"
-    b"Content-Length: 0\r\n\r\n\r\n\r\n"
+    b"WARC/1.0\r\nWARC-Type: metadata\r\nWARC-Target-URI: http://page.example/\r\n"
+    b"Content-Type: application/json\r\n"
+    b"Content-Length: %d\r\n\r\n%s\r\n\r\n" % (len(RECORD), RECORD)
 )
 
 
@@ -45,43 +47,22 @@ def config(tmp_path: Path):
     return write
 
 
-MODEL = {"thresholds": {"en": 0.2, "multi": 0.2, "nolang": 0.2}}
-
-
 @pytest.mark.parametrize(
     ("changes", "code", "message"),
     [
         ({"inputs": ["none.warc.wat.gz"]}, 4, "none.warc.wat.gz"),
-        ({"inputs": ["*.nothing"]}, 4, "*.nothing"),
-        ({"inputs": [__file__]}, 4, "test_cli.py"),
-        ({"inputs": []}, 3, "inputs: expected `array` of length >= 1"),
         ({"colour": "red"}, 3, "unknown key colour"),
-        ({"archives_per_wave": "many"}, 3, "archives_per_wave: expected `int`, got `str`"),
-        ({"download": {}}, 3, "contact"),
-        ({"embed": {**MODEL, "model": "nonsense"}}, 3, "unknown model 'nonsense'"),
-        ({"embed": {**MODEL, "model": "/nowhere"}}, 3, "has no open_clip_config.json"),
-        ({"embed": {**MODEL, "model": "tiny", "weights_sha256": "0" * 64}}, 3, "SHA-256"),
-        ({"embed": {"model": "tiny"}}, 3, "no threshold is known for en, multi, nolang"),
         ({"run_dir": "/proc/nowhere"}, 3, "run folder /proc/nowhere cannot be written"),
-        ({"pack": {"rows_per_shard": 10, "rows_per_chunk": 3}}, 3, "must be a multiple"),
     ],
-    ids=lambda value: str(value)[:40] if isinstance(value, dict) else None,
 )
 def test_a_mistake_is_one_line_and_an_exit_code_and_writes_nothing(
     config, tmp_path: Path, changes: dict, code: int, message: str
 ):
     done = cah("run", config(**changes))
     assert done.returncode == code, done.stderr
-    assert message in done.stderr.replace("\n", " ")
-    assert "Traceback" not in done.stderr
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
     assert not (tmp_path / "run").exists()
-
-
-def test_an_empty_list_of_archives_is_named(config, tmp_path: Path):
-    (tmp_path / "wat.paths").write_text("\n\n")
-    done = cah("run", config(inputs=[str(tmp_path / "wat.paths")]))
-    assert done.returncode == 4
-    assert "wat.paths" in done.stderr
 
 
 def test_a_check_of_a_good_config_says_what_it_found(config):

@@ -9,6 +9,7 @@ import difflib
 import hashlib
 import inspect
 import itertools
+import json
 import os
 import textwrap
 import types
@@ -241,13 +242,18 @@ def render(loaded: Loaded) -> str:
             )
             lines += [f"{'  ' * i}{path[i]}:" for i in range(common, len(path))]
             groups = path
-        text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000)
-        text = text.removesuffix("\n...\n").removesuffix("\n")
         origin = next(
             (loaded.origins[k] for k in (key, *_parents(key)) if k in loaded.origins), "default"
         )
-        lines.append(f"{'  ' * len(path)}{name}: {text}  # {origin}")
+        lines.append(f"{'  ' * len(path)}{name}: {_inline(value)}  # {origin}")
     return "\n".join(lines) + "\n"
+
+
+def _inline(value: Any) -> str:
+    """Return a value as YAML on one line; as JSON, which YAML reads too, where YAML would wrap."""
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000)
+    text = text.removesuffix("\n...\n").removesuffix("\n")
+    return json.dumps(value) if "\n" in text else text
 
 
 def _parents(key: str) -> Iterator[str]:
@@ -273,8 +279,7 @@ def explain(
 
 def _text(field: Any) -> str:
     value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
-    text = yaml.safe_dump(msgspec.to_builtins(value), default_flow_style=True, width=10_000)
-    return text.removesuffix("\n...\n").strip()
+    return _inline(msgspec.to_builtins(value))
 
 
 def _field_docstrings(kind: type) -> dict[str, str]:

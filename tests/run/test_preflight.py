@@ -1,0 +1,81 @@
+"""What a user can get wrong is found before anything is written."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cah_dask.errors import ConfigError, InputError
+from cah_dask.run.preflight import prepare
+
+RECORD = b'{"Envelope": {"Payload-Metadata": {}}}'
+WAT = gzip.compress(
+    b"WARC/1.0\r\nWARC-Type: metadata\r\nWARC-Target-URI: http://page.example/\r\n"
+    b"Content-Type: application/json\r\n"
+    b"Content-Length: %d\r\n\r\n%s\r\n\r\n" % (len(RECORD), RECORD)
+)
+
+
+MODEL = {"model": "tiny", "thresholds": {"en": 0.2, "multi": 0.2, "nolang": 0.2}}
+
+
+@pytest.fixture
+def config(tmp_path: Path):
+    """Writes a config that would run, changed by the given keys."""
+
+    def write(**changes) -> Path:
+        (tmp_path / "a.warc.wat.gz").write_bytes(WAT)
+        tree = {
+            "run_dir": str(tmp_path / "run"),
+            "inputs": [str(tmp_path / "*.warc.wat.gz")],
+            "download": {"contact": "me@lab.example"},
+            "embed": MODEL,
+            **changes,
+        }
+        (tmp_path / "c.yaml").write_text(yaml.safe_dump(tree))
+        return tmp_path / "c.yaml"
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"inputs": []}, "inputs: expected `array` of length >= 1"),
+        ({"archives_per_wave": "many"}, "archives_per_wave: expected `int`, got `str`"),
+        ({"download": {}}, "contact"),
+        ({"embed": {**MODEL, "model": "nonsense"}}, "unknown model 'nonsense'"),
+        ({"embed": {**MODEL, "model": "/nowhere"}}, "has no open_clip_config.json"),
+        ({"embed": {**MODEL, "weights_sha256": "0" * 64}}, "embed.weights_sha256 wants 000"),
+        ({"embed": {"model": "tiny"}}, "no threshold is known for en, multi, nolang"),
+        ({"pack": {"rows_per_shard": 10, "rows_per_chunk": 3}}, "must be a multiple"),
+        ({"dedup": {"exclude": ["uid:none.npy"]}}, "none.npy"),
+    ],
+)
+def test_a_wrong_setting_is_named(config, tmp_path: Path, changes: dict, message: str):
+    with pytest.raises(ConfigError) as caught:
+        prepare(config(**changes))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["none.warc.wat.gz", "*.nothing", __file__, "ftp://a.example/x"])
+def test_an_input_that_is_not_there_or_no_wat_is_named(config, name: str):
+    with pytest.raises(InputError) as caught:
+        prepare(config(inputs=[name]))
+    assert name in str(caught.value)
+
+
+def test_an_empty_list_of_archives_is_named(config, tmp_path: Path):
+    (tmp_path / "wat.paths").write_text("\n\n")
+    with pytest.raises(InputError, match=r"wat\.paths"):
+        prepare(config(inputs=[str(tmp_path / "wat.paths")]))
+
+
+def test_only_the_splits_of_the_run_need_a_threshold(config):
+    embed = {"model": "tiny", "thresholds": {"en": 0.2}}
+    prepared = prepare(config(embed=embed, extract={"splits": ["en"]}))
+    assert prepared.config.embed.thresholds == {"en": 0.2}
+    assert prepared.config.embed.weights_sha256 is not None

@@ -9,7 +9,6 @@ import difflib
 import hashlib
 import inspect
 import itertools
-import json
 import os
 import textwrap
 import types
@@ -95,7 +94,6 @@ OPERATIONAL = (
     "slurm",
     "download.connections",
     "download.decoders",
-    "download.hosts",
 )
 """Keys (with all below them) that change how a run works but not what it publishes."""
 
@@ -250,10 +248,16 @@ def render(loaded: Loaded) -> str:
 
 
 def _inline(value: Any) -> str:
-    """Return a value as YAML on one line; as JSON, which YAML reads too, where YAML would wrap."""
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000)
-    text = text.removesuffix("\n...\n").removesuffix("\n")
-    return json.dumps(value) if "\n" in text else text
+    """Return a value as YAML on one line, escaping what PyYAML would not read back as it wrote."""
+    text = _flow(value)
+    is_plain = "\n" not in text and yaml.safe_load(text) == value
+    return text if is_plain else _flow(value, default_style='"', allow_unicode=False)
+
+
+def _flow(value: Any, **style: Any) -> str:
+    options = {"default_flow_style": True, "allow_unicode": True, "width": 10**6, **style}
+    text: str = yaml.safe_dump(value, **options)
+    return text.removesuffix("\n...\n").removesuffix("\n")
 
 
 def _parents(key: str) -> Iterator[str]:

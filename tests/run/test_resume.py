@@ -1,0 +1,138 @@
+"""Kill anything, run the same command again: the release is the same, byte for byte."""
+
+import json
+import random
+import signal
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pyarrow.dataset as ds
+import pytest
+
+from tests import runs
+from tests.webserver import WebServer
+
+LINKS = 160
+KILLS = 5
+"""Of the driver, and as many of workers: ten moments in all."""
+
+
+@pytest.fixture(scope="module")
+def web():
+    with WebServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def inputs(web: WebServer, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Two WATs: mostly images, some missing, some slow, some with two texts."""
+    links = []
+    for number in range(LINKS):
+        name = {0: "404", 1: "slow"}.get(number % 10, "ok")
+        url = web.url(f"/{name}-{number}.jpg", host=f"h{number % 17}.test")
+        links.append((url, f"A photograph of thing number {number}"))
+        if number % 8 == 0:
+            links.append((url, f"Das Bild zeigt die Sache Nummer {number}"))
+    return runs.write_inputs(tmp_path_factory.mktemp("inputs"), links)
+
+
+@pytest.fixture
+def config(tmp_path: Path, inputs: str, web: WebServer, random_model: Path) -> Path:
+    return runs.write_config(
+        tmp_path / "run.yaml", inputs=inputs, model=random_model, port=web.port
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, inputs: str, web: WebServer, random_model: Path
+) -> Path:
+    """The run folder of a run that nobody disturbed."""
+    path = tmp_path_factory.mktemp("undisturbed") / "run.yaml"
+    config = runs.write_config(path, inputs=inputs, model=random_model, port=web.port)
+    assert runs.finish(config) == 0, runs.output(config)
+    return path.parent / "run"
+
+
+def commits(run_dir: Path) -> list[dict]:
+    return [json.loads(line) for line in (run_dir / "journal.jsonl").read_text().splitlines()]
+
+
+def test_an_undisturbed_run_publishes_every_sample_that_has_an_image(undisturbed: Path):
+    pairs = ds.dataset(undisturbed / "release" / "pairs").to_table()
+    assert len(pairs) == 180 - 16 - 4
+    assert len(set(pairs["uid"].to_pylist())) == len(pairs)
+    assert not [url for url in pairs["url"].to_pylist() if "404" in url]
+
+
+def test_no_url_is_asked_for_twice(undisturbed: Path):
+    urls = ds.dataset(sorted((undisturbed / "images").rglob("*.parquet"))).to_table()["url"]
+    assert len(urls) == len(set(urls.to_pylist())) == LINKS
+
+
+def test_tasks_run_on_their_own_pool_only(undisturbed: Path):
+    pools = {
+        (commit["stage"], commit["worker"].split("/")[1].split("-")[0])
+        for commit in commits(undisturbed)
+    }
+    assert pools == {
+        ("extract", "cpu"), ("dedup", "cpu"), ("download", "cpu"), ("pack", "cpu"), ("embed", "gpu"),
+    }  # fmt: skip
+
+
+def test_a_killed_driver_leaves_no_process_and_the_same_release(config: Path, undisturbed: Path):
+    total = len(commits(undisturbed))
+    run_dir = config.with_suffix("")
+    for moment in sorted(random.Random(2026).sample(range(total), KILLS)):
+        driver = runs.start(config)
+        runs.wait_for(
+            lambda m=moment: runs.journal_lines(run_dir) >= m or driver.poll() is not None
+        )
+        family = runs.children(driver)
+        driver.kill()
+        driver.wait()
+        _, alive = psutil.wait_procs(family, timeout=20)
+        assert not alive, [process.cmdline() for process in alive]
+    assert runs.finish(config) == 0, runs.output(config)
+    assert runs.release_digests(run_dir) == runs.release_digests(undisturbed)
+    assert not list(run_dir.rglob(".tmp-*"))
+
+
+def test_killed_workers_cost_their_task_only(config: Path, undisturbed: Path):
+    total = len(commits(undisturbed))
+    run_dir = config.with_suffix("")
+    rng = random.Random(7)
+    driver = runs.start(config)
+    killed = 0
+    for moment in sorted(rng.sample(range(total - 1), KILLS)):
+        runs.wait_for(
+            lambda m=moment: runs.journal_lines(run_dir) >= m or driver.poll() is not None
+        )
+        if driver.poll() is None and (alive := runs.workers(driver)):
+            rng.choice(alive).kill()
+            killed += 1
+    assert driver.wait(180) == 0, runs.output(config)
+    assert killed >= KILLS - 1
+    assert runs.release_digests(run_dir) == runs.release_digests(undisturbed)
+    done = Counter((commit["stage"], commit["unit"]) for commit in commits(run_dir))
+    assert set(done.values()) == {1}
+
+
+def test_an_interrupted_run_says_how_to_resume(config: Path, undisturbed: Path):
+    run_dir = config.with_suffix("")
+    driver = runs.start(config)
+    assert runs.wait_for(lambda: runs.journal_lines(run_dir) >= 3)
+    driver.send_signal(signal.SIGINT)
+    assert driver.wait(90) == 75, runs.output(config)
+    assert "run the same command again to resume" in runs.output(config)
+    assert not (run_dir / "release").exists()
+    assert runs.finish(config) == 0
+    assert runs.release_digests(run_dir) == runs.release_digests(undisturbed)
+
+
+def test_a_finished_run_does_nothing_when_run_again(undisturbed: Path):
+    config = undisturbed.with_suffix(".yaml")
+    before = runs.journal_lines(undisturbed)
+    assert runs.finish(config) == 0
+    assert runs.journal_lines(undisturbed) == before

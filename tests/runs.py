@@ -1,0 +1,118 @@
+"""Whole runs in processes of their own, as a user starts them: start, kill, resume, compare."""
+
+import hashlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from tests.wats import image, page, write_pages
+
+MATCH_ALL = {"en": -1.0, "multi": -1.0, "nolang": -1.0}
+
+
+def write_inputs(folder: Path, links: Sequence[tuple[str, str]], archives: int = 2) -> str:
+    """Write WATs whose pages hold the (url, text) links; return a glob that finds them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(archives):
+        mine = links[number::archives]
+        pages = [
+            page(*(image(url, text) for url, text in mine[start : start + 10]))
+            for start in range(0, len(mine), 10)
+        ]
+        write_pages(folder / f"{number}.warc.wat.gz", *pages)
+    return str(folder / "*.warc.wat.gz")
+
+
+def write_config(path: Path, *, inputs: str, model: Path, port: int, **changes: Any) -> Path:
+    """Write a config for a small run against the web server of the tests on `port`."""
+    tree = {
+        "run_dir": str(path.parent / path.stem),
+        "inputs": [inputs],
+        "archives_per_wave": 1,
+        "dedup": {"buckets": 4, "list_urls": 12},
+        "download": {
+            "contact": "tests@lab.example",
+            "resolve": {"*.test": "127.0.0.1"},
+            "allow_addresses": ["127.0.0.1/32"],
+            "allow_ports": [port],
+            "hosts": {"spacing_s": 0},
+            "retry_delay_s": 0,
+        },
+        "embed": {"model": str(model), "thresholds": MATCH_ALL, "batch_size": 8},
+        "pack": {"rows_per_shard": 64, "rows_per_chunk": 16},
+        "pools": {"cpu": {"workers": 2}, "gpu": {"workers": 1, "threads": 1}},
+        **changes,
+    }
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+def start(config: Path) -> subprocess.Popen[str]:
+    """Start a run; its output goes to a file beside the config."""
+    with config.with_suffix(".out").open("a") as out:
+        return subprocess.Popen(
+            [sys.executable, "-m", "cah_dask", "run", str(config)],
+            stdout=out,
+            stderr=out,
+            text=True,
+        )
+
+
+def finish(config: Path, timeout: float = 180) -> int:
+    """Run to the end and return the exit code."""
+    return start(config).wait(timeout)
+
+
+def output(config: Path) -> str:
+    """Return all that the runs of a config printed."""
+    return config.with_suffix(".out").read_text()
+
+
+def wait_for(condition: Callable[[], bool], timeout: float = 120) -> bool:
+    """Wait until a condition holds; return whether it did in time."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def journal_lines(run_dir: Path) -> int:
+    """Return how many commits a run has written down."""
+    path = run_dir / "journal.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def children(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Return all processes under a driver."""
+    try:
+        return psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Return the Dask worker processes of a driver."""
+    return [
+        child
+        for child in psutil.Process(process.pid).children()
+        if "spawn_main" in " ".join(child.cmdline())
+    ]
+
+
+def release_digests(run_dir: Path) -> dict[str, str]:
+    """Return the SHA-256 of every data file of a release, by path."""
+    release = run_dir / "release"
+    files = [*(release / "pairs").rglob("*"), *(release / "embeddings.zarr").rglob("*")]
+    return {
+        str(path.relative_to(release)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(files)
+        if path.is_file()
+    }

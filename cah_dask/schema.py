@@ -154,8 +154,21 @@ CANDIDATE_FIELDS = [
 CANDIDATES = pa.schema([pa.field("bucket", pa.int32(), nullable=False), *CANDIDATE_FIELDS])
 """``candidates/``: what one archive held, ordered by (bucket, record_offset, link_index)."""
 
-SAMPLES = pa.schema(CANDIDATE_FIELDS)
-"""``fetch/``: what dedup kept; one row group is one fetch list, equal urls are neighbours."""
+BUCKET = pa.schema(CANDIDATE_FIELDS)
+"""One host bucket of `CANDIDATES`, without its number."""
+
+SAMPLE_FIELDS = [
+    *CANDIDATE_FIELDS,
+    pa.field("image_wave", pa.int32(), nullable=False),
+    pa.field("image_list", pa.int32(), nullable=False),
+]
+
+SAMPLES = pa.schema(SAMPLE_FIELDS)
+"""``fetch/``: what dedup kept; one row group is one list, equal urls are neighbours.
+
+``image_wave`` and ``image_list`` say which list of the bucket fetches the url: a url is fetched
+once, so a new text of a url that an earlier wave fetched points there.
+"""
 
 IMAGE_FIELDS = [
     pa.field("final_url", pa.string()),
@@ -194,7 +207,7 @@ def scored(dim: int) -> pa.Schema:
     vector = pa.binary(2 * dim)
     return pa.schema(
         [
-            *CANDIDATE_FIELDS,
+            *SAMPLE_FIELDS,
             *IMAGE_FIELDS,
             pa.field("image_row", pa.int32(), nullable=False),
             pa.field("similarity", pa.float32(), nullable=False),

@@ -90,6 +90,11 @@ def journal_lines(run_dir: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
+def wait_for_commits(run_dir: Path, commits: int, driver: subprocess.Popen[str]) -> None:
+    """Wait until a run has written down so many commits, or has ended."""
+    wait_for(lambda: journal_lines(run_dir) >= commits or driver.poll() is not None)
+
+
 def children(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """Return all processes under a driver."""
     try:

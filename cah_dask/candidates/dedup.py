@@ -2,12 +2,12 @@
 
 Equal pairs have equal hosts, so they meet in one bucket. Its task sorts their 128-bit keys, keeps
 the first of equal ones in canonical order, and drops what earlier waves kept: one sorted array per
-wave and bucket, 16 bytes a row.
+wave and bucket, 16 bytes a row. A second array of urls tells which list fetched a url already.
 """
 
 import hashlib
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -24,13 +24,15 @@ from cah_dask.candidates.keys import (
     Keys,
     Mask,
     contains,
+    find,
     from_digests,
     of_texts,
     sort_order,
     starts_run,
+    unique,
 )
 from cah_dask.errors import RunError
-from cah_dask.schema import SAMPLES, Counts, Reject
+from cah_dask.schema import BUCKET, SAMPLES, Counts, Reject
 
 
 class DedupOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -49,15 +51,18 @@ class DedupOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 @dataclass(frozen=True, slots=True)
 class Deduped:
-    """What is left of one bucket of one wave.
+    """What is left of one bucket of one wave, `schema.SAMPLES`.
 
-    ``lists`` follow `schema.SAMPLES`: at most `DedupOptions.list_urls` distinct urls each, rows in
-    the order of the md5 of their url (so hosts are mixed), rows of one url together in canonical
-    order. ``keys`` are the sorted keys of all rows kept, for the waves to come.
+    ``lists`` hold urls to fetch: at most `DedupOptions.list_urls` distinct ones each, rows in the
+    order of the md5 of their url (so hosts are mixed), rows of one url together in canonical order.
+    ``late`` lists hold new texts of urls that earlier waves fetched. ``keys`` (of all rows kept)
+    and ``urls`` (to fetch) are for the waves to come, sorted.
     """
 
     lists: list[pa.Table]
+    late: list[pa.Table]
     keys: Keys
+    urls: Keys
     counts: Counts
 
 
@@ -71,7 +76,7 @@ def host_bucket(host: str, buckets: int) -> int:
 
 
 def read_bucket(path: Path, bucket: int) -> pa.Table:
-    """Return the rows of one bucket of a candidates part, in canonical order, as `SAMPLES`.
+    """Return the rows of one bucket of a candidates part, in canonical order, as `BUCKET`.
 
     Only the row groups that hold the bucket are read.
 
@@ -91,7 +96,7 @@ def read_bucket(path: Path, bucket: int) -> pa.Table:
     except (pa.ArrowInvalid, OSError) as error:
         raise RunError(f"{path} cannot be read: {error}; delete it and run again") from error
     table = table.filter(pc.equal(table["bucket"], bucket))
-    return table.drop_columns("bucket").cast(SAMPLES)
+    return table.drop_columns("bucket").cast(BUCKET)
 
 
 def _may_hold(statistics: pq.Statistics | None, bucket: int) -> bool:
@@ -105,25 +110,29 @@ def dedup_bucket(
     seen: Iterable[Keys],
     options: DedupOptions,
     exclusion: Exclusion | None = None,
+    *,
+    fetched: Sequence[Keys] = (),
 ) -> Deduped:
     """Deduplicate one bucket of one wave against itself and all earlier waves.
 
     Parameters
     ----------
     tables
-        The bucket of each archive of the wave, `SAMPLES`, in canonical order. Of equal rows the
+        The bucket of each archive of the wave, `BUCKET`, in canonical order. Of equal rows the
         first wins.
     seen
         Keys that earlier waves kept, sorted, one array a wave.
     exclusion
         Rows that must not be fetched.
+    fetched
+        `Deduped.urls` of each earlier wave, in order; this wave is number ``len(fetched)``.
 
     Returns
     -------
     Deduped
         Its counts reject EXCLUDED rows first, then DUPLICATE ones, then those SEEN_EARLIER.
     """
-    rows = pa.concat_tables([SAMPLES.empty_table(), *tables])
+    rows = pa.concat_tables([BUCKET.empty_table(), *tables])
     keys = _digests(rows["uid"]) if options.key == "uid" else of_texts(rows["url"].to_pylist())
     allowed = np.arange(len(rows))
     if exclusion is not None:
@@ -131,11 +140,44 @@ def dedup_bucket(
     order = allowed[sort_order(keys[allowed])]
     distinct = order[starts_run(keys[order])]
     new = distinct[~_in_any(seen, keys[distinct])]
+    kept = rows.take(np.sort(new))
+    urls = of_texts(kept["url"].to_pylist())
+    wave, at = _where_fetched(fetched, urls)
+    is_new = wave == len(fetched)
+    fresh_urls = unique(urls[is_new])
+    at[is_new] = find(fresh_urls, urls[is_new])
+    placed = _placed(kept, wave, at // options.list_urls)
+    order = np.lexsort((at, wave))
+    is_late = ~is_new[order]
     return Deduped(
-        _fetch_lists(rows, np.sort(new), options.list_urls),
-        keys[new],
-        _counts(len(rows), len(allowed), len(distinct), len(new)),
+        lists=_cut(placed.take(order[~is_late]), at[order[~is_late]] // options.list_urls),
+        late=_cut(placed.take(order[is_late]), np.arange(is_late.sum()) // options.list_urls),
+        keys=keys[new],
+        urls=fresh_urls,
+        counts=_counts(len(rows), len(allowed), len(distinct), len(new)),
     )
+
+
+def _where_fetched(fetched: Sequence[Keys], urls: Keys) -> tuple[Index, Index]:
+    """Return the wave that fetches each url and its place among the urls of that wave."""
+    wave = np.full(len(urls), len(fetched))
+    at = np.full(len(urls), -1)
+    for number, earlier in enumerate(fetched):
+        found = find(earlier, urls)
+        wave[found >= 0] = number
+        at[found >= 0] = found[found >= 0]
+    return wave, at
+
+
+def _placed(rows: pa.Table, wave: Index, number: Index) -> pa.Table:
+    columns = [*rows.columns, pa.array(wave, pa.int32()), pa.array(number, pa.int32())]
+    return pa.table(columns, schema=SAMPLES)
+
+
+def _cut(rows: pa.Table, number: Index) -> list[pa.Table]:
+    """Cut rows where the ascending `number` changes."""
+    bounds = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(rows)]
+    return [rows.slice(start, stop - start) for start, stop in itertools.pairwise(bounds) if stop]
 
 
 def _counts(rows: int, allowed: int, distinct: int, new: int) -> Counts:
@@ -156,13 +198,3 @@ def _in_any(seen: Iterable[Keys], keys: Keys) -> Mask:
     for earlier in seen:
         found |= contains(earlier, keys)
     return found
-
-
-def _fetch_lists(rows: pa.Table, kept: Index, list_urls: int) -> list[pa.Table]:
-    """Cut the kept rows, in the order of the md5 of their url, after every `list_urls` urls."""
-    urls = of_texts(rows["url"].take(kept).to_pylist())
-    order = sort_order(urls)
-    number = (np.cumsum(starts_run(urls[order])) - 1) // list_urls
-    table = rows.take(kept[order])
-    bounds = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(table)]
-    return [table.slice(a, b - a) for a, b in itertools.pairwise(bounds) if b > a]

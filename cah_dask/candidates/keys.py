@@ -61,7 +61,12 @@ def unique(keys: Keys) -> Keys:
 
 def contains(known: Keys, keys: Keys) -> Mask:
     """Tell of each key whether it is among the sorted `known` ones."""
-    found = np.zeros(len(keys), bool)
+    return find(known, keys) >= 0
+
+
+def find(known: Keys, keys: Keys) -> Index:
+    """Return where each key is among the sorted `known` ones, -1 where it is not."""
+    found = np.full(len(keys), -1)
     if not len(known):
         return found
     high = np.ascontiguousarray(known["f0"])
@@ -72,7 +77,7 @@ def contains(known: Keys, keys: Keys) -> Mask:
         open_ = open_[~at_end]
         open_ = open_[high[at[open_]] == keys["f0"][open_]]
         equal = known["f1"][at[open_]] == keys["f1"][open_]
-        found[open_[equal]] = True
+        found[open_[equal]] = at[open_[equal]]
         open_ = open_[~equal]
         at[open_] += 1
     return found

@@ -1,8 +1,8 @@
 """One fetch list through the encoder: samples and images in, scored samples out."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,10 @@ from cah_dask.schema import SPLITS, Counts, Reject, Split, Status, scored
 
 HISTOGRAM_BINS = 100
 """Bins over [-1, 1] in which each task counts its similarities: 0.02 wide."""
+
+
+ImageVectors: TypeAlias = Callable[[pa.Table], Embeddings]
+"""Gives the image vector of each row of outcomes that are ok; rows may repeat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +56,38 @@ def similarity(images: Embeddings, texts: Embeddings) -> npt.NDArray[np.float32]
     return cosine.clip(-1, 1)
 
 
+def from_shard(shard: ShardReader, encoder: Encoder, batch_size: int) -> ImageVectors:
+    """Embed the images of a shard, each one once however many texts it has."""
+
+    def vectors(outcomes: pa.Table) -> Embeddings:
+        rows, position = np.unique(outcomes["image_row"].to_numpy(), return_inverse=True)
+        batches = _batches(rows.tolist(), batch_size)
+        encoded = [encoder.encode_images(shard.read(batch)) for batch in batches]
+        return _stack(encoded, encoder.dim)[position]
+
+    return vectors
+
+
+def from_scored(scored: pa.Table, dim: int) -> ImageVectors:
+    """Take vectors from scored samples (columns url, image_embedding) with the same images.
+
+    They were rounded to float16, which moves a similarity by at most 5e-5.
+    """
+    known = np.frombuffer(b"".join(scored["image_embedding"].to_pylist()), "<f2").reshape(-1, dim)
+
+    def vectors(outcomes: pa.Table) -> Embeddings:
+        row = pc.index_in(outcomes["url"], scored["url"]).to_numpy()
+        found: Embeddings = known[row].astype(np.float32)
+        found /= np.linalg.norm(found, axis=1, keepdims=True)
+        return found
+
+    return vectors
+
+
 def embed_list(
     samples: pa.Table,
     outcomes: pa.Table,
-    shard: ShardReader,
+    images: ImageVectors,
     encoder: Encoder,
     *,
     thresholds: Mapping[Split, float],
@@ -66,44 +98,33 @@ def embed_list(
     Parameters
     ----------
     samples
-        One fetch list (`schema.SAMPLES`).
+        One list (`schema.SAMPLES`).
     outcomes
         What the download made of its urls (`schema.OUTCOMES`), each url once.
+    images
+        `from_shard` for a list that was fetched, `from_scored` for late texts of earlier images.
     thresholds
         Similarity per split at or above which a pair is kept; decided in float32.
 
     Returns
     -------
     Embedded
-        One row per sample with an image, in the order of `samples`. Each image is embedded once,
-        however many texts it has.
+        One row per sample with an image, in the order of `samples`.
     """
-    found = pc.index_in(samples["url"], outcomes["url"])
-    outcome = outcomes.take(found)
+    outcome = outcomes.take(pc.index_in(samples["url"], outcomes["url"]))
     has_image = pc.equal(outcome["status"], Status.OK.value)
-    rows = samples.filter(has_image)
-    outcome = outcome.filter(has_image)
+    lost = outcome["status"].filter(pc.invert(has_image))
+    rows, outcome = samples.filter(has_image), outcome.filter(has_image)
 
-    distinct, position = np.unique(outcome["image_row"].to_numpy(), return_inverse=True)
-    images = _encode_images(shard, encoder, distinct, batch_size)[position]
     texts = _stack(
         [encoder.encode_texts(batch) for batch in _batches(rows["text"].to_pylist(), batch_size)],
         encoder.dim,
     )
-    cosine = similarity(images, texts)
+    vectors = images(outcome)
+    cosine = similarity(vectors, texts)
     is_kept = cosine >= _floor(rows["split"], thresholds)
-    table = _table(rows, outcome, cosine, is_kept, images, texts)
-    lost = outcomes["status"].take(found).filter(pc.invert(has_image))
+    table = _table(rows, outcome, cosine, is_kept, vectors, texts)
     return Embedded(table, _counts(table, lost))
-
-
-def _encode_images(
-    shard: ShardReader, encoder: Encoder, rows: npt.NDArray[np.int32], batch_size: int
-) -> Embeddings:
-    return _stack(
-        [encoder.encode_images(shard.read(batch)) for batch in _batches(rows.tolist(), batch_size)],
-        encoder.dim,
-    )
 
 
 def _stack(batches: list[Embeddings], dim: int) -> Embeddings:

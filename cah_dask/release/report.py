@@ -119,8 +119,12 @@ def _chart(split: str, bins: dict[int, int], threshold: float) -> Chart:
 
 
 def _samples(run_dir: Path, parts: list[str], *, is_kept: bool) -> list[Sample]:
-    """Take a few samples of each of some parts spread over the run; always the same ones."""
-    chosen = parts[:: max(1, len(parts) // _PARTS_READ)][:_PARTS_READ]
+    """Take a few samples of each of some parts spread over the run; always the same ones.
+
+    Parts of late texts fetched no images and are passed over.
+    """
+    fetched = [part for part in parts if _outcomes_of(run_dir, part).exists()]
+    chosen = fetched[:: max(1, len(fetched) // _PARTS_READ)][:_PARTS_READ]
     each = max(1, -(-SAMPLES_SHOWN // max(1, len(chosen))))
     found: list[Sample] = []
     for part in chosen:
@@ -143,13 +147,17 @@ def _with_thumbnails(run_dir: Path, part: str, rows: pa.Table) -> list[Sample]:
 
 def _images(run_dir: Path, part: str, rows: list[int]) -> list[bytes | None]:
     """Read images from the shard behind a scored part; None for each if the shard is gone."""
-    outcomes = run_dir / "images" / Path(part).relative_to("scored")
+    outcomes = _outcomes_of(run_dir, part)
     try:
         (side,) = read_receipt(outcomes).side
         with ShardReader(outcomes.with_name(side.name)) as shard:
             return list(shard.read(rows))
     except (FileNotFoundError, RunError):
         return [None] * len(rows)
+
+
+def _outcomes_of(run_dir: Path, part: str) -> Path:
+    return run_dir / "images" / Path(part).relative_to("scored")
 
 
 def _thumbnail(data: bytes | None) -> str:

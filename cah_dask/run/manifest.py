@@ -82,8 +82,12 @@ class RunFolder:
         return self.path / "logs" / "driver.log"
 
     def seen_path(self, bucket: int, wave: int) -> Path:
-        """Keys that dedup kept in one bucket of one wave: sorted, 16 bytes each."""
-        return self.path / "seen" / f"b{bucket:04d}" / f"w{wave:05d}.npy"
+        """Keys of the rows that dedup kept in one bucket of one wave: sorted, 16 bytes each."""
+        return self.path / "seen" / f"b{bucket:05d}" / f"w{wave:05d}.npy"
+
+    def fetched_path(self, bucket: int, wave: int) -> Path:
+        """Keys of the urls that the lists of one bucket of one wave fetch, likewise."""
+        return self.seen_path(bucket, wave).with_suffix(".urls.npy")
 
     @contextlib.contextmanager
     def driving(self, loaded: Loaded, archives: Sequence[str]) -> Iterator[None]:
@@ -207,6 +211,8 @@ class RunFolder:
     def drop_images(self, unit: Unit) -> None:
         """Delete the image shard of an embedded fetch list; its outcomes stay."""
         part = self.path / Unit(Stage.DOWNLOAD, unit.wave, unit.bucket, unit.number).part
+        if not part.exists():
+            return  # a list of late texts fetched nothing
         for side in read_receipt(part).side:
             part.with_name(side.name).unlink(missing_ok=True)
 

@@ -56,14 +56,14 @@ class Unit(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """Stable name within its stage, such as ``w00000/b0003-l000``."""
+        """Stable name within its stage, such as ``w00000/b00003-l00000``."""
         match self.stage:
             case Stage.EXTRACT:
                 return f"w{self.wave:05d}/{_slug(self.archive)}"
             case Stage.DEDUP:
-                return f"w{self.wave:05d}/b{self.bucket:04d}"
+                return f"w{self.wave:05d}/b{self.bucket:05d}"
             case Stage.DOWNLOAD | Stage.EMBED:
-                return f"w{self.wave:05d}/b{self.bucket:04d}-l{self.number:03d}"
+                return f"w{self.wave:05d}/b{self.bucket:05d}-l{self.number:05d}"
             case Stage.PACK:
                 return f"part-{self.number:05d}"
 
@@ -202,8 +202,7 @@ class Plan:
                 case Stage.DOWNLOAD:
                     self._downloaded(unit, receipt)
                 case Stage.EMBED:
-                    self._staged.pop(unit.name, None)
-                    self.kept[unit] = receipt.counts.kept
+                    self._embedded(unit, receipt)
                 case Stage.PACK:
                     pass
 
@@ -223,17 +222,22 @@ class Plan:
             self._offer(Unit(Stage.DEDUP, wave=bucket.next_wave, bucket=number))
 
     def _deduplicated(self, unit: Unit, receipt: Receipt) -> None:
-        lists = receipt.counts.notes.get("lists", 0)
+        lists, late = (receipt.counts.notes.get(key, 0) for key in ("lists", "late_lists"))
         self.known[Stage.DOWNLOAD] += lists
-        self.known[Stage.EMBED] += lists
+        self.known[Stage.EMBED] += lists + late
         wave, bucket = self._waves[unit.wave], self._buckets[unit.bucket]
         wave.to_dedup -= 1
         wave.to_download += lists
         bucket.lists += [
             Unit(Stage.DOWNLOAD, unit.wave, unit.bucket, number) for number in range(lists)
         ]
+        bucket.late += [
+            Unit(Stage.EMBED, unit.wave, unit.bucket, lists + number) for number in range(late)
+        ]
+        bucket.to_embed.append(lists)
         bucket.next_wave += 1
         bucket.is_deduping = False
+        self._offer_late(bucket)
         self._offer_dedup(unit.bucket, bucket)
         self._offer_download(bucket)
         self._open_waves()
@@ -243,6 +247,18 @@ class Plan:
         if bucket.lists and not bucket.is_downloading:
             bucket.is_downloading = True
             self._offer(bucket.lists.popleft())
+
+    def _offer_late(self, bucket: "_Bucket") -> None:
+        """Offer lists of late texts once all lists are embedded that may hold their images."""
+        while bucket.late and not any(bucket.to_embed[: bucket.late[0].wave]):
+            self._offer(bucket.late.popleft())
+
+    def _embedded(self, unit: Unit, receipt: Receipt) -> None:
+        self.kept[unit] = receipt.counts.kept
+        if self._staged.pop(unit.name, None) is not None:
+            bucket = self._buckets[unit.bucket]
+            bucket.to_embed[unit.wave] -= 1
+            self._offer_late(bucket)
 
     def _downloaded(self, unit: Unit, receipt: Receipt) -> None:
         self._staged[unit.name] = sum(side.n_bytes for side in receipt.side)
@@ -285,12 +301,14 @@ class _Wave:
 
 
 class _Bucket:
-    """Where one host bucket stands: its next wave to dedup and its fetch lists to download."""
+    """Where one host bucket stands: its next wave, lists to download, late texts to embed."""
 
-    __slots__ = ("is_deduping", "is_downloading", "lists", "next_wave")
+    __slots__ = ("is_deduping", "is_downloading", "late", "lists", "next_wave", "to_embed")
 
     def __init__(self) -> None:
         self.next_wave = 0
         self.is_deduping = False
         self.is_downloading = False
         self.lists: deque[Unit] = deque()
+        self.late: deque[Unit] = deque()
+        self.to_embed: list[int] = []  # lists of each wave that are not embedded yet

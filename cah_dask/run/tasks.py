@@ -4,6 +4,7 @@ The functions here know files and receipts; the stages they call know neither. A
 to the scheduler: it returns a small record of what became of it, for the driver to judge.
 """
 
+import contextlib
 import platform
 import socket
 import time
@@ -16,18 +17,19 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from distributed import get_worker
 
 from cah_dask.candidates.dedup import dedup_bucket, read_bucket
 from cah_dask.candidates.exclusion import Exclusion, load_exclusion
 from cah_dask.candidates.extract import extract_archive
+from cah_dask.candidates.keys import Keys
 from cah_dask.errors import RunError, ShardError
 from cah_dask.images.download import download_list
 from cah_dask.images.shards import ShardReader
-from cah_dask.pairs.embed import embed_list
+from cah_dask.pairs.embed import embed_list, from_scored, from_shard
 from cah_dask.pairs.models import EmbedOptions, Encoder, load_encoder
 from cah_dask.pairs.store import Slice, pack_shard
 from cah_dask.run.config import Config
@@ -133,24 +135,27 @@ def dedup_task(job: Job) -> Receipt:
     """Deduplicate one bucket of one wave against itself and all earlier waves."""
     started = time.perf_counter()
     unit, options = job.unit, job.config.dedup
+    folder = job.folder
     made = dedup_bucket(
         (read_bucket(Path(job.run_dir) / part, unit.bucket) for part in job.inputs),
-        _seen(job.folder, unit),
+        _earlier(folder.seen_path, unit),
         options,
         _exclusion(options.exclude),
+        fetched=list(_earlier(folder.fetched_path, unit)),
     )
-    with staged(job.folder.seen_path(unit.bucket, unit.wave)) as path, path.open("wb") as file:
-        np.save(file, made.keys)
-    counts = msgspec.structs.replace(
-        made.counts, notes={**made.counts.notes, "lists": len(made.lists)}
-    )
+    for path, keys in ((folder.seen_path, made.keys), (folder.fetched_path, made.urls)):
+        with staged(path(unit.bucket, unit.wave)) as unfinished, unfinished.open("wb") as file:
+            np.save(file, keys)
+    notes = {**made.counts.notes, "lists": len(made.lists), "late_lists": len(made.late)}
+    counts = msgspec.structs.replace(made.counts, notes=notes)
     receipt = job.receipt(counts, started, inputs=job.inputs)
-    return write_part(job.part, SAMPLES, made.lists, receipt)
+    return write_part(job.part, SAMPLES, [*made.lists, *made.late], receipt)
 
 
-def _seen(folder: RunFolder, unit: Unit) -> Iterator[npt.NDArray[np.void]]:
+def _earlier(path_of: Callable[[int, int], Path], unit: Unit) -> Iterator[Keys]:
+    """Yield what the earlier waves of a bucket left behind."""
     for wave in range(unit.wave):
-        path = folder.seen_path(unit.bucket, wave)
+        path = path_of(unit.bucket, wave)
         try:
             yield np.load(path, mmap_mode="r")
         except (OSError, ValueError) as error:
@@ -197,18 +202,44 @@ def embed_task(job: Job) -> Receipt:
     started = time.perf_counter()
     config = job.config
     encoder = _encoder(msgspec.json.encode(config.embed), config.pools.gpu.threads)
-    outcomes = job.part_of(Stage.DOWNLOAD)
-    with ShardReader(outcomes.with_name(_shard_name(outcomes))) as shard:
+    samples = _fetch_list(job)
+    with contextlib.ExitStack() as stack:
+        if samples["image_wave"][0].as_py() == job.unit.wave:
+            fetched = job.part_of(Stage.DOWNLOAD)
+            outcomes = pq.read_table(fetched)
+            shard = stack.enter_context(ShardReader(_shard(fetched)))
+            images = from_shard(shard, encoder, config.embed.batch_size)
+        else:
+            outcomes, embedded = _earlier_images(job, samples)
+            images = from_scored(embedded, encoder.dim)
         made = embed_list(
-            _fetch_list(job),
-            pq.read_table(outcomes),
-            shard,
+            samples,
+            outcomes,
+            images,
             encoder,
             thresholds=config.embed.thresholds,
             batch_size=config.embed.batch_size,
         )
     receipt = job.receipt(made.counts, started, inputs=(_input(job),))
     return write_part(job.part, made.table.schema, [made.table], receipt)
+
+
+def _earlier_images(job: Job, samples: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Return outcomes and vectors of the urls of late texts, from the lists that fetched them."""
+    bucket = job.unit.bucket
+    wanted = pc.field("url").isin(pc.unique(samples["url"]))
+    lists = samples.group_by(["image_wave", "image_list"]).aggregate([]).to_pylist()
+    units = [Unit(Stage.DOWNLOAD, row["image_wave"], bucket, row["image_list"]) for row in lists]
+    outcomes = [pq.read_table(Path(job.run_dir) / unit.part, filters=wanted) for unit in units]
+    embedded = [
+        pq.read_table(
+            Path(job.run_dir) / msgspec.structs.replace(unit, stage=Stage.EMBED).part,
+            columns=["url", "image_embedding"],
+            filters=wanted,
+        )
+        for unit in units
+    ]
+    return pa.concat_tables(outcomes), pa.concat_tables(embedded)
 
 
 @cache
@@ -233,9 +264,10 @@ def _input(job: Job) -> str:
     return Unit(Stage.DEDUP, job.unit.wave, job.unit.bucket).part
 
 
-def _shard_name(outcomes: Path) -> str:
+def _shard(outcomes: Path) -> Path:
+    """Return the image shard that an outcomes part names."""
     (side,) = read_receipt(outcomes).side
-    return side.name
+    return outcomes.with_name(side.name)
 
 
 @cache

@@ -1,5 +1,6 @@
 import hashlib
 from collections import defaultdict
+from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,7 @@ from cah_dask.candidates.dedup import Deduped, DedupOptions, dedup_bucket, host_
 from cah_dask.candidates.exclusion import Exclusion
 from cah_dask.candidates.keys import from_digests, unique
 from cah_dask.errors import RunError
-from cah_dask.schema import CANDIDATES, SAMPLES, Counts, uid
+from cah_dask.schema import BUCKET, CANDIDATES, SAMPLES, Counts, uid
 from cah_dask.storage import Receipt, write_part
 
 PAIRS = st.tuples(st.integers(0, 8), st.integers(0, 3))
@@ -43,15 +44,21 @@ def row(number: int, text: str = "a text", **others) -> dict:
 
 def archive(pairs, name: str = "a") -> pa.Table:
     rows = [row(n, f"text {t}", archive=name, link_index=i) for i, (n, t) in enumerate(pairs)]
-    return pa.Table.from_pylist(rows, CANDIDATES).drop_columns("bucket").cast(SAMPLES)
+    return pa.Table.from_pylist(rows, CANDIDATES).drop_columns("bucket").cast(BUCKET)
 
 
 def wave(archives) -> list[pa.Table]:
     return [archive(pairs, f"archive {i}") for i, pairs in enumerate(archives)]
 
 
+def bare(tables: Iterable[pa.Table]) -> list[pa.Table]:
+    """Drop what dedup added to its rows."""
+    return [table.select(BUCKET.names) for table in tables]
+
+
 def kept(made: Deduped) -> list[dict]:
-    return pa.concat_tables([SAMPLES.empty_table(), *made.lists]).to_pylist()
+    tables = [SAMPLES.empty_table(), *made.lists, *made.late]
+    return pa.concat_tables(bare(tables)).to_pylist()
 
 
 def naive(waves, key: str) -> list[list[dict]]:
@@ -59,7 +66,7 @@ def naive(waves, key: str) -> list[list[dict]]:
     seen, result = set(), []
     for tables in waves:
         fresh = []
-        for line in pa.concat_tables([SAMPLES.empty_table(), *tables]).to_pylist():
+        for line in pa.concat_tables([BUCKET.empty_table(), *tables]).to_pylist():
             if line[key] not in seen:
                 seen.add(line[key])
                 fresh.append(line)
@@ -75,9 +82,10 @@ def canonical(rows: list[dict]) -> list[dict]:
 def test_dedup_keeps_what_a_set_would_keep(waves, key):
     options = DedupOptions(key=key)
     tables = [wave(archives) for archives in waves]
-    seen = []
+    seen, fetched = [], []
     for now, expected in zip(tables, naive(tables, key), strict=True):
-        made = dedup_bucket(now, seen, options)
+        made = dedup_bucket(now, seen, options, fetched=fetched)
+        fetched.append(made.urls)
         made.counts.require_balance("wave")
         assert canonical(kept(made)) == canonical(expected)
         assert made.keys.tolist() == unique(made.keys).tolist()
@@ -88,7 +96,7 @@ def test_dedup_keeps_what_a_set_would_keep(waves, key):
 def test_dedup_of_its_own_result_changes_nothing(archives, key):
     options = DedupOptions(key=key, list_urls=3)
     once = dedup_bucket(wave(archives), [], options)
-    twice = dedup_bucket(once.lists, [], options)
+    twice = dedup_bucket(bare(once.lists), [], options)
     assert kept(twice) == kept(once)
     assert twice.keys.tolist() == once.keys.tolist()
 
@@ -115,6 +123,23 @@ def test_a_list_holds_whole_urls_in_the_order_of_their_hash(archives, list_urls)
             lists_of[url].add(number)
     assert all(len(numbers) == 1 for numbers in lists_of.values())
     assert all(table.schema == SAMPLES for table in made.lists)
+
+
+@given(WAVES, st.integers(1, 3))
+def test_a_url_is_fetched_once_and_every_row_says_by_which_list(waves, list_urls):
+    options = DedupOptions(list_urls=list_urls)
+    seen, fetched, fetched_by = [], [], {}
+    for number, archives in enumerate(waves):
+        made = dedup_bucket(wave(archives), seen, options, fetched=fetched)
+        for position, table in enumerate(made.lists):
+            for url in set(table["url"].to_pylist()):
+                assert url not in fetched_by
+                fetched_by[url] = (number, position)
+        for line in pa.concat_tables([SAMPLES.empty_table(), *made.lists, *made.late]).to_pylist():
+            assert (line["image_wave"], line["image_list"]) == fetched_by[line["url"]]
+        assert all(row["image_wave"] < number for t in made.late for row in t.to_pylist())
+        seen.append(made.keys)
+        fetched.append(made.urls)
 
 
 def test_an_image_keeps_the_captions_of_all_languages_in_canonical_order():
@@ -170,7 +195,7 @@ def test_a_bucket_is_read_back_whole_and_alone(tmp_path, buckets):
             {k: v for k, v in r.items() if k != "bucket"} for r in rows if r["bucket"] == bucket
         ]
         found = read_bucket(tmp_path / "part.parquet", bucket)
-        assert found.schema == SAMPLES
+        assert found.schema == BUCKET
         assert [r["uid"] for r in found.to_pylist()] == [r["uid"] for r in expected]
 
 

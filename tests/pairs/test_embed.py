@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cah_dask.errors import ShardError
 from cah_dask.images.shards import ShardReader, ShardWriter
-from cah_dask.pairs.embed import Embedded, embed_list, similarity
+from cah_dask.pairs.embed import Embedded, embed_list, from_scored, from_shard, similarity
 from cah_dask.schema import OUTCOMES, SAMPLES, scored, uid
 from tests.encoders import HashEncoder
 
@@ -34,6 +34,8 @@ def samples(*rows: tuple[str, str]) -> pa.Table:
             "archive": "a",
             "record_offset": 0,
             "link_index": 0,
+            "image_wave": 0,
+            "image_list": 0,
         }
         for url, text in rows
     ]
@@ -62,10 +64,10 @@ def embed(folder: Path, rows: pa.Table, fates: pa.Table, images: list[str], **op
         for image in images:
             writer.add(image.encode())
     encoder = options.pop("encoder", HashEncoder())
+    options = {"thresholds": THRESHOLDS, "batch_size": 2, **options}
     with ShardReader(folder / "s.h5") as shard:
-        return embed_list(
-            rows, fates, shard, encoder, **{"thresholds": THRESHOLDS, "batch_size": 2, **options}
-        )
+        vectors = from_shard(shard, encoder, options["batch_size"])
+        return embed_list(rows, fates, vectors, encoder, **options)
 
 
 def test_pairs_that_agree_are_kept_and_the_rest_is_counted_by_reason(tmp_path: Path):
@@ -86,7 +88,25 @@ def test_an_image_with_several_texts_is_embedded_once(tmp_path: Path):
     encoder = HashEncoder()
     rows = samples(*[("a", f"text {number}") for number in range(5)])
     embed(tmp_path, rows, outcomes(a="ok"), ["x"], encoder=encoder, batch_size=8)
-    assert encoder.batches == [1, 5]
+    assert sorted(encoder.batches) == [1, 5]
+
+
+def test_a_late_text_is_compared_with_the_image_that_an_earlier_list_embedded(tmp_path: Path):
+    fates = outcomes(a="ok", b="ok", c="http_404")
+    earlier = embed(tmp_path, samples(("a", "cat"), ("b", "sun")), fates, ["dog", "sun"])
+    encoder = HashEncoder()
+    late = embed_list(
+        samples(("b", "moon"), ("a", "dog"), ("c", "sea")),
+        fates,
+        from_scored(earlier.table, HashEncoder.dim),
+        encoder,
+        thresholds=THRESHOLDS,
+        batch_size=8,
+    )
+    assert late.table["is_kept"].to_pylist() == [False, True]
+    assert late.table["similarity"].to_pylist()[1] == pytest.approx(1, abs=5e-4)
+    assert late.counts.rejected == {"below_threshold": 1, "http_404": 1}
+    assert encoder.batches == [2], "only texts are encoded"
 
 
 def test_stored_vectors_are_the_encoders_rounded_to_float16(tmp_path: Path):

@@ -44,7 +44,7 @@ def summary() -> Summary:
         versions={"cah_dask": "0.1.0"},
         settings={"embed.model": "tiny"},
         thresholds={"en": 0.2, "multi": 0.1, "nolang": 0.1},
-        scored=["scored/w00000/b0000-l000.parquet"],
+        scored=["scored/w00000/b00000-l00000.parquet"],
     )
 
 
@@ -59,14 +59,14 @@ def run_dir(tmp_path: Path) -> Path:
     """One scored list of two pairs (one kept) with its image shard."""
     images = tmp_path / "images" / "w00000"
     images.mkdir(parents=True)
-    with ShardWriter(images / "b0000-l000-a.h5") as writer:
+    with ShardWriter(images / "b00000-l00000-a.h5") as writer:
         for colour in ("red", "blue"):
             writer.add(jpeg(colour))
     receipt = Receipt(
         stage="download", unit="u", config="c", counts=Counts(),
-        side=(side_file(images / "b0000-l000-a.h5"),),
+        side=(side_file(images / "b00000-l00000-a.h5"),),
     )  # fmt: skip
-    write_part(images / "b0000-l000.parquet", OUTCOMES, [], receipt)
+    write_part(images / "b00000-l00000.parquet", OUTCOMES, [], receipt)
     schema = scored(2)
     made = {
         "uid": [b"0" * 16, b"1" * 16],
@@ -82,7 +82,7 @@ def run_dir(tmp_path: Path) -> Path:
         pa.array(made.get(f.name, [fill.get(f.type, np.zeros(2, "<f2").tobytes())] * 2), f.type)
         for f in schema
     ]
-    path = tmp_path / "scored" / "w00000" / "b0000-l000.parquet"
+    path = tmp_path / "scored" / "w00000" / "b00000-l00000.parquet"
     path.parent.mkdir(parents=True)
     pq.write_table(pa.table(columns, schema=schema), path)
     return tmp_path

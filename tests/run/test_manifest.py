@@ -130,7 +130,7 @@ def test_a_part_that_the_journal_missed_is_found_and_written_down(folder: RunFol
 
 def test_images_that_are_gone_before_they_were_embedded_are_downloaded_again(folder: RunFolder):
     unit = Unit(Stage.DOWNLOAD)
-    side = (SideFile("b0000-l000-aa.h5", 1, ""),)
+    side = (SideFile("b00000-l00000-aa.h5", 1, ""),)
     with folder.driving(loaded(folder.path), ARCHIVES):
         write_part(folder.path / unit.part, CANDIDATES, [], receipt(unit, side=side))
         assert folder.existing()(unit) is None
@@ -139,7 +139,7 @@ def test_images_that_are_gone_before_they_were_embedded_are_downloaded_again(fol
 
 def test_images_that_were_dropped_after_they_were_embedded_stay_done(folder: RunFolder):
     download, embed = Unit(Stage.DOWNLOAD), Unit(Stage.EMBED)
-    side = (SideFile("b0000-l000-aa.h5", 1, ""),)
+    side = (SideFile("b00000-l00000-aa.h5", 1, ""),)
     with folder.driving(loaded(folder.path), ARCHIVES):
         write_part(folder.path / download.part, CANDIDATES, [], receipt(download, side=side))
         write_part(folder.path / embed.part, CANDIDATES, [], receipt(embed))

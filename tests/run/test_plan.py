@@ -13,9 +13,9 @@ ORDER = [Stage.EMBED, Stage.PACK, Stage.DOWNLOAD, Stage.DEDUP, Stage.EXTRACT]
 
 
 def receipt(unit: Unit, *, lists: int = 2, image_bytes: int = 10) -> Receipt:
-    """A plausible receipt: every bucket of every wave has `lists` fetch lists."""
+    """A plausible receipt: every bucket has `lists` lists a wave, and one of late texts."""
     side = (SideFile("x.h5", image_bytes, ""),) if unit.stage is Stage.DOWNLOAD else ()
-    notes = {"lists": lists} if unit.stage is Stage.DEDUP else {}
+    notes = {"lists": lists, "late_lists": min(1, unit.wave)} if unit.stage is Stage.DEDUP else {}
     return Receipt(
         stage=unit.stage, unit=unit.name, config="", counts=Counts(5, 5, {}, notes), side=side
     )
@@ -39,7 +39,7 @@ def test_every_unit_is_offered_once_and_in_the_order_of_the_data():
     whole = plan()
     done = carry_out(whole)
     assert whole.is_scored
-    assert len(done) == len(set(done)) == 4 + 2 * 2 + 2 * (2 * 2 * 2)
+    assert len(done) == len(set(done)) == 4 + 2 * 2 + 2 * (2 * 2 * 2) + 2
     for wave in range(2):
         stages = [list(Stage).index(unit.stage) for unit in done if unit.wave == wave]
         assert stages.index(1) == 2, "dedup waits for all archives of its wave"
@@ -75,6 +75,20 @@ def test_downloads_pause_while_too_many_images_wait_for_the_model():
     assert embed is not None
     full.complete(embed, receipt(embed))
     assert full.take([Stage.DOWNLOAD]) is not None
+
+
+def test_late_texts_wait_for_the_images_of_earlier_waves_and_download_nothing():
+    late = plan()
+    done = carry_out(late, [Stage.DOWNLOAD, Stage.DEDUP, Stage.EXTRACT])
+    assert sum(unit.stage is Stage.DOWNLOAD for unit in done) == 8
+    embeds = []
+    while (unit := late.take([Stage.EMBED])) is not None:
+        embeds.append(unit)
+    assert {unit.number for unit in embeds} == {0, 1}, "the late lists (number 2) are not offered"
+    for unit in embeds:
+        late.complete(unit, receipt(unit))
+    assert {unit.number for unit in carry_out(late)} == {2}
+    assert late.is_scored
 
 
 def test_a_download_that_is_given_up_holds_back_only_itself():

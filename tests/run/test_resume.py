@@ -77,8 +77,12 @@ def test_tasks_run_on_their_own_pool_only(undisturbed: Path):
         for commit in commits(undisturbed)
     }
     assert pools == {
-        ("extract", "cpu"), ("dedup", "cpu"), ("download", "cpu"), ("pack", "cpu"), ("embed", "gpu"),
-    }  # fmt: skip
+        ("extract", "cpu"),
+        ("dedup", "cpu"),
+        ("download", "cpu"),
+        ("embed", "gpu"),
+        ("pack", "cpu"),
+    }
 
 
 def test_a_killed_driver_leaves_no_process_and_the_same_release(config: Path, undisturbed: Path):
@@ -86,9 +90,7 @@ def test_a_killed_driver_leaves_no_process_and_the_same_release(config: Path, un
     run_dir = config.with_suffix("")
     for moment in sorted(random.Random(2026).sample(range(total), KILLS)):
         driver = runs.start(config)
-        runs.wait_for(
-            lambda m=moment: runs.journal_lines(run_dir) >= m or driver.poll() is not None
-        )
+        runs.wait_for_commits(run_dir, moment, driver)
         family = runs.children(driver)
         driver.kill()
         driver.wait()
@@ -106,9 +108,7 @@ def test_killed_workers_cost_their_task_only(config: Path, undisturbed: Path):
     driver = runs.start(config)
     killed = 0
     for moment in sorted(rng.sample(range(total - 1), KILLS)):
-        runs.wait_for(
-            lambda m=moment: runs.journal_lines(run_dir) >= m or driver.poll() is not None
-        )
+        runs.wait_for_commits(run_dir, moment, driver)
         if driver.poll() is None and (alive := runs.workers(driver)):
             rng.choice(alive).kill()
             killed += 1

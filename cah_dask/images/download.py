@@ -182,6 +182,8 @@ class _Crawl:
 
     async def _wait_for_change(self) -> None:
         """Return when a visit has been released, or some host may be asked again."""
+        if self._frontier.is_done:  # the last release came while a slot was waited for
+            return
         wakes_at = self._frontier.wakes_at
         self._changed.clear()
         with contextlib.suppress(TimeoutError):

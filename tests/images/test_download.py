@@ -375,3 +375,10 @@ def test_certificates_are_verified(tmp_path):
 def test_a_server_without_tls_is_a_tls_error(web, tmp_path):
     made, _ = download([web.url("/ok.jpg").replace("http:", "https:")], tmp_path, options(web))
     assert statuses(made) == ["tls_error"]
+
+
+@pytest.mark.timeout(30)
+def test_a_list_ends_when_the_last_url_holds_the_last_connection(web, tmp_path):
+    urls = [web.url(f"/ok-{n}.jpg", "single.test") for n in range(3)]
+    made, _ = download(urls, tmp_path, options(web, connections=1))
+    assert made.counts.kept == 3

@@ -8,7 +8,7 @@ a picture: CLIP preprocessing crops to it.
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -75,6 +75,18 @@ def random_scene(rng: random.Random) -> Scene:
         position=rng.choice(list(POSITIONS)),
         background=background,
     )
+
+
+def different_scene(scene: Scene, rng: random.Random) -> Scene:
+    """Return a scene of another shape or colour; half of them differ in nothing else."""
+    kind = rng.random()
+    if kind < 0.25:
+        return replace(scene, shape=rng.choice([s for s in SHAPES if s != scene.shape]))
+    if kind < 0.5:
+        taken = (scene.colour, scene.background)
+        return replace(scene, colour=rng.choice([c for c in COLOURS if c not in taken]))
+    other = random_scene(rng)
+    return different_scene(scene, rng) if other.looks_like(scene) else other
 
 
 def draw(scene: Scene, size: tuple[int, int], seed: int) -> Image.Image:

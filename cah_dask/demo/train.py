@@ -200,7 +200,7 @@ def main() -> None:
     started = time.perf_counter()
     save_model(train(STEPS, N_DRAWN), folder)
     minutes = (time.perf_counter() - started) / 60
-    made = f"{N_DRAWN} drawn pictures, {STEPS} steps, {minutes:.1f} minutes on {THREADS} cores"
+    made = f"{N_DRAWN} drawn pictures, {STEPS} steps, {minutes:.1f} minutes, {THREADS} thread(s)"
     write_card(folder, made, examine(folder, THREADS))
     print((folder / CARD_FILE).read_text(encoding="utf-8"))  # noqa: T201  # a command
 

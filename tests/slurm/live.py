@@ -91,6 +91,24 @@ class Live:
 
         return self.call(submit())
 
+    def carry_out(self, pool: str, function: Callable[..., Any], work: list[Any]) -> list[Any]:
+        """Run a task for each item, two in flight, and take each result at once: as the driver."""
+        resources = self.pools[pool].resources
+
+        async def one(window: asyncio.Semaphore, arguments: Any) -> Any:
+            async with window:
+                future = self.client.submit(function, *arguments, resources=resources, pure=False)
+                try:
+                    return await future
+                finally:
+                    future.release()
+
+        async def all_of_them() -> list[Any]:
+            window = asyncio.Semaphore(2)
+            return await asyncio.gather(*(one(window, arguments) for arguments in work))
+
+        return self.call(all_of_them())
+
     def result(self, future: Any) -> Any:
         async def result() -> Any:
             return await future

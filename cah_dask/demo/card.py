@@ -65,7 +65,7 @@ def write_card(folder: Path, made: str, figures: Figures) -> None:
         n_asked=N_ASKED,
         auc=figures.auc,
         auc_rows=_rows({name: f"{auc:.4f}" for name, auc in figures.auc_of.items()}),
-        threshold_rows=_rows({name: str(value) for name, value in figures.thresholds.items()}),
+        threshold_rows=_rows({f"`{name}`": str(v) for name, v in figures.thresholds.items()}),
         precision=figures.precision,
         recall=figures.recall,
     )

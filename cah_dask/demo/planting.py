@@ -22,6 +22,8 @@ N_DUPLICATES = 60
 """Links that repeat another one of the same archive."""
 N_SEEN_EARLIER = 40
 """Links that repeat one of an earlier archive."""
+N_LATE = 50
+"""Links of the second archive that give another text to a picture of the first."""
 N_ON_CLOSED_PAGE = 12
 
 HOSTS = [
@@ -68,6 +70,7 @@ class _Planner:
         self._rng = rng
         self._ports = ports
         self._answers: dict[str, Answer] = {}
+        self._scenes: dict[str, Scene] = {}
         self._n_urls = 0
         self._pages = [self._page(number) for number in range(N_PAGES)]
         self._open = [page for page in self._pages if not page.is_closed]
@@ -83,6 +86,7 @@ class _Planner:
         for flaw in FLAWS:
             self._plant_flaws(flaw)
         self._plant_copies()
+        self._plant_late_texts()
         pages = tuple(self._finished(page) for page in self._pages)
         return Site(self._ports, pages, self._answers)
 
@@ -120,6 +124,7 @@ class _Planner:
 
     def _serve(self, url: str, picture: Picture, answer: Answer) -> None:
         self._answers[url] = answer
+        self._scenes[url] = picture.scene
         if moved(url) in answer.headers.values():
             self._answers[moved(url)] = whole(Spot(url, picture))
 
@@ -158,15 +163,34 @@ class _Planner:
             (N_DUPLICATES, 0, Reject.DUPLICATE),
             (N_SEEN_EARLIER, 1, Reject.SEEN_EARLIER),
         ):
-            originals = [
-                (page.archive, planted)
-                for page in self._open
-                for planted in page.images
-                if planted.fate is Status.OK and page.archive + step < N_ARCHIVES
-            ]
-            for archive, planted in self._rng.sample(originals, count):
-                page = self._rng.choice([p for p in self._open if p.archive == archive + step])
+            for archive, planted in self._rng.sample(self._originals(N_ARCHIVES - step), count):
+                page = self._rng.choice(self._open_in(archive + step))
                 self._plant(page, planted.url, planted.text, fate)
+
+    def _plant_late_texts(self) -> None:
+        """Describe pictures anew that an earlier archive has, be they there or not."""
+        originals = self._originals(N_ARCHIVES - 1)
+        known = {(planted.url, planted.text) for _, planted in originals}
+        for archive, planted in self._rng.sample(originals, N_LATE):
+            scene = self._scenes[planted.url]
+            text = planted.text
+            while (planted.url, text) in known:
+                text = caption(scene, self._rng.choice(list(LANGUAGES)), self._rng)
+            known.add((planted.url, text))
+            page = self._rng.choice(self._open_in(archive + 1))
+            self._plant(page, planted.url, text, planted.fate, is_match=planted.fate is Status.OK)
+
+    def _originals(self, below: int) -> list[tuple[int, Planted]]:
+        """Return the links of samples in the archives below a number, each with its archive."""
+        return [
+            (page.archive, planted)
+            for page in self._open
+            for planted in page.images
+            if page.archive < below and isinstance(planted.fate, Status)
+        ]
+
+    def _open_in(self, archive: int) -> list[_Draft]:
+        return [page for page in self._open if page.archive == archive]
 
     def _plant(
         self, page: _Draft, url: str, text: str, fate: Fate, *, is_match: bool = False

@@ -1,0 +1,100 @@
+"""The whole way on real input: a small web, its WATs, one run of the main job, and the verdict."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cah_dask.demo.card import read_thresholds
+from cah_dask.demo.planting import plan_site
+from cah_dask.demo.plants import INNER_ADDRESS, INNER_HOST, MAX_BYTES
+from cah_dask.demo.server import LOOPBACK, serve
+from cah_dask.demo.site import Ports, Site
+from cah_dask.demo.train import MODEL_DIR
+from cah_dask.demo.verdict import Verdict, judge
+from cah_dask.demo.wat import write_wat
+from cah_dask.errors import ConfigError, RunError
+from cah_dask.storage import write_atomic
+
+SEED = 7
+CONFIG_FILE = "demo.yaml"
+ACCESS_LOG = "access.log"
+_HEAD = "# Written by python -m cah_dask.demo; its web is served only while that runs.\n"
+
+
+def run_demo(folder: Path) -> Verdict:
+    """Serve the web, run the main job over it as a user would, and judge what it released.
+
+    Parameters
+    ----------
+    folder
+        Is emptied if it is that of an earlier demo.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds something else.
+    RunError
+        If the job fails; it has said why on stderr.
+    """
+    _clear(folder)
+    with serve(SEED, folder / ACCESS_LOG) as ports:
+        site = plan_site(SEED, ports)
+        config = write_inputs(folder, site)
+        command = [sys.executable, "-m", "cah_dask", "run", str(config)]
+        code = subprocess.run(command, check=False).returncode
+    if code:
+        raise RunError(f"the job ended with exit code {code}")
+    return judge(site, folder / "run", folder / ACCESS_LOG)
+
+
+def _clear(folder: Path) -> None:
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / CONFIG_FILE).exists():
+            raise ConfigError(f"{folder} is not the folder of a demo; choose another with --folder")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def write_inputs(folder: Path, site: Site) -> Path:
+    """Write what the job needs, the WATs and its configuration, and return the latter's path."""
+    for number in range(site.n_archives):
+        path = folder / "web" / f"demo-{number:05}.warc.wat.gz"
+        write_wat(path, site.archive(number))
+    config = folder / CONFIG_FILE
+    text = yaml.safe_dump(settings(folder, site.ports), sort_keys=False, width=100)
+    write_atomic(config, f"{_HEAD}{text}".encode())
+    return config
+
+
+def settings(folder: Path, ports: Ports) -> dict[str, Any]:
+    """Return the configuration of the demo's run: everything is near, so nothing is spaced out."""
+    return {
+        "run_dir": str(folder / "run"),
+        "inputs": [str(folder / "web" / "*.warc.wat.gz")],
+        "archives_per_wave": 1,
+        "dedup": {"buckets": 8, "list_urls": 500},
+        "download": {
+            "contact": "demo@demo.example",
+            "resolve": {INNER_HOST: INNER_ADDRESS, "*.demo.example": LOOPBACK},
+            "nameservers": [f"{LOOPBACK}:{ports.names}"],
+            "allow_addresses": [f"{LOOPBACK}/32"],
+            "allow_ports": [ports.web, ports.closed],
+            "max_bytes": MAX_BYTES,
+            "read_timeout_s": 5.0,
+            "retry_delay_s": 0.5,
+            "decoders": 1,
+            "hosts": {
+                "concurrency": 4,
+                "spacing_s": 0.0,
+                "max_failures": 100,
+                "backoff_s": 0.5,
+            },
+        },
+        "embed": {"model": "tiny", "thresholds": dict(read_thresholds(MODEL_DIR))},
+        "pack": {"rows_per_shard": 1024, "rows_per_chunk": 256},
+        "pools": {"cpu": {"workers": 2}, "gpu": {"workers": 1, "threads": 1}},
+    }

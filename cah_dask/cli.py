@@ -4,6 +4,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -49,12 +50,13 @@ RunPath = Annotated[Path, typer.Argument(help="Run folder.")]
 @app.command(epilog=EXIT_CODES)
 def run(config: ConfigPath, overrides: Overrides = None) -> None:
     """Carry a run to its end, from wherever it stands. Run the same command again to resume."""
-    from cah_dask.run import pipeline, preflight
+    from cah_dask.run import pipeline, preflight, restart
     from cah_dask.run.manifest import RunFolder
     from cah_dask.run.progress import Progress
 
     prepared = preflight.prepare(config, overrides or ())
     folder = RunFolder(Path(prepared.config.run_dir))
+    started = datetime.now(UTC)
     with (
         folder.driving(prepared.loaded, prepared.archives),
         _log_to(folder.log_file),
@@ -69,6 +71,9 @@ def run(config: ConfigPath, overrides: Overrides = None) -> None:
             _fail(f"some tasks were given up, see {folder.log_file}; run again to retry them", 6)
         case pipeline.Ending.STOPPED:
             _fail("stopped; what is committed stays: run the same command again to resume", 75)
+        case pipeline.Ending.OUT_OF_TIME:
+            restart.go_on(folder, prepared.config.slurm, started, sys.argv[2:], _console.print)
+            _fail("stopped before the end of the job's walltime; what is committed stays", 75)
 
 
 @contextlib.contextmanager

@@ -208,6 +208,14 @@ class RunFolder:
                 with contextlib.suppress(msgspec.DecodeError):
                     yield decoder.decode(line)
 
+    def count_barren(self, *, has_committed: bool) -> int:
+        """Note whether this attempt committed anything; return how many in a row did not."""
+        path = self.path / "logs" / "barren"
+        before = int(path.read_text()) if path.exists() else 0
+        count = 0 if has_committed else before + 1
+        write_atomic(path, str(count).encode())
+        return count
+
     def drop_images(self, unit: Unit) -> None:
         """Delete the image shard of an embedded fetch list; its outcomes stay."""
         part = self.path / Unit(Stage.DOWNLOAD, unit.wave, unit.bucket, unit.number).part

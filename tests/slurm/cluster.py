@@ -18,7 +18,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import psutil
@@ -201,11 +200,11 @@ class Cluster:
                     found.append(process)
         return found
 
-    def run(self, *command: str, check: bool = True, timeout: float = 60, **options: Any):
+    def run(self, *command: str, check: bool = True, timeout: float = 60):
         """Run a command as a user of the cluster; return its exit status and output."""
         done = subprocess.run(
             command, env=self.env, text=True, timeout=timeout, check=False,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=self.folder,
         )  # fmt: skip
         if check and done.returncode:
             raise RuntimeError(f"{' '.join(command)}: {done.stdout}")
@@ -300,7 +299,7 @@ class Cluster:
             default = "YES" if kind == "cpu" else "NO"
             text += (
                 f"PartitionName={kind} Nodes={kind}[1-{count}] Default={default} "
-                "MaxTime=01:00:00 DefaultTime=00:30:00 PriorityTier=10 PreemptMode=REQUEUE\n"
+                "MaxTime=2-00:00:00 DefaultTime=00:30:00 PriorityTier=10 PreemptMode=REQUEUE\n"
             )
         # The same nodes at a higher tier: a job here preempts jobs of the other partitions.
         return text + "PartitionName=urgent Nodes=ALL PriorityTier=100 PreemptMode=OFF\n"

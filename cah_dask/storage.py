@@ -62,11 +62,9 @@ def temporary(target: Path) -> Path:
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk, and a temporary file swept away by another driver, into our own errors."""
+    """Turn a full disk into a RunError that names what was to be written."""
     try:
         yield
-    except FileNotFoundError as error:
-        raise RetryableError(f"{path}: vanished while it was written") from error
     except OSError as error:
         if error.errno in _DISK_FULL or "No space left on device" in str(error):
             raise RunError(
@@ -92,6 +90,8 @@ def _temporary_beside(target: Path) -> Iterator[Path]:
         with disk_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             yield path
+    except FileNotFoundError as error:  # swept away by another driver of the run
+        raise RetryableError(f"{path}: vanished while it was written") from error
     finally:
         path.unlink(missing_ok=True)
 

@@ -35,7 +35,7 @@ def write_config(path: Path, *, inputs: str, model: Path, port: int, **changes: 
         "run_dir": str(path.parent / path.stem),
         "inputs": [inputs],
         "archives_per_wave": 1,
-        "dedup": {"buckets": 4, "list_urls": 12},
+        "dedup": {"buckets": 2, "list_urls": 30},
         "download": {
             "contact": "tests@lab.example",
             "resolve": {"*.test": "127.0.0.1"},
@@ -43,6 +43,7 @@ def write_config(path: Path, *, inputs: str, model: Path, port: int, **changes: 
             "allow_ports": [port],
             "hosts": {"spacing_s": 0},
             "retry_delay_s": 0,
+            "decoders": 1,
         },
         "embed": {"model": str(model), "thresholds": MATCH_ALL, "batch_size": 8},
         "pack": {"rows_per_shard": 64, "rows_per_chunk": 16},

@@ -27,6 +27,7 @@ from cah_dask.run.plan import Plan, Stage, Unit
 from cah_dask.run.pools import Pool, pools
 from cah_dask.run.publish import Publisher
 from cah_dask.run.tasks import Done, Failed, Job, run_task
+from cah_dask.storage import disk_errors
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ def run(config: Config, folder: RunFolder, view: View) -> Ending:
     publisher = Publisher(config, folder, plan)
     if publisher.is_published():
         return Ending.PUBLISHED
-    with dask.config.set(DASK_SETTINGS):
+    with dask.config.set(DASK_SETTINGS), disk_errors(folder.path):
         return asyncio.run(Driver(config, folder, plan, publisher, view).drive())
 
 

@@ -108,6 +108,9 @@ def _asked_too_often(run_dir: Path, access_log: Path) -> Row:
             tries[url] += attempts * _REQUESTS_A_TRY.get(status, 1)
             tries[moved(url)] += attempts
     asked = Counter(_LOG_LINE.findall(access_log.read_text(encoding="utf-8")))
-    asked = {url: count for url, count in asked.items() if not url.endswith("/robots.txt")}
-    too_often = [url for url, count in asked.items() if count > tries[url]]
+    too_often = [
+        url
+        for url, count in asked.items()
+        if count > tries[url] and not url.endswith("/robots.txt")
+    ]
     return Row("download", "asked too often", 0, len(too_often))

@@ -7,19 +7,17 @@ the language detector.
 
 from collections import Counter
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import msgspec
 import pyarrow as pa
 
-from cah_dask.candidates.dedup import host_bucket
-from cah_dask.candidates.language import NO_LANGUAGE, Detector, Language, LanguageOptions
-from cah_dask.candidates.rows import Row, RowBuilder
+from cah_dask.candidates.language import Detector, LanguageOptions
+from cah_dask.candidates.rows import Pair, RowBuilder
 from cah_dask.candidates.sources import read_records
-from cah_dask.candidates.text import clean, is_filename
+from cah_dask.candidates.text import clean
 from cah_dask.candidates.urls import Base, Url, resolve
-from cah_dask.candidates.wat import MARK, ImageLink, Page, parse_page
+from cah_dask.candidates.wat import MARK, Link, Page, parse_page
 from cah_dask.errors import RecordError, ShardError
 from cah_dask.schema import SPLITS, Counts, Reject, Split, uid
 
@@ -28,7 +26,6 @@ RESPECTED = ("noindex", "noimageindex", "noai", "noimageai", "noml", "none", "td
 nofollow in one) and the TDM reservation protocol."""
 
 _ESCAPE = 16  # no entity or mojibake is longer: a raw text of 16 limits is too long when clean
-_CACHED = 1 << 15  # hosts, and texts such as "Facebook", that come again and again in an archive
 
 Characters = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 
@@ -86,7 +83,8 @@ def extract_archive(archive: str, options: ExtractOptions, *, buckets: int) -> E
     RetryableError
         The server of a remote archive does not answer.
     """
-    links = _Links(options, buckets)
+    links = _Links(options, RowBuilder(Detector(options.language), options.splits, buckets))
+    reserve = frozenset(name.lower() for name in options.respect)
     notes = Counter(records=0, pages=0, bad_records=0, bytes=0)
     errors: tuple[str, ...] = ()
     try:
@@ -94,7 +92,7 @@ def extract_archive(archive: str, options: ExtractOptions, *, buckets: int) -> E
             notes["records"] += 1
             notes["bytes"] += len(data)
             if MARK in data:
-                page = _parse(record.headers.get("WARC-Target-URI") or "", data)
+                page = _parse(record.headers.get("WARC-Target-URI") or "", data, reserve)
                 notes["pages" if page else "bad_records"] += 1
                 if page:
                     links.add_page(page, record.stream_pos)
@@ -102,12 +100,13 @@ def extract_archive(archive: str, options: ExtractOptions, *, buckets: int) -> E
         errors = (str(error),)
     if not notes["records"]:
         raise ShardError(*errors or (f"{archive} holds no WAT records",))
-    return Extraction(links.rows.groups(archive), links.counts(dict(notes)), errors)
+    groups = links.rows.groups(archive)
+    return Extraction(groups, links.counts(sum(map(len, groups)), dict(notes)), errors)
 
 
-def _parse(url: str, data: bytes) -> Page | None:
+def _parse(url: str, data: bytes, reserve: frozenset[str]) -> Page | None:
     try:
-        return parse_page(url, data)
+        return parse_page(url, data, reserve)
     except RecordError:
         return None
 
@@ -115,51 +114,47 @@ def _parse(url: str, data: bytes) -> Page | None:
 class _Links:
     """The image links of one archive: what was seen, kept and rejected."""
 
-    def __init__(self, options: ExtractOptions, buckets: int) -> None:
-        self.rows = RowBuilder()
+    def __init__(self, options: ExtractOptions, rows: RowBuilder) -> None:
+        self.rows = rows
         self._options = options
-        self._respect = frozenset(name.lower() for name in options.respect)
         self._suffixes = tuple(suffix.lower() for suffix in options.reject_suffixes)
         self._uids: set[bytes] = set()
         self._seen = 0
         self._rejected: Counter[Reject] = Counter()
-        self._bucket = lru_cache(_CACHED)(lambda host: host_bucket(host, buckets))
-        self._describe = lru_cache(_CACHED)(_Describe(options.language))
 
-    def counts(self, notes: dict[str, int]) -> Counts:
-        """Return what became of all links."""
-        rejected = {reason.value: count for reason, count in sorted(self._rejected.items())}
-        return Counts(self._seen, len(self.rows), rejected, notes)
+    def counts(self, kept: int, notes: dict[str, int]) -> Counts:
+        """Return what became of all links; new pairs that are not kept are of an unwanted split."""
+        rejected = self._rejected + Counter({Reject.SPLIT: len(self._uids) - kept})
+        by_reason = {reason.value: count for reason, count in sorted(rejected.items())}
+        return Counts(self._seen, kept, by_reason, notes)
 
     def add_page(self, page: Page, offset: int) -> None:
         """Judge the links of one page; keep the good ones."""
         self._seen += len(page.images)
-        if not self._respect.isdisjoint(page.directives):
+        if page.is_reserved:
             self._rejected[Reject.PAGE_DIRECTIVE] += len(page.images)
             return
         for index, link in enumerate(page.images):
-            pair = self._judge(link, page.base)
-            if isinstance(pair, Reject):
-                self._rejected[pair] += 1
-            else:
-                self._keep(pair, page, offset, index)
+            reason = self._judge(link, page, offset, index)
+            if reason is not None:
+                self._rejected[reason] += 1
 
-    def _judge(self, link: ImageLink, base: Base) -> "_Pair | Reject":
-        text = self._text(link.alt)
+    def _judge(self, link: Link, page: Page, offset: int, index: int) -> Reject | None:
+        """Keep a link, or return why not."""
+        text = self._text(link.alt) if link.alt else Reject.NO_TEXT
         if isinstance(text, Reject):
             return text
-        url = self._url(link.url, base)
+        url = self._url(link.url or "", page.base)
         if isinstance(url, Reject):
             return url
         key = uid(text, url.href)
         if key in self._uids:
             return Reject.DUPLICATE
         self._uids.add(key)
-        return _Pair(key, url, text)
+        self.rows.add(Pair(key, url.href, url.host, text, page.license, page.url, offset, index))
+        return None
 
-    def _text(self, alt: str | None) -> str | Reject:
-        if not alt:
-            return Reject.NO_TEXT
+    def _text(self, alt: str) -> str | Reject:
         options = self._options
         if len(alt) > _ESCAPE * options.max_text:
             return Reject.LONG_TEXT
@@ -168,50 +163,10 @@ class _Links:
             return Reject.SHORT_TEXT if text else Reject.NO_TEXT
         return text if len(text) <= options.max_text else Reject.LONG_TEXT
 
-    def _url(self, link: str | None, base: Base) -> Url | Reject:
-        url = resolve(link or "", base)
+    def _url(self, link: str, base: Base) -> Url | Reject:
+        url = resolve(link, base)
         if isinstance(url, Reject):
             return url
         if len(url.href) > self._options.max_url:
             return Reject.LONG_URL
         return Reject.FORMAT if url.path.lower().endswith(self._suffixes) else url
-
-    def _keep(self, pair: "_Pair", page: Page, offset: int, index: int) -> None:
-        language, names_file = self._describe(pair.text)
-        if language.split not in self._options.splits:
-            self._rejected[Reject.SPLIT] += 1
-            return
-        self.rows.add(
-            Row(
-                self._bucket(pair.url.host),
-                pair.uid,
-                pair.url.href,
-                pair.text,
-                language.split,
-                language.lang,
-                language.confidence,
-                language.is_reliable,
-                names_file,
-                page.license,
-                page.url,
-                offset,
-                index,
-            )
-        )
-
-
-class _Pair(NamedTuple):
-    uid: bytes
-    url: Url
-    text: str
-
-
-class _Describe:
-    """Language of a text, and whether it is the name of a file; file names have no language."""
-
-    def __init__(self, options: LanguageOptions) -> None:
-        self._detector = Detector(options)
-
-    def __call__(self, text: str) -> tuple[Language, bool]:
-        names_file = is_filename(text)
-        return NO_LANGUAGE if names_file else self._detector.classify(text), names_file

@@ -1,7 +1,7 @@
 """What a page says about the use of its images: robots directives and licence links.
 
-Both are read from the WAT itself, so respecting them costs no request. They come as raw JSON and
-most pages have neither, so nothing is parsed before its name is found.
+Both are read from the WAT itself, so respecting them costs no request. Directives come as raw JSON
+that is not parsed before one of their words is found in it.
 """
 
 import re
@@ -15,7 +15,7 @@ AGENTS = ("cah-dask", "ccbot")
 
 _HEADER = "x-robots-tag"
 _TDM = "tdm-reservation"
-_MARKS = (b"robots", _TDM.encode(), *(agent.encode() for agent in AGENTS))
+_BOT, _TDM_BYTES, _US = b"bot", _TDM.encode(), AGENTS[0].encode()  # in every name that counts
 # Directives that carry a value after a colon, so that the colon does not name an agent.
 _VALUED = ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview")
 _DEED = re.compile(
@@ -25,8 +25,8 @@ _DEED = re.compile(
 )
 
 
-def directives(metas: msgspec.Raw, headers: msgspec.Raw) -> frozenset[str]:
-    """Return what a page asks of robots, in lower case, such as ``{"noindex", "noai"}``.
+def directives(metas: msgspec.Raw, headers: msgspec.Raw, wanted: frozenset[str]) -> frozenset[str]:
+    """Return which of the `wanted` directives (lower case) a page gives to robots.
 
     Parameters
     ----------
@@ -36,21 +36,25 @@ def directives(metas: msgspec.Raw, headers: msgspec.Raw) -> frozenset[str]:
     headers
         JSON of the response headers, in any case, one value or a list of them: ``X-Robots-Tag``
         without an agent or for one of `AGENTS`, and ``tdm-reservation``.
+    wanted
+        Such as ``{"noindex", "noai"}``. ``tdm-reservation`` is given when its value is 1.
 
     Returns
     -------
     frozenset
-        ``tdm-reservation`` is among them when its value is 1. Anything malformed says nothing.
+        Anything malformed says nothing.
     """
-    return frozenset((*_of_metas(_parse(metas)), *_of_headers(_parse(headers))))
+    data = (bytes(metas) + bytes(headers)).lower()
+    if not (_BOT in data or _TDM_BYTES in data or _US in data):
+        return frozenset()
+    if not any(word.encode() in data for word in wanted):
+        return frozenset()
+    return wanted.intersection((*_of_metas(_parse(metas)), *_of_headers(_parse(headers))))
 
 
 def _parse(raw: msgspec.Raw) -> Any:
-    data = bytes(raw).lower()
-    if not any(mark in data for mark in _MARKS):
-        return None
     try:
-        return msgspec.json.decode(data)
+        return msgspec.json.decode(bytes(raw).lower())
     except (msgspec.DecodeError, RecursionError):
         return None
 

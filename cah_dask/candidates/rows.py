@@ -1,11 +1,20 @@
-"""Candidate rows of one archive, gathered in reading order and handed out grouped by bucket."""
+"""Candidate rows of one archive: gathered page by page, finished in batches, grouped by bucket.
+
+Languages are found a batch at a time: CLD3's tables fill the processor's cache, so a text costs
+half as much when it is not the only one (docs/benchmarks.md).
+"""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
+from cah_dask.candidates.dedup import host_bucket
+from cah_dask.candidates.language import NO_LANGUAGE, Detector, Language
+from cah_dask.candidates.text import is_filename
 from cah_dask.schema import CANDIDATES, Split
 
 GROUP_ROWS = 4096
@@ -16,22 +25,18 @@ MAX_GROUP_ROWS = 4 * GROUP_ROWS
 """Rows of a row group at the most, when one bucket alone has more."""
 
 _BATCH_ROWS = 1 << 14  # rows held as Python objects before they become Arrow
+_CACHED = 1 << 15  # hosts, and texts such as "Facebook", that come again and again in an archive
 
 _COLUMNS = pa.schema([field for field in CANDIDATES if field.name != "archive"])
 
 
-class Row(NamedTuple):
-    """One candidate: `schema.CANDIDATES` without its archive, in the same order."""
+class Pair(NamedTuple):
+    """A new (text, url) pair and where it was found."""
 
-    bucket: int
     uid: bytes
     url: str
+    host: str
     text: str
-    split: Split
-    lang: str
-    lang_confidence: float
-    lang_is_reliable: bool
-    text_is_filename: bool
     license: str | None
     page_url: str
     record_offset: int
@@ -39,25 +44,25 @@ class Row(NamedTuple):
 
 
 class RowBuilder:
-    """Rows are added in (record_offset, link_index) order."""
+    """Pairs are added in (record_offset, link_index) order; the wanted splits become rows."""
 
-    def __init__(self) -> None:
-        self._rows: list[Row] = []
+    def __init__(self, detector: Detector, splits: tuple[Split, ...], buckets: int) -> None:
+        self._detector = detector
+        self._splits = splits
+        self._describe = lru_cache(_CACHED)(self._describe_text)
+        self._bucket = lru_cache(_CACHED)(lambda host: host_bucket(host, buckets))
+        self._pairs: list[Pair] = []
         self._batches: list[pa.RecordBatch] = []
-        self._flushed = 0
 
-    def __len__(self) -> int:
-        return self._flushed + len(self._rows)
-
-    def add(self, row: Row) -> None:
-        """Append one row."""
-        self._rows.append(row)
-        if len(self._rows) == _BATCH_ROWS:
-            self._flush()
+    def add(self, pair: Pair) -> None:
+        """Append one pair."""
+        self._pairs.append(pair)
+        if len(self._pairs) == _BATCH_ROWS:
+            self._finish_batch()
 
     def groups(self, archive: str) -> list[pa.Table]:
         """Return all rows in (bucket, record_offset, link_index) order, as row groups."""
-        self._flush()
+        self._finish_batch()
         table = pa.Table.from_batches(self._batches, schema=_COLUMNS)
         self._batches.clear()
         bucket = table["bucket"].to_numpy()
@@ -68,16 +73,34 @@ class RowBuilder:
             for start, stop in _group_bounds(bucket[order])
         ]
 
-    def _flush(self) -> None:
-        if self._rows:
-            columns = zip(*self._rows, strict=True)
-            arrays = [
-                pa.array(column, field.type)
-                for column, field in zip(columns, _COLUMNS, strict=True)
-            ]
+    def _finish_batch(self) -> None:
+        described = [self._describe(pair.text) for pair in self._pairs]
+        rows = [
+            (
+                self._bucket(pair.host),
+                pair.uid,
+                pair.url,
+                pair.text,
+                language.split,
+                language.lang,
+                language.confidence,
+                language.is_reliable,
+                names_file,
+                *pair[4:],
+            )
+            for pair, (language, names_file) in zip(self._pairs, described, strict=True)
+            if language.split in self._splits
+        ]
+        self._pairs.clear()
+        if rows:
+            columns = zip(_COLUMNS, zip(*rows, strict=True), strict=True)
+            arrays = [pa.array(values, field.type) for field, values in columns]
             self._batches.append(pa.RecordBatch.from_arrays(arrays, schema=_COLUMNS))
-            self._flushed += len(self._rows)
-            self._rows.clear()
+
+    def _describe_text(self, text: str) -> tuple[Language, bool]:
+        """Return the language of a text, and whether it names a file; then it has no language."""
+        names_file = is_filename(text)
+        return NO_LANGUAGE if names_file else self._detector.classify(text), names_file
 
 
 def _with_archive(table: pa.Table, archive: str) -> pa.Table:
@@ -85,7 +108,7 @@ def _with_archive(table: pa.Table, archive: str) -> pa.Table:
     return table.add_column(index, CANDIDATES.field(index), pa.repeat(archive, len(table)))
 
 
-def _group_bounds(bucket: np.ndarray) -> Iterator[tuple[int, int]]:
+def _group_bounds(bucket: npt.NDArray[np.int32]) -> Iterator[tuple[int, int]]:
     """Yield (start, stop) of the row groups of a sorted bucket column."""
     ends = np.append(np.flatnonzero(np.diff(bucket)) + 1, len(bucket))
     start = 0

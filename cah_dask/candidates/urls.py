@@ -6,9 +6,8 @@ to equal answers.
 """
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import ada_url
 
@@ -39,8 +38,7 @@ class Url(NamedTuple):
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class Base:
+class Base(NamedTuple):
     """What the links of one page are relative to."""
 
     href: str = _NO_BASE
@@ -49,27 +47,28 @@ class Base:
     folder: str = ""
 
     @classmethod
-    def of_page(cls, page_url: str, base_href: str | None = None) -> Self:
+    def of_page(cls, page_url: str, base_href: str | None = None) -> "Base":
         """Return the base of a page, given its address and its ``<base href>``.
 
         A ``<base>`` that leads nowhere or is no http(s) url does not count, as in a browser. A page
         without a usable address leaves only its absolute links resolvable.
         """
-        page = cls._of(resolve(page_url, cls()))
-        if not base_href:
-            return page
-        base = cls._of(resolve(base_href, page))
-        return page if base.href == _NO_BASE else base
+        page = cls._of(page_url, _NOWHERE)
+        return cls._of(base_href, page) if base_href else page
 
     @classmethod
-    def _of(cls, url: Url | Reject) -> Self:
+    def _of(cls, link: str, outer: "Base") -> "Base":
+        url = _plain(_absolute(link, outer)) or _resolve_by_ada(link, outer)
         if isinstance(url, Reject):
-            return cls()
-        if not _plain(url.href):
+            return outer
+        if not _PLAIN.match(url.href):
             return cls(url.href)
-        scheme = url.href.partition("//")[0]
+        scheme = url.href[: url.href.index("//")]
         origin = f"{scheme}//{url.host}"
-        return cls(url.href, scheme, origin, origin + url.path.rpartition("/")[0] + "/")
+        return cls(url.href, scheme, origin, origin + url.path[: url.path.rindex("/") + 1])
+
+
+_NOWHERE = Base()
 
 
 def resolve(link: str, base: Base) -> Url | Reject:

@@ -1,15 +1,13 @@
 """Pages and their image links out of the JSON of WAT records.
 
-The structs name only the fields we read; msgspec skips the rest, which makes it the fastest parser
-we know (docs/benchmarks.md). Records that it refuses for a lone surrogate, a broken byte or a value
-of the wrong type are read again by the tolerant parser of the standard library.
+The structs name only the fields that we read; msgspec skips the rest, which makes it the fastest
+parser that we know (docs/benchmarks.md). What it refuses (a lone surrogate, a broken byte, a value
+of the wrong type) is read again by the tolerant parser of the standard library.
 """
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -21,11 +19,15 @@ IMAGE = "IMG@/src"
 MARK = b"IMG@"
 """A record without these bytes holds no image link and need not be parsed."""
 
+_COMMONS = b"creativecommons.org"
+_LICENSE = "license"
 _NOTHING = msgspec.Raw(b"null")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-class _Link(msgspec.Struct, gc=False):
+class Link(msgspec.Struct, gc=False):
+    """A link as its page wrote it."""
+
     path: str | None = None
     url: str | None = None
     alt: str | None = None
@@ -35,12 +37,12 @@ class _Link(msgspec.Struct, gc=False):
 class _Head(msgspec.Struct, gc=False, rename="pascal"):
     base: str | None = None
     metas: msgspec.Raw = _NOTHING
-    link: list[_Link] = []
+    link: msgspec.Raw = _NOTHING
 
 
 class _Html(msgspec.Struct, gc=False, rename="pascal"):
     head: _Head = msgspec.field(default_factory=_Head)
-    links: list[_Link] = []
+    links: list[Link] = []
 
 
 class _Response(msgspec.Struct, gc=False):
@@ -60,61 +62,84 @@ class _Record(msgspec.Struct, gc=False):
     envelope: _Envelope = msgspec.field(name="Envelope", default_factory=_Envelope)
 
 
-_decode = msgspec.json.Decoder(_Record).decode
+_decode_record = msgspec.json.Decoder(_Record).decode
+_REFUSED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-@dataclass(frozen=True, slots=True)
-class ImageLink:
-    """An ``<img>`` as its page wrote it."""
-
-    url: str | None
-    alt: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """The image links of one page, in document order, and what the page says about them."""
 
     url: str
     base: Base
-    images: list[ImageLink]
-    directives: frozenset[str]
+    images: list[Link]
+    is_reserved: bool
     license: str | None
 
 
-def parse_page(url: str, data: bytes) -> Page:
+def parse_page(url: str, data: bytes, reserve: frozenset[str]) -> Page:
     """Read the page at `url` out of the JSON of its WAT record.
+
+    Parameters
+    ----------
+    url
+        Address of the page.
+    data
+        JSON of the record.
+    reserve
+        Directives, in lower case, any of which reserves the page's images.
 
     Raises
     ------
     RecordError
-        If the record is no JSON object at all.
+        If the record is no JSON at all.
     """
-    try:
-        response = _decode(data).envelope.payload.response
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        response = _decode_tolerantly(data)
+    response = _decode(data) or _decode_tolerantly(data)
     html = response.html
     base = Base.of_page(url, html.head.base)
     return Page(
         url,
         base,
-        [ImageLink(link.url, link.alt) for link in html.links if link.path == IMAGE],
-        directives(html.head.metas, response.headers),
-        " ".join(dict.fromkeys(_licenses([*html.head.link, *html.links], base))) or None,
+        [link for link in html.links if link.path == IMAGE],
+        bool(directives(html.head.metas, response.headers, reserve)),
+        _license(data, html, base),
     )
 
 
-def _licenses(links: list[_Link], base: Base) -> Iterator[str]:
-    for link in links:
-        if link.url is None:
-            continue
-        if "creativecommons.org" in link.url and (found := deed(link.url)):
-            yield found
-        elif link.rel and "license" in link.rel.lower().split():
-            target = resolve(link.url, base)
-            if isinstance(target, Url):
-                yield target.href
+def _license(data: bytes, html: _Html, base: Base) -> str | None:
+    """Return the addresses of all licences that the page links to, divided by spaces."""
+    links = [link for link in html.links if link.rel and _LICENSE in link.rel.lower()]
+    if _COMMONS in data:
+        links = [*_head_links(html.head.link), *html.links]
+    elif _LICENSE.encode() in bytes(html.head.link):
+        links = _head_links(html.head.link) + links
+    if not links:
+        return None
+    return " ".join(dict.fromkeys(filter(None, (_licensed(link, base) for link in links)))) or None
+
+
+def _head_links(raw: msgspec.Raw) -> list[Link]:
+    try:
+        return _links(msgspec.json.decode(raw))
+    except (msgspec.DecodeError, RecursionError):
+        return []
+
+
+def _licensed(link: Link, base: Base) -> str | None:
+    if link.url is None:
+        return None
+    if found := deed(link.url):
+        return found
+    if link.rel is None or _LICENSE not in link.rel.lower().split():
+        return None
+    target = resolve(link.url, base)
+    return target.href if isinstance(target, Url) else None
+
+
+def _decode(data: bytes) -> _Response | None:
+    try:
+        return _decode_record(data).envelope.payload.response
+    except _REFUSED:
+        return None
 
 
 def _decode_tolerantly(data: bytes) -> _Response:
@@ -127,7 +152,7 @@ def _decode_tolerantly(data: bytes) -> _Response:
     head = _member(html, "Head")
     return _Response(
         html=_Html(
-            _Head(_text(head.get("Base")), _raw(head.get("Metas")), _links(head.get("Link"))),
+            _Head(_text(head.get("Base")), _raw(head.get("Metas")), _raw(head.get("Link"))),
             _links(html.get("Links")),
         ),
         headers=_raw(response.get("Headers")),
@@ -140,9 +165,9 @@ def _member(tree: Any, *path: str) -> dict[str, Any]:
     return tree if isinstance(tree, dict) else {}
 
 
-def _links(values: Any) -> list[_Link]:
+def _links(values: Any) -> list[Link]:
     return [
-        _Link(*(_text(value.get(name)) for name in _Link.__struct_fields__))
+        Link(*(_text(value.get(name)) for name in Link.__struct_fields__))
         for value in (values if isinstance(values, list) else ())
         if isinstance(value, dict)
     ]

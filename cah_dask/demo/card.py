@@ -11,6 +11,7 @@ from cah_dask.pairs.models import EmbedOptions, embedding_dim, file_sha256, load
 from cah_dask.schema import Split
 from cah_dask.storage import write_atomic
 
+MODEL_DIR = Path(__file__).parent / "model"
 WEIGHTS_FILE = "open_clip_model.safetensors"
 THRESHOLDS_FILE = "thresholds.json"
 CARD_FILE = "README.md"

@@ -8,12 +8,11 @@ from typing import Any
 
 import yaml
 
-from cah_dask.demo.card import read_thresholds
+from cah_dask.demo.card import MODEL_DIR, read_thresholds
 from cah_dask.demo.planting import plan_site
 from cah_dask.demo.plants import INNER_ADDRESS, INNER_HOST, MAX_BYTES
 from cah_dask.demo.server import LOOPBACK, serve
 from cah_dask.demo.site import Ports, Site
-from cah_dask.demo.train import MODEL_DIR
 from cah_dask.demo.verdict import Verdict, judge
 from cah_dask.demo.wat import write_wat
 from cah_dask.errors import ConfigError, RunError
@@ -25,13 +24,15 @@ ACCESS_LOG = "access.log"
 _HEAD = "# Written by python -m cah_dask.demo; its web is served only while that runs.\n"
 
 
-def run_demo(folder: Path) -> Verdict:
+def run_demo(folder: Path, share: float = 1.0) -> Verdict:
     """Serve the web, run the main job over it as a user would, and judge what it released.
 
     Parameters
     ----------
     folder
         Is emptied if it is that of an earlier demo.
+    share
+        How much of the web there is, see `planting.plan_site`.
 
     Raises
     ------
@@ -41,8 +42,8 @@ def run_demo(folder: Path) -> Verdict:
         If the job fails; it has said why on stderr.
     """
     _clear(folder)
-    with serve(SEED, folder / ACCESS_LOG) as ports:
-        site = plan_site(SEED, ports)
+    with serve(SEED, folder / ACCESS_LOG, share) as ports:
+        site = plan_site(SEED, ports, share)
         config = write_inputs(folder, site)
         command = [sys.executable, "-m", "cah_dask", "run", str(config)]
         code = subprocess.run(command, check=False).returncode
@@ -76,7 +77,7 @@ def settings(folder: Path, ports: Ports) -> dict[str, Any]:
         "run_dir": str(folder / "run"),
         "inputs": [str(folder / "web" / "*.warc.wat.gz")],
         "archives_per_wave": 1,
-        "dedup": {"buckets": 8, "list_urls": 500},
+        "dedup": {"buckets": 4, "list_urls": 500},
         "download": {
             "contact": "demo@demo.example",
             "resolve": {INNER_HOST: INNER_ADDRESS, "*.demo.example": LOOPBACK},

@@ -16,8 +16,8 @@ N_PAGES = 300
 N_ARCHIVES = 2
 N_IMAGES = 3000
 """Distinct image urls that are left after dedup."""
-N_SEVERAL = 150
-"""Pictures with captions in three languages."""
+SEVERAL_EVERY = 20
+"""One picture of so many has captions in three languages."""
 N_DUPLICATES = 60
 """Links that repeat another one of the same archive."""
 N_SEEN_EARLIER = 40
@@ -45,9 +45,15 @@ _NOTICES: tuple[tuple[list[dict[str, str]], dict[str, str], bool], ...] = (
 )
 
 
-def plan_site(seed: int, ports: Ports) -> Site:
-    """Return the web of a seed: the same arguments always give the same web."""
-    return _Planner(random.Random(seed), ports).site()
+def plan_site(seed: int, ports: Ports, share: float = 1.0) -> Site:
+    """Return the web of a seed: the same arguments always give the same web.
+
+    Parameters
+    ----------
+    share
+        In (0, 1]: how much of everything there is. A tenth still has each fault at least once.
+    """
+    return _Planner(random.Random(seed), ports, share).site()
 
 
 @dataclass(slots=True)
@@ -66,13 +72,14 @@ class _Draft:
 
 
 class _Planner:
-    def __init__(self, rng: random.Random, ports: Ports) -> None:
+    def __init__(self, rng: random.Random, ports: Ports, share: float) -> None:
         self._rng = rng
         self._ports = ports
+        self._share = share
         self._answers: dict[str, Answer] = {}
         self._scenes: dict[str, Scene] = {}
         self._n_urls = 0
-        self._pages = [self._page(number) for number in range(N_PAGES)]
+        self._pages = [self._page(number) for number in range(self._n(N_PAGES))]
         self._open = [page for page in self._pages if not page.is_closed]
 
     def site(self) -> Site:
@@ -90,10 +97,14 @@ class _Planner:
         pages = tuple(self._finished(page) for page in self._pages)
         return Site(self._ports, pages, self._answers)
 
+    def _n(self, count: int) -> int:
+        return max(1, round(count * self._share))
+
     def _page(self, number: int) -> _Draft:
         host = HOSTS[number % len(HOSTS)]
         origin = f"http://{host}:{self._ports.web}"
-        page = _Draft(f"{origin}/rooms/{number}.html", host, number * N_ARCHIVES // N_PAGES)
+        archive = number * N_ARCHIVES // self._n(N_PAGES)
+        page = _Draft(f"{origin}/rooms/{number}.html", host, archive)
         if number % 10 == 3:
             page.base = self._rng.choice((f"{origin}/pictures/", "/pictures/"))
         if number % 37 == 5:
@@ -103,22 +114,22 @@ class _Planner:
 
     def _plant_unwanted(self, page: _Draft) -> None:
         """Fill a page that wants no robots: its links are as good as any."""
-        for _ in range(N_ON_CLOSED_PAGE):
+        for _ in range(self._n(N_ON_CLOSED_PAGE)):
             scene = random_scene(self._rng)
             self._plant(
                 page, self._url(page), caption(scene, "en", self._rng), Reject.PAGE_DIRECTIVE
             )
 
     def _plant_pictures(self) -> None:
-        n_pictures = N_IMAGES - sum(fault.count for fault in FAULTS)
-        detours = [detour.answer for detour in DETOURS for _ in range(detour.count)]
+        n_pictures = self._n(N_IMAGES) - sum(self._n(fault.count) for fault in FAULTS)
+        detours = [detour.answer for detour in DETOURS for _ in range(self._n(detour.count))]
         for number in range(n_pictures):
             page = self._rng.choice(self._open)
             picture = random_picture(random_scene(self._rng), self._rng)
             url = self._url(page)
             answer = detours[number] if number < len(detours) else whole
             self._serve(url, picture, answer(Spot(url, picture)))
-            n_captions = 3 if number % (n_pictures // N_SEVERAL) == 0 else 1
+            n_captions = 3 if number % SEVERAL_EVERY == 0 else 1
             for language in self._rng.sample(list(LANGUAGES), n_captions):
                 self._describe(page, url, picture.scene, language)
 
@@ -141,7 +152,7 @@ class _Planner:
             self._plant(page, url, caption(scene, language, rng), Status.OK, is_match=True)
 
     def _plant_faults(self, fault: Fault) -> None:
-        for _ in range(fault.count):
+        for _ in range(self._n(fault.count)):
             page = self._rng.choice(self._open)
             picture = random_picture(random_scene(self._rng), self._rng)
             url = self._url(page, fault.origin, fault.folder)
@@ -150,7 +161,7 @@ class _Planner:
             self._plant(page, url, caption(picture.scene, language, self._rng), fault.status)
 
     def _plant_flaws(self, flaw: Flaw) -> None:
-        for _ in range(flaw.count):
+        for _ in range(self._n(flaw.count)):
             page = self._rng.choice(self._open)
             url = self._url(page)
             text = caption(random_scene(self._rng), "en", self._rng)
@@ -163,7 +174,8 @@ class _Planner:
             (N_DUPLICATES, 0, Reject.DUPLICATE),
             (N_SEEN_EARLIER, 1, Reject.SEEN_EARLIER),
         ):
-            for archive, planted in self._rng.sample(self._originals(N_ARCHIVES - step), count):
+            originals = self._originals(N_ARCHIVES - step)
+            for archive, planted in self._rng.sample(originals, self._n(count)):
                 page = self._rng.choice(self._open_in(archive + step))
                 self._plant(page, planted.url, planted.text, fate)
 
@@ -171,7 +183,7 @@ class _Planner:
         """Describe pictures anew that an earlier archive has, be they there or not."""
         originals = self._originals(N_ARCHIVES - 1)
         known = {(planted.url, planted.text) for _, planted in originals}
-        for archive, planted in self._rng.sample(originals, N_LATE):
+        for archive, planted in self._rng.sample(originals, self._n(N_LATE)):
             scene = self._scenes[planted.url]
             text = planted.text
             while (planted.url, text) in known:

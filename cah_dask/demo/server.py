@@ -27,11 +27,13 @@ _BACKLOG = 1024
 
 
 @contextlib.contextmanager
-def serve(seed: int, log: Path) -> Iterator[Ports]:
+def serve(seed: int, log: Path, share: float = 1.0) -> Iterator[Ports]:
     """Serve the web of a seed while the context is open; give the ports it is at.
 
     Parameters
     ----------
+    seed, share
+        See `planting.plan_site`.
     log
         Gets a line for each request: status, a blank, the url.
 
@@ -40,7 +42,7 @@ def serve(seed: int, log: Path) -> Iterator[Ports]:
     RunError
         If the server does not start; what it says goes to stderr.
     """
-    command = [sys.executable, "-m", "cah_dask.demo.server", str(seed), str(log)]
+    command = [sys.executable, "-m", "cah_dask.demo.server", str(seed), str(share), str(log)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             line = process.stdout.readline() if process.stdout else b""
@@ -52,7 +54,7 @@ def serve(seed: int, log: Path) -> Iterator[Ports]:
                 process.stdin.close()  # what the server ends by
 
 
-async def run_server(seed: int, log: TextIO) -> None:
+async def run_server(seed: int, share: float, log: TextIO) -> None:
     """Serve until stdin is closed; print the ports, as JSON, when ready."""
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
@@ -61,7 +63,7 @@ async def run_server(seed: int, log: TextIO) -> None:
         names, _ = await loop.create_datagram_endpoint(_NoSuchName, (LOOPBACK, 0))
         ports = Ports(_port(listening), _port(closed), names.get_extra_info("sockname")[1])
         app = web.Application()
-        app.router.add_get("/{path:.*}", _Servers(plan_site(seed, ports), log).answer)
+        app.router.add_get("/{path:.*}", _Servers(plan_site(seed, ports, share), log).answer)
         runner = web.AppRunner(
             app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1
         )
@@ -132,10 +134,10 @@ async def _respond(request: web.Request, answer: Answer, status: int) -> web.Res
 
 
 def main() -> None:
-    """Serve the web of the seed named first on the command line, logging to the file after it."""
-    seed, log = sys.argv[1:]
+    """Serve the web that the command line names by seed and share; log to the file after them."""
+    seed, share, log = sys.argv[1:]
     with Path(log).open("w", encoding="utf-8", buffering=1) as file:
-        asyncio.run(run_server(int(seed), file))
+        asyncio.run(run_server(int(seed), float(share), file))
 
 
 if __name__ == "__main__":

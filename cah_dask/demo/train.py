@@ -24,7 +24,7 @@ from safetensors.torch import save
 from torch.nn.functional import normalize
 
 from cah_dask.demo.captions import LANGUAGES, camera_name, caption
-from cah_dask.demo.card import CARD_FILE, WEIGHTS_FILE, examine, write_card
+from cah_dask.demo.card import CARD_FILE, MODEL_DIR, WEIGHTS_FILE, examine, write_card
 from cah_dask.demo.pictures import random_picture
 from cah_dask.demo.world import (
     BACKGROUNDS,
@@ -39,7 +39,6 @@ from cah_dask.demo.world import (
 from cah_dask.pairs.open_clip_import import open_clip
 from cah_dask.storage import write_atomic
 
-MODEL_DIR = Path(__file__).parent / "model"
 CONFIG_FILE = "open_clip_config.json"
 
 AXES: dict[str, tuple[float, tuple[Any, ...]]] = {

@@ -32,7 +32,13 @@ def test_the_web_has_the_size_it_should_have(site):
 
 
 def test_every_fault_and_flaw_is_planted_as_often_as_its_table_says(site):
-    fates = Counter(planted.fate for page in site.pages for planted in page.images)
+    links = {
+        (planted.fate, planted.url)
+        for page in site.pages
+        for planted in page.images
+        if planted.fate is not Status.OK
+    }
+    fates = Counter(fate for fate, _ in links)
     tables = Counter()
     for plant in (*FAULTS, *FLAWS):
         tables[getattr(plant, "status", None) or plant.reject] += plant.count

@@ -33,7 +33,6 @@ class Verdict(msgspec.Struct, frozen=True, array_like=True):
     status: Status
     sha256: str
     md5: str
-    sha1: str
     picture: Picture | None = None
 
 
@@ -48,8 +47,7 @@ def judge(data: bytes, options: DecodeOptions) -> Verdict:
 def _verdict(data: bytes, status: Status, picture: Picture | None = None) -> Verdict:
     sha256 = hashlib.sha256(data).hexdigest()
     md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
-    sha1 = hashlib.sha1(data, usedforsecurity=False).hexdigest()
-    return Verdict(status, sha256, md5, sha1, picture)
+    return Verdict(status, sha256, md5, picture)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from typing import Annotated
 import msgspec
 import pyarrow as pa
 
+from cah_dask.candidates.exclusion import Exclusion
 from cah_dask.images.decode import DecodeOptions
 from cah_dask.images.decoders import Decoders
 from cah_dask.images.fetch import Answer, Fetcher, FetchOptions
@@ -27,7 +28,7 @@ from cah_dask.images.network import AddressError, check_network
 from cah_dask.images.pace import Budget, Pace, Pause
 from cah_dask.images.robots import Robots
 from cah_dask.images.shards import ShardWriter
-from cah_dask.images.targets import target
+from cah_dask.images.targets import Target, target
 from cah_dask.schema import Counts, Status
 
 _RETRY_GROWTH = 4
@@ -73,12 +74,13 @@ def check_options(options: DownloadOptions) -> None:
     check_network(options)
 
 
-def download_list(  # noqa: PLR0913  the three limits belong to the run, not to its options
+def download_list(  # noqa: PLR0913  the limits belong to the run, not to its options
     urls: Sequence[str],
     shard: Path,
     options: DownloadOptions,
     decode: DecodeOptions,
     *,
+    exclusion: Exclusion | None = None,
     pause_file: Path | None = None,
     requests_per_s: float | None = None,
     bytes_per_s: float | None = None,
@@ -94,6 +96,9 @@ def download_list(  # noqa: PLR0913  the three limits belong to the run, not to 
     shard
         Where to write the image shard: a temporary name, published by the caller. Its images are
         in the order of `urls`.
+    exclusion
+        Hosts that may not be asked, be it by a redirect (optout), and md5s of images that may
+        never be stored (hash_listed); the other lists have done their work before the download.
     pause_file
         While this file exists no new request is made; looked at once a second.
     requests_per_s, bytes_per_s
@@ -110,55 +115,65 @@ def download_list(  # noqa: PLR0913  the three limits belong to the run, not to 
     check_options(options)
     pace = Pace(Pause(pause_file), Budget(requests_per_s), Budget(bytes_per_s))
     with ShardWriter(shard) as writer:
-        return asyncio.run(_download(urls, writer, options, decode, pace))
+        ledger = Ledger(urls)
+        notes = asyncio.run(
+            _download(_Work(urls, ledger, writer, exclusion or Exclusion()), options, decode, pace)
+        )
+        writer.arrange(ledger.arrivals)
+    return Downloaded(ledger.table(), ledger.counts(notes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What is to be done, and where the results go."""
+
+    urls: Sequence[str]
+    ledger: Ledger
+    writer: ShardWriter
+    exclusion: Exclusion
 
 
 async def _download(
-    urls: Sequence[str],
-    writer: ShardWriter,
-    options: DownloadOptions,
-    decode: DecodeOptions,
-    pace: Pace,
-) -> Downloaded:
+    work: _Work, options: DownloadOptions, decode: DecodeOptions, pace: Pace
+) -> dict[str, int]:
     decoders = Decoders(decode, processes=options.decoders, timeout_s=options.decode_timeout_s)
     async with decoders, Fetcher(options, pace) as fetcher:
-        crawl = _Crawl(urls, writer, options, decoders, fetcher)
-        await crawl.run(pace.pause)
-    writer.arrange(crawl.ledger.arrivals)
-    notes = {"requests": fetcher.n_requests, "bytes": fetcher.n_bytes}
-    return Downloaded(crawl.ledger.table(), crawl.ledger.counts(notes))
+        await _Crawl(work, options, decoders, fetcher).run(pace.pause)
+    return {"requests": fetcher.n_requests, "bytes": fetcher.n_bytes}
 
 
 class _Crawl:
     """Carries the visits of one list, each from its turn to its outcome."""
 
     def __init__(
-        self,
-        urls: Sequence[str],
-        writer: ShardWriter,
-        options: DownloadOptions,
-        decoders: Decoders,
-        fetcher: Fetcher,
+        self, work: _Work, options: DownloadOptions, decoders: Decoders, fetcher: Fetcher
     ) -> None:
-        self.ledger = Ledger(urls)
-        self._alarm = Alarm(options.alarm_hosts, options.alarm_share)
-        self._writer = writer
+        self._work = work
+        self._ledger = work.ledger
         self._options = options
         self._decoders = decoders
         self._fetcher = fetcher
         self._robots = Robots(fetcher)
-        self._frontier = Frontier(self._visits(urls), options.hosts)
+        self._frontier = Frontier(self._visits(), options.hosts)
+        self._alarm = Alarm(options.alarm_hosts, options.alarm_share)
         self._slots = asyncio.Semaphore(options.connections)
         self._changed = asyncio.Event()
         self._paused_s = 0.0
 
-    def _visits(self, urls: Sequence[str]) -> Iterator[Visit]:
-        for index, url in enumerate(urls):
-            start = target(url, self._fetcher.guard)
+    def _visits(self) -> Iterator[Visit]:
+        for index, url in enumerate(self._work.urls):
+            start = self._target(url)
             if isinstance(start, Status):
-                self.ledger.record(index, Outcome(start, attempts=0))
+                self._ledger.record(index, Outcome(start, attempts=0))
             else:
                 yield Visit(index, start, start)
+
+    def _target(self, url: str, base: str | None = None) -> Target | Status:
+        """Read a url; the status says why it may not be requested."""
+        where = target(url, self._fetcher.guard, base)
+        if isinstance(where, Target) and self._work.exclusion.excludes_host(where.host):
+            return Status.OPTOUT
+        return where
 
     def _now(self) -> float:
         """Return the time by a clock that stands still while the run is paused."""
@@ -251,13 +266,13 @@ class _Crawl:
 
     def _give_up(self, visit: Visit) -> None:
         """Record that a host was given up, unless a first try of the url says more."""
-        if not self.ledger.has(visit.index):
+        if not self._ledger.has(visit.index):
             status = self._frontier.verdict(visit.host) or Status.HOST_SUSPENDED
-            self.ledger.record(visit.index, Outcome(status, attempts=visit.attempts - 1))
+            self._ledger.record(visit.index, Outcome(status, attempts=visit.attempts - 1))
 
     def _follow(self, visit: Visit, answer: Answer) -> None:
         """Queue the next hop of a redirect at its host."""
-        where = target(answer.location or "", self._fetcher.guard, base=visit.target.url)
+        where = self._target(answer.location or "", base=visit.target.url)
         if where is Status.BAD_URL or not answer.location:
             self._record(visit, replace(answer, status=Status.REDIRECT_INVALID))
         elif isinstance(where, Status):
@@ -279,14 +294,16 @@ class _Crawl:
         self._frontier.add(again, self._now() + delay_s)
 
     async def _keep(self, visit: Visit, answer: Answer) -> None:
-        """Decode a body, and store the picture if it is one."""
+        """Decode a body, and store the picture if it is one and no list names it."""
         verdict = await self._decoders.judge(answer.body)
         self._fetcher.forget(answer.body)
-        row = None if verdict.picture is None else self._writer.add(verdict.picture.data)
+        if self._work.exclusion.excludes_image(bytes.fromhex(verdict.md5)):
+            verdict = msgspec.structs.replace(verdict, status=Status.HASH_LISTED, picture=None)
+        row = None if verdict.picture is None else self._work.writer.add(verdict.picture.data)
         result = judged(outcome(visit, answer), verdict, len(answer.body))
-        self.ledger.record(visit.index, result, row)
+        self._ledger.record(visit.index, result, row)
         self._alarm.note(visit.start.host, result.status)
 
     def _record(self, visit: Visit, answer: Answer) -> None:
-        self.ledger.record(visit.index, outcome(visit, answer))
+        self._ledger.record(visit.index, outcome(visit, answer))
         self._alarm.note(visit.start.host, answer.status)

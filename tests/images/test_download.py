@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 import trustme
 
+from cah_dask.candidates.exclusion import load_exclusion
 from cah_dask.errors import ConfigError, RunError
 from cah_dask.images.decode import DecodeOptions, open_rgb
 from cah_dask.images.download import Downloaded, DownloadOptions, check_options, download_list
@@ -382,3 +383,22 @@ def test_a_list_ends_when_the_last_url_holds_the_last_connection(web, tmp_path):
     urls = [web.url(f"/ok-{n}.jpg", "single.test") for n in range(3)]
     made, _ = download(urls, tmp_path, options(web, connections=1))
     assert made.counts.kept == 3
+
+
+def test_hosts_and_images_on_a_list_are_left_out(web, tmp_path):
+    there = web.url("/ok.jpg", "below.listed.test")
+    urls = [
+        web.url("/ok-1.jpg", "fine.test"),
+        web.url("/webp.jpg", "fine.test"),
+        there,
+        web.url(f"/redirect.jpg?to={there}", "fine.test"),
+    ]
+    plain, _ = download(urls[:1], tmp_path, options(web))
+    (tmp_path / "hosts.txt").write_text("listed.test")
+    (tmp_path / "md5.txt").write_text(plain.outcomes["md5"].to_pylist()[0])
+    lists = [f"host:{tmp_path / 'hosts.txt'}", f"md5:{tmp_path / 'md5.txt'}"]
+    made, images = download(urls, tmp_path, options(web), exclusion=load_exclusion(lists))
+    assert statuses(made) == ["hash_listed", "ok", "optout", "optout"]
+    assert len(images) == 1
+    assert web.hits["below.listed.test", "/ok.jpg"] == 0
+    assert web.hits["below.listed.test", "/robots.txt"] == 0

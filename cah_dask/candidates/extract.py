@@ -6,6 +6,7 @@ the language detector.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -59,7 +60,7 @@ class Extraction:
     JSON, and bytes of JSON. ``errors`` says where the archive could not be read any further.
     """
 
-    groups: list[pa.Table]
+    groups: Sequence[pa.Table]
     counts: Counts
     errors: tuple[str, ...]
 
@@ -101,7 +102,7 @@ def extract_archive(archive: str, options: ExtractOptions, *, buckets: int) -> E
     if not notes["records"]:
         raise ShardError(*errors or (f"{archive} holds no WAT records",))
     groups = links.rows.groups(archive)
-    return Extraction(groups, links.counts(sum(map(len, groups)), dict(notes)), errors)
+    return Extraction(groups, links.counts(groups.n_rows, dict(notes)), errors)
 
 
 def _parse(url: str, data: bytes, reserve: frozenset[str]) -> Page | None:

@@ -4,7 +4,7 @@ Languages are found a batch at a time: CLD3's tables fill the processor's cache,
 half as much when it is not the only one (docs/benchmarks.md).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -52,7 +52,7 @@ class RowBuilder:
         self._describe = lru_cache(_CACHED)(self._describe_text)
         self._bucket = lru_cache(_CACHED)(lambda host: host_bucket(host, buckets))
         self._pairs: list[Pair] = []
-        self._batches: list[pa.RecordBatch] = []
+        self._columns: list[list[pa.Array]] = [[pa.array([], field.type)] for field in _COLUMNS]
 
     def add(self, pair: Pair) -> None:
         """Append one pair."""
@@ -60,18 +60,11 @@ class RowBuilder:
         if len(self._pairs) == _BATCH_ROWS:
             self._finish_batch()
 
-    def groups(self, archive: str) -> list[pa.Table]:
-        """Return all rows in (bucket, record_offset, link_index) order, as row groups."""
+    def groups(self, archive: str) -> "Groups":
+        """Hand over all rows, as row groups."""
         self._finish_batch()
-        table = pa.Table.from_batches(self._batches, schema=_COLUMNS)
-        self._batches.clear()
-        bucket = table["bucket"].to_numpy()
-        order = np.argsort(bucket, kind="stable")
-        table = table.take(order)
-        return [
-            _with_archive(table.slice(start, stop - start), archive)
-            for start, stop in _group_bounds(bucket[order])
-        ]
+        columns = [_concatenate(chunks) for chunks in self._columns]
+        return Groups(pa.table(columns, schema=_COLUMNS), archive)
 
     def _finish_batch(self) -> None:
         described = [self._describe(pair.text) for pair in self._pairs]
@@ -93,9 +86,9 @@ class RowBuilder:
         ]
         self._pairs.clear()
         if rows:
-            columns = zip(_COLUMNS, zip(*rows, strict=True), strict=True)
-            arrays = [pa.array(values, field.type) for field, values in columns]
-            self._batches.append(pa.RecordBatch.from_arrays(arrays, schema=_COLUMNS))
+            columns = zip(self._columns, _COLUMNS, zip(*rows, strict=True), strict=True)
+            for chunks, field, values in columns:
+                chunks.append(pa.array(values, field.type))
 
     def _describe_text(self, text: str) -> tuple[Language, bool]:
         """Return the language of a text, and whether it names a file; then it has no language."""
@@ -103,9 +96,39 @@ class RowBuilder:
         return NO_LANGUAGE if names_file else self._detector.classify(text), names_file
 
 
-def _with_archive(table: pa.Table, archive: str) -> pa.Table:
-    index = CANDIDATES.get_field_index("archive")
-    return table.add_column(index, CANDIDATES.field(index), pa.repeat(archive, len(table)))
+class Groups(Sequence[pa.Table]):
+    """Rows in (bucket, record_offset, link_index) order, one table a row group.
+
+    A group is made when it is asked for, so that the rows are in memory once and not twice.
+    """
+
+    def __init__(self, rows: pa.Table, archive: str) -> None:
+        self._rows = rows
+        self._archive = archive
+        bucket = rows["bucket"].to_numpy()
+        self._order = np.argsort(bucket, kind="stable")
+        self._bounds = list(_group_bounds(bucket[self._order]))
+
+    def __len__(self) -> int:
+        return len(self._bounds)
+
+    def __getitem__(self, index: int) -> pa.Table:  # type: ignore[override]  # no slices
+        start, stop = self._bounds[index]
+        table = self._rows.take(self._order[start:stop])
+        at = CANDIDATES.get_field_index("archive")
+        return table.add_column(at, CANDIDATES.field(at), pa.repeat(self._archive, len(table)))
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of all groups together."""
+        return len(self._rows)
+
+
+def _concatenate(chunks: list[pa.Array]) -> pa.Array:
+    """Join chunks and let go of them."""
+    joined = pa.concat_arrays(chunks)
+    chunks.clear()
+    return joined
 
 
 def _group_bounds(bucket: npt.NDArray[np.int32]) -> Iterator[tuple[int, int]]:

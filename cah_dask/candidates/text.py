@@ -21,36 +21,38 @@ _BLANK_CONTROLS = str.maketrans(dict.fromkeys("\t\n\v\f\r\x1c\x1d\x1e\x1f", " ")
 _INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 # What ftfy drops or repairs by single characters: entities, controls, lone surrogates.
-_BROKEN = "[&\x00-\x08\x0e-\x1b\x7f-\x9f\u206a-\u206f\ufeff\ufff9-\ufffc\ud800-\udfff]"
-# What its mojibake rule (ftfy.badness.BADNESS_RE, 40 alternatives) needs at the least, by its own
-# classes of characters: strong ones side by side, and a few words of its own. 30 times faster.
-_MOJIBAKE = """
-  [œŒ]
-| [{strong}{lower_accented}][{strong}]
-| [{bad}{box}{end_punctuation}{currency}{numeric}][{lower_accented}]
-| [{box}{upper_accented}Ù\u201a√≈][^\\x00-\\x7f]
-| [ÃÂ][ ]
-| [{letters}][{bad}{upper_accented}]
-| [ВГРСΒΓΞΟ][{strong}°][ВГРСΒΓΞΟ]
-| вЂ | ГўВ | β€
-""".format(
-    **MOJIBAKE_CATEGORIES,
-    letters=MOJIBAKE_CATEGORIES["lower_common"] + MOJIBAKE_CATEGORIES["upper_common"],
-    strong="".join(
-        MOJIBAKE_CATEGORIES[name]
-        for name in (
-            "bad",
-            "law",
-            "currency",
-            "start_punctuation",
-            "end_punctuation",
-            "numeric",
-            "upper_accented",
-            "box",
-        )
-    ),
+_BROKEN = "&\x00-\x08\x0e-\x1b\x7f-\x9f\u206a-\u206f\ufeff\ufff9-\ufffc\ud800-\udfff"
+_STRONG = "".join(
+    MOJIBAKE_CATEGORIES[name]
+    for name in (
+        "bad",
+        "law",
+        "currency",
+        "start_punctuation",
+        "end_punctuation",
+        "numeric",
+        "upper_accented",
+        "box",
+    )
 )
-_SUSPECT = re.compile(f"{_BROKEN}|{_MOJIBAKE}", re.VERBOSE)
+_LETTERS = MOJIBAKE_CATEGORIES["lower_common"] + MOJIBAKE_CATEGORIES["upper_common"]
+# What its mojibake rule (ftfy.badness.BADNESS_RE, 40 alternatives) needs at the least, in its own
+# classes of characters: at a glance one of these,
+_NEEDED = re.compile(f"[{_BROKEN}{_STRONG}œŒÙ°Ђў]")
+# and on a closer look two strong ones side by side, or a few words of its own.
+_SUSPECT = re.compile(
+    """
+      [{broken}œŒ]
+    | [{strong}{lower_accented}][{strong}]
+    | [{bad}{box}{end_punctuation}{currency}{numeric}][{lower_accented}]
+    | [{box}{upper_accented}Ù\u201a√≈][^\\x00-\\x7f]
+    | [ÃÂ][ ]
+    | [{letters}][{bad}{upper_accented}]
+    | [ВГРСΒΓΞΟ][{strong}°][ВГРСΒΓΞΟ]
+    | вЂ | ГўВ | β€
+    """.format(**MOJIBAKE_CATEGORIES, broken=_BROKEN, letters=_LETTERS, strong=_STRONG),
+    re.VERBOSE,
+)
 
 _EXTENSION = re.compile(r"\.(?:jpe?g|png|gif|webp|bmp|tiff?|svg|avif|heic|jfif)$", re.IGNORECASE)
 _CAMERA = re.compile(
@@ -67,13 +69,13 @@ def clean(text: str) -> str:
     Blanks are all that Unicode calls so (NBSP, tab, U+2028), so words stay apart; joiners (ZWJ,
     ZWNJ) stay, because Persian, Hindi and emoji need them; control characters go. NFC.
     """
+    joined = " ".join(text.split())
     if text.isascii():
-        text = " ".join(text.split())
-        if "&" not in text and text.isprintable():
-            return text
-    elif unicodedata.is_normalized("NFC", text) and not _SUSPECT.search(text):
-        return " ".join(text.split())
-    return repair(text)
+        is_fine = "&" not in text and joined.isprintable()
+    else:
+        is_suspect = _NEEDED.search(text) and _SUSPECT.search(text)
+        is_fine = not is_suspect and unicodedata.is_normalized("NFC", text)
+    return joined if is_fine else repair(text)
 
 
 def repair(text: str) -> str:

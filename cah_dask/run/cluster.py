@@ -43,6 +43,8 @@ DASK_SETTINGS: Mapping[str, Any] = {
     "distributed.worker.memory.terminate": False,
     "distributed.scheduler.work-stealing": False,
     "distributed.comm.require-encryption": True,
+    # The terminal of a local worker is the driver's.
+    "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "error",
     # Nothing of a user's own ~/.config/dask reaches our jobs.
     "jobqueue.slurm.interface": None,
     "jobqueue.slurm.log-directory": None,
@@ -137,7 +139,6 @@ class Cluster(SpecCluster):  # type: ignore[misc]  # untyped library
         environment = {
             "OMP_NUM_THREADS": str(pool.threads),
             "MKL_NUM_THREADS": str(pool.threads),
-            "DASK_LOGGING__DISTRIBUTED": "error",  # a worker's terminal is the driver's
         }
         if pool.name == "gpu" and pool.workers > 1:
             environment["CUDA_VISIBLE_DEVICES"] = str(number)

@@ -1,5 +1,6 @@
 """What holds the parts together: imports, environments, configurations."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -61,3 +62,23 @@ def test_packages_reexport_nothing():
         ]
         assert len(code) == 1, f"{path} should hold its docstring only"
         assert code[0].startswith('"""')
+
+
+def test_the_configuration_page_is_what_the_command_prints():
+    command = [sys.executable, "-m", "cah_dask", "config", "explain"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    assert page.endswith(printed), "write it anew: cah config explain, below its heading"
+
+
+def test_the_commands_of_the_readme_exist():
+    text = (ROOT / "README.md").read_text()
+    for line in re.findall(r"^cah ((?:\w+ ?)+?)\s+(?:configs/\S+|RUN)", text, re.MULTILINE):
+        command = [sys.executable, "-m", "cah_dask", *line.split(), "--help"]
+        assert subprocess.run(command, capture_output=True, check=False).returncode == 0, line
+    for config in re.findall(r"configs/[\w/-]+\.yaml", text):
+        assert (ROOT / config).exists(), config
+    for target in re.findall(r"^make (\w+)", text, re.MULTILINE):
+        assert f"\n{target}:" in (ROOT / "Makefile").read_text(), target
+    for link in re.findall(r"\]\((?!http)([^)#]+)\)", text):
+        assert (ROOT / link).exists(), link

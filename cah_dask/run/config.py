@@ -9,7 +9,6 @@ import difflib
 import hashlib
 import inspect
 import itertools
-import os
 import textwrap
 import types
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,7 +43,7 @@ class PoolsOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     cpu: PoolOptions = PoolOptions()
     """Workers that parse, download and pack."""
-    gpu: PoolOptions = PoolOptions(threads=os.cpu_count() or 1)
+    gpu: PoolOptions = PoolOptions(threads=4)
     """Workers that hold the model; without a GPU they run it on the processor."""
     io: PoolOptions | None = None
     """Workers that download, where nodes with a way to the internet are not those that compute.

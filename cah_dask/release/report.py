@@ -58,6 +58,9 @@ class Chart(msgspec.Struct, frozen=True):
     threshold: float
     threshold_x: float
     bars: list[Bar]
+    low: float
+    high: float
+    """Similarity at the left and at the right end."""
     width: int
     height: int
 
@@ -104,18 +107,30 @@ def _charts(summary: Summary) -> list[Chart]:
 def _chart(split: str, bins: dict[int, int], threshold: float) -> Chart:
     """Draw the occupied part of [-1, 1], a little wider, as bars."""
     width, height = _CHART_PX
-    low, high = max(0, min(bins) - 2), min(HISTOGRAM_BINS, max(bins) + 3)
-    step, tallest = width / (high - low), max(bins.values())
+    first, end = max(0, min(bins) - 2), min(HISTOGRAM_BINS, max(bins) + 3)
+    step, tallest = width / (end - first), max(bins.values())
     bars = []
     for index, count in sorted(bins.items()):
-        left = -1 + 2 * index / HISTOGRAM_BINS
         size = height * count / tallest
-        label = f"{left:.2f} to {left + 2 / HISTOGRAM_BINS:.2f}: {count:,}"
-        bars.append(
-            Bar((index - low) * step, height - size, step * 0.9, size, label, left >= threshold)
-        )
-    at = ((threshold + 1) / 2 * HISTOGRAM_BINS - low) * step
-    return Chart(split, sum(bins.values()), threshold, at, bars, width, height)
+        label = f"{_left(index):.2f} to {_left(index + 1):.2f}: {count:,}"
+        is_kept = _left(index) >= threshold
+        bars.append(Bar((index - first) * step, height - size, step * 0.9, size, label, is_kept))
+    return Chart(
+        split=split,
+        total=sum(bins.values()),
+        threshold=threshold,
+        threshold_x=((threshold + 1) / 2 * HISTOGRAM_BINS - first) * step,
+        bars=bars,
+        low=_left(first),
+        high=_left(end),
+        width=width,
+        height=height,
+    )
+
+
+def _left(index: int) -> float:
+    """Return the similarity at the left edge of a bin."""
+    return -1 + 2 * index / HISTOGRAM_BINS
 
 
 def _samples(run_dir: Path, parts: list[str], *, is_kept: bool) -> list[Sample]:

@@ -1,7 +1,11 @@
 """Whole runs on a real Slurm, submitted as users do: whatever happens, the same release."""
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path

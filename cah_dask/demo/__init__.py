@@ -1,1 +1,5 @@
-"""A small web, its WAT and a tiny CLIP, all made here.  world -> site -> wat -> server -> train."""
+"""A small web of drawn pictures, its WATs, a tiny CLIP, and one run of the job over them.
+
+world -> captions | pictures -> plants -> planting -> site; wat and server show the site to a run;
+demo -> verdict. The model: train -> card -> exam.
+"""

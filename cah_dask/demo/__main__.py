@@ -42,7 +42,9 @@ def show(verdict: Verdict, folder: Path, console: Console) -> None:
         mark = "" if row.is_right else "[red]differs"
         table.add_row(row.stage, row.what, f"{row.planted:,}", f"{row.found:,}", mark)
     console.print(table)
+    n_right = sum(row.is_right for row in verdict.rows)
     console.print(
+        f"{n_right} of {len(verdict.rows)} counts are as planted; "
         f"precision {verdict.precision:.4f}, recall {verdict.recall:.4f} (at least {LEAST})"
     )
     release = folder / "run" / "release"

@@ -1,5 +1,6 @@
 """The whole way on real input: a small web, its WATs, one run of the main job, and the verdict."""
 
+import contextlib
 import shutil
 import subprocess
 import sys
@@ -45,11 +46,18 @@ def run_demo(folder: Path, share: float = 1.0) -> Verdict:
     with serve(SEED, folder / ACCESS_LOG, share) as ports:
         site = plan_site(SEED, ports, share)
         config = write_inputs(folder, site)
-        command = [sys.executable, "-m", "cah_dask", "run", str(config)]
-        code = subprocess.run(command, check=False).returncode
+        code = _run_job(config)
     if code:
         raise RunError(f"the job ended with exit code {code}")
     return judge(site, folder / "run", folder / ACCESS_LOG)
+
+
+def _run_job(config: Path) -> int:
+    """Run the job as a user would; an interrupt reaches it too, and it stops by itself."""
+    job = subprocess.Popen([sys.executable, "-m", "cah_dask", "run", str(config)])
+    while True:
+        with contextlib.suppress(KeyboardInterrupt):
+            return job.wait()
 
 
 def _clear(folder: Path) -> None:

@@ -43,7 +43,9 @@ def serve(seed: int, log: Path, share: float = 1.0) -> Iterator[Ports]:
         If the server does not start; what it says goes to stderr.
     """
     command = [sys.executable, "-m", "cah_dask.demo.server", str(seed), str(share), str(log)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    pipe = subprocess.PIPE
+    # In a session of its own, so that an interrupt from the terminal leaves it to us to end it.
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True) as process:
         try:
             line = process.stdout.readline() if process.stdout else b""
             if not line:

@@ -8,7 +8,6 @@ is the behaviour (``/cut.jpg``, ``/ok-7.jpg``, ``/404.jpg``), so one server serv
 import asyncio
 import contextlib
 import gzip
-import io
 import ssl
 import threading
 import time
@@ -20,31 +19,10 @@ from typing import Self
 from aiohttp import web
 from PIL import Image
 
+from tests.hostile import bomb, broken, picture
+
 HITS = web.AppKey("hits", Counter[tuple[str, str]])
 Behaviour = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-def picture(kind: str = "JPEG", size: tuple[int, int] = (96, 72), seed: int = 0, **save) -> bytes:
-    """Draw a small picture that no two seeds share."""
-    image = Image.linear_gradient("L").resize(size).convert("RGB")
-    image.paste((seed % 256, seed // 256 % 256, 99), (8, 8, size[0] // 2, size[1] // 2))
-    out = io.BytesIO()
-    image.save(out, kind, **save)
-    return out.getvalue()
-
-
-def bomb() -> bytes:
-    """Draw 12,000 x 12,000 pixels in a few KiB."""
-    out = io.BytesIO()
-    Image.new("1", (12_000, 12_000)).save(out, "PNG")
-    return out.getvalue()
-
-
-def broken() -> bytes:
-    """Draw a picture with one bit fallen over."""
-    data = bytearray(picture("PNG"))
-    data[data.index(b"IDAT") + 20] ^= 1
-    return bytes(data)
 
 
 class WebServer:

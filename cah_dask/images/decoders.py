@@ -23,7 +23,7 @@ from cah_dask.images.decode import DecodeOptions, Picture, decode
 from cah_dask.schema import Status
 
 _LENGTH_BYTES = 4
-_MEMORY_BYTES = 2 << 30  # address space: several times the largest picture of DecodeOptions
+_MEMORY_BYTES = 3 << 29  # address space: enough for any picture that DecodeOptions allow by default
 _READ_BYTES = 1 << 20
 
 

@@ -7,7 +7,7 @@ from PIL import Image, ImageCms
 
 from cah_dask.images.decode import DecodeOptions, Picture, decode, open_rgb
 from cah_dask.schema import Status
-from tests.webserver import bomb, broken, picture
+from tests.hostile import bomb, broken, picture
 
 KEEP = DecodeOptions(store="original")
 STORE = DecodeOptions(store="jpeg", side_px=None)

@@ -2,25 +2,33 @@ import asyncio
 import hashlib
 import os
 import signal
+import time
+from collections import Counter
 
+import msgspec
 import psutil
 import pytest
+from PIL import Image
 
 from cah_dask.images.decode import DecodeOptions
 from cah_dask.images.decoders import Decoders, Verdict, judge
 from cah_dask.schema import Status
-from tests.webserver import bomb, picture
+from tests.hostile import bomb, encoded, many_scans, mutants, picture, polyglots
 
 OPTIONS = DecodeOptions()
 
 
 def judge_all(
-    files: list[bytes], *, timeout_s: float = 30, disturb: int | None = None
+    files: list[bytes],
+    *,
+    options: DecodeOptions = OPTIONS,
+    timeout_s: float = 30,
+    disturb: int | None = None,
 ) -> list[Verdict]:
     """Judge files in two decoders; signal one of them once they run, if told so."""
 
     async def run() -> list[Verdict]:
-        async with Decoders(OPTIONS, processes=2, timeout_s=timeout_s) as decoders:
+        async with Decoders(options, processes=2, timeout_s=timeout_s) as decoders:
             if disturb is not None:
                 for child in psutil.Process().children():
                     os.kill(child.pid, disturb)
@@ -66,3 +74,34 @@ def test_a_task_that_is_cancelled_leaves_no_decoder():
                 await task
 
     asyncio.run(run())
+
+
+def test_ten_thousand_damaged_files_end_in_a_status_and_crash_nothing():
+    began = time.monotonic()
+    counts = Counter(verdict.status for verdict in judge_all(list(mutants(10_000))))
+    assert counts.total() == 10_000
+    assert counts[Status.DECODE_CRASH] == 0, counts
+    assert len(counts) >= 6, counts
+    assert time.monotonic() - began < 120
+
+
+def test_a_file_that_takes_for_ever_costs_its_decoder_only():
+    files = [picture(), many_scans(), picture(seed=1)]
+    statuses = [verdict.status for verdict in judge_all(files, timeout_s=3)]
+    assert statuses == [Status.OK, Status.DECODE_CRASH, Status.OK]
+
+
+def test_a_picture_that_needs_too_much_memory_is_a_crash_of_its_own():
+    options = msgspec.structs.replace(OPTIONS, max_pixels=10**9)
+    square = encoded(Image.new("1", (13_300, 13_300)), "PNG", transparency=0)
+    assert judge_all([square], options=options)[0].status is Status.DECODE_CRASH
+
+
+@pytest.mark.parametrize("data", polyglots(), ids=range(6))
+def test_a_file_of_two_formats_is_one_of_them_or_none(data):
+    verdict = judge(data, OPTIONS)
+    if verdict.picture is None:
+        assert verdict.status in (Status.DECODE_FORMAT, Status.DECODE_ERROR)
+    else:
+        assert b"script" not in verdict.picture.data
+        assert b"PK" not in verdict.picture.data[:100]

@@ -87,57 +87,6 @@ def test_an_image_is_fetched_stored_and_described(web, tmp_path):
     assert made.counts == Counts(1, 1, {}, {"requests": 2, "bytes": row["n_bytes"]})
 
 
-FAULTS = {
-    "hang": "timeout",
-    "cut": "disconnected",
-    "drop": "disconnected",
-    "garbage": "http_other",
-    "longheader": "http_other",
-    "204": "http_other",
-    "403": "http_403",
-    "404": "http_404",
-    "410": "http_410",
-    "429": "http_429",
-    "418": "http_4xx",
-    "500": "http_5xx",
-    "503": "http_5xx",
-    "endless": "too_big",
-    "big": "too_big",
-    "drip": "too_slow",
-    "html": "bad_type",
-    "empty": "empty",
-    "noai": "optout",
-    "tdm": "optout",
-    "loop": "redirect_limit",
-    "redirect": "redirect_invalid",
-    "htmlasjpeg": "decode_format",
-    "eps": "decode_format",
-    "gzip": "decode_format",
-    "truncated": "decode_truncated",
-    "broken": "decode_error",
-    "bomb": "too_many_pixels",
-    "animated": "animated",
-    "tiny": "too_small",
-    "strip": "aspect",
-    "ok": "ok",
-    "png": "ok",
-    "webp": "ok",
-    "gif": "ok",
-    "flaky": "ok",
-    "busy": "ok",
-    "mislabelled": "ok",
-    "otherbot": "ok",
-}
-
-
-def test_every_fault_of_a_server_ends_in_its_own_status(web, tmp_path):
-    urls = [web.url(f"/{name}.jpg", f"{name}.test") for name in FAULTS]
-    began = time.monotonic()
-    made, _ = download(urls, tmp_path, options(web))
-    assert dict(zip(FAULTS, statuses(made), strict=True)) == FAULTS
-    assert time.monotonic() - began < 15, "as long as the slowest host, not as the sum of all"
-
-
 def closed_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -295,7 +244,7 @@ def test_connections_are_used_again_for_the_next_url_of_a_host(web, tmp_path):
 
 def test_a_pause_file_stops_new_requests_until_it_is_gone(web, tmp_path):
     pause = tmp_path / "PAUSE"
-    urls = [web.url(f"/ok-{n}.jpg", "pause.test") for n in range(40)]
+    urls = [web.url(f"/ok-{n}.jpg", "pause.test") for n in range(25)]
     polite = options(web, hosts=HostOptions(spacing_s=0.1))
     thread = threading.Thread(
         target=lambda: download(urls, tmp_path, polite, pause_file=pause), daemon=True
@@ -307,11 +256,11 @@ def test_a_pause_file_stops_new_requests_until_it_is_gone(web, tmp_path):
     began = time.monotonic()
     assert wait_until(lambda: time.monotonic() - (asked[-1] if asked else began) > 1)
     assert asked[-1] - began < 5
-    assert len(asked) < 35
+    assert len(asked) < 20
     assert thread.is_alive()
     pause.unlink()
     thread.join(20)
-    assert len(asked) == 41
+    assert len(asked) == 26
 
 
 def test_the_budget_of_requests_is_kept(web, tmp_path):

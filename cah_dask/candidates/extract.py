@@ -6,7 +6,7 @@ the language detector.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -14,11 +14,13 @@ import msgspec
 import pyarrow as pa
 
 from cah_dask.candidates.language import Detector, LanguageOptions
+from cah_dask.candidates.page_images import Extra, Link, marks
 from cah_dask.candidates.rows import Pair, RowBuilder
-from cah_dask.candidates.sources import read_records
+from cah_dask.candidates.sources import check_archive, read_records
+from cah_dask.candidates.tables import TableOptions, check_table, is_table, read_table
 from cah_dask.candidates.text import clean
 from cah_dask.candidates.urls import Base, Url, resolve
-from cah_dask.candidates.wat import MARK, Link, Page, parse_page
+from cah_dask.candidates.wat import Page, parse_page
 from cah_dask.errors import RecordError, ShardError
 from cah_dask.schema import SPLITS, Counts, Reject, Split, uid
 
@@ -45,6 +47,12 @@ class ExtractOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     respect: tuple[str, ...] = RESPECTED
     """Robots directives, from metas and headers of the page, that keep all its images out. An empty
     list respects none."""
+    also: tuple[Extra, ...] = ()
+    """Images beside `<img src>`: `og:image` (with its alt, else og:title), `title` (of images
+    without alt), and for archives of other writers than Common Crawl `srcset`, `data-src` and
+    `picture`."""
+    table: TableOptions = TableOptions()
+    """Columns of inputs that are tables (parquet, CSV, TSV) instead of archives."""
     language: LanguageOptions = LanguageOptions()
     """When to believe the language detector."""
     splits: Annotated[tuple[Split, ...], msgspec.Meta(min_length=1)] = SPLITS
@@ -65,13 +73,27 @@ class Extraction:
     errors: tuple[str, ...]
 
 
+def check_input(archive: str, options: ExtractOptions) -> None:
+    """Look at the first records of a local archive or table; a remote one is taken on trust.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, or is not what it should be.
+    """
+    if is_table(archive):
+        check_table(archive, options.table)
+    else:
+        check_archive(archive)
+
+
 def extract_archive(archive: str, options: ExtractOptions, *, buckets: int) -> Extraction:
     """Return the candidates of one archive.
 
     Parameters
     ----------
     archive
-        Path or http(s) url of a WAT archive.
+        Path or http(s) url of a WAT archive or of a table of urls and texts.
     options
         Which links to keep.
     buckets
@@ -80,36 +102,52 @@ def extract_archive(archive: str, options: ExtractOptions, *, buckets: int) -> E
     Raises
     ------
     ShardError
-        Nothing of the archive can be read, or it holds no WAT records.
+        Nothing of the archive can be read, or it holds no records.
     RetryableError
         The server of a remote archive does not answer.
     """
     links = _Links(options, RowBuilder(Detector(options.language), options.splits, buckets))
-    reserve = frozenset(name.lower() for name in options.respect)
     notes = Counter(records=0, pages=0, bad_records=0, bytes=0)
+    source = _read_rows if is_table(archive) else _read_pages
     errors: tuple[str, ...] = ()
     try:
-        for record, data in read_records(archive):
-            notes["records"] += 1
-            notes["bytes"] += len(data)
-            if MARK in data:
-                page = _parse(record.headers.get("WARC-Target-URI") or "", data, reserve)
-                notes["pages" if page else "bad_records"] += 1
-                if page:
-                    links.add_page(page, record.stream_pos)
+        for offset, page in source(archive, options, notes):
+            links.add_page(page, offset)
     except ShardError as error:
         errors = (str(error),)
     if not notes["records"]:
-        raise ShardError(*errors or (f"{archive} holds no WAT records",))
+        raise ShardError(*errors or (f"{archive} holds no records",))
     groups = links.rows.groups(archive)
     return Extraction(groups, links.counts(groups.n_rows, dict(notes)), errors)
 
 
-def _parse(url: str, data: bytes, reserve: frozenset[str]) -> Page | None:
-    try:
-        return parse_page(url, data, reserve)
-    except RecordError:
-        return None
+def _read_pages(
+    archive: str, options: ExtractOptions, notes: Counter[str]
+) -> Iterator[tuple[int, Page]]:
+    """Yield the pages with image links of a WAT archive, each with the offset of its record."""
+    reserve = frozenset(name.lower() for name in options.respect)
+    also = frozenset(options.also)
+    mark, *other_marks = marks(also)
+    for record, data in read_records(archive):
+        notes["records"] += 1
+        notes["bytes"] += len(data)
+        if mark in data or any(other in data for other in other_marks):
+            try:
+                page = parse_page(record.headers.get("WARC-Target-URI") or "", data, reserve, also)
+            except RecordError:
+                notes["bad_records"] += 1
+                continue
+            notes["pages"] += 1
+            yield record.stream_pos, page
+
+
+def _read_rows(
+    archive: str, options: ExtractOptions, notes: Counter[str]
+) -> Iterator[tuple[int, Page]]:
+    """Yield the rows of a table, each as a page of one image with its number as offset."""
+    for number, page in read_table(archive, options.table):
+        notes["records"] += 1
+        yield number, page
 
 
 class _Links:

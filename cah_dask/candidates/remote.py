@@ -31,7 +31,7 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
 class RemoteFile(io.RawIOBase):
-    """The bytes behind an http(s) url, forward only.
+    """The bytes behind an http(s) url.
 
     Raises (from the constructor and `readinto`)
     --------------------------------------------
@@ -55,8 +55,22 @@ class RemoteFile(io.RawIOBase):
         """Say that this is a stream to read from."""
         return True
 
+    def seekable(self) -> bool:
+        """Say that it can be read from anywhere; a jump costs a request."""
+        return True
+
     def tell(self) -> int:
-        """Return how many bytes have been read."""
+        """Return the position of the next byte."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a position; the next read asks for the bytes from there on."""
+        if whence == io.SEEK_END and self._length is None:
+            raise ShardError(f"{self._url}: the server does not tell its length")
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._length or 0}
+        if start[whence] + offset != self._position:
+            self._position = start[whence] + offset
+            self._disconnect()
         return self._position
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # a Buffer

@@ -11,27 +11,15 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from cah_dask.candidates.page_images import Extra, Link, image_links
 from cah_dask.candidates.page_rules import deed, directives
 from cah_dask.candidates.urls import Base, Url, resolve
 from cah_dask.errors import RecordError
-
-IMAGE = "IMG@/src"
-MARK = b"IMG@"
-"""A record without these bytes holds no image link and need not be parsed."""
 
 _COMMONS = b"creativecommons.org"
 _LICENSE = "license"
 _NOTHING = msgspec.Raw(b"null")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-class Link(msgspec.Struct, gc=False):
-    """A link as its page wrote it."""
-
-    path: str | None = None
-    url: str | None = None
-    alt: str | None = None
-    rel: str | None = None
 
 
 class _Head(msgspec.Struct, gc=False, rename="pascal"):
@@ -76,7 +64,9 @@ class Page(NamedTuple):
     license: str | None
 
 
-def parse_page(url: str, data: bytes, reserve: frozenset[str]) -> Page:
+def parse_page(
+    url: str, data: bytes, reserve: frozenset[str], also: frozenset[Extra] = frozenset()
+) -> Page:
     """Read the page at `url` out of the JSON of its WAT record.
 
     Parameters
@@ -87,6 +77,8 @@ def parse_page(url: str, data: bytes, reserve: frozenset[str]) -> Page:
         JSON of the record.
     reserve
         Directives, in lower case, any of which reserves the page's images.
+    also
+        What counts as an image beside ``<img src>``; see `page_images.image_links`.
 
     Raises
     ------
@@ -99,7 +91,7 @@ def parse_page(url: str, data: bytes, reserve: frozenset[str]) -> Page:
     return Page(
         url,
         base,
-        [link for link in html.links if link.path == IMAGE],
+        image_links(html.links, html.head.metas, also),
         bool(directives(html.head.metas, response.headers, reserve)),
         _license(data, html, base),
     )

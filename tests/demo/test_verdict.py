@@ -1,3 +1,8 @@
+import io
+
+from rich.console import Console
+
+from cah_dask.demo.__main__ import show
 from cah_dask.demo.site import Planted, PlantedPage, Ports, Site
 from cah_dask.demo.verdict import LEAST, Row, Verdict
 from cah_dask.demo.wat import Link, Page
@@ -38,3 +43,15 @@ def test_the_truth_counts_links_then_candidates_then_urls_then_samples():
     assert truth.download == Counts(2, 1, {"http_404": 1})
     assert truth.lost == {"http_404": 2}
     assert list(truth.matches.values()) == [True, True, False]
+
+
+def test_what_differs_is_marked_and_the_results_are_named(tmp_path):
+    out = io.StringIO()
+
+    show(Verdict((EXACT, WRONG), precision=1.0, recall=0.5), tmp_path, Console(file=out))
+
+    lines = [line.split() for line in out.getvalue().splitlines()]
+    assert ["download", "http_404", "70", "70"] in lines
+    assert ["download", "http_404", "70", "69", "differs"] in lines
+    assert "1 of 2 counts are as planted; precision 1.0000, recall 0.5000" in out.getvalue()
+    assert str(tmp_path / "run" / "release" / "report.html") in out.getvalue()

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 import trustme
 from PIL import Image, ImageDraw
 
@@ -87,23 +88,23 @@ if __name__ == "__main__":
 def photo(seed: int, width: int, height: int) -> Image.Image:
     """Draw something with the detail of a photograph: noise of all scales, and edges."""
     rng = np.random.default_rng(seed)
-    pixels = np.zeros((height, width, 3), np.float32)
-    for octave in range(3, 10):
-        cells = 2**octave
-        if cells > max(width, height):
-            break
-        noise = rng.normal(0, 1, (cells * height // width + 2, cells + 2, 3)).astype(np.float32)
-        for channel in range(3):
-            layer = Image.fromarray(noise[:, :, channel])
-            layer = layer.resize((width, height), Image.Resampling.BICUBIC)
-            pixels[:, :, channel] += np.asarray(layer) * 90 / octave**1.5
-    image = Image.fromarray(np.clip(pixels + 128, 0, 255).astype(np.uint8))
+    image = Image.new("RGB", (8, 6))
+    size = 8
+    while size < width:
+        size = min(2 * size, width)
+        image = image.resize((size, max(1, size * height // width)), Image.Resampling.BICUBIC)
+        grain = rng.normal(0, 28 / (1 + size / 120), (image.height, image.width, 3))
+        pixels = np.asarray(image, np.float32) + grain.astype(np.float32)
+        if size == 16:
+            pixels = rng.uniform(30, 225, pixels.shape).astype(np.float32)
+        image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+    image = image.resize((width, height))
     draw = ImageDraw.Draw(image)
     for _ in range(12):
         x, y = rng.integers(0, width), rng.integers(0, height)
-        size = int(rng.integers(8, max(9, min(width, height) // 3)))
+        reach = int(rng.integers(8, max(9, min(width, height) // 3)))
         color = tuple(int(c) for c in rng.integers(0, 255, 3))
-        draw.ellipse((x, y, x + size, y + size // 2), fill=color)
+        draw.ellipse((x, y, x + reach, y + reach // 2), fill=color)
     return image
 
 
@@ -221,23 +222,41 @@ class Run:
 
 def execute(python: str, code: str, case: dict, bundle: str) -> Run:
     """Run one program in a process of its own and account for it and its children."""
-    with tempfile.NamedTemporaryFile("w", suffix=".py") as program, tempfile.TemporaryFile() as out:
+    with (
+        tempfile.NamedTemporaryFile("w", suffix=".py") as program,
+        tempfile.TemporaryFile() as out,
+        tempfile.TemporaryFile() as errors,
+    ):
         program.write(code)
         program.flush()
         env = {**os.environ, "SSL_CERT_FILE": bundle, "NO_ALBUMENTATIONS_UPDATE": "1"}
         began = time.perf_counter()
         child = subprocess.Popen(
-            [python, program.name, json.dumps(case)], stdout=out, stderr=subprocess.PIPE, env=env
+            [python, program.name, json.dumps(case)], stdout=out, stderr=errors, env=env
         )
-        errors = child.stderr.read().decode(errors="replace")
+        peak_mb = watch(child.pid)
         _, status, usage = os.wait4(child.pid, 0)
         wall_s = time.perf_counter() - began
+        child.returncode = status
+        errors.seek(0)
         out.seek(0)
         lines = out.read().decode().splitlines()
-    if status != 0 or not lines:
-        raise SystemExit(f"{python} failed:\n{errors[-3000:]}")
-    kept = json.loads(lines[-1])["kept"]
-    return Run(usage.ru_utime + usage.ru_stime, wall_s, kept, usage.ru_maxrss / 1024)
+        if status == 0 and lines:
+            kept = json.loads(lines[-1])["kept"]
+            return Run(usage.ru_utime + usage.ru_stime, wall_s, kept, peak_mb)
+        raise SystemExit(f"{python} failed:\n{errors.read().decode(errors='replace')[-3000:]}")
+
+
+def watch(pid: int) -> float:
+    """Wait for a process; return the largest memory (MB) that one process of its tree had."""
+    peak = 0
+    process = psutil.Process(pid)
+    while process.status() != psutil.STATUS_ZOMBIE:
+        for member in [process, *process.children(recursive=True)]:
+            with contextlib.suppress(psutil.Error):
+                peak = max(peak, member.memory_info().rss)
+        time.sleep(0.1)
+    return peak / 1e6
 
 
 def measure(python: str, code: str, case: dict, urls: list[str], site: Site) -> tuple[Run, Path]:

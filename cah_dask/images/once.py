@@ -26,9 +26,10 @@ class Once(Generic[T]):
 
     async def get(self, key: str) -> T:
         """Return the value; one who stops waiting leaves the others undisturbed."""
-        if key not in self._tasks:
-            self._tasks[key] = asyncio.ensure_future(self._run(key))
-        return await asyncio.shield(self._tasks[key])
+        task = self._tasks.get(key)
+        if task is None:
+            task = self._tasks[key] = asyncio.ensure_future(self._run(key))
+        return task.result() if task.done() else await asyncio.shield(task)
 
     def forget(self, key: str) -> None:
         """Have the next asker run the function again."""

@@ -52,7 +52,7 @@ class RowBuilder:
         self._describe = lru_cache(_CACHED)(self._describe_text)
         self._bucket = lru_cache(_CACHED)(lambda host: host_bucket(host, buckets))
         self._pairs: list[Pair] = []
-        self._columns: list[list[pa.Array]] = [[pa.array([], field.type)] for field in _COLUMNS]
+        self._batches: list[pa.RecordBatch] = []
 
     def add(self, pair: Pair) -> None:
         """Append one pair."""
@@ -63,8 +63,7 @@ class RowBuilder:
     def groups(self, archive: str) -> "Groups":
         """Hand over all rows, as row groups."""
         self._finish_batch()
-        columns = [_concatenate(chunks) for chunks in self._columns]
-        return Groups(pa.table(columns, schema=_COLUMNS), archive)
+        return Groups(self._batches, archive)
 
     def _finish_batch(self) -> None:
         described = [self._describe(pair.text) for pair in self._pairs]
@@ -86,9 +85,9 @@ class RowBuilder:
         ]
         self._pairs.clear()
         if rows:
-            columns = zip(self._columns, _COLUMNS, zip(*rows, strict=True), strict=True)
-            for chunks, field, values in columns:
-                chunks.append(pa.array(values, field.type))
+            columns = zip(_COLUMNS, zip(*rows, strict=True), strict=True)
+            batch = pa.record_batch([pa.array(v, f.type) for f, v in columns], schema=_COLUMNS)
+            self._batches.append(batch.take(_by_bucket(batch)))
 
     def _describe_text(self, text: str) -> tuple[Language, bool]:
         """Return the language of a text, and whether it names a file; then it has no language."""
@@ -96,49 +95,59 @@ class RowBuilder:
         return NO_LANGUAGE if names_file else self._detector.classify(text), names_file
 
 
+class _Bounds(NamedTuple):
+    """A row group: some rows of all those in a range of buckets."""
+
+    first_bucket: int
+    last_bucket: int
+    start: int
+    rows: int
+
+
 class Groups(Sequence[pa.Table]):
     """Rows in (bucket, record_offset, link_index) order, one table a row group.
 
-    A group is made when it is asked for, so that the rows are in memory once and not twice.
+    A group is merged when it is asked for, so that the rows are in memory once and not twice.
     """
 
-    def __init__(self, rows: pa.Table, archive: str) -> None:
-        self._rows = rows
+    def __init__(self, batches: Sequence[pa.RecordBatch], archive: str) -> None:
+        """Take batches in reading order, each of them sorted by bucket."""
+        self._batches = [(batch, batch["bucket"].to_numpy()) for batch in batches]
         self._archive = archive
-        bucket = rows["bucket"].to_numpy()
-        self._order = np.argsort(bucket, kind="stable")
-        self._bounds = list(_group_bounds(bucket[self._order]))
+        self._bounds = list(_bounds([buckets for _, buckets in self._batches]))
+        self.n_rows = sum(map(len, batches))
 
     def __len__(self) -> int:
         return len(self._bounds)
 
     def __getitem__(self, index: int) -> pa.Table:  # type: ignore[override]  # no slices
-        start, stop = self._bounds[index]
-        table = self._rows.take(self._order[start:stop])
+        bounds = self._bounds[index]
+        table = self._merge(bounds.first_bucket, bounds.last_bucket)
+        table = table.slice(bounds.start, bounds.rows)
         at = CANDIDATES.get_field_index("archive")
         return table.add_column(at, CANDIDATES.field(at), pa.repeat(self._archive, len(table)))
 
-    @property
-    def n_rows(self) -> int:
-        """Rows of all groups together."""
-        return len(self._rows)
+    def _merge(self, first: int, last: int) -> pa.Table:
+        parts = []
+        for batch, buckets in self._batches:
+            start = np.searchsorted(buckets, first, side="left")
+            stop = np.searchsorted(buckets, last, side="right")
+            parts.append(batch.slice(start, stop - start))
+        table = pa.Table.from_batches(parts).combine_chunks()
+        return table.take(_by_bucket(table))
 
 
-def _concatenate(chunks: list[pa.Array]) -> pa.Array:
-    """Join chunks and let go of them."""
-    joined = pa.concat_arrays(chunks)
-    chunks.clear()
-    return joined
+def _by_bucket(rows: pa.Table | pa.RecordBatch) -> npt.NDArray[np.int64]:
+    return np.argsort(rows["bucket"].to_numpy(), kind="stable")
 
 
-def _group_bounds(bucket: npt.NDArray[np.int32]) -> Iterator[tuple[int, int]]:
-    """Yield (start, stop) of the row groups of a sorted bucket column."""
-    ends = np.append(np.flatnonzero(np.diff(bucket)) + 1, len(bucket))
-    start = 0
-    for end in ends.tolist():
-        if end - start < GROUP_ROWS and end < len(bucket):
-            continue
-        for stop in (*range(start + MAX_GROUP_ROWS, end, MAX_GROUP_ROWS), end):
-            if stop > start:
-                yield start, stop
-            start = stop
+def _bounds(sorted_buckets: list[npt.NDArray[np.int32]]) -> Iterator[_Bounds]:
+    """Let each group end with a bucket, and cut those that are too long."""
+    buckets, counts = np.unique(np.concatenate([[], *sorted_buckets]), return_counts=True)
+    first, rows = 0, 0
+    for bucket, count in zip(buckets.astype(int).tolist(), counts.tolist(), strict=True):
+        rows += count
+        if rows >= GROUP_ROWS or bucket == buckets[-1]:
+            for start in range(0, rows, MAX_GROUP_ROWS):
+                yield _Bounds(first, bucket, start, min(MAX_GROUP_ROWS, rows - start))
+            first, rows = bucket + 1, 0

@@ -1,13 +1,25 @@
 """What tests of several packages share."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import save_file
+from hypothesis import HealthCheck, settings
 
 from cah_dask.pairs.open_clip_import import open_clip
+
+# Machines may be slow and shared: only answers are judged here, not times.
+settings.register_profile(
+    "default",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.register_profile("ci", settings.get_profile("default"), derandomize=True)
+settings.register_profile("nightly", settings.get_profile("default"), max_examples=500)
+settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "default")
+)
 
 ARCHITECTURE = {
     "embed_dim": 16,
@@ -21,6 +33,8 @@ ARCHITECTURE = {
 @pytest.fixture(scope="session")
 def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An ordinary open_clip model folder with random weights."""
+    torch = pytest.importorskip("torch")
+    safetensors = pytest.importorskip("safetensors.torch")
     folder = tmp_path_factory.mktemp("model")
     config = {"model_cfg": ARCHITECTURE, "preprocess_cfg": {}}
     (folder / "open_clip_config.json").write_text(json.dumps(config))
@@ -28,5 +42,5 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     library = open_clip()
     model = library.CLIP(**ARCHITECTURE)
     state = {key: value.contiguous() for key, value in model.state_dict().items()}
-    save_file(state, folder / "open_clip_model.safetensors")
+    safetensors.save_file(state, folder / "open_clip_model.safetensors")
     return folder

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cah_dask.candidates.dedup import Deduped, DedupOptions, dedup_bucket, host_bucket, read_bucket
@@ -182,7 +182,7 @@ def test_buckets_of_hosts_never_change():
     assert host_bucket("example.org", 256) == 27
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20)
 @given(st.lists(st.integers(0, 5), max_size=30))
 def test_a_bucket_is_read_back_whole_and_alone(tmp_path, buckets):
     rows = [row(i, bucket=b, link_index=i) for i, b in enumerate(sorted(buckets))]

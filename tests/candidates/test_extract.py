@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cah_dask.candidates.dedup import host_bucket
@@ -298,7 +298,7 @@ def test_a_missing_archive_is_a_lost_shard(tmp_path):
         extract_archive(str(tmp_path / "missing.wat.gz"), ExtractOptions(), buckets=4)
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50)
 @given(st.lists(wat_json(), max_size=4))
 @example([page(image("//[", CAPTION), image("http://exa mple/", "\ud800" * 9))])
 @example(

@@ -139,7 +139,7 @@ def test_vectors_of_different_numbers_do_not_pair():
         similarity(np.zeros((2, 3), np.float32), np.zeros((1, 3), np.float32))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(
         st.tuples(st.sampled_from("abcd"), st.sampled_from(["cat", "dog", "sun"])),

@@ -65,7 +65,7 @@ def pack(folder: Path, parts: list[list[bool]], chunk: int, chunks: int) -> Path
     return release
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(st.lists(st.booleans(), max_size=12), max_size=5),
     st.integers(1, 4),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cah_dask.errors import ConfigError
@@ -75,7 +75,6 @@ def test_what_is_rendered_loads_to_the_same_config_and_names_origins(write, tmp_
     assert "batch_size: 64  # default" in text
 
 
-@settings(deadline=None)
 @given(st.text(min_size=1), st.floats(-1, 1), st.integers(1, 9))
 def test_any_config_survives_its_rendering(tmp_path_factory, name: str, threshold: float, n: int):
     config = msgspec.convert(

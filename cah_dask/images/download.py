@@ -22,7 +22,8 @@ from cah_dask.candidates.exclusion import Exclusion
 from cah_dask.images.decode import DecodeOptions
 from cah_dask.images.decoders import Decoders
 from cah_dask.images.fetch import Answer, Fetcher, FetchOptions
-from cah_dask.images.hosts import RETRYABLE, Frontier, HostOptions, Visit
+from cah_dask.images.frontier import Frontier
+from cah_dask.images.hosts import RETRYABLE, HostOptions, Visit
 from cah_dask.images.ledger import Alarm, Ledger, Outcome, judged, outcome
 from cah_dask.images.network import AddressError, check_network
 from cah_dask.images.pace import Budget, Pace, Pause

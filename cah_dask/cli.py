@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from cah_dask.release.summary import Summary
 
 _console = Console(stderr=True)
+"""Progress and errors."""
+
+_answer = Console()
+"""What a command was asked for."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -65,7 +69,7 @@ def run(config: ConfigPath, overrides: Overrides = None) -> None:
         ending = pipeline.run(prepared.config, folder, view)
     match ending:
         case pipeline.Ending.PUBLISHED:
-            _print_funnel(folder.summary())
+            _print_funnel(folder.summary(), _console)
             _console.print(f"release: {folder.release}", soft_wrap=True, highlight=False)
         case pipeline.Ending.INCOMPLETE:
             _fail(f"some tasks were given up, see {folder.log_file}; run again to retry them", 6)
@@ -102,11 +106,12 @@ def status(folder: RunPath) -> None:
 
     run_folder = RunFolder(folder)
     summary = run_folder.summary()
-    _print_funnel(summary)
+    _print_funnel(summary, _answer)
     done = run_folder.release.exists()
-    _console.print(f"release: {run_folder.release if done else 'not published yet'}")
+    release = run_folder.release if done else "not published yet"
+    _answer.print(f"release: {release}", soft_wrap=True, highlight=False)
     for line in summary.lost:
-        _console.print(f"lost: {line}", soft_wrap=True, markup=False)
+        _answer.print(f"lost: {line}", soft_wrap=True, markup=False, highlight=False)
 
 
 @app.command()
@@ -116,7 +121,7 @@ def report(folder: RunPath) -> None:
     from cah_dask.run.manifest import RunFolder
 
     run_folder = RunFolder(folder)
-    _console.print(publish.describe(run_folder, run_folder.release), soft_wrap=True)
+    print(publish.describe(run_folder, run_folder.release))
 
 
 @config_app.command("show")
@@ -146,7 +151,7 @@ def explain() -> None:
         print(f"| `{key}` | `{default}` | {text.replace('|', '&#124;')} |")
 
 
-def _print_funnel(summary: "Summary") -> None:
+def _print_funnel(summary: "Summary", console: Console) -> None:
     from cah_dask.release.summary import funnel
 
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -155,7 +160,7 @@ def _print_funnel(summary: "Summary") -> None:
     for step in funnel(summary):
         rejected = ", ".join(f"{reason} {count:,}" for reason, count in step.rejected.items())
         table.add_row(step.stage, step.unit, f"{step.seen:,}", f"{step.kept:,}", rejected)
-    _console.print(table)
+    console.print(table)
 
 
 def _print_version(value: bool) -> None:  # noqa: FBT001  # typer calls it so

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import msgspec
 import pyarrow as pa
+from fastwarc.warc import WarcRecord
 
 from cah_dask.candidates.language import Detector, LanguageOptions
 from cah_dask.candidates.page_images import Extra, Link, marks
@@ -128,17 +129,27 @@ def _read_pages(
     reserve = frozenset(name.lower() for name in options.respect)
     also = frozenset(options.also)
     mark, *other_marks = marks(also)
-    for record, data in read_records(archive):
-        notes["records"] += 1
-        notes["bytes"] += len(data)
-        if mark in data or any(other in data for other in other_marks):
-            try:
-                page = parse_page(record.headers.get("WARC-Target-URI") or "", data, reserve, also)
-            except RecordError:
-                notes["bad_records"] += 1
-                continue
-            notes["pages"] += 1
-            yield record.stream_pos, page
+    n_records = n_bytes = 0
+    try:
+        for record, data in read_records(archive):
+            n_records += 1
+            n_bytes += len(data)
+            if mark in data or any(other in data for other in other_marks):
+                page = _parse(record, data, reserve, also)
+                notes["pages" if page else "bad_records"] += 1
+                if page:
+                    yield record.stream_pos, page
+    finally:
+        notes.update(records=n_records, bytes=n_bytes)
+
+
+def _parse(
+    record: WarcRecord, data: bytes, reserve: frozenset[str], also: frozenset[Extra]
+) -> Page | None:
+    try:
+        return parse_page(record.headers.get("WARC-Target-URI") or "", data, reserve, also)
+    except RecordError:
+        return None
 
 
 def _read_rows(

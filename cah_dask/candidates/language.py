@@ -6,8 +6,7 @@ label and probability are kept beside the split, and the thresholds are options.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
@@ -36,8 +35,7 @@ class LanguageOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     short English texts."""
 
 
-@dataclass(frozen=True, slots=True)
-class Language:
+class Language(NamedTuple):
     """Split of a text and the evidence: CLD3's label, its probability in [0, 1], its own flag."""
 
     split: Split
@@ -54,30 +52,26 @@ class Detector:
     """CLD3 with fixed limits. One per thread."""
 
     def __init__(self, options: LanguageOptions | None = None) -> None:
-        self._options = options or LanguageOptions()
-        self._find = _identifier(self._options.min_bytes, self._options.max_bytes)
+        options = options or LanguageOptions()
+        self._floor = options.min_confidence
+        self._floors = options.min_confidence_of
+        self._find = _identifier(options.min_bytes, options.max_bytes)
 
     def classify(self, text: str) -> Language:
         """Return the language of a clean text.
 
         `en` and `multi` need CLD3's flag and the probability that the options ask for.
         """
-        found = self._find(text) if _LETTER.search(text) else None
-        if found is None or found.language == UNKNOWN:
+        if not (text[:1].isalpha() or _LETTER.search(text)):
             return NO_LANGUAGE
-        return Language(
-            self._split(found.language, found.probability, is_reliable=found.is_reliable),
-            found.language,
-            found.probability,
-            found.is_reliable,
-        )
-
-    def _split(self, lang: str, probability: float, *, is_reliable: bool) -> Split:
-        options = self._options
-        floor = options.min_confidence_of.get(lang, options.min_confidence)
-        if not is_reliable or probability < floor:
-            return "nolang"
-        return "en" if lang == "en" else "multi"
+        found = self._find(text)
+        lang = found.language
+        if lang == UNKNOWN:
+            return NO_LANGUAGE
+        confidence, is_reliable = found.probability, found.is_reliable
+        if not is_reliable or confidence < self._floors.get(lang, self._floor):
+            return Language("nolang", lang, confidence, is_reliable)
+        return Language("en" if lang == "en" else "multi", lang, confidence, is_reliable)
 
 
 def _identifier(min_bytes: int, max_bytes: int) -> Callable[[str], Any]:

@@ -6,6 +6,7 @@ that is not parsed before one of their words is found in it.
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -47,9 +48,14 @@ def directives(metas: msgspec.Raw, headers: msgspec.Raw, wanted: frozenset[str])
     data = (bytes(metas) + bytes(headers)).lower()
     if not (_BOT in data or _TDM_BYTES in data or _US in data):
         return frozenset()
-    if not any(word.encode() in data for word in wanted):
+    if not any(word in data for word in _encoded(wanted)):
         return frozenset()
     return wanted.intersection((*_of_metas(_parse(metas)), *_of_headers(_parse(headers))))
+
+
+@cache
+def _encoded(words: frozenset[str]) -> list[bytes]:
+    return [word.encode() for word in sorted(words)]
 
 
 def _parse(raw: msgspec.Raw) -> Any:

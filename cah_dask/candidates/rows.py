@@ -6,6 +6,7 @@ half as much when it is not the only one (docs/benchmarks.md).
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cah_dask.candidates.dedup import host_bucket
-from cah_dask.candidates.language import NO_LANGUAGE, Detector, Language
+from cah_dask.candidates.language import NO_LANGUAGE, Detector
 from cah_dask.candidates.text import is_filename
 from cah_dask.schema import CANDIDATES, Split
 
@@ -67,32 +68,32 @@ class RowBuilder:
 
     def _finish_batch(self) -> None:
         described = [self._describe(pair.text) for pair in self._pairs]
-        rows = [
-            (
-                self._bucket(pair.host),
-                pair.uid,
-                pair.url,
-                pair.text,
-                language.split,
-                language.lang,
-                language.confidence,
-                language.is_reliable,
-                names_file,
-                *pair[4:],
-            )
-            for pair, (language, names_file) in zip(self._pairs, described, strict=True)
-            if language.split in self._splits
-        ]
+        wanted = [text.split in self._splits for text in described]
+        pairs = list(compress(self._pairs, wanted))
         self._pairs.clear()
-        if rows:
-            columns = zip(_COLUMNS, zip(*rows, strict=True), strict=True)
-            batch = pa.record_batch([pa.array(v, f.type) for f, v in columns], schema=_COLUMNS)
-            self._batches.append(batch.take(_by_bucket(batch)))
+        if not pairs:
+            return
+        uid, url, host, text, *found_at = zip(*pairs, strict=True)
+        about = zip(*compress(described, wanted), strict=True)
+        columns = [list(map(self._bucket, host)), uid, url, text, *about, *found_at]
+        arrays = [pa.array(v, f.type) for v, f in zip(columns, _COLUMNS, strict=True)]
+        batch = pa.record_batch(arrays, schema=_COLUMNS)
+        self._batches.append(batch.take(_by_bucket(batch)))
 
-    def _describe_text(self, text: str) -> tuple[Language, bool]:
-        """Return the language of a text, and whether it names a file; then it has no language."""
+    def _describe_text(self, text: str) -> "_Description":
         names_file = is_filename(text)
-        return NO_LANGUAGE if names_file else self._detector.classify(text), names_file
+        language = NO_LANGUAGE if names_file else self._detector.classify(text)
+        return _Description(*language, names_file)
+
+
+class _Description(NamedTuple):
+    """What is known of a text; the name of a file has no language."""
+
+    split: Split
+    lang: str
+    confidence: float
+    is_reliable: bool
+    is_filename: bool
 
 
 class _Bounds(NamedTuple):

@@ -54,6 +54,7 @@ _SUSPECT = re.compile(
     re.VERBOSE,
 )
 
+_DIGIT_OR_DOT = re.compile(r"[\d.]")  # in every name of a file
 _EXTENSION = re.compile(r"\.(?:jpe?g|png|gif|webp|bmp|tiff?|svg|avif|heic|jfif)$", re.IGNORECASE)
 _CAMERA = re.compile(
     r"(?:dsc[nf]?|img|image|p|pxl|mvimg|vid|wp|gopr|cimg|imgp|sam|screenshot|foto|photo|picture|scan)"
@@ -90,4 +91,6 @@ def is_filename(text: str) -> bool:
     True for texts that end in an image extension, camera names (``DSC_0123``, ``IMG 20190412``)
     and bare numbers, hashes and dates.
     """
+    if not _DIGIT_OR_DOT.search(text):
+        return False
     return bool(_EXTENSION.search(text) or _CAMERA.match(text) or _IDENTIFIER.match(text))

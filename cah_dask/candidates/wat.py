@@ -16,7 +16,7 @@ from cah_dask.candidates.page_rules import deed, directives
 from cah_dask.candidates.urls import Base, Url, resolve
 from cah_dask.errors import RecordError
 
-_COMMONS = b"creativecommons.org"
+_COMMONS = "creativecommons.org"
 _LICENSE = "license"
 _NOTHING = msgspec.Raw(b"null")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -99,14 +99,16 @@ def parse_page(
 
 def _license(data: bytes, html: _Html, base: Base) -> str | None:
     """Return the addresses of all licences that the page links to, divided by spaces."""
-    links = [link for link in html.links if link.rel and _LICENSE in link.rel.lower()]
-    if _COMMONS in data:
-        links = [*_head_links(html.head.link), *html.links]
-    elif _LICENSE.encode() in bytes(html.head.link):
+    links = html.links
+    in_head = bytes(html.head.link)
+    if _LICENSE.encode() in in_head or _COMMONS.encode() in in_head:
         links = _head_links(html.head.link) + links
-    if not links:
+    told = [link for link in links if link.rel and _LICENSE in link.rel.lower()]
+    if _COMMONS.encode() in data:
+        told += [link for link in links if link.url and _COMMONS in link.url]
+    if not told:
         return None
-    return " ".join(dict.fromkeys(filter(None, (_licensed(link, base) for link in links)))) or None
+    return " ".join(dict.fromkeys(filter(None, (_licensed(link, base) for link in told)))) or None
 
 
 def _head_links(raw: msgspec.Raw) -> list[Link]:

@@ -28,7 +28,7 @@ Behaviour = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class WebServer:
     """Runs in a thread of its own; a context manager."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, address: str = "127.0.0.1") -> None:
         self.robots: dict[str, bytes | int] = {}
         self.bodies: dict[str, bytes] = {}
         self.hits: Counter[tuple[str, str]] = Counter()
@@ -38,6 +38,7 @@ class WebServer:
         self.connections = 0
         self._in_flight: Counter[str] = Counter()
         self._tls = tls
+        self.address = address
         self._ready = threading.Event()
         self._peers: set[object] = set()
 
@@ -65,7 +66,7 @@ class WebServer:
             app, handler_cancellation=True, shutdown_timeout=0.1, access_log=None
         )
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=self._tls, backlog=1024)
+        site = web.TCPSite(runner, self.address, 0, ssl_context=self._tls, backlog=1024)
         await site.start()
         self.port = runner.addresses[0][1]
         self._ready.set()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from distributed import Client, Security
 
 from cah_dask.run.access import Access, dashboard, grant, write_private
 from cah_dask.run.gate import cookie_name, gated_scheduler
@@ -70,6 +71,25 @@ def test_websockets_are_refused_without_the_token_and_opened_with_it(tmp_path: P
                 assert not socket.closed
 
     with_dashboard(tmp_path, use)
+
+
+def test_a_client_without_the_certificate_of_the_run_is_refused(tmp_path: Path):
+    async def run() -> None:
+        access = grant(tmp_path / "secrets")
+        options = {"host": "127.0.0.1", "protocol": "tls", "dashboard_address": "127.0.0.1:0"}
+        async with gated_scheduler(
+            token=access.token, security=access.security(), **options
+        ) as scheduler:
+            own = {"security": access.security(), "asynchronous": True}
+            async with Client(scheduler.address, **own) as client:
+                assert client.status == "running"
+            plain = scheduler.address.replace("tls://", "tcp://")
+            other = {"security": Security.temporary(), "asynchronous": True}
+            for address, options in ((scheduler.address, other), (plain, {"asynchronous": True})):
+                with pytest.raises(OSError, match=r"Timed out|certificate|ConnectionResetError"):
+                    await Client(address, timeout=1, **options)
+
+    asyncio.run(run())
 
 
 def test_the_link_lets_a_browser_in_and_hides_the_token(tmp_path: Path):

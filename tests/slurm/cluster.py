@@ -149,6 +149,15 @@ class Cluster:
     def stop_controller(self) -> None:
         self._end("slurmctld")
 
+    def restart_controller(self, **changes: str) -> None:
+        """Change lines of slurm.conf and let slurmctld read it again."""
+        self.stop_controller()
+        text = self.conf.read_text()
+        for key, value in changes.items():
+            text = re.sub(f"^{key}=.*$", f"{key}={value}", text, flags=re.M)
+        self.conf.write_text(text)
+        self.start_controller()
+
     def start_node(self, node: str, number: int) -> None:
         command = ["slurmd", "-D", "-N", node, "-f", str(self.conf)]
         if self.layout.private_networks:
@@ -182,7 +191,7 @@ class Cluster:
         ids = self.run("squeue", "-h", "-o", "%A", timeout=10)[1].split()
         if ids:
             self.run("scancel", *sorted(set(ids)), check=False, timeout=10)
-        wait_until(lambda: not self.run("squeue", "-h", check=False)[1], 20, "jobs to end")
+        wait_until(lambda: not self.run("squeue", "-h", check=False)[1], 60, "jobs to end")
 
     def _processes(self) -> Iterator[psutil.Process]:
         """Processes of this cluster's jobs, told by their environment."""

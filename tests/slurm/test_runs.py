@@ -1,150 +1,59 @@
 """Whole runs on a real Slurm, submitted as users do: whatever happens, the same release."""
 
-import contextlib
-import json
-import os
-import signal
-import subprocess
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
-from cah_dask.run import slurm
 from tests import runs
-from tests.slurm.cluster import Cluster, wait_until
-from tests.webserver import WebServer
+from tests.slurm.cluster import Cluster, Layout, wait_until
+from tests.slurm.launched import (
+    POOLS,
+    Gate,
+    Run,
+    assert_same,
+    on_slurm,
+    write_config,
+    write_links,
+)
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
 
-ROOT = Path(__file__).parents[2]
-LINKS = 48
-POOLS = {
-    "cpu": {"partition": "cpu", "time": "30", "max_jobs": 1, "processes": 2},
-    "gpu": {"partition": "gpu", "time": "30", "max_jobs": 1, "gres": "gpu:1"},
-    "io": {"partition": "io", "time": "30", "max_jobs": 1, "processes": 2, "memory": "500M"},
-}
-FAST = {"poll_s": 0.5, "idle_s": 60, "drain_s": 5, "interfaces": ["lo"], "command_timeout_s": 5}
-
-
-class Run:
-    """One run as a Slurm job, and what a test wants to know of it."""
-
-    def __init__(self, cluster: Cluster, config: Path) -> None:
-        self.cluster = cluster
-        self.config = config
-        self.folder = config.with_suffix("")
-        self.log = config.with_suffix(".out")
-        self.job = ""
-
-    def submit(self, *options: str) -> None:
-        command = ["sbatch", "--parsable", f"--output={self.log}", "--mem=1G", *options]
-        done = subprocess.run(
-            [*command, "slurm/launch.sh", str(self.config)],
-            cwd=ROOT, env=self.cluster.env, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        self.job = done.stdout.strip()
-
-    def finish(self, seconds: float = 150) -> str:
-        """Wait until the job is over; return what it printed."""
-        wait_until(lambda: not self.is_alive(), seconds, f"the run: {self.text()[-2000:]}")
-        return self.text()
-
-    def is_alive(self) -> bool:
-        return any(job_id == self.job for (job_id,) in self.cluster.jobs("%A"))
-
-    def text(self) -> str:
-        return self.log.read_text() if self.log.exists() else ""
-
-    def wait_for_commits(self, stage: str, count: int = 1, seconds: float = 100) -> None:
-        wait_until(lambda: self.stages()[stage] >= count, seconds, f"{stage}: {self.text()}")
-
-    def commits(self) -> list[dict[str, Any]]:
-        path = self.folder / "journal.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
-        return [json.loads(line) for line in lines]
-
-    def stages(self) -> Counter[str]:
-        return Counter(commit["stage"] for commit in self.commits())
-
-    def workers(self, pool: str, state: str = "R") -> list[str]:
-        """Ids of the pool's jobs in a state."""
-        prefix = slurm.run_prefix(self.folder) + pool
-        return [j for j, s, name in self.cluster.jobs() if s == state and name.startswith(prefix)]
-
-    def driver(self) -> psutil.Process:
-        """The Python process of the driver."""
-        processes = self.cluster.job_processes(self.job)
-        (found,) = [p for p in processes if "cah_dask" in p.cmdline() and "run" in p.cmdline()]
-        return found
-
 
 @pytest.fixture(scope="module")
-def web() -> Iterator[WebServer]:
-    with WebServer() as server:
+def site() -> Iterator[Gate]:
+    with Gate() as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def inputs(web: WebServer, tmp_path_factory: pytest.TempPathFactory) -> str:
-    kinds = {0: "404", 1: "slow"}
-    links = [
-        (
-            web.url(f"/{kinds.get(n % 12, 'ok')}-{n}.jpg", host=f"h{n % 9}.test"),
-            f"A photograph of thing number {n}",
-        )
-        for n in range(LINKS)
-    ]
-    return runs.write_inputs(tmp_path_factory.mktemp("inputs"), links)
+def inputs(site: Gate, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_links(tmp_path_factory.mktemp("inputs"), site)
 
 
 @pytest.fixture(scope="module")
-def make_config(inputs: str, web: WebServer, random_model: Path):
-    def make_config(folder: Path, **changes: Any) -> Path:
-        options = {"inputs": inputs, "model": random_model, "port": web.port, **changes}
-        return runs.write_config(folder / "run.yaml", **options)
-
-    return make_config
-
-
-@pytest.fixture(scope="module")
-def local(make_config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def local(
+    site: Gate, inputs: str, random_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The run folder of the same run without Slurm."""
-    config = make_config(tmp_path_factory.mktemp("local"))
+    config = write_config(tmp_path_factory.mktemp("local"), site, inputs, random_model)
     assert runs.finish(config) == 0, runs.output(config)
     return config.with_suffix("")
 
 
 @pytest.fixture
-def start(cluster: Cluster, make_config, tmp_path: Path):
-    """Submit a run; `pools` changes options of pools, `slurm` those of Slurm."""
+def start(cluster: Cluster, site: Gate, inputs: str, random_model: Path, tmp_path: Path):
+    """Submit a run; `pools` changes options of pools, `options` those of Slurm."""
 
-    def start(
-        pools: dict[str, dict[str, Any]] | None = None,
-        options: dict[str, Any] | None = None,
-        sbatch: tuple[str, ...] = (),
-    ) -> Run:
-        merged = {name: {**POOLS[name], **(pools or {}).get(name, {})} for name in POOLS}
-        config = make_config(tmp_path, pools=merged, slurm={**FAST, **(options or {})})
-        run = Run(cluster, config)
-        run.submit(*sbatch)
+    def start(on: Cluster = cluster, **changes: dict[str, Any]) -> Run:
+        config = write_config(tmp_path, site, inputs, random_model, **on_slurm(**changes))
+        run = Run(on, config)
+        run.submit()
         return run
 
     return start
-
-
-def assert_same(run: Run, local: Path) -> None:
-    """The release is that of the local run, byte for byte; every unit was committed once."""
-    text = run.finish()
-    assert (run.folder / "release").exists(), text
-    assert runs.release_digests(run.folder) == runs.release_digests(local)
-    units = Counter((commit["stage"], commit["unit"]) for commit in run.commits())
-    assert set(units.values()) == {1}
-    assert run.cluster.jobs() == []
 
 
 def test_a_run_on_slurm_publishes_what_a_local_run_does_each_task_on_its_pool(start, local: Path):
@@ -156,3 +65,96 @@ def test_a_run_on_slurm_publishes_what_a_local_run_does_each_task_on_its_pool(st
     }  # fmt: skip
     assert "ssh -N -L 8787:127.0.0.1:" in run.text()
     assert (run.folder / "secrets" / "token").read_text() not in run.text()
+
+
+def test_a_lost_job_a_killed_worker_and_a_cancelled_pending_job_cost_only_time(
+    start, local: Path, cluster: Cluster, site: Gate
+):
+    site.hold()
+    run = start(pools={"cpu": {"directives": ["--begin=now+3"]}})
+    run.wait(lambda: run.workers("cpu", "PD"))
+    cluster.run("scancel", run.workers("cpu", "PD")[0])
+    site.wait()
+    (job,) = run.workers("io")
+    lost = time.monotonic()
+    cluster.run("scancel", job)
+    run.wait(lambda: run.workers("io") not in ([], [job]))
+    site.hold()
+    site.wait()
+    assert time.monotonic() - lost < 15
+    for process in run.worker_processes("io"):
+        process.kill()
+    site.wait()
+    site.release()
+    assert_same(run, local)
+
+
+def test_preemption_and_a_partition_that_refuses_for_a_while_cost_only_time(
+    start, local: Path, cluster: Cluster, site: Gate
+):
+    site.hold()
+    run = start()
+    site.wait()
+    cluster.run("scontrol", "update", "PartitionName=gpu", "State=DRAIN")
+    urgent = ("sbatch", "--parsable", "-p", "urgent", "-w", "io1", "-c", "8", "--wrap", "sleep 99")
+    job = cluster.run(*urgent)[1].strip()
+    wait_until(lambda: not run.workers("io"), 20)
+    site.release()
+    cluster.run("scancel", job)
+    run.wait(lambda: "Slurm refused a job of pool gpu" in run.text())
+    cluster.run("scontrol", "update", "PartitionName=gpu", "State=UP")
+    assert_same(run, local)
+
+
+def test_worker_jobs_that_reach_their_walltime_leave_before_idle_or_at_work(
+    start, local: Path, site: Gate
+):
+    soon = "export SLURM_JOB_END_TIME=$(($(date +%s) + 25))"
+    site.hold()
+    run = start(pools={name: {"prologue": [soon]} for name in POOLS})
+    site.wait()
+    run.wait(lambda: {"cpu-1", "io-1"} <= run.completed())
+    site.wait()
+    site.release()
+    assert_same(run, local)
+
+
+def test_a_driver_that_is_requeued_three_times_goes_on(start, local: Path, cluster: Cluster):
+    run = start()
+    for count in (1, 2, 3):
+        run.wait(lambda n=count: len(run.commits()) >= 3 * n)
+        cluster.run("scancel", "--batch", "--signal=USR2", run.job)
+        run.wait(run.is_pending)
+        assert not run.workers("io") + run.workers("cpu") + run.workers("gpu")
+        wait_until(run.start_again, 30)
+    assert_same(run, local)
+    assert run.text().count("goes on after a requeue") == 3
+
+
+def test_a_killed_driver_is_launched_again_while_slurm_is_silent_for_half_a_minute(
+    start, local: Path, cluster: Cluster, site: Gate
+):
+    site.hold()
+    run = start()
+    site.wait()
+    run.driver().kill()
+    wait_until(lambda: not run.is_alive(), 30)
+    run.submit()
+    site.wait()
+    cluster.stop_controller()
+    site.release()
+    time.sleep(30)
+    cluster.start_controller()
+    assert_same(run, local)
+
+
+def test_a_full_queue_costs_only_time(make_folder, start, local: Path, site: Gate):
+    site.hold()
+    with Cluster(make_folder("full"), Layout(max_jobs=2)) as small:
+        run = start(small, options={"command_timeout_s": 2})
+        run.wait(lambda: "Slurm refused a job of pool cpu" in run.text())
+        assert "sbatch gave no answer in 2 s" in run.text()
+        small.restart_controller(MaxJobCount="1000")
+        site.wait()
+        site.release()
+        assert_same(run, local)

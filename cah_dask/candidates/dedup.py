@@ -6,11 +6,10 @@ wave and bucket, 16 bytes a row. A second array of urls tells which list fetched
 """
 
 import hashlib
-import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -19,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cah_dask.candidates.exclusion import Exclusion
+from cah_dask.candidates.gather import HELD_ROWS, GatheredLists
 from cah_dask.candidates.keys import (
     Index,
     Keys,
@@ -26,13 +26,14 @@ from cah_dask.candidates.keys import (
     contains,
     find,
     from_digests,
+    no_keys,
     of_texts,
     sort_order,
     starts_run,
     unique,
 )
 from cah_dask.errors import RunError
-from cah_dask.schema import BUCKET, SAMPLES, Counts, Reject
+from cah_dask.schema import BUCKET, Counts, Reject
 
 
 class DedupOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -59,8 +60,8 @@ class Deduped:
     and ``urls`` (to fetch) are for the waves to come, sorted.
     """
 
-    lists: list[pa.Table]
-    late: list[pa.Table]
+    lists: Sequence[pa.Table]
+    late: Sequence[pa.Table]
     keys: Keys
     urls: Keys
     counts: Counts
@@ -73,6 +74,17 @@ def host_bucket(host: str, buckets: int) -> int:
     """
     digest = hashlib.md5(host.encode(), usedforsecurity=False).digest()
     return int.from_bytes(digest[:8], "little") % buckets
+
+
+class Bucket:
+    """One bucket of some candidates parts, in canonical order; read anew at each iteration."""
+
+    def __init__(self, parts: Sequence[Path], number: int) -> None:
+        self._parts = parts
+        self._number = number
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        return (read_bucket(part, self._number) for part in self._parts)
 
 
 def read_bucket(path: Path, bucket: int) -> pa.Table:
@@ -112,6 +124,7 @@ def dedup_bucket(
     exclusion: Exclusion | None = None,
     *,
     fetched: Sequence[Keys] = (),
+    held_rows: int = HELD_ROWS,
 ) -> Deduped:
     """Deduplicate one bucket of one wave against itself and all earlier waves.
 
@@ -119,42 +132,84 @@ def dedup_bucket(
     ----------
     tables
         The bucket of each archive of the wave, `BUCKET`, in canonical order. Of equal rows the
-        first wins.
+        first wins. Read more than once if large: give a `Bucket` rather than a generator.
     seen
         Keys that earlier waves kept, sorted, one array a wave.
     exclusion
         Rows that must not be fetched.
     fetched
         `Deduped.urls` of each earlier wave, in order; this wave is number ``len(fetched)``.
+    held_rows
+        Rows in memory at a time, about 250 bytes each; the tables of a larger bucket are read
+        again for every so many rows. Keys take 100 bytes a row on top.
 
     Returns
     -------
     Deduped
         Its counts reject EXCLUDED rows first, then DUPLICATE ones, then those SEEN_EARLIER.
     """
-    rows = pa.concat_tables([BUCKET.empty_table(), *tables])
-    keys = _digests(rows["uid"]) if options.key == "uid" else of_texts(rows["url"].to_pylist())
-    allowed = np.arange(len(rows))
-    if exclusion is not None:
-        allowed = np.flatnonzero(~exclusion.excludes(rows))
-    order = allowed[sort_order(keys[allowed])]
-    distinct = order[starts_run(keys[order])]
-    new = distinct[~_in_any(seen, keys[distinct])]
-    kept = rows.take(np.sort(new))
-    urls = of_texts(kept["url"].to_pylist())
-    wave, at = _where_fetched(fetched, urls)
+    rows = _read_keys(tables, options, exclusion, held_rows)
+    order = rows.allowed[sort_order(rows.keys[rows.allowed])]
+    distinct = order[starts_run(rows.keys[order])]
+    new = distinct[~_in_any(seen, rows.keys[distinct])]
+    kept = np.sort(new)
+    wave, at = _where_fetched(fetched, rows.urls[kept])
     is_new = wave == len(fetched)
-    fresh_urls = unique(urls[is_new])
-    at[is_new] = find(fresh_urls, urls[is_new])
-    placed = _placed(kept, wave, at // options.list_urls)
+    fresh_urls = unique(rows.urls[kept][is_new])
+    at[is_new] = find(fresh_urls, rows.urls[kept][is_new])
+    number = at // options.list_urls
     order = np.lexsort((at, wave))
-    is_late = ~is_new[order]
+    late, fresh = order[~is_new[order]], order[is_new[order]]
+    lists = [
+        GatheredLists(
+            rows.tables, kept[part], bounds, (wave[part], number[part]), held_rows=held_rows
+        )
+        for part, bounds in (
+            (fresh, _bounds(number[fresh])),
+            (late, _bounds(np.arange(len(late)) // options.list_urls)),
+        )
+    ]
     return Deduped(
-        lists=_cut(placed.take(order[~is_late]), at[order[~is_late]] // options.list_urls),
-        late=_cut(placed.take(order[is_late]), np.arange(is_late.sum()) // options.list_urls),
-        keys=keys[new],
+        lists=lists[0],
+        late=lists[1],
+        keys=rows.keys[new],
         urls=fresh_urls,
-        counts=_counts(len(rows), len(allowed), len(distinct), len(new)),
+        counts=_counts(len(rows.keys), len(rows.allowed), len(distinct), len(new)),
+    )
+
+
+class _Rows(NamedTuple):
+    """All rows of a bucket, by their keys; the rows themselves can be read again."""
+
+    tables: Iterable[pa.Table]
+    keys: Keys
+    urls: Keys
+    allowed: Index
+
+
+def _read_keys(
+    tables: Iterable[pa.Table],
+    options: DedupOptions,
+    exclusion: Exclusion | None,
+    held_rows: int,
+) -> _Rows:
+    held: list[pa.Table] | None = []
+    n_rows = 0
+    keys, urls, allowed = [no_keys()], [no_keys()], [np.empty(0, bool)]
+    for table in tables:
+        urls.append(of_texts(table["url"].to_pylist()))
+        keys.append(_digests(table["uid"]) if options.key == "uid" else urls[-1])
+        allowed.append(~exclusion.excludes(table) if exclusion else np.ones(len(table), bool))
+        n_rows += len(table)
+        if n_rows > held_rows and iter(tables) is not tables:
+            held = None
+        if held is not None:
+            held.append(table)
+    return _Rows(
+        tables if held is None else held,
+        np.concatenate(keys),
+        np.concatenate(urls),
+        np.flatnonzero(np.concatenate(allowed)),
     )
 
 
@@ -169,15 +224,11 @@ def _where_fetched(fetched: Sequence[Keys], urls: Keys) -> tuple[Index, Index]:
     return wave, at
 
 
-def _placed(rows: pa.Table, wave: Index, number: Index) -> pa.Table:
-    columns = [*rows.columns, pa.array(wave, pa.int32()), pa.array(number, pa.int32())]
-    return pa.table(columns, schema=SAMPLES)
-
-
-def _cut(rows: pa.Table, number: Index) -> list[pa.Table]:
-    """Cut rows where the ascending `number` changes."""
-    bounds = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(rows)]
-    return [rows.slice(start, stop - start) for start, stop in itertools.pairwise(bounds) if stop]
+def _bounds(number: Index) -> list[int]:
+    """Return where the ascending `number` changes, with both ends."""
+    if not len(number):
+        return [0]
+    return [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(number)]
 
 
 def _counts(rows: int, allowed: int, distinct: int, new: int) -> Counts:

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cah_dask.candidates.dedup import Deduped, DedupOptions, dedup_bucket, host_bucket, read_bucket
+from cah_dask.candidates.dedup import (
+    Bucket,
+    Deduped,
+    DedupOptions,
+    dedup_bucket,
+    host_bucket,
+    read_bucket,
+)
 from cah_dask.candidates.exclusion import Exclusion
 from cah_dask.candidates.keys import from_digests, unique
 from cah_dask.errors import RunError
@@ -113,7 +120,7 @@ def test_which_keys_are_kept_does_not_depend_on_the_order(pairs, random, key):
 @given(ARCHIVES, st.integers(1, 4))
 def test_a_list_holds_whole_urls_in_the_order_of_their_hash(archives, list_urls):
     made = dedup_bucket(wave(archives), [], DedupOptions(list_urls=list_urls))
-    for table in made.lists[:-1]:
+    for table in list(made.lists)[:-1]:
         assert len(set(table["url"].to_pylist())) == list_urls
     urls = [line["url"] for line in kept(made)]
     assert urls == sorted(urls, key=lambda url: hashlib.md5(url.encode()).digest())
@@ -169,7 +176,7 @@ def test_an_excluded_caption_leaves_the_next_one_of_its_image():
 
 def test_an_empty_bucket_makes_no_list():
     made = dedup_bucket([], [], DedupOptions())
-    assert made.lists == []
+    assert list(made.lists) == []
     assert len(made.keys) == 0
     assert made.counts == Counts()
 
@@ -212,3 +219,42 @@ def test_keys_survive_a_file_and_are_read_in_place(tmp_path):
     stored = np.load(tmp_path / "seen.npy", mmap_mode="r")
     again = dedup_bucket(wave([[(2, 1), (3, 0)]]), [stored], DedupOptions())
     assert again.counts.rejected == {"seen_earlier": 1}
+
+
+@given(WAVES, st.integers(1, 5), st.integers(1, 3))
+def test_a_bucket_too_large_to_be_held_gives_the_same_lists(waves, held_rows, list_urls):
+    options = DedupOptions(list_urls=list_urls)
+    fetched, seen = [], []
+    for archives in waves:
+        tables = wave(archives)
+        once = dedup_bucket(tables, seen, options, fetched=fetched)
+        many = dedup_bucket(tables, seen, options, fetched=fetched, held_rows=held_rows)
+        generated = dedup_bucket(iter(tables), seen, options, fetched=fetched, held_rows=held_rows)
+        for other in (many, generated):
+            assert list(other.lists) == list(once.lists)
+            assert list(other.late) == list(once.late)
+            assert other.counts == once.counts
+        seen.append(once.keys)
+        fetched.append(once.urls)
+
+
+def test_lists_can_be_asked_for_in_any_order():
+    made = dedup_bucket(
+        wave([[(i, 0) for i in range(9)]]), [], DedupOptions(list_urls=2), held_rows=3
+    )
+    forwards = list(made.lists)
+    assert [made.lists[i] for i in reversed(range(5))] == forwards[::-1]
+    assert made.lists[-1] == forwards[-1]
+    with pytest.raises(IndexError):
+        made.lists[5]
+
+
+def test_the_bucket_of_many_parts_is_read_at_each_iteration(tmp_path):
+    receipt = Receipt(stage="extract", unit="a", config="", counts=Counts())
+    parts = [tmp_path / f"{i}.parquet" for i in range(3)]
+    for number, part in enumerate(parts):
+        table = pa.Table.from_pylist([row(number, bucket=number % 2)], CANDIDATES)
+        write_part(part, CANDIDATES, [table], receipt)
+    bucket = Bucket(parts, 0)
+    for _ in range(2):
+        assert [len(table) for table in bucket] == [1, 0, 1]

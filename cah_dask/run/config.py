@@ -1,7 +1,7 @@
 """One configuration for a run: the options of all stages, read from YAML, checked, explained.
 
-Precedence: package default < file < `--set key=value`. Unknown keys are errors that name the
-accepted ones; nothing is converted silently.
+Precedence: package default < site file < file < `--set key=value`. Unknown keys are errors that
+name the accepted ones; nothing is converted silently.
 """
 
 import ast
@@ -25,6 +25,7 @@ from cah_dask.images.decode import DecodeOptions
 from cah_dask.images.download import DownloadOptions
 from cah_dask.pairs.models import EmbedOptions
 from cah_dask.pairs.store import PackOptions
+from cah_dask.run.sites import defaults, merge
 from cah_dask.run.slurm import JobOptions, SlurmOptions
 
 
@@ -32,8 +33,8 @@ class PoolOptions(JobOptions, frozen=True, forbid_unknown_fields=True, kw_only=T
     """Worker processes of one kind: on this machine, or in Slurm jobs when a partition is named."""
 
     workers: Annotated[int, msgspec.Meta(ge=1, le=100_000)] | None = None
-    """Worker processes on this machine, one task each. Default: its processors for `cpu`, its GPUs
-    (at least one) for `gpu`."""
+    """Worker processes on this machine, one task each; unused with a partition. Default: its
+    processors for `cpu`, its GPUs (at least one) for `gpu`."""
     threads: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 1
     """Threads that a task may use inside its worker."""
 
@@ -82,6 +83,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Where tasks run."""
     slurm: SlurmOptions = SlurmOptions()
     """How to deal with Slurm, when a pool names a partition."""
+    site: str | None = None
+    """Site file whose values lie beneath this file's, such as configs/sites/lumi.yaml; its path is
+    seen from this file's folder, or from where the command runs."""
 
 
 OPERATIONAL = (
@@ -91,6 +95,7 @@ OPERATIONAL = (
     "max_attempts",
     "pools",
     "slurm",
+    "site",
     "download.connections",
     "download.decoders",
 )
@@ -118,11 +123,24 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Loaded:
         key = _apply(tree, override)
         origins = {k: v for k, v in origins.items() if not k.startswith(f"{key}.")}
         origins[key] = f"--set {override}"
+    if isinstance(tree.get("site"), str):
+        tree = _above_site(tree, origins, path.parent)
     _require_known_keys(tree, Config, "")
     try:
         return Loaded(msgspec.convert(tree, Config), origins)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: {_plain(str(error))}") from error
+
+
+def _above_site(tree: dict[str, Any], origins: dict[str, str], folder: Path) -> dict[str, Any]:
+    """Lay a configuration above the site file that it names; add the origins of what shows."""
+    path = folder / tree["site"]
+    path = path if path.exists() else Path(tree["site"])
+    below = defaults(_read_yaml(path), path)
+    for key in _leaves(below):
+        if not any(key == k or k.startswith(f"{key}.") or key.startswith(f"{k}.") for k in origins):
+            origins[key] = str(path)
+    return merge(below, tree)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -231,6 +249,8 @@ def render(loaded: Loaded) -> str:
     lines: list[str] = []
     groups: list[str] = []
     for key, value in settings(loaded.config).items():
+        if key == "site":
+            continue  # all its values are here
         *path, name = key.split(".")
         if path != groups:
             common = next(

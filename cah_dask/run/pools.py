@@ -99,8 +99,6 @@ def check_pools(config: Config) -> None:
         if pool.job is None:
             _require_no_job_options(key, chosen)
             continue
-        if chosen.workers is not None:
-            raise ConfigError(f"{key}.workers is for local workers; set max_jobs and processes")
         if chosen.time is None and slurm.launch == "sbatch":
             raise ConfigError(f'{key}.time is missing; say how long a job may run: "12:00:00"')
         if pool.cores < pool.processes * pool.threads:

@@ -52,7 +52,6 @@ def test_a_time_is_understood_or_refused_with_what_is_accepted(text: str):
         ("partition: c, time: '5', memory: 16000", "memory 16000 is not understood; write a num"),
         ("partition: c, time: '5', memory: 16GB", "memory '16GB' is not understood"),
         ("partition: c", "pools.cpu.time is missing"),
-        ("partition: c, time: '5', workers: 3", "pools.cpu.workers is for local workers"),
         ("partition: c, time: '5', cores: 2, processes: 3", "pools.cpu.cores is 2, but 3 processe"),
         ("partition: 'a b', time: '5'", "pools.cpu.partition: expected `str` matching"),
         ("time: '5'", "pools.cpu.time is for Slurm jobs; name their partition"),

@@ -7,7 +7,7 @@ busy machine is busy for all of them. Each step includes the ones before it:
 
     floor      FastWARC reads every record
     parse      JSON decoded, page rules applied
-    pairs      texts cleaned, urls resolved, pairs made unique: what cc2dataset's loop does, and more
+    pairs      texts cleaned, urls resolved, pairs made unique: more than cc2dataset's loop
     rows       columns, buckets and row groups, without languages
     languages  the whole of `extract_archive`
     written    the same, and its parquet part

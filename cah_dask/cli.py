@@ -83,6 +83,7 @@ def run(config: ConfigPath, overrides: Overrides = None) -> None:
 @contextlib.contextmanager
 def _log_to(path: Path) -> Iterator[None]:
     """Send our log, and Dask's warnings instead of its chatter on the terminal, to a file."""
+    logging.raiseExceptions = False  # a full disk is said once, by the error that ends the run
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     ours, dasks = logging.getLogger("cah_dask"), logging.getLogger("distributed")
@@ -192,5 +193,5 @@ def main() -> None:
         _fail(f"error: {error}", 4)
     except ConfigError as error:
         _fail(f"error: {error}", 3)
-    except CahError as error:
+    except (CahError, OSError) as error:
         _fail(f"error: {error}", 5)

@@ -9,9 +9,11 @@ import contextlib
 import errno
 import hashlib
 import os
+import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -169,10 +171,27 @@ def read_receipt(path: Path) -> Receipt:
     try:
         metadata = pq.read_metadata(path).metadata or {}
         return msgspec.json.decode(metadata[RECEIPT_KEY], type=Receipt)
-    except (KeyError, pa.ArrowInvalid, msgspec.DecodeError) as error:
+    except (KeyError, OSError, pa.ArrowInvalid, msgspec.DecodeError) as error:
         raise RunError(
             f"{path} is not a complete part of a run ({error}); delete it and run again"
         ) from error
+
+
+def read_part(path: Path, *, row_group: int | None = None, **options: Any) -> pa.Table:
+    """Return a part, or one of its row groups; `options` go to pyarrow.
+
+    Raises
+    ------
+    RunError
+        If the part is missing or was damaged after it was published.
+    """
+    try:
+        if row_group is None:
+            return pq.read_table(path, **options)
+        with pq.ParquetFile(path) as file:
+            return file.read_row_group(row_group, **options)
+    except (OSError, pa.ArrowException) as error:
+        raise RunError(f"{path} cannot be read ({error}); delete it and run again") from error
 
 
 def side_file(path: Path, name: str | None = None) -> SideFile:
@@ -183,13 +202,16 @@ def side_file(path: Path, name: str | None = None) -> SideFile:
 
 
 def sweep(folder: Path) -> int:
-    """Delete what dead attempts left under `folder`; return how many files.
+    """Delete what dead attempts left under `folder`; return how many files and folders.
 
     Call only when no task of the run is alive.
     """
-    stale = [path for path in folder.rglob(f"{TEMPORARY}*") if path.is_file()]
+    stale = list(folder.rglob(f"{TEMPORARY}*"))
     for path in stale:
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
     return len(stale)
 
 

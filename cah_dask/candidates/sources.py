@@ -150,10 +150,11 @@ def read_records(archive: str) -> Iterator[tuple[WarcRecord, bytes]]:
     Raises
     ------
     ShardError
-        The archive cannot be read from here on: it is cut, damaged, missing or no WARC. What was
-        yielded before is good.
+        The archive cannot be read from here on: it is cut, damaged or no WARC. What was yielded
+        before is good.
     RetryableError
-        The server of a remote archive stopped answering.
+        A local archive is out of reach from this machine, or the server of a remote one stopped
+        answering.
     """
     for record in _records(archive, WarcRecordType.metadata):
         data = record.reader.read()
@@ -180,6 +181,8 @@ def _records(archive: str, types: WarcRecordType) -> Generator[WarcRecord, None,
             for record in records:
                 position = record.stream_pos
                 yield record
+        except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+            raise RetryableError(f"{archive} is out of reach from here: {error}") from error
         except OSError as error:
             raise ShardError(f"{archive} is unreadable after byte {position}: {error}") from error
 

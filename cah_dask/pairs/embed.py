@@ -124,7 +124,7 @@ def embed_list(
     cosine = similarity(vectors, texts)
     is_kept = cosine >= _floor(rows["split"], thresholds)
     table = _table(rows, outcome, cosine, is_kept, vectors, texts)
-    return Embedded(table, _counts(table, lost))
+    return Embedded(table, _counts(len(samples), table, lost))
 
 
 def _stack(batches: list[Embeddings], dim: int) -> Embeddings:
@@ -171,12 +171,12 @@ def _packed(vectors: Embeddings) -> pa.Array:
     return pa.Array.from_buffers(pa.binary(width), len(vectors), [None, data])
 
 
-def _counts(table: pa.Table, lost: pa.ChunkedArray) -> Counts:
+def _counts(seen: int, table: pa.Table, lost: pa.ChunkedArray) -> Counts:
     rejected = {item["values"]: item["counts"] for item in pc.value_counts(lost).to_pylist()}
     kept = pc.sum(table["is_kept"]).as_py() or 0
     if below := len(table) - kept:
         rejected[Reject.BELOW_THRESHOLD.value] = below
-    return Counts(len(table) + len(lost), kept, dict(sorted(rejected.items())), _histogram(table))
+    return Counts(seen, kept, dict(sorted(rejected.items())), _histogram(table))
 
 
 def _histogram(table: pa.Table) -> dict[str, int]:

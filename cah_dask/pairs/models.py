@@ -1,7 +1,7 @@
 """Encoders: what turns images and texts into vectors of one space.
 
-torch and open_clip are imported inside functions, when a model is really loaded: CPU workers, the
-driver and `--help` never pay for them.
+torch and open_clip are imported inside functions, when they are needed: CPU workers and `--help`
+never pay for them, the driver only to look up a model by open_clip's name.
 """
 
 import difflib
@@ -38,7 +38,11 @@ PUBLISHED_THRESHOLDS: dict[str, dict[Split, float]] = {
 """Known similarity thresholds; each holds for one model and one split only."""
 
 _CONFIG_FILE = "open_clip_config.json"
-_WEIGHTS_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+_WEIGHTS_FILES = (  # in the order in which open_clip looks for them
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+)
 
 
 class EmbedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -6,6 +6,8 @@ part with the same rows: concurrent writers inside one shard, or appends, lose r
 """
 
 import hashlib
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -14,19 +16,20 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import zarr
 from zarr.codecs import Crc32cCodec
 
 from cah_dask.errors import RunError
 from cah_dask.schema import PAIRS, Counts, scored
 from cah_dask.storage import (
+    TEMPORARY,
     Receipt,
     SideFile,
     disk_errors,
-    fsync,
+    read_part,
     read_receipt,
     side_file,
+    staged,
     write_atomic,
     write_part,
 )
@@ -193,7 +196,7 @@ def pack_shard(run_dir: Path, folder: Path, number: int, parts: Sequence[Slice])
 def _kept_rows(run_dir: Path, parts: Sequence[Slice], dim: int) -> pa.Table:
     tables = [scored(dim).empty_table()]
     for part in parts:
-        table = pq.read_table(run_dir / part.part, filters=pc.field("is_kept"))
+        table = read_part(run_dir / part.part, filters=pc.field("is_kept"))
         tables.append(table.slice(part.start, part.stop - part.start))
     return pa.concat_tables(tables)
 
@@ -201,12 +204,18 @@ def _kept_rows(run_dir: Path, parts: Sequence[Slice], dim: int) -> pa.Table:
 def _write_vectors(
     folder: Path, modality: str, number: int, column: pa.ChunkedArray, layout: Layout
 ) -> SideFile:
+    """Write one shard of an array, whole or not at all.
+
+    It is made in a copy of the array that holds nothing else: zarr would read an old shard before
+    it replaces it, and leave its own temporary file when it is killed.
+    """
     start = number * layout.rows_per_shard
     vectors = np.frombuffer(b"".join(column.to_pylist()), "<f2").reshape(len(column), layout.dim)
     path = folder / EMBEDDINGS / modality / f"c.{number}.0"
-    with disk_errors(path):
-        zarr.open_array(path.parent, mode="r+")[start : start + len(column)] = vectors
-        fsync(path)
+    with staged(path) as unfinished, tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=folder) as t:
+        shutil.copy(path.with_name("zarr.json"), t)
+        zarr.open_array(t, mode="r+")[start : start + len(column)] = vectors
+        (Path(t) / path.name).replace(unfinished)
     return side_file(path, f"{EMBEDDINGS}/{modality}/{path.name}")
 
 
@@ -249,7 +258,10 @@ def verify_release(folder: Path) -> Counts:
         for side in receipt.side:
             size = (folder / side.name).stat().st_size if (folder / side.name).exists() else None
             if size != side.n_bytes:
-                raise RunError(f"{folder / side.name} has {size} bytes, expected {side.n_bytes}")
+                raise RunError(
+                    f"{folder / side.name} has {size} bytes, expected {side.n_bytes}; "
+                    f"delete {folder} and run again"
+                )
         total += receipt.counts
     shape = zarr.open_array(folder / EMBEDDINGS / MODALITIES[0], mode="r").shape
     if total.kept != layout.rows or shape != (layout.rows, layout.dim):

@@ -138,7 +138,9 @@ def _samples(run_dir: Path, parts: list[str], *, is_kept: bool) -> list[Sample]:
 
     Parts of late texts fetched no images and are passed over.
     """
-    fetched = [part for part in parts if _outcomes_of(run_dir, part).exists()]
+    fetched = [
+        part for part in parts if (run_dir / part).exists() and _outcomes_of(run_dir, part).exists()
+    ]
     chosen = fetched[:: max(1, len(fetched) // _PARTS_READ)][:_PARTS_READ]
     each = max(1, -(-SAMPLES_SHOWN // max(1, len(chosen))))
     found: list[Sample] = []

@@ -97,9 +97,20 @@ OPERATIONAL = (
     "slurm",
     "site",
     "download.connections",
+    "download.contact",
+    "download.about_url",
+    "download.nameservers",
     "download.decoders",
+    "download.hosts.spacing_s",
+    "download.hosts.concurrency",
+    "download.hosts.address_concurrency",
+    "download.alarm_hosts",
+    "download.alarm_share",
+    "embed.device",
+    "embed.batch_size",
 )
-"""Keys (with all below them) that change how a run works but not what it publishes."""
+"""Keys (with all below them) that change how a run works but not what it publishes; another device
+or batch size moves a similarity by about 1e-7."""
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -150,7 +161,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"config file {path} does not exist") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"config file {path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} holds no `key: value` lines; see configs/ for examples")
@@ -170,7 +181,7 @@ def _apply(tree: dict[str, Any], override: str) -> str:
             raise ConfigError(f"--set {override!r}: {name} is a value, not a group of keys")
     try:
         tree[names[-1]] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"--set {override!r}: the value is not YAML") from error
     return ".".join(names)
 

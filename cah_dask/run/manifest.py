@@ -23,7 +23,15 @@ from cah_dask.run import config as configuration
 from cah_dask.run.config import Config, Loaded
 from cah_dask.run.plan import FOLDERS, Stage, Unit
 from cah_dask.schema import Counts
-from cah_dask.storage import Receipt, disk_errors, read_receipt, sweep, write_atomic
+from cah_dask.storage import (
+    TEMPORARY,
+    Receipt,
+    SideFile,
+    disk_errors,
+    read_receipt,
+    sweep,
+    write_atomic,
+)
 
 CONFIG_FILE = "config.yaml"
 ARCHIVES_FILE = "archives.txt"
@@ -100,8 +108,8 @@ class RunFolder:
         RunError
             If another driver is at work here.
         """
-        self._require_same(loaded.config, archives)
         try:
+            self._require_same(loaded.config, archives)
             self.log_file.parent.mkdir(parents=True, exist_ok=True)
             lock = (self.path / LOCK_FILE).open("a+")
         except OSError as error:
@@ -110,6 +118,7 @@ class RunFolder:
             ) from error
         with lock:
             self._lock(lock)
+            self._require_same(loaded.config, archives)  # nobody else changes it from here on
             sweep(self.path)
             with disk_errors(self.path):
                 if not (self.path / CONFIG_FILE).exists():
@@ -118,7 +127,7 @@ class RunFolder:
                     )
                     write_atomic(self.path / CONFIG_FILE, configuration.render(loaded).encode())
                 self._end_torn_line()
-                self._journal = (self.path / JOURNAL_FILE).open("ab")
+                self._journal = (self.path / JOURNAL_FILE).open("ab", buffering=0)
             try:
                 yield
             finally:
@@ -149,7 +158,9 @@ class RunFolder:
 
     def _is_only_locked(self) -> bool:
         """Whether the folder holds nothing but what a driver makes before its config."""
-        return {path.name for path in self.path.iterdir()} <= {LOCK_FILE, "logs", ARCHIVES_FILE}
+        names = {path.name for path in self.path.iterdir()}
+        before_config = {LOCK_FILE, "logs", ARCHIVES_FILE}
+        return all(name in before_config or name.startswith(TEMPORARY) for name in names)
 
     def _lock(self, lock: IO[str]) -> None:
         try:
@@ -195,7 +206,6 @@ class RunFolder:
             raise RunError(f"{self.path} is not driven by this process")
         with disk_errors(self.path / JOURNAL_FILE):
             self._journal.write(msgspec.json.encode(commit) + b"\n")
-            self._journal.flush()
 
     def commits(self) -> Iterator[Commit]:
         """Yield the lines of the journal that are whole, oldest first."""
@@ -277,13 +287,18 @@ class Existing:
         self._receipts = {
             (commit.stage, commit.unit): commit.receipt for commit in folder.commits()
         }
+        self._shards: dict[str, set[str]] = {}
+        for name in self._names:
+            if name.endswith(".h5"):
+                self._shards.setdefault(name.rpartition("-")[0], set()).add(name)
 
     def __call__(self, unit: Unit) -> Receipt | None:
         """Return the receipt of a unit that is done, else None."""
         path = self._path(unit)
         if path is None:
+            self._drop_orphans(unit, ())
             return None
-        receipt = self._receipts.get((unit.stage, unit.name))
+        receipt = self._receipts.pop((unit.stage, unit.name), None)
         if receipt is None:
             receipt = read_receipt(path)
             self._folder.record(
@@ -298,8 +313,19 @@ class Existing:
             )
         if unit.stage is Stage.DOWNLOAD and self._lacks_images(unit, receipt):
             path.unlink()
+            self._drop_orphans(unit, ())
             return None
+        self._drop_orphans(unit, receipt.side)
         return receipt
+
+    def _drop_orphans(self, unit: Unit, side: Sequence[SideFile]) -> None:
+        """Delete image shards of attempts that died before their part was published."""
+        if unit.stage is not Stage.DOWNLOAD:
+            return
+        folder, _, stem = unit.part.removesuffix(".parquet").rpartition("/")
+        wanted = {f"{folder}/{file.name}" for file in side}
+        for name in self._shards.pop(f"{folder}/{stem}", set()) - wanted:
+            (self._folder.path / name).unlink(missing_ok=True)
 
     def _path(self, unit: Unit) -> Path | None:
         """Return where the unit's part is, or None where it is not."""

@@ -149,6 +149,7 @@ class Plan:
     def fail(self, unit: Unit, reason: str) -> None:
         """Learn that a unit is given up; what needs it is never offered, all else goes on."""
         self.failed[unit] = reason
+        self._staged.pop(unit.name, None)
         if unit.stage is Stage.DOWNLOAD:
             self._release(unit)
             self._settle()

@@ -6,7 +6,8 @@ from pathlib import Path
 import msgspec
 
 from cah_dask.candidates.exclusion import load_exclusion
-from cah_dask.candidates.sources import check_archive, list_archives
+from cah_dask.candidates.extract import check_input
+from cah_dask.candidates.sources import list_archives
 from cah_dask.errors import ConfigError
 from cah_dask.images.download import check_options
 from cah_dask.pairs.models import resolve
@@ -47,7 +48,7 @@ def prepare(path: Path, overrides: Sequence[str] = ()) -> Prepared:
     load_exclusion(config.dedup.exclude)
     archives = list_archives(config.inputs)
     for archive in archives:
-        check_archive(archive)
+        check_input(archive, config.extract)
     embed = resolve(config.embed, config.extract.splits)
     config = msgspec.structs.replace(config, embed=embed)
     return Prepared(msgspec.structs.replace(loaded, config=config), archives)

@@ -3,13 +3,14 @@
 import shutil
 from pathlib import Path
 
+from cah_dask.errors import RunError
 from cah_dask.pairs import store
 from cah_dask.pairs.models import embedding_dim
 from cah_dask.release.card import write_card
 from cah_dask.release.report import write_report
 from cah_dask.run.config import Config, config_hash
 from cah_dask.run.manifest import RunFolder
-from cah_dask.run.plan import Plan, Unit
+from cah_dask.run.plan import FOLDERS, Plan, Stage, Unit
 from cah_dask.storage import fsync
 
 
@@ -28,6 +29,7 @@ class Publisher:
 
     def create(self) -> None:
         """Start the release, or go on with one that was begun; add its units to the plan."""
+        self._require_all_rows()
         layout = self._layout()
         folder = self._folder.unfinished_release
         if store.read_layout(folder) != layout:
@@ -47,11 +49,25 @@ class Publisher:
         describe(self._folder, folder)
         old = self._folder.path / "release.old"
         if self._folder.release.exists():
+            shutil.rmtree(old, ignore_errors=True)  # a driver died between the lines below
             self._folder.release.replace(old)
         folder.replace(self._folder.release)
         fsync(self._folder.path)
         if old.exists():
             shutil.rmtree(old)
+
+    def _require_all_rows(self) -> None:
+        """Check that no row was lost between two stages, and that there was anything to read."""
+        counts = self._plan.counts
+        for earlier, later in ((Stage.EXTRACT, Stage.DEDUP), (Stage.DEDUP, Stage.EMBED)):
+            if counts[earlier].kept != counts[later].seen:
+                raise RunError(
+                    f"{earlier} kept {counts[earlier].kept} rows but {later} saw "
+                    f"{counts[later].seen}; delete {FOLDERS[later]}/ of the run and run again"
+                )
+        n_archives = self._plan.known[Stage.EXTRACT]
+        if not counts[Stage.EXTRACT].notes.get("records") and len(self._plan.lost) >= n_archives:
+            raise RunError(f"no archive could be read: {self._plan.lost[0]}")
 
     def _layout(self) -> store.Layout:
         options = self._config.pack

@@ -12,21 +12,20 @@ import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from distributed import get_worker
 
 from cah_dask.candidates.dedup import dedup_bucket, read_bucket
 from cah_dask.candidates.exclusion import Exclusion, load_exclusion
 from cah_dask.candidates.extract import extract_archive
 from cah_dask.candidates.keys import Keys
-from cah_dask.errors import RunError, ShardError
+from cah_dask.errors import ConfigError, RunError, ShardError
 from cah_dask.images.download import download_list
 from cah_dask.images.shards import ShardReader
 from cah_dask.pairs.embed import embed_list, from_scored, from_shard
@@ -38,11 +37,10 @@ from cah_dask.run.plan import FOLDERS, Stage, Unit
 from cah_dask.schema import CANDIDATES, OUTCOMES, SAMPLES, Counts
 from cah_dask.storage import (
     Receipt,
-    fsync,
+    read_part,
     read_receipt,
     side_file,
     staged,
-    temporary,
     write_part,
 )
 
@@ -106,7 +104,7 @@ def run_task(job: Job) -> Done | Failed:
     started = time.perf_counter()
     try:
         receipt = _TASKS[job.unit.stage](job)
-    except RunError as error:
+    except (RunError, ConfigError) as error:
         return Failed(str(error), is_fatal=True)
     except Exception as error:  # noqa: BLE001  # the one place: an unknown fault costs an attempt
         return Failed(f"{type(error).__name__}: {error}", detail=traceback.format_exc())
@@ -148,7 +146,8 @@ def dedup_task(job: Job) -> Receipt:
             np.save(file, keys)
     notes = {**made.counts.notes, "lists": len(made.lists), "late_lists": len(made.late)}
     counts = msgspec.structs.replace(made.counts, notes=notes)
-    receipt = job.receipt(counts, started, inputs=job.inputs)
+    wave = f"{FOLDERS[Stage.EXTRACT]}/w{unit.wave:05d}"  # all its parts, in canonical order
+    receipt = job.receipt(counts, started, inputs=(wave,))
     return write_part(job.part, SAMPLES, [*made.lists, *made.late], receipt)
 
 
@@ -176,20 +175,15 @@ def download_task(job: Job) -> Receipt:
     samples = _fetch_list(job, columns=["url"])
     urls = list(dict.fromkeys(samples["url"].to_pylist()))
     shard = job.part.with_name(f"{job.part.stem}-{uuid.uuid4().hex[:8]}.h5")
-    unfinished = temporary(shard)
-    unfinished.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with staged(shard) as unfinished:
         made = download_list(
             urls,
             unfinished,
             job.config.download,
             job.config.decode,
+            exclusion=_exclusion(job.config.dedup.exclude),
             pause_file=job.folder.pause_file,
         )
-        fsync(unfinished)
-        unfinished.replace(shard)
-    finally:
-        unfinished.unlink(missing_ok=True)
     receipt = job.receipt(made.counts, started, inputs=(_input(job),), side=(side_file(shard),))
     published = write_part(job.part, OUTCOMES, [made.outcomes], receipt)
     if published.side != receipt.side:
@@ -206,7 +200,7 @@ def embed_task(job: Job) -> Receipt:
     with contextlib.ExitStack() as stack:
         if samples["image_wave"][0].as_py() == job.unit.wave:
             fetched = job.part_of(Stage.DOWNLOAD)
-            outcomes = pq.read_table(fetched)
+            outcomes = read_part(fetched)
             shard = stack.enter_context(ShardReader(_shard(fetched)))
             images = from_shard(shard, encoder, config.embed.batch_size)
         else:
@@ -230,9 +224,9 @@ def _earlier_images(job: Job, samples: pa.Table) -> tuple[pa.Table, pa.Table]:
     wanted = pc.field("url").isin(pc.unique(samples["url"]))
     lists = samples.group_by(["image_wave", "image_list"]).aggregate([]).to_pylist()
     units = [Unit(Stage.DOWNLOAD, row["image_wave"], bucket, row["image_list"]) for row in lists]
-    outcomes = [pq.read_table(Path(job.run_dir) / unit.part, filters=wanted) for unit in units]
+    outcomes = [read_part(Path(job.run_dir) / unit.part, filters=wanted) for unit in units]
     embedded = [
-        pq.read_table(
+        read_part(
             Path(job.run_dir) / msgspec.structs.replace(unit, stage=Stage.EMBED).part,
             columns=["url", "image_embedding"],
             filters=wanted,
@@ -256,7 +250,7 @@ def pack_task(job: Job) -> Receipt:
 
 def _fetch_list(job: Job, columns: list[str] | None = None) -> pa.Table:
     path = Path(job.run_dir) / _input(job)
-    return pq.ParquetFile(path).read_row_group(job.unit.number, columns=columns)
+    return read_part(path, row_group=job.unit.number, columns=columns)
 
 
 def _input(job: Job) -> str:
@@ -270,11 +264,20 @@ def _shard(outcomes: Path) -> Path:
     return outcomes.with_name(side.name)
 
 
+_LIBRARIES = (
+    *("cah_dask", "ada-url", "aiohttp", "cld3-py", "fastwarc", "ftfy", "h5py", "numpy"),
+    *("open_clip_torch", "pillow", "protego", "pyarrow", "torch", "zarr"),
+)
+
+
 @cache
 def versions() -> dict[str, str]:
     """Return the versions of everything that can change a result."""
-    names = ("cah_dask", "cld3-py", "fastwarc", "ftfy", "h5py", "pillow", "pyarrow")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+    found = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        with contextlib.suppress(PackageNotFoundError):  # CPU nodes may lack torch
+            found[name] = version(name)
+    return found
 
 
 _TASKS: dict[Stage, Callable[[Job], Receipt]] = {

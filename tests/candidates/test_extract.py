@@ -10,7 +10,7 @@ from cah_dask.candidates.dedup import host_bucket
 from cah_dask.candidates.extract import Extraction, ExtractOptions, extract_archive
 from cah_dask.candidates.language import LanguageOptions
 from cah_dask.candidates.rows import MAX_GROUP_ROWS
-from cah_dask.errors import ShardError
+from cah_dask.errors import RetryableError, ShardError
 from cah_dask.schema import CANDIDATES, Reject, uid
 from tests.strategies import wat_json
 from tests.wats import anchor, as_json, image, page, record, write_pages, write_wat
@@ -293,8 +293,8 @@ def test_what_is_no_archive_at_all_is_a_lost_shard(tmp_path, content):
         extract_archive(str(path), ExtractOptions(), buckets=4)
 
 
-def test_a_missing_archive_is_a_lost_shard(tmp_path):
-    with pytest.raises(ShardError, match="missing"):
+def test_a_missing_archive_may_be_there_later(tmp_path):
+    with pytest.raises(RetryableError, match="missing"):
         extract_archive(str(tmp_path / "missing.wat.gz"), ExtractOptions(), buckets=4)
 
 

@@ -106,6 +106,19 @@ def test_a_flipped_bit_is_found_when_vectors_are_read(tmp_path: Path):
         zarr.open_group(release / "embeddings.zarr", mode="r")["image"][:]
 
 
+def test_a_torn_shard_and_leftovers_of_a_killed_attempt_are_replaced(tmp_path: Path):
+    release = pack(tmp_path, [[True] * 8], 2, 2)
+    shard = release / "embeddings.zarr" / "image" / "c.1.0"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:5])
+    store.part_path(release, 1).unlink()
+    dealt = store.deal([("scored/0.parquet", 8)], 4)
+    store.pack_shard(tmp_path, release, 1, dealt[1])
+    assert shard.read_bytes() == whole
+    assert {path.name for path in shard.parent.iterdir()} == {"zarr.json", "c.0.0", "c.1.0"}
+    assert not list(release.glob(".tmp-*"))
+
+
 def test_packing_twice_gives_the_same_bytes(tmp_path: Path):
     kept = [[True, False, True] * 5] * 3
     a, b = (pack(tmp_path / name, kept, 2, 3) for name in "ab")

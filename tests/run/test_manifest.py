@@ -80,6 +80,28 @@ def test_a_folder_with_other_files_is_not_taken(folder: RunFolder):
     assert [path.name for path in folder.path.iterdir()] == ["thesis.tex"]
 
 
+def test_a_driver_that_died_before_its_config_does_not_block_the_folder(folder: RunFolder):
+    folder.path.mkdir()
+    (folder.path / ".tmp-0123-config.yaml").touch()
+    (folder.path / "driver.lock").touch()
+    with folder.driving(loaded(folder.path), ARCHIVES):
+        assert not list(folder.path.glob(".tmp-*"))
+
+
+def test_image_shards_of_attempts_that_died_are_deleted(folder: RunFolder):
+    done, open_ = Unit(Stage.DOWNLOAD), Unit(Stage.DOWNLOAD, bucket=1)
+    side = (SideFile("b00000-l00000-aa.h5", 1, ""),)
+    with folder.driving(loaded(folder.path), ARCHIVES):
+        write_part(folder.path / done.part, CANDIDATES, [], receipt(done, side=side))
+        images = (folder.path / done.part).parent
+        for name in ("b00000-l00000-aa.h5", "b00000-l00000-bb.h5", "b00001-l00000-cc.h5"):
+            (images / name).touch()
+        existing = folder.existing()
+        assert existing(done) == receipt(done, side=side)
+        assert existing(open_) is None
+        assert [path.name for path in images.glob("*.h5")] == ["b00000-l00000-aa.h5"]
+
+
 def test_a_path_that_is_no_folder_is_one_clear_error(folder: RunFolder):
     folder.path.write_text("a file")
     with (

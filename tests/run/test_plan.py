@@ -103,6 +103,14 @@ def test_a_download_that_is_given_up_holds_back_only_itself():
     assert hurt.failed == {lost: "poison"}
 
 
+def test_an_embed_that_is_given_up_no_longer_holds_back_downloads():
+    stuck = plan(2, staged_limit=15)
+    carry_out(stuck, [Stage.DOWNLOAD, Stage.DEDUP, Stage.EXTRACT])
+    while (unit := stuck.take([Stage.EMBED])) is not None:
+        stuck.fail(unit, "out of memory")
+    assert stuck.take([Stage.DOWNLOAD]) is not None
+
+
 def test_a_run_without_candidates_is_scored_at_once():
     empty = plan(1)
     while (unit := empty.take(ORDER)) is not None:

@@ -1,0 +1,104 @@
+"""What one task leaves behind, without a scheduler."""
+
+import gzip
+import hashlib
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cah_dask.errors import RunError
+from cah_dask.run import tasks
+from cah_dask.run.config import Config
+from cah_dask.run.plan import Stage, Unit
+from cah_dask.run.tasks import Failed, Job
+from cah_dask.schema import SAMPLES, Counts, uid
+from cah_dask.storage import Receipt, read_part, write_part
+from tests.webserver import WebServer, picture
+
+
+def job(run_dir: Path, unit: Unit, port: int = 80, **changes) -> Job:
+    tree = {
+        "run_dir": str(run_dir),
+        "inputs": ["x"],
+        "download": {
+            "contact": "tests@lab.example",
+            "resolve": {"*.test": "127.0.0.1"},
+            "allow_addresses": ["127.0.0.1/32"],
+            "allow_ports": [port],
+            "hosts": {"spacing_s": 0},
+            "decoders": 1,
+        },
+        **changes,
+    }
+    config = msgspec.convert(tree, Config)
+    return Job(run_dir=str(run_dir), unit=unit, config=config, config_hash="c")
+
+
+def fetch_list(run_dir: Path, *urls: str) -> None:
+    """Write the part of bucket 0, wave 0 with one list."""
+    values = [
+        {
+            "uid": uid("text", url), "url": url, "text": "text", "split": "en", "lang": "en",
+            "lang_confidence": 1.0, "lang_is_reliable": True, "text_is_filename": False,
+            "page_url": "http://p.test/", "archive": "a", "record_offset": 0, "link_index": 0,
+            "image_wave": 0, "image_list": 0,
+        }
+        for url in urls
+    ]  # fmt: skip
+    n = len(urls)
+    receipt = Receipt(stage="dedup", unit="u", config="c", counts=Counts(n, n))
+    table = pa.Table.from_pylist(values, schema=SAMPLES)
+    write_part(run_dir / Unit(Stage.DEDUP).part, SAMPLES, [table], receipt)
+
+
+def test_images_on_an_exclusion_list_are_never_stored(tmp_path: Path):
+    digest = hashlib.md5(picture(seed=1)).hexdigest()
+    (tmp_path / "md5s.txt.gz").write_bytes(gzip.compress(digest.encode()))
+    exclude = {"exclude": [f"md5:{tmp_path / 'md5s.txt.gz'}"]}
+    with WebServer() as web:
+        web.bodies = {"/listed.jpg": picture(seed=1), "/free.jpg": picture(seed=2)}
+        fetch_list(tmp_path, web.url("/listed.jpg"), web.url("/free.jpg"))
+        receipt = tasks.download_task(job(tmp_path, Unit(Stage.DOWNLOAD), web.port, dedup=exclude))
+    assert receipt.counts.kept == 1
+    assert receipt.counts.rejected == {"hash_listed": 1}
+
+
+def test_a_second_attempt_drops_its_own_images(tmp_path: Path):
+    unit = Unit(Stage.DOWNLOAD)
+    with WebServer() as web:
+        fetch_list(tmp_path, web.url("/ok-1.jpg"))
+        first, second = (tasks.download_task(job(tmp_path, unit, web.port)) for _ in range(2))
+    assert first == second
+    (shard,) = (tmp_path / unit.part).parent.glob("*.h5")
+    assert shard.name == first.side[0].name
+
+
+def test_an_archive_that_is_no_wat_leaves_an_empty_part_that_says_why(tmp_path: Path):
+    (tmp_path / "x.warc.wat.gz").write_bytes(b"no archive")
+    unit = Unit(Stage.EXTRACT, archive=str(tmp_path / "x.warc.wat.gz"))
+    receipt = tasks.extract_task(job(tmp_path, unit))
+    assert len(receipt.errors) == 1
+    assert pq.read_metadata(tmp_path / unit.part).num_rows == 0
+
+
+def test_an_archive_out_of_reach_is_tried_again_not_given_up_as_lost(tmp_path: Path):
+    unit = Unit(Stage.EXTRACT, archive=str(tmp_path / "unmounted.warc.wat.gz"))
+    failed = tasks.run_task(job(tmp_path, unit))
+    assert isinstance(failed, Failed)
+    assert not failed.is_fatal
+    assert not (tmp_path / unit.part).exists()
+
+
+def test_a_damaged_part_stops_the_run_and_is_named(tmp_path: Path):
+    fetch_list(tmp_path, "http://a.test/1.jpg")
+    part = tmp_path / Unit(Stage.DEDUP).part
+    part.write_bytes(part.read_bytes()[:-20])
+    failed = tasks.run_task(job(tmp_path, Unit(Stage.DOWNLOAD)))
+    assert isinstance(failed, Failed)
+    assert failed.is_fatal
+    assert "b00000.parquet cannot be read" in failed.message
+    with pytest.raises(RunError):
+        read_part(tmp_path / "none.parquet")

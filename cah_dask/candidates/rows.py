@@ -18,11 +18,11 @@ from cah_dask.candidates.language import NO_LANGUAGE, Detector
 from cah_dask.candidates.text import is_filename
 from cah_dask.schema import CANDIDATES, Split
 
-GROUP_ROWS = 4096
-"""Rows after which a row group ends with its bucket. Reading one bucket of a part reads one row
-group: fewer rows cost more in footers than they save in rows that are not of the bucket."""
+GROUP_ROWS = 2048
+"""Rows after which a row group ends with its bucket. To read one bucket of a part costs 18 us for
+each of its groups (the footer) and 0.9 us for each row of the group that is read."""
 
-MAX_GROUP_ROWS = 4 * GROUP_ROWS
+MAX_GROUP_ROWS = 8 * GROUP_ROWS
 """Rows of a row group at the most, when one bucket alone has more."""
 
 _BATCH_ROWS = 1 << 14  # rows held as Python objects before they become Arrow

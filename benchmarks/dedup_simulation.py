@@ -1,0 +1,229 @@
+"""Deduplicate a synthetic crawl, wave after wave, and say what it costs.
+
+    python benchmarks/dedup_simulation.py --folder /scratch/simulation [--rows 100000000]
+
+Writes candidates parts as the extraction does, deduplicates every bucket with `dedup_bucket` from
+and to files as a run does, and removes the parts of a wave when it is done, so that only the keys
+grow. Hosts are skewed as on the web: one has a tenth of all rows, the others follow Zipf's law;
+pairs come again within a wave and from wave to wave. Checks that exactly the distinct pairs were
+kept. Prints CPU seconds per million rows, the largest process, and the files and bytes that stay.
+"""
+
+import argparse
+import functools
+import resource
+import shutil
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cah_dask.candidates.dedup import Bucket, DedupOptions, dedup_bucket, host_bucket
+from cah_dask.candidates.rows import Groups
+from cah_dask.schema import CANDIDATES, SAMPLES, Counts
+from cah_dask.storage import Receipt, write_part
+
+HOSTS = 2_000_000
+TOP_SHARE = 0.1  # of all rows that one host has
+DISTINCT = 0.8  # images of a host for each row that it gets, so that about a third comes again
+CAPTIONS = pa.array([f"a photo of the {thing} in the old town" for thing in range(97)])
+
+Ids = npt.NDArray[np.uint64]
+
+
+class Plan(NamedTuple):
+    """What is simulated, and where."""
+
+    folder: Path
+    rows: int
+    waves: int
+    archives: int
+    buckets: int
+
+    @property
+    def archive_rows(self) -> int:
+        """Rows of one archive."""
+        return self.rows // (self.waves * self.archives)
+
+    def candidates(self, wave: int) -> list[Path]:
+        """Return the candidates parts of a wave."""
+        folder = self.folder / "candidates" / str(wave)
+        return [folder / f"{archive:05}.parquet" for archive in range(self.archives)]
+
+    def keys(self, kind: str, bucket: int, wave: int) -> Path:
+        """Return where a bucket keeps its keys of a wave."""
+        return self.folder / kind / str(bucket) / f"{wave}.npy"
+
+
+class Cost(NamedTuple):
+    """What one task took and left."""
+
+    cpu_s: float
+    rss_mb: float
+    rows: int
+    kept: int
+    n_bytes: int
+
+
+def draw(plan: Plan, seed: int) -> tuple[npt.NDArray[np.int64], Ids]:
+    """Return host and pair id of each row of an archive."""
+    rng = np.random.default_rng(seed)
+    host = np.floor(np.exp(rng.random(plan.archive_rows) * np.log(HOSTS))).astype(np.int64)
+    host[rng.random(len(host)) < TOP_SHARE] = 0
+    expected = plan.rows * (1 - TOP_SHARE) / (np.log(HOSTS) * np.maximum(host, 1))
+    expected[host == 0] = plan.rows * TOP_SHARE
+    image = (rng.random(len(host)) * np.maximum(expected * DISTINCT, 1)).astype(np.uint64)
+    variant = (rng.random(len(host)) < 0.1).astype(np.uint64)
+    return host, host.astype(np.uint64) << np.uint64(40) | image << np.uint64(1) | variant
+
+
+def uids(ids: Ids) -> pa.Array:
+    """Return 16 well mixed bytes for each id (splitmix64, twice)."""
+    halves = np.empty((len(ids), 2), np.uint64)
+    for column, step in enumerate((0x9E3779B97F4A7C15, 0xD1B54A32D192ED03)):
+        x = ids * np.uint64(2) + np.uint64(step)
+        x = (x ^ x >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ x >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+        halves[:, column] = x ^ x >> np.uint64(31)
+    return pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(16), len(ids), [None, pa.py_buffer(halves)]
+    )
+
+
+@functools.cache
+def bucket_of_hosts(buckets: int) -> npt.NDArray[np.int32]:
+    """Return the bucket of every host."""
+    names = (f"www.site{host}.example.org" for host in range(HOSTS))
+    return np.fromiter((host_bucket(name, buckets) for name in names), np.int32, HOSTS)
+
+
+def write_archive(plan: Plan, wave: int, archive: int) -> Ids:
+    """Write one candidates part; return its pair ids."""
+    host, ids = draw(plan, wave * plan.archives + archive)
+    bucket = bucket_of_hosts(plan.buckets)[host]
+    order = np.argsort(bucket, kind="stable")
+    host, sorted_ids, n = host[order], ids[order], len(ids)
+    image = pa.array((sorted_ids >> np.uint64(1) & np.uint64(2**39 - 1)).astype(np.int64))
+    site = pc.binary_join_element_wise("www.site", pa.array(host).cast(pa.string()), "")
+    columns = {
+        "bucket": pa.array(bucket[order]),
+        "uid": uids(sorted_ids),
+        "url": pc.binary_join_element_wise(
+            "https://", site, ".example.org/images/", image.cast(pa.string()), ".jpg", ""
+        ),
+        "text": CAPTIONS.take(pa.array(sorted_ids % np.uint64(97))),
+        "split": pa.repeat("en", n),
+        "lang": pa.repeat("en", n),
+        "lang_confidence": pa.repeat(pa.scalar(0.9, pa.float32()), n),
+        "lang_is_reliable": pa.repeat(pa.scalar(value=True), n),
+        "text_is_filename": pa.repeat(pa.scalar(value=False), n),
+        "license": pa.nulls(n, pa.string()),
+        "page_url": pc.binary_join_element_wise("https://", site, ".example.org/", ""),
+        "record_offset": pa.array(np.arange(n) * 1000),
+        "link_index": pa.array(np.zeros(n, np.int32)),
+    }
+    schema = pa.schema([field for field in CANDIDATES if field.name != "archive"])
+    batch = pa.record_batch(list(columns.values()), schema=schema)
+    receipt = Receipt(stage="extract", unit=str(archive), config="", counts=Counts(n, n))
+    write_part(plan.candidates(wave)[archive], CANDIDATES, Groups([batch], str(archive)), receipt)
+    return ids
+
+
+def dedup_one(plan: Plan, wave: int, bucket: int) -> Cost:
+    """Deduplicate one bucket of a wave from and to files."""
+    started = time.process_time()
+    earlier = [
+        [np.load(plan.keys(kind, bucket, number), mmap_mode="r") for number in range(wave)]
+        for kind in ("seen", "fetched")
+    ]
+    made = dedup_bucket(
+        Bucket(plan.candidates(wave), bucket), earlier[0], DedupOptions(), fetched=earlier[1]
+    )
+    for kind, keys in (("seen", made.keys), ("fetched", made.urls)):
+        path = plan.keys(kind, bucket, wave)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, keys)
+    part = plan.folder / "fetch" / str(wave) / f"{bucket:05}.parquet"
+    receipt = Receipt(stage="dedup", unit=str(bucket), config="", counts=made.counts)
+    write_part(
+        part, SAMPLES, (table for lists in (made.lists, made.late) for table in lists), receipt
+    )
+    return Cost(
+        time.process_time() - started,
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        made.counts.seen,
+        made.counts.kept,
+        part.stat().st_size,
+    )
+
+
+def simulate(plan: Plan, processes: int) -> Iterator[int]:
+    """Run all waves; print and yield how many rows each kept."""
+    for wave in range(plan.waves):
+        with ProcessPoolExecutor(processes) as pool:
+            task = functools.partial(write_archive, plan, wave)
+            ids = np.concatenate(list(pool.map(task, range(plan.archives))))
+        np.save(plan.folder / f"ids-{wave}.npy", ids)
+        n_bytes = sum(part.stat().st_size for part in plan.candidates(wave))
+        with ProcessPoolExecutor(processes) as pool:
+            costs = list(pool.map(functools.partial(dedup_one, plan, wave), range(plan.buckets)))
+        report(wave, costs, n_bytes)
+        shutil.rmtree(plan.folder / "candidates")
+        shutil.rmtree(plan.folder / "fetch")
+        yield sum(cost.kept for cost in costs)
+
+
+def report(wave: int, costs: list[Cost], n_bytes: int) -> None:
+    """Print one line of the table."""
+    rows, kept = (sum(getattr(cost, name) for cost in costs) for name in ("rows", "kept"))
+    print(
+        f"| {wave} | {rows / 1e6:.1f} | {kept / 1e6:.1f} | {max(c.rows for c in costs) / 1e6:.2f} "
+        f"| {sum(c.cpu_s for c in costs) / rows * 1e6:.2f} | {max(c.rss_mb for c in costs):.0f} "
+        f"| {n_bytes / rows:.0f} | {sum(c.n_bytes for c in costs) / kept:.0f} |",
+        flush=True,
+    )
+
+
+def distinct_pairs(plan: Plan) -> int:
+    """Count the distinct ids of all waves, a sixteenth at a time."""
+    total = 0
+    for part in range(16):
+        ids = [
+            np.load(plan.folder / f"ids-{wave}.npy", mmap_mode="r") for wave in range(plan.waves)
+        ]
+        chosen = [i[(i >> np.uint64(1)) % np.uint64(16) == part] for i in ids]
+        total += len(np.unique(np.concatenate(chosen)))
+    return total
+
+
+def main() -> None:
+    """Simulate, check, report."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--rows", type=int, default=100_000_000)
+    parser.add_argument("--waves", type=int, default=4)
+    parser.add_argument("--archives", type=int, default=128, help="per wave")
+    parser.add_argument("--buckets", type=int, default=128)
+    parser.add_argument("--processes", type=int, default=2)
+    options = parser.parse_args()
+    plan = Plan(options.folder, options.rows, options.waves, options.archives, options.buckets)
+    plan.folder.mkdir(parents=True)
+    print(
+        "| wave | M rows | M kept | M rows, largest bucket | CPU s a M rows | MB, largest process "
+        "| bytes a candidate | bytes a kept row |\n|---|---|---|---|---|---|---|---|"
+    )
+    kept = sum(simulate(plan, options.processes))
+    keys = [path for kind in ("seen", "fetched") for path in (plan.folder / kind).rglob("*.npy")]
+    n_bytes = sum(path.stat().st_size for path in keys)
+    print(f"\nkept {kept:,} of {distinct_pairs(plan):,} distinct pairs")
+    print(f"keys: {len(keys)} files, {n_bytes / 1e9:.2f} GB, {n_bytes / kept:.1f} bytes a kept row")
+
+
+if __name__ == "__main__":
+    main()

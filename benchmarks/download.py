@@ -421,7 +421,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--connections", type=int, default=64)
-    parser.add_argument("--ports", type=int, nargs=3, default=[18080, 18443, 18081])
+    parser.add_argument("--ports", type=int, nargs=3, default=[28080, 28443, 28081])
     parser.add_argument("--cases", nargs="+", default=["all"], help="names as in the table")
     args = parser.parse_args()
     http, https, silent = args.ports

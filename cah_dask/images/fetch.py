@@ -127,7 +127,7 @@ class Fetcher:
         return await self._exchange(url, self._read_robots, {"Accept": "text/plain, */*;q=0.1"})
 
     async def _exchange(self, url: str, read: Reader, headers: dict[str, str]) -> Answer:
-        await self._pace.requests.spend(1)
+        await asyncio.sleep(self._pace.requests.charge(1))
         self.n_requests += 1
         started_at = time.monotonic()
         try:
@@ -154,8 +154,7 @@ class Fetcher:
             return _without_body(response)
         body = bytearray()
         async for chunk in response.content.iter_any():
-            await self._wait(self._pace.data.spend(len(chunk)), timer)
-            self.n_bytes += len(chunk)
+            await self._pay(len(chunk), timer)
             body += chunk[: ROBOTS_BYTES - len(body)]
             if len(body) == ROBOTS_BYTES:
                 break
@@ -195,7 +194,7 @@ class Fetcher:
         began_at = time.monotonic()
         is_claimed = not response.content_type.startswith(_NOT_PICTURES)
         async for chunk in response.content.iter_any():
-            began_at += await self._wait(self._admit(body, chunk), timer)
+            began_at += await self._admit(body, chunk, timer)
             seconds = time.monotonic() - began_at
             if len(body) > self._options.max_bytes:
                 return Status.TOO_BIG
@@ -205,24 +204,30 @@ class Fetcher:
                 return Status.TOO_SLOW
         return Status.OK if body else Status.EMPTY
 
-    async def _admit(self, body: bytearray, chunk: bytes) -> None:
-        """Take more into memory; only a few bodies at a time may grow large."""
-        await self._pace.data.spend(len(chunk))
+    async def _admit(self, body: bytearray, chunk: bytes, timer: asyncio.Timeout) -> float:
+        """Take more into memory; few bodies at a time may grow large. Return the seconds waited."""
+        waited_s = await self._pay(len(chunk), timer)
         if len(body) <= _SMALL_BYTES < len(body) + len(chunk):
-            await self._large.acquire()
+            waited_s += await _hold(timer, self._large.acquire())
         body += chunk
-        self.n_bytes += len(chunk)
+        return waited_s
 
-    @staticmethod
-    async def _wait(own: Awaitable[object], timer: asyncio.Timeout) -> float:
-        """Wait for something of ours while the deadline stands still; return the seconds."""
-        started_at = time.monotonic()
-        deadline = timer.when()
-        timer.reschedule(None)
-        await own
-        seconds = time.monotonic() - started_at
-        timer.reschedule(None if deadline is None else deadline + seconds)
-        return seconds
+    async def _pay(self, n_bytes: int, timer: asyncio.Timeout) -> float:
+        """Charge bytes to the budget; return the seconds waited."""
+        self.n_bytes += n_bytes
+        debt_s = self._pace.data.charge(n_bytes)
+        return await _hold(timer, asyncio.sleep(debt_s)) if debt_s else 0.0
+
+
+async def _hold(timer: asyncio.Timeout, own: Awaitable[object]) -> float:
+    """Wait for something of ours while the deadline stands still; return the seconds."""
+    started_at = time.monotonic()
+    deadline = timer.when()
+    timer.reschedule(None)
+    await own
+    seconds = time.monotonic() - started_at
+    timer.reschedule(None if deadline is None else deadline + seconds)
+    return seconds
 
 
 def looks_like_picture(head: bytes | bytearray) -> bool:

@@ -16,16 +16,14 @@ class Budget:
         self._per_s = per_s
         self._free_at = 0.0
 
-    async def spend(self, units: float) -> float:
-        """Wait until the budget allows what was spent before; return the seconds waited."""
+    def charge(self, units: float) -> float:
+        """Take note of units spent; return the seconds to wait for what was spent before."""
         if self._per_s is None:
             return 0.0
         now = time.monotonic()
-        wait_s = max(0.0, self._free_at - now - _BURST_S)
+        debt_s = max(0.0, self._free_at - now - _BURST_S)
         self._free_at = max(self._free_at, now) + units / self._per_s
-        if wait_s:
-            await asyncio.sleep(wait_s)
-        return wait_s
+        return debt_s
 
 
 class Pause:

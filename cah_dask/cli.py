@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cah_dask import __version__
@@ -17,6 +18,7 @@ from cah_dask.errors import CahError, ConfigError, InputError
 
 if TYPE_CHECKING:
     from cah_dask.release.summary import Summary
+    from cah_dask.run.doctor import Visit
 
 _console = Console(stderr=True)
 """Progress and errors."""
@@ -78,6 +80,43 @@ def run(config: ConfigPath, overrides: Overrides = None) -> None:
         case pipeline.Ending.OUT_OF_TIME:
             restart.go_on(folder, prepared.config.slurm, started, sys.argv[2:], _console.print)
             _fail("stopped before the end of the job's walltime; what is committed stays", 75)
+
+
+@app.command()
+def plan(config: ConfigPath, overrides: Overrides = None) -> None:
+    """Print what a run would submit and write: pools, tasks, files, bytes, job scripts."""
+    from cah_dask.run import limits, preflight, preview
+
+    prepared = preflight.prepare(config, overrides or (), asks_slurm=False)
+    for line in preview.describe(prepared.config, len(prepared.archives)):
+        print(line)
+    limits.check_with_slurm(prepared.config)
+
+
+@app.command()
+def doctor(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    wait: Annotated[float, typer.Option(help="Seconds that its jobs may wait and take.")] = 600,
+    url: Annotated[str, typer.Option(help="Asked for to see whether there is internet.")] = "",
+    pool: Annotated[str | None, typer.Option(hidden=True)] = None,
+    report: Annotated[Path | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Look at this machine and, by a job of a minute, at a node of each Slurm pool."""
+    from cah_dask.run import config as configuration
+    from cah_dask.run import doctor
+    from cah_dask.run.pools import check_pools
+
+    found = configuration.load(config, overrides or ()).config
+    check_pools(found)
+    url = url or doctor.URL
+    if pool is not None and report is not None:
+        doctor.examine_here(found, pool, report, url)
+        return
+    is_well = True
+    for visit in doctor.examine(found, doctor.arguments(config, overrides or (), url), wait, url):
+        is_well &= _print_visit(visit)
+    sys.exit(0 if is_well else 5)
 
 
 @contextlib.contextmanager
@@ -162,6 +201,17 @@ def _print_funnel(summary: "Summary", console: Console) -> None:
         rejected = ", ".join(f"{reason} {count:,}" for reason, count in step.rejected.items())
         table.add_row(step.stage, step.unit, f"{step.seen:,}", f"{step.kept:,}", rejected)
     console.print(table)
+
+
+def _print_visit(visit: "Visit") -> bool:
+    """Print what was found on a node; return whether nothing is broken."""
+    colours = {"ok": "green", "warn": "yellow", "fail": "red"}
+    _answer.print(visit.where, style="bold")
+    for finding in visit.findings:
+        mark = f"[{colours[finding.level]}]{finding.level:>6}[/]  "
+        advice = f"\n        -> {finding.advice}" if finding.advice else ""
+        _answer.print(mark + escape(finding.what + advice), soft_wrap=True, highlight=False)
+    return all(finding.level != "fail" for finding in visit.findings)
 
 
 def _print_version(value: bool) -> None:  # noqa: FBT001  # typer calls it so

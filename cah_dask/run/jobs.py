@@ -62,7 +62,9 @@ async def call(*command: str, timeout_s: float) -> str:
 class PoolJob(SLURMJob):  # type: ignore[misc]  # untyped library
     """A Slurm job whose worker processes serve one pool."""
 
-    def __init__(self, scheduler: str, *, name: str, launcher: "Launcher", **options: Any) -> None:
+    def __init__(
+        self, scheduler: str, *, name: str, launcher: "Launcher | None", **options: Any
+    ) -> None:
         super().__init__(scheduler, name=name, **options)
         self._launcher = launcher
 
@@ -73,6 +75,8 @@ class PoolJob(SLURMJob):  # type: ignore[misc]  # untyped library
 
     async def start(self) -> None:
         """Hand the job to Slurm."""
+        if self._launcher is None:
+            raise RuntimeError("this job is only to be looked at")
         try:
             self.job_id = await self._launcher.start(self.name, self.job_script())
         except BaseException:

@@ -13,6 +13,7 @@ from cah_dask.images.download import check_options
 from cah_dask.pairs.models import resolve
 from cah_dask.run import config as configuration
 from cah_dask.run.config import Config, Loaded
+from cah_dask.run.limits import check_with_slurm
 from cah_dask.run.pools import check_pools
 
 
@@ -28,8 +29,13 @@ class Prepared(msgspec.Struct, frozen=True):
         return self.loaded.config
 
 
-def prepare(path: Path, overrides: Sequence[str] = ()) -> Prepared:
+def prepare(path: Path, overrides: Sequence[str] = (), *, asks_slurm: bool = True) -> Prepared:
     """Load a configuration and check everything that can be checked without running.
+
+    Parameters
+    ----------
+    asks_slurm
+        Whether Slurm, where the pools need it, is asked if it would take their jobs.
 
     Raises
     ------
@@ -51,4 +57,6 @@ def prepare(path: Path, overrides: Sequence[str] = ()) -> Prepared:
         check_input(archive, config.extract)
     embed = resolve(config.embed, config.extract.splits)
     config = msgspec.structs.replace(config, embed=embed)
+    if asks_slurm:
+        check_with_slurm(config)
     return Prepared(msgspec.structs.replace(loaded, config=config), archives)

@@ -242,6 +242,22 @@ def parse_left(text: str) -> float | None:
     return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 
 
+class Partition(msgspec.Struct, frozen=True):
+    """What ``sinfo`` says of a partition; `limit_s` is None where there is no limit."""
+
+    limit: str
+    limit_s: float | None
+
+
+SINFO_FORMAT = "%R|%l"
+
+
+def parse_sinfo(text: str) -> dict[str, Partition]:
+    """Return the partitions that there are, by name."""
+    lines = (line.split("|") for line in text.splitlines() if line.count("|") == 1)
+    return {name: Partition(limit, parse_left(limit)) for name, limit in lines}
+
+
 INHERITED = re.compile(
     r"^(SBATCH_.*|SLURM_(MEM|CPUS|TRES|GPUS|NTASKS)_PER_.*|SLURM_(NTASKS|NPROCS|EXCLUSIVE|HINT))$"
 )

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slurm
 
 
 def test_tasks_run_in_their_own_partition_and_see_one_gpu_each(cluster: Cluster, tmp_path: Path):
-    with Live(tmp_path, gpu=GPU) as live:
+    with Live(tmp_path / "a folder with blanks", gpu=GPU) as live:
         live.ask("cpu", 1)
         live.ask("gpu", 2)
         live.wait_for_workers("gpu", 2)

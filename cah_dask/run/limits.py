@@ -1,0 +1,81 @@
+"""Ask Slurm whether it would take the jobs of a run, before any is submitted."""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from cah_dask.errors import ConfigError, RetryableError
+from cah_dask.run import slurm
+from cah_dask.run.config import Config
+from cah_dask.run.jobs import call
+from cah_dask.run.pools import Pool, pools
+from cah_dask.run.preview import job_script
+
+
+def check_with_slurm(config: Config) -> None:
+    """Refuse what Slurm would refuse: partition, time, memory, account, resources.
+
+    A job that Slurm restarted was right when it began; what is wrong now will pass.
+
+    Raises
+    ------
+    ConfigError
+        For the first thing that is wrong: what was found, what is accepted.
+    """
+    remote = [pool for pool in pools(config.pools, config.slurm.launch) if pool.job is not None]
+    if not remote or config.slurm.launch == "srun" or "SLURM_RESTART_COUNT" in os.environ:
+        return
+    if shutil.which("sbatch") is None:
+        raise ConfigError(
+            f"pools.{remote[0].name}.partition is set, but there is no Slurm here (no sbatch); "
+            "run this on a login node, or without partitions"
+        )
+    asyncio.run(_check(config, remote))
+
+
+async def _check(config: Config, remote: list[Pool]) -> None:
+    timeout_s = config.slurm.command_timeout_s
+    command = ("sinfo", "--noheader", f"--format={slurm.SINFO_FORMAT}")
+    try:
+        partitions = slurm.parse_sinfo(await call(*command, timeout_s=timeout_s))
+    except RetryableError as error:
+        raise ConfigError(f"Slurm does not answer: {error}; try again later") from error
+    for pool in remote:
+        _check_partition(pool, partitions)
+        await _try(pool, config)
+
+
+def _check_partition(pool: Pool, partitions: dict[str, slurm.Partition]) -> None:
+    job = pool.job
+    if job is None or job.partition is None:
+        return
+    for name in job.partition.split(","):
+        found = partitions.get(name)
+        if found is None:
+            known = ", ".join(sorted(partitions))
+            raise ConfigError(
+                f"pools.{pool.name}.partition {name!r} is not known here; there are {known}"
+            )
+        wanted = slurm.walltime_s(job.time or "1")
+        if found.limit_s is not None and wanted > found.limit_s:
+            raise ConfigError(
+                f"pools.{pool.name}.time {job.time!r} is more than partition {name} allows: "
+                f"{found.limit}"
+            )
+
+
+async def _try(pool: Pool, config: Config) -> None:
+    """Let sbatch judge the job's script without submitting it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "job.sh"  # a small local file
+        path.write_text(job_script(pool, config), encoding="utf-8")
+        timeout_s = config.slurm.command_timeout_s
+        try:
+            await call("sbatch", "--test-only", str(path), timeout_s=timeout_s)
+        except RetryableError as error:
+            raise ConfigError(
+                f"pools.{pool.name}: Slurm would refuse its jobs: {error}; "
+                "compare the options with `scontrol show partition` and `sinfo`"
+            ) from error

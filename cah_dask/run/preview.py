@@ -1,0 +1,104 @@
+"""What a run would submit and write, before it does: job scripts, tasks, files, bytes."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import dask
+import msgspec
+
+from cah_dask.pairs.models import embedding_dim
+from cah_dask.run.access import Access
+from cah_dask.run.cluster import DASK_SETTINGS
+from cah_dask.run.config import Config
+from cah_dask.run.jobs import PoolJob, job_options
+from cah_dask.run.pools import Pool, pools
+
+LINKS_PER_ARCHIVE = 105_800
+"""Usable links of a WAT: mean of 9,186 WATs at crawling@home. Yours may differ by half."""
+CANDIDATE_BYTES = 70
+"""A row of a candidates part: 20 MB for 300,000 rows of a WAT (cc2dataset)."""
+SAMPLE_BYTES, OUTCOME_BYTES, PAIR_BYTES = 90, 120, 205
+"""A row of a fetch list, of an outcomes part, and of a scored part without its vectors: measured on
+the 3,000 images of the demo."""
+KEY_BYTES = 16
+"""A row of `seen/`."""
+IMAGE_SHARE = 0.68
+"""Links that still gave an image: LAION-400M in February 2024 (img2dataset issue 400)."""
+IMAGE_BYTES = 35_000
+"""An image, as downloaded and resized by DataComp: 450 TB for 12.8 billion."""
+
+
+class Expected(msgspec.Struct, frozen=True):
+    """What one stage will leave behind."""
+
+    stage: str
+    tasks: int
+    files: int
+    n_bytes: float
+
+
+def expected(config: Config, n_archives: int) -> list[Expected]:
+    """Estimate the tasks, files and bytes of every stage from the number of archives.
+
+    A stage of which nothing was measured yet is estimated from what others measured on the web; a
+    tenth of the archives, run first, tells more.
+    """
+    links = n_archives * LINKS_PER_ARCHIVE
+    waves = math.ceil(n_archives / config.archives_per_wave)
+    buckets = config.dedup.buckets
+    lists = waves * buckets * math.ceil(links / waves / buckets / config.dedup.list_urls)
+    images = links * IMAGE_SHARE
+    pair = 4 * embedding_dim(config.embed) + PAIR_BYTES
+    shards = math.ceil(images / config.pack.rows_per_shard)
+    return [
+        Expected("extract", n_archives, n_archives, links * CANDIDATE_BYTES),
+        Expected("dedup", waves * buckets, 2 * waves * buckets, links * (SAMPLE_BYTES + KEY_BYTES)),
+        Expected("download", lists, 2 * lists, links * OUTCOME_BYTES + images * IMAGE_BYTES),
+        Expected("embed", lists, lists, images * pair),
+        Expected("pack", shards, 2 * shards, images * pair),
+    ]
+
+
+def job_script(pool: Pool, config: Config) -> str:
+    """Return the script of the first job of a Slurm pool, but for the scheduler's address."""
+    run_dir = Path(config.run_dir)
+    secrets = run_dir.resolve() / "secrets"
+    access = Access(secrets / "cert.pem", secrets / "key.pem", "")
+    with dask.config.set(DASK_SETTINGS):
+        options = job_options(f"{pool.name}-1", pool, config.slurm, run_dir, access)
+        return str(PoolJob("tls://the-driver", launcher=None, **options).job_script())
+
+
+def describe(config: Config, n_archives: int) -> Iterator[str]:
+    """Yield the lines that `cah plan` prints."""
+    found = pools(config.pools, config.slurm.launch)
+    yield from _pool_lines(found)
+    yield ""
+    yield f"{n_archives:,} archives, about {n_archives * LINKS_PER_ARCHIVE:,} links (estimated):"
+    yield f"{'stage':<10}{'tasks':>12}{'files':>12}{'GB':>12}"
+    total = expected(config, n_archives)
+    for step in total:
+        gb = step.n_bytes / 1e9
+        yield f"{step.stage:<10}{step.tasks:>12,}{step.files:>12,}{gb:>12,.1f}"
+    files, gb = sum(step.files for step in total), sum(step.n_bytes for step in total) / 1e9
+    yield f"{'together':<10}{'':>12}{files:>12,}{gb:>12,.1f}"
+    if not config.keep_images:
+        yield f"images are dropped once embedded: at most {config.staged_gb:,.0f} GB of them wait"
+    for pool in found:
+        if pool.job is not None:
+            yield f"\n# the script of each job of pool {pool.name}"
+            yield job_script(pool, config)
+
+
+def _pool_lines(found: tuple[Pool, ...]) -> Iterator[str]:
+    for pool in found:
+        stages = ", ".join(stage.value for stage in pool.stages)
+        if pool.job is None:
+            where = f"{pool.workers} workers on the driver's machine"
+        else:
+            where = (
+                f"up to {pool.max_jobs} jobs in {pool.job.partition or 'the allocation'}, "
+                f"{pool.processes} workers each, {pool.job.time or 'no'} time limit"
+            )
+        yield f"pool {pool.name}: {where}, {pool.threads} threads a task; {stages}"

@@ -1,0 +1,83 @@
+"""`cah plan`, `cah doctor` and bad input, with a real Slurm to ask."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.cluster import Cluster
+from tests.slurm.launched import Gate, on_slurm, write_config, write_links
+
+pytestmark = pytest.mark.slurm
+
+
+@pytest.fixture(scope="module")
+def site():
+    with Gate() as server:
+        yield server
+
+
+@pytest.fixture
+def cah(cluster: Cluster, site: Gate, tmp_path: Path):
+    """Run a command on the config of a small Slurm run; return its status and output."""
+    inputs = write_links(tmp_path / "inputs", site)
+    config = write_config(tmp_path, site, inputs, Path("tiny"), **on_slurm())
+
+    def cah(*words: str, **overrides: str) -> tuple[int, str]:
+        changes = [w for key, value in overrides.items() for w in ("--set", f"{key}={value}")]
+        done = subprocess.run(
+            [sys.executable, "-m", "cah_dask", *words, str(config), *changes],
+            env=cluster.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            check=False,
+        )  # fmt: skip
+        return done.returncode, done.stdout
+
+    return cah
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("pools.cpu.partition", "nope", "'nope' is not known here; there are cpu, gpu, io, urgent"),
+        ("pools.cpu.time", "'3-00:00:00'", "is more than partition cpu allows: 2-00:00:00"),
+        ("pools.cpu.time", "12:00:00", "time is the number 43200, maybe by YAML; write"),
+        ("pools.io.memory", "900G", "pools.io: Slurm would refuse its jobs: allocation failure"),
+        ("pools.io.memory", "900", "memory 900 is not understood; write a number and its unit"),
+        ("pools.gpu.gres", "gpu:9", "pools.gpu: Slurm would refuse its jobs"),
+        ("slurm.needs_account", "true", "pools.gpu.account is missing and this site needs one"),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_is_submitted(
+    cah, cluster: Cluster, tmp_path: Path, key: str, value: str, message: str
+):
+    code, text = cah("run", **{key: value})
+    assert code == 3
+    assert message in text
+    assert text.startswith("error: ")
+    assert len(text.splitlines()) == 1
+    assert cluster.jobs() == []
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_doctor_looks_at_a_node_of_each_pool(cah, site: Gate, tmp_path: Path):
+    code, text = cah("doctor", "--wait", "100", "--url", site.url("/ok-1.jpg", "127.0.0.1"))
+    assert code == 0, text
+    for line in ("here", "pool cpu", "pool gpu", "pool io", "ok-1.jpg answers 200"):
+        assert line in text
+    assert "no GPU is visible to this job" in text or "torch sees GPUs" in text
+    assert not list(tmp_path.glob("run*/")), "the doctor leaves nothing"
+
+
+def test_the_doctor_says_what_fails_on_a_node(cah):
+    code, text = cah("doctor", "--wait", "100", **{"pools.cpu.prologue": '["exit 7"]'})
+    assert code == 5
+    assert "pool cpu\n  fail  its job failed" in text
+
+
+def test_the_plan_shows_pools_and_scripts_and_submits_nothing(cah, cluster: Cluster):
+    code, text = cah("plan")
+    assert code == 0, text
+    assert "pool io: up to 1 jobs in io, 2 workers each, 30 time limit" in text
+    assert text.count("#SBATCH -p ") == 3
+    assert cluster.jobs() == []

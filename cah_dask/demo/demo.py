@@ -70,13 +70,18 @@ def _clear(folder: Path) -> None:
 
 def write_inputs(folder: Path, site: Site) -> Path:
     """Write what the job needs, the WATs and its configuration, and return the latter's path."""
-    for number in range(site.n_archives):
-        path = folder / "web" / f"demo-{number:05}.warc.wat.gz"
-        write_wat(path, site.archive(number))
+    write_archives(folder, site)
     config = folder / CONFIG_FILE
     text = yaml.safe_dump(settings(folder, site.ports), sort_keys=False, width=100)
     write_atomic(config, f"{_HEAD}{text}".encode())
     return config
+
+
+def write_archives(folder: Path, site: Site) -> None:
+    """Write the WATs that tell of the web's pages."""
+    for number in range(site.n_archives):
+        path = folder / "web" / f"demo-{number:05}.warc.wat.gz"
+        write_wat(path, site.archive(number))
 
 
 def settings(folder: Path, ports: Ports) -> dict[str, Any]:

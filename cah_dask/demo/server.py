@@ -56,13 +56,17 @@ def serve(seed: int, log: Path, share: float = 1.0) -> Iterator[Ports]:
                 process.stdin.close()  # what the server ends by
 
 
-async def run_server(seed: int, share: float, log: TextIO) -> None:
+ANY = Ports(0, 0, 0)
+"""Whatever ports are free."""
+
+
+async def run_server(seed: int, share: float, log: TextIO, wanted: Ports = ANY) -> None:
     """Serve until stdin is closed; print the ports, as JSON, when ready."""
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
     loop.add_reader(sys.stdin, done.set)
-    with _socket(socket.SOCK_STREAM) as listening, _socket(socket.SOCK_STREAM) as closed:
-        names, _ = await loop.create_datagram_endpoint(_NoSuchName, (LOOPBACK, 0))
+    with _socket(wanted.web) as listening, _socket(wanted.closed) as closed:
+        names, _ = await loop.create_datagram_endpoint(_NoSuchName, (LOOPBACK, wanted.names))
         ports = Ports(_port(listening), _port(closed), names.get_extra_info("sockname")[1])
         app = web.Application()
         app.router.add_get("/{path:.*}", _Servers(plan_site(seed, ports, share), log).answer)
@@ -77,10 +81,11 @@ async def run_server(seed: int, share: float, log: TextIO) -> None:
         names.close()
 
 
-def _socket(kind: socket.SocketKind) -> socket.socket:
-    """Return a socket bound to a free port; nobody can connect before it listens."""
-    bound = socket.socket(socket.AF_INET, kind)
-    bound.bind((LOOPBACK, 0))
+def _socket(port: int) -> socket.socket:
+    """Return a socket bound to a port, 0 for a free one; nobody can connect before it listens."""
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind((LOOPBACK, port))
     return bound
 
 

@@ -117,7 +117,8 @@ class Cluster:
     def env(self) -> dict[str, str]:
         """What a user's shell on this cluster has, without traces of another Slurm."""
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "SBATCH"))}
-        return {**clean, "PATH": _path(), "SLURM_CONF": str(self.conf)}
+        path = f"{Path(sys.executable).parent}:{_path()}"
+        return {**clean, "PATH": path, "SLURM_CONF": str(self.conf)}
 
     def __enter__(self) -> "Cluster":
         try:

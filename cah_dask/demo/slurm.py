@@ -1,0 +1,70 @@
+"""``python -m cah_dask.demo.slurm prepare | serve | judge``: the demo as a run on a Slurm cluster.
+
+`prepare` writes the archives that ``configs/demo-slurm.yaml`` names; the job of its io pool calls
+`serve`, so that the web is where the downloads are, on loopback, at ports that are always the same;
+`judge` compares what was released with what was planted.
+"""
+
+import argparse
+import asyncio
+import shutil
+import sys
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+
+from cah_dask.demo.__main__ import show
+from cah_dask.demo.demo import ACCESS_LOG, SEED, write_archives
+from cah_dask.demo.planting import plan_site
+from cah_dask.demo.server import run_server
+from cah_dask.demo.site import Ports
+from cah_dask.demo.verdict import judge
+from cah_dask.errors import ConfigError
+
+FOLDER = Path("runs/demo-slurm")
+PORTS = Ports(web=27080, closed=27081, names=27053)
+_SHARE = "share.json"
+
+
+def prepare(folder: Path, share: float) -> None:
+    """Write the archives of the web, instead of those of an earlier demo."""
+    if folder.exists() and not (folder / _SHARE).exists():
+        raise ConfigError(f"{folder} is not the folder of a demo on Slurm")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / _SHARE).write_bytes(msgspec.json.encode(share))
+    write_archives(folder, plan_site(SEED, PORTS, share))
+
+
+def serve(folder: Path) -> None:
+    """Serve the web until stdin is closed."""
+    share = msgspec.json.decode((folder / _SHARE).read_bytes(), type=float)
+    with (folder / ACCESS_LOG).open("a", encoding="utf-8", buffering=1) as log:
+        asyncio.run(run_server(SEED, share, log, PORTS))
+
+
+def main() -> int:
+    """Do what the command line says; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m cah_dask.demo.slurm", description=__doc__)
+    parser.add_argument("what", choices=("prepare", "serve", "judge"))
+    parser.add_argument("--share", type=float, default=1.0, help="part of the web to prepare")
+    chosen = parser.parse_args()
+    console = Console()
+    match chosen.what:
+        case "prepare":
+            prepare(FOLDER, chosen.share)
+            console.print("now: sbatch slurm/launch.sh configs/demo-slurm.yaml", highlight=False)
+        case "serve":
+            serve(FOLDER)
+        case "judge":
+            share = msgspec.json.decode((FOLDER / _SHARE).read_bytes(), type=float)
+            site = plan_site(SEED, PORTS, share)
+            verdict = judge(site, FOLDER / "run", FOLDER / ACCESS_LOG)
+            show(verdict, FOLDER, console)
+            return 0 if verdict.is_good else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""The README's page "On a Slurm cluster", as a newcomer types it."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from urllib.request import HTTPCookieProcessor, build_opener
+
+import pytest
+import yaml
+
+from cah_dask.demo.demo import settings
+from cah_dask.demo.slurm import FOLDER, PORTS
+from tests.slurm.cluster import Cluster, wait_until
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "configs" / "demo-slurm.yaml"
+
+
+def test_the_demo_on_slurm_is_the_demo():
+    shipped, local = yaml.safe_load(CONFIG.read_text()), settings(FOLDER, PORTS)
+    for key in ("pools", "slurm"):
+        shipped.pop(key, None)
+        local.pop(key, None)
+    assert shipped == local
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder that looks like a fresh clone with an environment."""
+    for name in ("slurm", "configs"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    return tmp_path
+
+
+@pytest.mark.slurm
+@pytest.mark.timeout(400)
+def test_a_newcomer_gets_from_the_clone_to_the_release(cluster: Cluster, checkout: Path):
+    def shell(command: str) -> str:
+        activated = f". .venv/bin/activate && {command}"
+        done = subprocess.run(
+            ["bash", "-c", activated], cwd=checkout, env={**cluster.env, "COLUMNS": "200"},
+            text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    shell("python -m cah_dask.demo.slurm prepare --share 0.1")
+    assert "pool io: up to 1 jobs in io" in shell("cah plan configs/demo-slurm.yaml")
+    said = shell("sbatch slurm/launch.sh configs/demo-slurm.yaml --set slurm.interfaces=[lo]")
+    job = said.split()[-1]
+    log = checkout / f"cah-driver-{job}.out"
+    run = checkout / "runs" / "demo-slurm" / "run"
+    wait_until((run / "dashboard.txt").exists, 100, "the dashboard")
+    way = (run / "dashboard.txt").read_text()
+    tunnel = re.search(r"ssh -N -L 8787:127\.0\.0\.1:\d+ .+", way)
+    assert tunnel is not None
+    wait_until(lambda: tunnel[0] in log.read_text(), 20, "the way to the dashboard")
+    link = re.search(r"http://127\.0\.0\.1:\d+/status\?token=\S+", way)
+    assert link is not None
+    with build_opener(HTTPCookieProcessor()).open(link[0], timeout=30) as page:
+        assert b"Dask" in page.read()
+    wait_until(lambda: not cluster.jobs(), 240, f"the run: {log.read_text()}")
+    assert (run / "release").exists(), log.read_text()
+    assert "precision" in shell("python -m cah_dask.demo.slurm judge")
+    assert "release: " in shell("cah status runs/demo-slurm/run")
+    assert os.access(run / "release" / "report.html", os.R_OK)

@@ -163,6 +163,24 @@ async def _long_header(request: web.Request) -> web.Response:
     return await _raw(request, b"HTTP/1.1 200 OK\r\nX-Much: " + b"a" * 100_000 + b"\r\n\r\n")
 
 
+async def _dribble(request: web.Request, begin: bytes, more: bytes) -> web.Response:
+    """Begin an answer whose headers never end."""
+    assert request.transport is not None
+    request.transport.write(begin)
+    while not request.transport.is_closing():
+        request.transport.write(more)
+        await asyncio.sleep(0.02)
+    return web.Response()
+
+
+async def _drip_header(request: web.Request) -> web.Response:
+    return await _dribble(request, b"HTTP/1.1 200 OK\r\nX-Slow: ", b"a")
+
+
+async def _hints(request: web.Request) -> web.Response:
+    return await _dribble(request, b"", b"HTTP/1.1 103 Early Hints\r\n\r\n")
+
+
 async def _stream(request: web.Request, chunk: bytes, pause_s: float) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "image/jpeg"})
     await response.prepare(request)
@@ -207,6 +225,8 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "drop": _drop,
     "garbage": _garbage,
     "longheader": _long_header,
+    "dripheader": _drip_header,
+    "hints": _hints,
     "endless": _endless,
     "drip": _drip,
     "flaky": _flaky,

@@ -33,21 +33,30 @@ class Verdict(msgspec.Struct, frozen=True, array_like=True):
     status: Status
     sha256: str
     md5: str
+    sha1: str | None
     picture: Picture | None = None
 
 
-def judge(data: bytes, options: DecodeOptions) -> Verdict:
+class Task(msgspec.Struct, frozen=True, array_like=True):
+    """What a decoder does with every file."""
+
+    options: DecodeOptions
+    with_sha1: bool = False
+
+
+def judge(data: bytes, task: Task) -> Verdict:
     """Hash and decode one file."""
-    result = decode(data, options)
+    result = decode(data, task.options)
     if isinstance(result, Picture):
-        return _verdict(data, Status.OK, result)
-    return _verdict(data, result)
+        return _verdict(data, task, Status.OK, result)
+    return _verdict(data, task, result)
 
 
-def _verdict(data: bytes, status: Status, picture: Picture | None = None) -> Verdict:
+def _verdict(data: bytes, task: Task, status: Status, picture: Picture | None = None) -> Verdict:
     sha256 = hashlib.sha256(data).hexdigest()
     md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
-    return Verdict(status, sha256, md5, picture)
+    sha1 = hashlib.sha1(data, usedforsecurity=False).hexdigest() if task.with_sha1 else None
+    return Verdict(status, sha256, md5, sha1, picture)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +71,23 @@ class Decoders:
 
     Parameters
     ----------
-    options
-        What to keep, and how.
+    task
+        What to keep and how, and which hashes to take.
     processes
         How many images are decoded at the same time.
     timeout_s
         Seconds one image may take before its decoder is replaced.
     """
 
-    def __init__(self, options: DecodeOptions, *, processes: int, timeout_s: float) -> None:
-        self._first_frame = msgspec.msgpack.encode(options)
+    def __init__(self, task: Task, *, processes: int, timeout_s: float) -> None:
+        self._task = task
         self._processes = processes
         self._timeout_s = timeout_s
         self._idle: asyncio.LifoQueue[_Decoder] = asyncio.LifoQueue()
 
     async def __aenter__(self) -> Self:
         for _ in range(self._processes):
-            self._idle.put_nowait(await _start(self._first_frame))
+            self._idle.put_nowait(await _start(self._task))
         return self
 
     async def __aexit__(
@@ -98,13 +107,13 @@ class Decoders:
                 return await _ask(decoder, data)
         except (TimeoutError, OSError, EOFError):
             await _stop(decoder)
-            decoder = await _start(self._first_frame)
-            return _verdict(data, Status.DECODE_CRASH)
+            decoder = await _start(self._task)
+            return _verdict(data, self._task, Status.DECODE_CRASH)
         finally:
             self._idle.put_nowait(decoder)
 
 
-async def _start(first_frame: bytes) -> _Decoder:
+async def _start(task: Task) -> _Decoder:
     command = (sys.executable, "-m", "cah_dask.images.decoders")
     process = await asyncio.create_subprocess_exec(
         *command, stdin=PIPE, stdout=PIPE, limit=_READ_BYTES
@@ -112,7 +121,7 @@ async def _start(first_frame: bytes) -> _Decoder:
     if process.stdin is None or process.stdout is None:
         raise RunError(f"no pipe to a decoder: {' '.join(command)}")
     decoder = _Decoder(process, process.stdin, process.stdout)
-    await _send(decoder, first_frame)
+    await _send(decoder, msgspec.msgpack.encode(task))
     return decoder
 
 
@@ -147,9 +156,9 @@ def main() -> None:
 
 
 def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    options = msgspec.msgpack.decode(_receive(requests), type=DecodeOptions)
+    task = msgspec.msgpack.decode(_receive(requests), type=Task)
     while True:
-        frame = msgspec.msgpack.encode(judge(_receive(requests), options))
+        frame = msgspec.msgpack.encode(judge(_receive(requests), task))
         answers.write(len(frame).to_bytes(_LENGTH_BYTES) + frame)
         answers.flush()
 

@@ -19,10 +19,12 @@ import msgspec
 import pyarrow as pa
 
 from cah_dask.candidates.exclusion import Exclusion
+from cah_dask.errors import InputError
 from cah_dask.images.decode import DecodeOptions
-from cah_dask.images.decoders import Decoders
+from cah_dask.images.decoders import Decoders, Task, Verdict
 from cah_dask.images.fetch import Answer, Fetcher, FetchOptions
 from cah_dask.images.frontier import Frontier
+from cah_dask.images.hashlists import HashLists, load_hash_lists
 from cah_dask.images.hosts import RETRYABLE, HostOptions, Visit
 from cah_dask.images.ledger import Alarm, Ledger, Outcome, judged, outcome
 from cah_dask.images.network import AddressError, check_network
@@ -54,6 +56,9 @@ class DownloadOptions(FetchOptions, frozen=True, forbid_unknown_fields=True, kw_
     """Processes that decode for one list."""
     decode_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 30.0
     """Seconds to decode one image before its decoder is killed."""
+    hash_lists: tuple[str, ...] = ()
+    """Files of md5, sha1 or sha256 digests (hex, one a line, gzipped or not) of images that may
+    never be stored, whoever serves them."""
     alarm_hosts: Annotated[int, msgspec.Meta(ge=1)] = 200
     """Hosts of a list that must have been tried before the alarm may stop the run."""
     alarm_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.05
@@ -73,6 +78,9 @@ class Downloaded:
 def check_options(options: DownloadOptions) -> None:
     """Raise ConfigError, in one clear line, for options no download may start with."""
     check_network(options)
+    for path in options.hash_lists:
+        if not Path(path).is_file():
+            raise InputError(f"download.hash_lists: {path} does not exist")
 
 
 def download_list(  # noqa: PLR0913  the limits belong to the run, not to its options
@@ -108,7 +116,7 @@ def download_list(  # noqa: PLR0913  the limits belong to the run, not to its op
     Raises
     ------
     ConfigError
-        If the options are not fit for a download.
+        If the options are not fit for a download, or a hash list cannot be read.
     RunError
         If so few hosts give an image that the fault must be on our side, the disk is full, or
         this process may not open more files.
@@ -117,9 +125,9 @@ def download_list(  # noqa: PLR0913  the limits belong to the run, not to its op
     pace = Pace(Pause(pause_file), Budget(requests_per_s), Budget(bytes_per_s))
     with ShardWriter(shard) as writer:
         ledger = Ledger(urls)
-        notes = asyncio.run(
-            _download(_Work(urls, ledger, writer, exclusion or Exclusion()), options, decode, pace)
-        )
+        listed = load_hash_lists(options.hash_lists)
+        work = _Work(urls, ledger, writer, exclusion or Exclusion(), listed)
+        notes = asyncio.run(_download(work, options, decode, pace))
         writer.arrange(ledger.arrivals)
     return Downloaded(ledger.table(), ledger.counts(notes))
 
@@ -132,12 +140,23 @@ class _Work:
     ledger: Ledger
     writer: ShardWriter
     exclusion: Exclusion
+    listed: HashLists
+
+    def is_listed(self, verdict: Verdict) -> bool:
+        """Tell whether a list forbids to store what was received."""
+        return self.exclusion.excludes_image(bytes.fromhex(verdict.md5)) or self.listed.match(
+            md5=verdict.md5, sha1=verdict.sha1, sha256=verdict.sha256
+        )
 
 
 async def _download(
     work: _Work, options: DownloadOptions, decode: DecodeOptions, pace: Pace
 ) -> dict[str, int]:
-    decoders = Decoders(decode, processes=options.decoders, timeout_s=options.decode_timeout_s)
+    decoders = Decoders(
+        Task(decode, work.listed.with_sha1),
+        processes=options.decoders,
+        timeout_s=options.decode_timeout_s,
+    )
     async with decoders, Fetcher(options, pace) as fetcher:
         await _Crawl(work, options, decoders, fetcher).run(pace.pause)
     return {"requests": fetcher.n_requests, "bytes": fetcher.n_bytes}
@@ -298,7 +317,7 @@ class _Crawl:
         """Decode a body, and store the picture if it is one and no list names it."""
         verdict = await self._decoders.judge(answer.body)
         self._fetcher.forget(answer.body)
-        if self._work.exclusion.excludes_image(bytes.fromhex(verdict.md5)):
+        if self._work.is_listed(verdict):
             verdict = msgspec.structs.replace(verdict, status=Status.HASH_LISTED, picture=None)
         row = None if verdict.picture is None else self._work.writer.add(verdict.picture.data)
         result = judged(outcome(visit, answer), verdict, len(answer.body))

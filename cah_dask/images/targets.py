@@ -19,7 +19,7 @@ class Target:
     origin: str
     """Scheme, host and port: where its robots.txt is."""
     host: str
-    """Lower case, IPv6 in brackets, international names as punycode."""
+    """Lower case, no dot at the end, IPv6 in brackets, international names as punycode."""
 
 
 def target(url: str, guard: Guard, base: str | None = None) -> Target | Status:
@@ -38,5 +38,6 @@ def target(url: str, guard: Guard, base: str | None = None) -> Target | Status:
         return Status.BAD_URL
     if not guard.allows_port(int(parts["port"] or _PORTS[parts["protocol"]])):
         return Status.BLOCKED_PORT
+    host = parts["hostname"].rstrip(".")
     origin = f"{parts['protocol']}//{parts['host']}"
-    return Target(f"{origin}{parts['pathname']}{parts['search']}", origin, parts["hostname"])
+    return Target(f"{origin}{parts['pathname']}{parts['search']}", origin, host)

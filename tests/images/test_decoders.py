@@ -5,30 +5,29 @@ import signal
 import time
 from collections import Counter
 
-import msgspec
 import psutil
 import pytest
 from PIL import Image
 
 from cah_dask.images.decode import DecodeOptions
-from cah_dask.images.decoders import Decoders, Verdict, judge
+from cah_dask.images.decoders import Decoders, Task, Verdict, judge
 from cah_dask.schema import Status
 from tests.hostile import bomb, encoded, many_scans, mutants, picture, polyglots
 
-OPTIONS = DecodeOptions()
+TASK = Task(DecodeOptions())
 
 
 def judge_all(
     files: list[bytes],
     *,
-    options: DecodeOptions = OPTIONS,
+    task: Task = TASK,
     timeout_s: float = 30,
     disturb: int | None = None,
 ) -> list[Verdict]:
     """Judge files in two decoders; signal one of them once they run, if told so."""
 
     async def run() -> list[Verdict]:
-        async with Decoders(options, processes=2, timeout_s=timeout_s) as decoders:
+        async with Decoders(task, processes=2, timeout_s=timeout_s) as decoders:
             if disturb is not None:
                 for child in psutil.Process().children():
                     os.kill(child.pid, disturb)
@@ -39,14 +38,17 @@ def judge_all(
 
 def test_a_decoder_answers_as_the_function_does():
     files = [picture(seed=n) for n in range(20)] + [b"junk", bomb(), picture(size=(10, 10))]
-    assert judge_all(files) == [judge(file, OPTIONS) for file in files]
+    assert judge_all(files) == [judge(file, TASK) for file in files]
 
 
 def test_hashes_are_those_of_the_received_bytes():
     for data in (picture(), b"no picture"):
-        verdict = judge(data, OPTIONS)
+        verdict = judge(data, TASK)
         assert verdict.sha256 == hashlib.sha256(data).hexdigest()
         assert verdict.md5 == hashlib.md5(data).hexdigest()
+        assert verdict.sha1 is None
+        sha1 = judge(data, Task(DecodeOptions(), with_sha1=True)).sha1
+        assert sha1 == hashlib.sha1(data).hexdigest()
 
 
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSEGV, signal.SIGSTOP])
@@ -61,12 +63,12 @@ def test_a_crash_or_a_hang_costs_one_image_each(blow):
 def test_a_large_file_passes_the_pipes():
     data = picture("PNG", size=(1500, 1500), compress_level=0)
     assert len(data) > 6_000_000
-    assert judge_all([data] * 3) == [judge(data, OPTIONS)] * 3
+    assert judge_all([data] * 3) == [judge(data, TASK)] * 3
 
 
 def test_a_task_that_is_cancelled_leaves_no_decoder():
     async def run() -> None:
-        async with Decoders(OPTIONS, processes=1, timeout_s=60) as decoders:
+        async with Decoders(TASK, processes=1, timeout_s=60) as decoders:
             task = asyncio.ensure_future(decoders.judge(picture(size=(3000, 3000))))
             await asyncio.sleep(0)
             task.cancel()
@@ -92,14 +94,14 @@ def test_a_file_that_takes_for_ever_costs_its_decoder_only():
 
 
 def test_a_picture_that_needs_too_much_memory_is_a_crash_of_its_own():
-    options = msgspec.structs.replace(OPTIONS, max_pixels=10**9)
+    task = Task(DecodeOptions(max_pixels=10**9))
     square = encoded(Image.new("1", (13_300, 13_300)), "PNG", transparency=0)
-    assert judge_all([square], options=options)[0].status is Status.DECODE_CRASH
+    assert judge_all([square], task=task)[0].status is Status.DECODE_CRASH
 
 
 @pytest.mark.parametrize("data", polyglots(), ids=range(6))
 def test_a_file_of_two_formats_is_one_of_them_or_none(data):
-    verdict = judge(data, OPTIONS)
+    verdict = judge(data, TASK)
     if verdict.picture is None:
         assert verdict.status in (Status.DECODE_FORMAT, Status.DECODE_ERROR)
     else:

@@ -1,3 +1,4 @@
+import hashlib
 import itertools
 import socket
 import ssl
@@ -13,13 +14,14 @@ import pytest
 import trustme
 
 from cah_dask.candidates.exclusion import load_exclusion
-from cah_dask.errors import ConfigError, RunError
+from cah_dask.errors import ConfigError, InputError, RunError
 from cah_dask.images.decode import DecodeOptions, open_rgb
 from cah_dask.images.download import Downloaded, DownloadOptions, check_options, download_list
 from cah_dask.images.hosts import HostOptions
 from cah_dask.images.network import tls_context
 from cah_dask.images.shards import ShardReader
 from cah_dask.schema import OUTCOMES, Counts
+from tests.hostile import picture
 from tests.images.conftest import wait_until
 from tests.webserver import WebServer
 
@@ -351,3 +353,28 @@ def test_hosts_and_images_on_a_list_are_left_out(web, tmp_path):
     assert len(images) == 1
     assert web.hits["below.listed.test", "/ok.jpg"] == 0
     assert web.hits["below.listed.test", "/robots.txt"] == 0
+
+
+@pytest.mark.parametrize("kind", ["md5", "sha1", "sha256"])
+def test_no_image_of_a_hash_list_is_stored(web, tmp_path, kind):
+    data = picture(seed=5)
+    web.bodies["/known.jpg"] = data
+    (tmp_path / "list.txt").write_text(f"# {kind}\n{hashlib.new(kind, data).hexdigest()}\n")
+    listed = options(web, hash_lists=(str(tmp_path / "list.txt"),))
+    made, images = download([web.url("/known.jpg"), web.url("/ok.jpg")], tmp_path, listed)
+    assert statuses(made) == ["hash_listed", "ok"]
+    assert len(images) == 1
+
+
+def test_a_hash_list_that_is_missing_stops_the_run_before_it_starts(web):
+    with pytest.raises(InputError, match=r"nowhere\.txt does not exist"):
+        check_options(options(web, hash_lists=("nowhere.txt",)))
+
+
+@pytest.mark.parametrize("name", ["dripheader", "hints"])
+def test_headers_that_never_end_use_up_the_time_of_one_request(web, tmp_path, name):
+    patient = options(web, read_timeout_s=30, total_timeout_s=1, retries=0)
+    began = time.monotonic()
+    made, _ = download([web.url(f"/{name}.jpg", f"{name}.test")], tmp_path, patient)
+    assert statuses(made) == ["timeout"]
+    assert time.monotonic() - began < 5

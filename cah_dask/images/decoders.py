@@ -25,6 +25,8 @@ from cah_dask.schema import Status
 _LENGTH_BYTES = 4
 _MEMORY_BYTES = 3 << 29  # address space: enough for any picture that DecodeOptions allow by default
 _READ_BYTES = 1 << 20
+_READY = b"\n"
+_START_S = 120.0  # a cold start of Python from a busy parallel file system
 
 
 class Verdict(msgspec.Struct, frozen=True, array_like=True):
@@ -86,8 +88,12 @@ class Decoders:
         self._idle: asyncio.LifoQueue[_Decoder] = asyncio.LifoQueue()
 
     async def __aenter__(self) -> Self:
-        for _ in range(self._processes):
-            self._idle.put_nowait(await _start(self._task))
+        try:
+            for _ in range(self._processes):
+                self._idle.put_nowait(await _start(self._task))
+        except BaseException:
+            await self._stop_all()
+            raise
         return self
 
     async def __aexit__(
@@ -96,8 +102,7 @@ class Decoders:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        while not self._idle.empty():
-            await _stop(self._idle.get_nowait())
+        await self._stop_all()
 
     async def judge(self, data: bytes) -> Verdict:
         """Return the verdict on one file; a crash or a hang of the decoder is one, too."""
@@ -112,8 +117,13 @@ class Decoders:
         finally:
             self._idle.put_nowait(decoder)
 
+    async def _stop_all(self) -> None:
+        while not self._idle.empty():
+            await _stop(self._idle.get_nowait())
+
 
 async def _start(task: Task) -> _Decoder:
+    """Start a decoder, and wait until it is ready so that no image is blamed if it never is."""
     command = (sys.executable, "-m", "cah_dask.images.decoders")
     process = await asyncio.create_subprocess_exec(
         *command, stdin=PIPE, stdout=PIPE, limit=_READ_BYTES
@@ -121,7 +131,15 @@ async def _start(task: Task) -> _Decoder:
     if process.stdin is None or process.stdout is None:
         raise RunError(f"no pipe to a decoder: {' '.join(command)}")
     decoder = _Decoder(process, process.stdin, process.stdout)
-    await _send(decoder, msgspec.msgpack.encode(task))
+    try:
+        async with asyncio.timeout(_START_S):
+            await _send(decoder, msgspec.msgpack.encode(task))
+            await decoder.answers.readexactly(len(_READY))
+    except BaseException as error:
+        await _stop(decoder)
+        if isinstance(error, TimeoutError | OSError | EOFError):
+            raise RunError(f"a decoder does not start: {' '.join(command)}") from error
+        raise
     return decoder
 
 
@@ -157,6 +175,8 @@ def main() -> None:
 
 def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
     task = msgspec.msgpack.decode(_receive(requests), type=Task)
+    answers.write(_READY)
+    answers.flush()
     while True:
         frame = msgspec.msgpack.encode(judge(_receive(requests), task))
         answers.write(len(frame).to_bytes(_LENGTH_BYTES) + frame)

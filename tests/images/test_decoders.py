@@ -9,6 +9,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from cah_dask.errors import RunError
 from cah_dask.images.decode import DecodeOptions
 from cah_dask.images.decoders import Decoders, Task, Verdict, judge
 from cah_dask.schema import Status
@@ -54,7 +55,7 @@ def test_hashes_are_those_of_the_received_bytes():
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSEGV, signal.SIGSTOP])
 def test_a_crash_or_a_hang_costs_one_image_each(blow):
     files = [picture(seed=n) for n in range(10)]
-    verdicts = judge_all(files, timeout_s=1.5, disturb=blow)
+    verdicts = judge_all(files, timeout_s=3, disturb=blow)
     statuses = [verdict.status for verdict in verdicts]
     assert statuses == [Status.DECODE_CRASH] * 2 + [Status.OK] * 8
     assert verdicts[0].sha256 == hashlib.sha256(files[0]).hexdigest()
@@ -107,3 +108,11 @@ def test_a_file_of_two_formats_is_one_of_them_or_none(data):
     else:
         assert b"script" not in verdict.picture.data
         assert b"PK" not in verdict.picture.data[:100]
+
+
+def test_a_decoder_that_does_not_start_stops_the_run_and_blames_no_image(tmp_path, monkeypatch):
+    (tmp_path / "python").write_text("#!/bin/sh\nexit 3\n")
+    (tmp_path / "python").chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    with pytest.raises(RunError, match="a decoder does not start"):
+        judge_all([picture()])

@@ -19,6 +19,7 @@ from cah_dask.images.hosts import HostOptions
 from cah_dask.schema import Status
 from tests.hostile import many_scans, picture
 from tests.nameserver import NameServer
+from tests.rawserver import RawServer, mutated_answers, odd_answers
 from tests.webserver import WebServer
 
 
@@ -157,3 +158,24 @@ def test_every_outcome_is_told_apart_and_counted_exactly(web, secure_web, tmp_pa
     assert made.counts.kept == counts.pop(Status.OK)
     assert made.counts.rejected == {str(status): n for status, n in counts.items()}
     assert time.monotonic() - began < 20
+
+
+def test_whatever_a_server_says_each_url_has_its_outcome(tmp_path: Path):
+    answers = [*odd_answers(), *mutated_answers(500)]
+    with RawServer(answers) as server:
+        urls = [f"http://h{n}.test:{server.port}/{n}" for n in range(len(answers))]
+        options = DownloadOptions(
+            contact="me@lab.example",
+            resolve={"*.test": "127.0.0.1"},
+            allow_addresses=("127.0.0.1/32",),
+            allow_ports=(server.port,),
+            hosts=HostOptions(spacing_s=0, backoff_s=0, address_concurrency=64),
+            retries=0,
+            read_timeout_s=5,
+            total_timeout_s=10,
+            alarm_share=0,
+        )
+        made = download_list(urls, tmp_path / "a.h5", options, DecodeOptions())
+    made.counts.require_balance("raw")
+    assert made.counts.kept >= 1
+    assert {"http_other", "disconnected", "redirect_invalid"} <= set(made.counts.rejected)

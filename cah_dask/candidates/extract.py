@@ -185,13 +185,13 @@ class _Links:
             self._rejected[Reject.PAGE_DIRECTIVE] += len(page.images)
             return
         for index, link in enumerate(page.images):
-            reason = self._judge(link, page, offset, index)
+            reason = self._judge(link, page, offset, index) if link.alt else Reject.NO_TEXT
             if reason is not None:
                 self._rejected[reason] += 1
 
     def _judge(self, link: Link, page: Page, offset: int, index: int) -> Reject | None:
         """Keep a link, or return why not."""
-        text = self._text(link.alt) if link.alt else Reject.NO_TEXT
+        text = self._text(link.alt or "")
         if isinstance(text, Reject):
             return text
         url = self._url(link.url or "", page.base)

@@ -48,7 +48,10 @@ def directives(metas: msgspec.Raw, headers: msgspec.Raw, wanted: frozenset[str])
     data = (bytes(metas) + bytes(headers)).lower()
     if not (_BOT in data or _TDM_BYTES in data or _US in data):
         return frozenset()
-    if not any(word in data for word in _encoded(wanted)):
+    for word in _encoded(wanted):
+        if word in data:
+            break
+    else:
         return frozenset()
     return wanted.intersection((*_of_metas(_parse(metas)), *_of_headers(_parse(headers))))
 

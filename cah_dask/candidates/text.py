@@ -70,13 +70,14 @@ def clean(text: str) -> str:
     Blanks are all that Unicode calls so (NBSP, tab, U+2028), so words stay apart; joiners (ZWJ,
     ZWNJ) stay, because Persian, Hindi and emoji need them; control characters go. NFC.
     """
-    joined = " ".join(text.split())
     if text.isascii():
-        is_fine = "&" not in text and joined.isprintable()
+        if "&" not in text and "  " not in text and text.isprintable():
+            return text.strip()
+        is_fine = "&" not in text and " ".join(text.split()).isprintable()
     else:
         is_suspect = _NEEDED.search(text) and _SUSPECT.search(text)
         is_fine = not is_suspect and unicodedata.is_normalized("NFC", text)
-    return joined if is_fine else repair(text)
+    return " ".join(text.split()) if is_fine else repair(text)
 
 
 def repair(text: str) -> str:

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import ada_url
+import msgspec
 
 from cah_dask.addresses import is_public_host
 from cah_dask.schema import Reject
@@ -17,20 +18,18 @@ from cah_dask.schema import Reject
 MAX_HOST = 253
 """Longest host name in characters (RFC 1035)."""
 
-# What a browser copies: lower-case scheme and host, a host that is neither a number nor punycode,
-# no port, no fragment, only characters that need no escape. Dot segments are looked for apart.
+# What a browser copies: lower-case scheme and host, no port, no fragment, only characters that need
+# no escape. Dot segments and the host are looked at apart.
 _PLAIN = re.compile(
-    r"https?://([a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.[a-z][a-z0-9_-]*)"
-    r"(/[\w.~%!$&'()*+,;=:@/-]*)"
-    r"(?:\?[\w.~%!$&()*+,;=:@/?-]*)?\Z",
-    re.ASCII,
+    r"https?://([a-z0-9_.-]+)(/[\w.~%!$&'()*+,;=:@/-]*)(?:\?[\w.~%!$&()*+,;=:@/?-]*)?\Z", re.ASCII
 )
+_PLAIN_HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.[a-z][a-z0-9_-]*\Z")
 _SCHEME = re.compile(r"[\x00-\x20]*([a-z][a-z0-9+.-]*):", re.IGNORECASE)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NO_BASE = "about:blank"
 
 
-class Url(NamedTuple):
+class Url(msgspec.Struct, frozen=True, gc=False):
     """A normalised http(s) url without fragment and credentials."""
 
     href: str
@@ -61,7 +60,7 @@ class Base(NamedTuple):
         url = _plain(_absolute(link, outer)) or _resolve_by_ada(link, outer)
         if isinstance(url, Reject):
             return outer
-        if not _PLAIN.match(url.href):
+        if not _plain(url.href):
             return cls(url.href)
         scheme = url.href[: url.href.index("//")]
         origin = f"{scheme}//{url.host}"
@@ -105,9 +104,15 @@ def _plain(href: str) -> Url | None:
     if match is None:
         return None
     host, path = match.groups()
-    if "/." in path or "/%2" in path or "xn--" in host or len(host) > MAX_HOST:
+    if "/." in path or "/%2" in path or not _is_plain_host(host):
         return None
     return Url(href, host, path)
+
+
+@lru_cache(maxsize=1 << 16)
+def _is_plain_host(host: str) -> bool:
+    """Tell whether a host is neither a number, nor punycode, nor in need of any other look."""
+    return bool(_PLAIN_HOST.match(host)) and "xn--" not in host and len(host) <= MAX_HOST
 
 
 def _resolve_by_ada(link: str, base: Base) -> Url | Reject:

@@ -6,6 +6,7 @@ Redirects are not followed here: each is a request of its own, which must find i
 import asyncio
 import email.utils
 import errno
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -24,6 +25,8 @@ from cah_dask.images.network import AddressError, Guard, NetworkOptions, Resolve
 from cah_dask.images.pace import Pace
 from cah_dask.images.targets import Target
 from cah_dask.schema import Status
+
+logger = logging.getLogger(__name__)
 
 ROBOTS_BYTES = 512 << 10
 """As much of a robots.txt as is read (RFC 9309 asks for at least 500 KiB)."""
@@ -138,7 +141,7 @@ class Fetcher:
                 ) as response,
             ):
                 answer = await read(response, timer)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001  a server may find any fault in our client
             answer = Answer(status_of(error))
         return replace(answer, seconds=time.monotonic() - started_at)
 
@@ -289,6 +292,8 @@ def status_of(error: Exception) -> Status:
         return Status.CONNECT_REFUSED
     if isinstance(error, aiohttp.ClientConnectorError) and isinstance(cause, TimeoutError):
         return Status.CONNECT_TIMEOUT
+    if not isinstance(error, aiohttp.ClientError | OSError | ValueError):
+        logger.warning("an answer was too much for the HTTP client: %r", error)
     return next(
         (status for kind, status in _FAULTS if isinstance(error, kind)), Status.DISCONNECTED
     )

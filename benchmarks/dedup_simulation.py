@@ -2,15 +2,16 @@
 
     python benchmarks/dedup_simulation.py --folder /scratch/simulation [--rows 100000000]
 
-Writes candidates parts as the extraction does, deduplicates every bucket with `dedup_bucket` from
-and to files as a run does, and removes the parts of a wave when it is done, so that only the keys
-grow. Hosts are skewed as on the web: one has a tenth of all rows, the others follow Zipf's law;
-pairs come again within a wave and from wave to wave. Checks that exactly the distinct pairs were
-kept. Prints CPU seconds per million rows, the largest process, and the files and bytes that stay.
+Writes candidates parts as the extraction does, runs the task of a run (`run.tasks.dedup_task`) on
+every bucket, and removes the parts of a wave when it is done, so that only the keys grow. Hosts are
+skewed as on the web: one has a tenth of all rows, the others follow Zipf's law; pairs come again
+within a wave and from wave to wave. Checks that exactly the distinct pairs were kept. Prints CPU
+seconds per million rows, the peak of each process, and the files and bytes that stay.
 """
 
 import argparse
 import functools
+import os
 import resource
 import shutil
 import time
@@ -24,9 +25,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cah_dask.candidates.dedup import Bucket, DedupOptions, dedup_bucket, host_bucket
+from cah_dask.candidates.dedup import host_bucket
 from cah_dask.candidates.rows import Groups
-from cah_dask.schema import CANDIDATES, SAMPLES, Counts
+from cah_dask.run.config import Config
+from cah_dask.run.plan import FOLDERS, Stage, Unit
+from cah_dask.run.tasks import Job, dedup_task
+from cah_dask.schema import CANDIDATES, Counts
 from cah_dask.storage import Receipt, write_part
 
 HOSTS = 2_000_000
@@ -51,21 +55,28 @@ class Plan(NamedTuple):
         """Rows of one archive."""
         return self.rows // (self.waves * self.archives)
 
-    def candidates(self, wave: int) -> list[Path]:
-        """Return the candidates parts of a wave."""
-        folder = self.folder / "candidates" / str(wave)
-        return [folder / f"{archive:05}.parquet" for archive in range(self.archives)]
+    def candidates(self, wave: int) -> list[str]:
+        """Return the candidates parts of a wave, relative to the folder."""
+        archives = range(self.archives)
+        return [Unit(Stage.EXTRACT, wave, archive=f"{archive:05}").part for archive in archives]
 
-    def keys(self, kind: str, bucket: int, wave: int) -> Path:
-        """Return where a bucket keeps its keys of a wave."""
-        return self.folder / kind / str(bucket) / f"{wave}.npy"
+    def job(self, wave: int, bucket: int) -> Job:
+        """Return the task that deduplicates one bucket of one wave."""
+        return Job(
+            run_dir=str(self.folder),
+            unit=Unit(Stage.DEDUP, wave, bucket),
+            config=Config(run_dir=str(self.folder), inputs=("simulated",)),
+            config_hash="",
+            inputs=tuple(self.candidates(wave)),
+        )
 
 
 class Cost(NamedTuple):
     """What one task took and left."""
 
     cpu_s: float
-    rss_mb: float
+    process: int
+    peak_mb: float
     rows: int
     kept: int
     n_bytes: int
@@ -131,36 +142,23 @@ def write_archive(plan: Plan, wave: int, archive: int) -> Ids:
     schema = pa.schema([field for field in CANDIDATES if field.name != "archive"])
     batch = pa.record_batch(list(columns.values()), schema=schema)
     receipt = Receipt(stage="extract", unit=str(archive), config="", counts=Counts(n, n))
-    write_part(plan.candidates(wave)[archive], CANDIDATES, Groups([batch], str(archive)), receipt)
+    part = plan.folder / plan.candidates(wave)[archive]
+    write_part(part, CANDIDATES, Groups([batch], str(archive)), receipt)
     return ids
 
 
+def peak_mb() -> float:
+    """Return the largest resident size that this process ever had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def dedup_one(plan: Plan, wave: int, bucket: int) -> Cost:
-    """Deduplicate one bucket of a wave from and to files."""
+    """Deduplicate one bucket of a wave as a worker of a run does."""
     started = time.process_time()
-    earlier = [
-        [np.load(plan.keys(kind, bucket, number), mmap_mode="r") for number in range(wave)]
-        for kind in ("seen", "fetched")
-    ]
-    made = dedup_bucket(
-        Bucket(plan.candidates(wave), bucket), earlier[0], DedupOptions(), fetched=earlier[1]
-    )
-    for kind, keys in (("seen", made.keys), ("fetched", made.urls)):
-        path = plan.keys(kind, bucket, wave)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, keys)
-    part = plan.folder / "fetch" / str(wave) / f"{bucket:05}.parquet"
-    receipt = Receipt(stage="dedup", unit=str(bucket), config="", counts=made.counts)
-    write_part(
-        part, SAMPLES, (table for lists in (made.lists, made.late) for table in lists), receipt
-    )
-    return Cost(
-        time.process_time() - started,
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        made.counts.seen,
-        made.counts.kept,
-        part.stat().st_size,
-    )
+    job = plan.job(wave, bucket)
+    counts = dedup_task(job).counts
+    cpu_s, n_bytes = time.process_time() - started, job.part.stat().st_size
+    return Cost(cpu_s, os.getpid(), peak_mb(), counts.seen, counts.kept, n_bytes)
 
 
 def simulate(plan: Plan, processes: int) -> Iterator[int]:
@@ -170,21 +168,26 @@ def simulate(plan: Plan, processes: int) -> Iterator[int]:
             task = functools.partial(write_archive, plan, wave)
             ids = np.concatenate(list(pool.map(task, range(plan.archives))))
         np.save(plan.folder / f"ids-{wave}.npy", ids)
-        n_bytes = sum(part.stat().st_size for part in plan.candidates(wave))
+        parts = [plan.folder / part for part in plan.candidates(wave)]
+        n_bytes = sum(part.stat().st_size for part in parts)
         with ProcessPoolExecutor(processes) as pool:
             costs = list(pool.map(functools.partial(dedup_one, plan, wave), range(plan.buckets)))
         report(wave, costs, n_bytes)
-        shutil.rmtree(plan.folder / "candidates")
-        shutil.rmtree(plan.folder / "fetch")
+        for stage in (Stage.EXTRACT, Stage.DEDUP):
+            shutil.rmtree(plan.folder / FOLDERS[stage])
         yield sum(cost.kept for cost in costs)
 
 
 def report(wave: int, costs: list[Cost], n_bytes: int) -> None:
     """Print one line of the table."""
     rows, kept = (sum(getattr(cost, name) for cost in costs) for name in ("rows", "kept"))
+    peaks: dict[int, float] = {}
+    for cost in costs:
+        peaks[cost.process] = max(peaks.get(cost.process, 0), cost.peak_mb)
     print(
         f"| {wave} | {rows / 1e6:.1f} | {kept / 1e6:.1f} | {max(c.rows for c in costs) / 1e6:.2f} "
-        f"| {sum(c.cpu_s for c in costs) / rows * 1e6:.2f} | {max(c.rss_mb for c in costs):.0f} "
+        f"| {sum(c.cpu_s for c in costs) / rows * 1e6:.2f} "
+        f"| {', '.join(f'{peak:.0f}' for peak in peaks.values())} "
         f"| {n_bytes / rows:.0f} | {sum(c.n_bytes for c in costs) / kept:.0f} |",
         flush=True,
     )
@@ -215,14 +218,16 @@ def main() -> None:
     plan = Plan(options.folder, options.rows, options.waves, options.archives, options.buckets)
     plan.folder.mkdir(parents=True)
     print(
-        "| wave | M rows | M kept | M rows, largest bucket | CPU s a M rows | MB, largest process "
-        "| bytes a candidate | bytes a kept row |\n|---|---|---|---|---|---|---|---|"
+        "| wave | M rows | M kept | M rows, largest bucket | CPU s a M rows | peak MB of each "
+        "process | bytes a candidate | bytes a kept row |\n|---|---|---|---|---|---|---|---|"
     )
     kept = sum(simulate(plan, options.processes))
-    keys = [path for kind in ("seen", "fetched") for path in (plan.folder / kind).rglob("*.npy")]
+    keys = list((plan.folder / "seen").rglob("*.npy"))
     n_bytes = sum(path.stat().st_size for path in keys)
     print(f"\nkept {kept:,} of {distinct_pairs(plan):,} distinct pairs")
-    print(f"keys: {len(keys)} files, {n_bytes / 1e9:.2f} GB, {n_bytes / kept:.1f} bytes a kept row")
+    print(f"keys: {len(keys)} files, {n_bytes / 1e9:.2f} GB, {n_bytes / kept:.1f} B a kept row")
+    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    print(f"peak MB: {peak_mb():.0f} of this process, {largest:.0f} of the largest it started")
 
 
 if __name__ == "__main__":

@@ -123,7 +123,7 @@ def dedup_bucket(
     options: DedupOptions,
     exclusion: Exclusion | None = None,
     *,
-    fetched: Sequence[Keys] = (),
+    fetched: Iterable[Keys] = (),
     held_rows: int = HELD_ROWS,
 ) -> Deduped:
     """Deduplicate one bucket of one wave against itself and all earlier waves.
@@ -138,7 +138,7 @@ def dedup_bucket(
     exclusion
         Rows that must not be fetched.
     fetched
-        `Deduped.urls` of each earlier wave, in order; this wave is number ``len(fetched)``.
+        `Deduped.urls` of each earlier wave, in order; this wave gets the number after them.
     held_rows
         Rows in memory at a time, about 250 bytes each; the tables of a larger bucket are read
         again for every so many rows. Keys take 100 bytes a row on top.
@@ -154,7 +154,7 @@ def dedup_bucket(
     new = distinct[~_in_any(seen, rows.keys[distinct])]
     kept = np.sort(new)
     wave, at = _where_fetched(fetched, rows.urls[kept])
-    is_new = wave == len(fetched)
+    is_new = at < 0
     fresh_urls = unique(rows.urls[kept][is_new])
     at[is_new] = find(fresh_urls, rows.urls[kept][is_new])
     number = at // options.list_urls
@@ -213,14 +213,21 @@ def _read_keys(
     )
 
 
-def _where_fetched(fetched: Sequence[Keys], urls: Keys) -> tuple[Index, Index]:
-    """Return the wave that fetches each url and its place among the urls of that wave."""
-    wave = np.full(len(urls), len(fetched))
-    at = np.full(len(urls), -1)
+def _where_fetched(fetched: Iterable[Keys], urls: Keys) -> tuple[Index, Index]:
+    """Return the wave that fetches each url and its place among that wave's urls.
+
+    A url that no earlier wave fetched belongs to the wave after them and has the place -1. Keys in
+    ascending order are found three times as fast.
+    """
+    order = sort_order(urls)
+    ascending = urls[order]
+    wave, at = np.zeros(len(urls), int), np.full(len(urls), -1)
     for number, earlier in enumerate(fetched):
-        found = find(earlier, urls)
-        wave[found >= 0] = number
-        at[found >= 0] = found[found >= 0]
+        found = find(earlier, ascending)
+        is_here = found >= 0
+        at[order[is_here]] = found[is_here]
+        wave[order[is_here]] = number
+        wave[at < 0] = number + 1
     return wave, at
 
 

@@ -5,6 +5,7 @@ to the scheduler: it returns a small record of what became of it, for the driver
 """
 
 import contextlib
+import itertools
 import platform
 import socket
 import time
@@ -21,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from distributed import get_worker
 
-from cah_dask.candidates.dedup import dedup_bucket, read_bucket
+from cah_dask.candidates.dedup import Bucket, dedup_bucket
 from cah_dask.candidates.exclusion import Exclusion, load_exclusion
 from cah_dask.candidates.extract import extract_archive
 from cah_dask.candidates.keys import Keys
@@ -135,11 +136,11 @@ def dedup_task(job: Job) -> Receipt:
     unit, options = job.unit, job.config.dedup
     folder = job.folder
     made = dedup_bucket(
-        (read_bucket(Path(job.run_dir) / part, unit.bucket) for part in job.inputs),
+        Bucket([Path(job.run_dir) / part for part in job.inputs], unit.bucket),
         _earlier(folder.seen_path, unit),
         options,
         _exclusion(options.exclude),
-        fetched=list(_earlier(folder.fetched_path, unit)),
+        fetched=_earlier(folder.fetched_path, unit),
     )
     for path, keys in ((folder.seen_path, made.keys), (folder.fetched_path, made.urls)):
         with staged(path(unit.bucket, unit.wave)) as unfinished, unfinished.open("wb") as file:
@@ -148,7 +149,7 @@ def dedup_task(job: Job) -> Receipt:
     counts = msgspec.structs.replace(made.counts, notes=notes)
     wave = f"{FOLDERS[Stage.EXTRACT]}/w{unit.wave:05d}"  # all its parts, in canonical order
     receipt = job.receipt(counts, started, inputs=(wave,))
-    return write_part(job.part, SAMPLES, [*made.lists, *made.late], receipt)
+    return write_part(job.part, SAMPLES, itertools.chain(made.lists, made.late), receipt)
 
 
 def _earlier(path_of: Callable[[int, int], Path], unit: Unit) -> Iterator[Keys]:

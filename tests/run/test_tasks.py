@@ -9,12 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cah_dask.candidates.dedup import dedup_bucket
 from cah_dask.errors import RunError
 from cah_dask.run import tasks
 from cah_dask.run.config import Config
 from cah_dask.run.plan import Stage, Unit
 from cah_dask.run.tasks import Failed, Job
-from cah_dask.schema import SAMPLES, Counts, uid
+from cah_dask.schema import CANDIDATES, SAMPLES, Counts, uid
 from cah_dask.storage import Receipt, read_part, write_part
 from tests.webserver import WebServer, picture
 
@@ -52,6 +53,39 @@ def fetch_list(run_dir: Path, *urls: str) -> None:
     receipt = Receipt(stage="dedup", unit="u", config="c", counts=Counts(n, n))
     table = pa.Table.from_pylist(values, schema=SAMPLES)
     write_part(run_dir / Unit(Stage.DEDUP).part, SAMPLES, [table], receipt)
+
+
+def candidates_part(run_dir: Path, number: int, rows: int) -> str:
+    """Write a part of bucket 0 with texts of 2 kB; return its name."""
+    numbers = range(number * rows, (number + 1) * rows)
+    urls = [f"http://h.test/{n}.jpg" for n in numbers]
+    texts = [f"{n:04}" * 500 for n in numbers]
+    columns = {
+        "bucket": [0] * rows, "uid": list(map(uid, texts, urls)), "url": urls, "text": texts,
+        "split": ["en"] * rows, "lang": ["en"] * rows, "lang_confidence": [1.0] * rows,
+        "lang_is_reliable": [True] * rows, "text_is_filename": [False] * rows,
+        "license": [None] * rows, "page_url": ["http://p.test/"] * rows, "archive": ["a"] * rows,
+        "record_offset": list(numbers), "link_index": [0] * rows,
+    }  # fmt: skip
+    part = Unit(Stage.EXTRACT, archive=str(number)).part
+    receipt = Receipt(stage="extract", unit="u", config="c", counts=Counts(rows, rows))
+    write_part(run_dir / part, CANDIDATES, [pa.table(columns, schema=CANDIDATES)], receipt)
+    return part
+
+
+def test_a_bucket_that_is_too_large_is_never_in_memory_as_a_whole(tmp_path: Path, monkeypatch):
+    monkeypatch.setitem(dedup_bucket.__kwdefaults__, "held_rows", 1000)
+    parts = tuple(candidates_part(tmp_path, number, 1000) for number in range(20))
+    before = pa.default_memory_pool()
+    pool = pa.proxy_memory_pool(before)  # counts from now on
+    pa.set_memory_pool(pool)
+    try:
+        given = job(tmp_path, Unit(Stage.DEDUP), dedup={"list_urls": 500})
+        receipt = tasks.dedup_task(msgspec.structs.replace(given, inputs=parts))
+    finally:
+        pa.set_memory_pool(before)
+    assert receipt.counts.kept == 20_000
+    assert pool.max_memory() < 15e6  # of 40 MB
 
 
 def test_images_on_an_exclusion_list_are_never_stored(tmp_path: Path):

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The newest torch with a CPU build on every index we know; choose your CUDA build by installing it first.
 TORCH ?= torch==2.13.0 torchvision==0.28.0
 
-.PHONY: demo test test-slurm check environment clean
+.PHONY: demo test check environment clean
 
 environment: $(VENV)/.installed
 
@@ -24,13 +24,10 @@ check: environment
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+# Tests on a real Slurm, which they start and stop, are part of it where Slurm can be installed.
 test: check
-	$(BIN)/python -m pytest
-
-# Real jobs on a real Slurm, which the tests start and stop: about ten minutes more.
-test-slurm: environment
 	scripts/install-test-system
-	$(BIN)/python -m pytest -m slurm
+	$(BIN)/python -m pytest
 
 clean:
 	rm -rf $(VENV) runs

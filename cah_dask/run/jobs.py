@@ -196,7 +196,8 @@ class Steps:
         pool = self._pools[name.partition("-")[0]]
         arguments = slurm.step_arguments(pool.job or JobOptions(), pool.cores)
         process = await asyncio.create_subprocess_exec(
-            "srun", f"--output={self._jobs_dir}/{name}-%j.%s.out", *arguments, "bash", str(path),
+            "srun", f"--job-name={name}", f"--output={self._jobs_dir}/{name}-%j.%s.out",
+            *arguments, "bash", str(path),
             stdin=asyncio.subprocess.DEVNULL,
             env=slurm.clean_environment(os.environ),
         )  # fmt: skip

@@ -1,9 +1,13 @@
 """Ask Slurm whether it would take the jobs of a run, before any is submitted."""
 
 import asyncio
+import logging
 import os
+import re
 import shutil
 import tempfile
+import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from cah_dask.errors import ConfigError, RetryableError
@@ -12,6 +16,19 @@ from cah_dask.run.config import Config
 from cah_dask.run.jobs import call
 from cah_dask.run.pools import Pool, pools
 from cah_dask.run.preview import job_script
+
+logger = logging.getLogger(__name__)
+
+PATIENCE_S = 6.0
+"""Seconds of a person who waits for the answer."""
+DRIVER_PATIENCE_S = 120.0
+"""Seconds in a job, where nobody waits: slurmctld may be starting."""
+RETRY_S = 2.0
+
+FULL = re.compile("temporarily|MaxSubmitJob", re.IGNORECASE)
+"""Refusals of a queue that is full now; the driver submits when there is room again."""
+MAY_PASS = re.compile("node configuration|contact|connect|answer|timed out|respond", re.IGNORECASE)
+"""What Slurm says also when it has just started and knows none of its nodes yet."""
 
 
 def check_with_slurm(config: Config) -> None:
@@ -39,12 +56,25 @@ async def _check(config: Config, remote: list[Pool]) -> None:
     timeout_s = config.slurm.command_timeout_s
     command = ("sinfo", "--noheader", f"--format={slurm.SINFO_FORMAT}")
     try:
-        partitions = slurm.parse_sinfo(await call(*command, timeout_s=timeout_s))
+        said = await _patiently(lambda: call(*command, timeout_s=timeout_s))
     except RetryableError as error:
         raise ConfigError(f"Slurm does not answer: {error}; try again later") from error
     for pool in remote:
-        _check_partition(pool, partitions)
-        await _try(pool, config)
+        _check_partition(pool, slurm.parse_sinfo(said))
+        await _check_job(pool, config)
+
+
+async def _patiently(ask: Callable[[], Awaitable[str]]) -> str:
+    """Ask again, for a while, when what Slurm answers may pass."""
+    patience = DRIVER_PATIENCE_S if "SLURM_JOB_ID" in os.environ else PATIENCE_S
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return await ask()
+        except RetryableError as error:
+            if not MAY_PASS.search(str(error)) or time.monotonic() + RETRY_S > deadline:
+                raise
+        await asyncio.sleep(RETRY_S)
 
 
 def _check_partition(pool: Pool, partitions: dict[str, slurm.Partition]) -> None:
@@ -66,15 +96,18 @@ def _check_partition(pool: Pool, partitions: dict[str, slurm.Partition]) -> None
             )
 
 
-async def _try(pool: Pool, config: Config) -> None:
-    """Let sbatch judge the job's script without submitting it."""
+async def _check_job(pool: Pool, config: Config) -> None:
+    """Let sbatch judge the job's script without submitting it; a full queue is no fault."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "job.sh"  # a small local file
         path.write_text(job_script(pool, config), encoding="utf-8")
-        timeout_s = config.slurm.command_timeout_s
+        command = ("sbatch", "--test-only", str(path))
         try:
-            await call("sbatch", "--test-only", str(path), timeout_s=timeout_s)
+            await _patiently(lambda: call(*command, timeout_s=config.slurm.command_timeout_s))
         except RetryableError as error:
+            if FULL.search(str(error)):
+                logger.warning("pool %s: %s; its jobs will have to wait", pool.name, error)
+                return
             raise ConfigError(
                 f"pools.{pool.name}: Slurm would refuse its jobs: {error}; "
                 "compare the options with `scontrol show partition` and `sinfo`"

@@ -118,7 +118,8 @@ def _require_no_job_options(key: str, options: PoolOptions) -> None:
 
 
 def _require_account(key: str, options: PoolOptions, slurm: SlurmOptions) -> None:
-    if slurm.needs_account and not (options.account or slurm.account):
+    submits = slurm.launch == "sbatch"
+    if submits and slurm.needs_account and not (options.account or slurm.account):
         raise ConfigError(
             f"{key}.account is missing and this site needs one; set slurm.account to a project "
             "of yours (`sacctmgr show associations user=$USER format=account` lists them)"

@@ -179,11 +179,16 @@ def slurm_names(lines: tuple[str, ...] | list[str]) -> set[str]:
 
 
 def step_arguments(options: JobOptions, cores: int) -> list[str]:
-    """Return the `srun` options of a step that takes its share of the driver's allocation."""
-    named = {"gres": options.gres, "mem": options.memory, "constraint": options.constraint}
-    chosen = [f"--{name}={value}" for name, value in named.items() if value is not None]
-    return ["--nodes=1", "--ntasks=1", "--exact", f"--cpus-per-task={cores}", *chosen,
-            *options.directives]  # fmt: skip
+    """Return the `srun` options of a step that takes its share of the driver's allocation.
+
+    Without `--gres=none` a step takes every GPU of the allocation, without `--mem` all its memory,
+    and the next step waits for it to end; `--mem=0` shares the memory.
+    """
+    lines = ["--nodes=1", "--ntasks=1", "--exact", f"--cpus-per-task={cores}"]
+    lines += [f"--gres={options.gres or 'none'}", f"--mem={options.memory or 0}"]
+    lines += [f"--constraint={options.constraint}"] if options.constraint else []
+    skipped = slurm_names(options.skip_directives)
+    return [line for line in (*lines, *options.directives) if not slurm_names([line]) <= skipped]
 
 
 def prologue(options: JobOptions, environment: Mapping[str, str]) -> list[str]:

@@ -89,8 +89,29 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def missing() -> list[str]:
-    """Return the programs that a cluster needs and this machine lacks."""
-    return [name for name in PROGRAMS if not shutil.which(name, path=_path())]
+    """Return what a cluster needs and this machine lacks: programs, and the right to make GPUs."""
+    lacking = [name for name in PROGRAMS if not shutil.which(name, path=_path())]
+    return lacking if lacking or _may_make_devices() else ["the right to make device nodes"]
+
+
+def _may_make_devices() -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            os.mknod(f"{folder}/gpu", 0o20666, os.makedev(1, 3))
+        except OSError:
+            return False
+    return True
+
+
+def has_networks() -> bool:
+    """Return whether this process may give nodes networks of their own."""
+    name = f"cah{os.getpid() % 100_000}-probe"
+    try:
+        _ip("netns", "add", name)
+        _ip("netns", "del", name)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return True
 
 
 def _path() -> str:

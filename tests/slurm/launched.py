@@ -73,11 +73,12 @@ class Run:
         (launcher,) = [p for p in processes if "distributed.cli.dask_worker" in p.cmdline()]
         return [p for p in launcher.children() if "spawn_main" in " ".join(p.cmdline())]
 
-    def start_again(self) -> bool:
-        """Do not wait until Slurm thinks it is time to start a requeued job."""
-        again = ("scontrol", "update", f"JobId={self.job}", "StartTime=now")
-        self.cluster.run(*again, check=False)
-        return not self.is_pending()
+    def start_again(self) -> None:
+        """Do not wait for the two minutes after which Slurm starts a requeued job."""
+        wait_until(lambda: not self.cluster.job_processes(self.job), 30)
+        # its credential is of this second, and whatever that started is revoked
+        self.cluster.run("scontrol", "update", f"JobId={self.job}", "StartTime=now+2")
+        wait_until(lambda: not self.is_pending(), 30)
 
     def is_pending(self) -> bool:
         return [self.job, "PD"] in self.cluster.jobs("%A|%t")

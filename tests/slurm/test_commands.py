@@ -19,19 +19,35 @@ def site():
 
 
 @pytest.fixture
-def cah(cluster: Cluster, site: Gate, tmp_path: Path):
-    """Run a command on the config of a small Slurm run; return its status and output."""
+def config(site: Gate, tmp_path: Path) -> Path:
+    """The config of a small run on Slurm."""
     inputs = write_links(tmp_path / "inputs", site)
-    config = write_config(tmp_path, site, inputs, Path("tiny"), **on_slurm())
+    return write_config(tmp_path, site, inputs, Path("tiny"), **on_slurm())
+
+
+@pytest.fixture
+def start(cluster: Cluster):
+    """Start a command as a user of the cluster."""
+
+    def start(*words: str, **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "cah_dask", *words],
+            env=cluster.env | environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    return start
+
+
+@pytest.fixture
+def cah(start, config: Path):
+    """Run a command on the config; return its status and output."""
 
     def cah(*words: str, **overrides: str) -> tuple[int, str]:
         changes = [w for key, value in overrides.items() for w in ("--set", f"{key}={value}")]
-        done = subprocess.run(
-            [sys.executable, "-m", "cah_dask", *words, str(config), *changes],
-            env=cluster.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            check=False,
-        )  # fmt: skip
-        return done.returncode, done.stdout
+        process = start(*words, str(config), *changes)
+        text = process.communicate()[0]
+        return process.returncode, text
 
     return cah
 
@@ -81,3 +97,13 @@ def test_the_plan_shows_pools_and_scripts_and_submits_nothing(cah, cluster: Clus
     assert "pool io: up to 1 jobs in io, 2 workers each, 30 time limit" in text
     assert text.count("#SBATCH -p ") == 3
     assert cluster.jobs() == []
+
+
+def test_a_driver_waits_for_a_slurm_that_is_just_starting(start, config: Path, cluster: Cluster):
+    cluster.stop_controller()
+    driver = start("config", "check", str(config), SLURM_JOB_ID="1")
+    with pytest.raises(subprocess.TimeoutExpired):
+        driver.wait(5)
+    cluster.start_controller()
+    text = driver.communicate(timeout=100)[0]
+    assert driver.returncode == 0, text

@@ -128,7 +128,7 @@ def test_a_full_queue_makes_the_run_slower_and_says_so(make_folder, tmp_path, mo
 def test_workers_leave_before_their_job_ends_and_nothing_runs_twice(
     cluster: Cluster, tmp_path: Path
 ):
-    soon = "export SLURM_JOB_END_TIME=$(($(date +%s) + 30))"  # as newer versions of Slurm tell
+    soon = "export SLURM_JOB_END_TIME=$(($(date +%s) + 18))"  # as newer versions of Slurm tell
     cpu = msgspec.structs.replace(CPU, prologue=(soon,))
     with Live(tmp_path, cpu, drain_s=10) as live:
         live.ask("cpu", 1)

@@ -45,12 +45,14 @@ def local(
 
 @pytest.fixture
 def start(cluster: Cluster, site: Gate, inputs: str, random_model: Path, tmp_path: Path):
-    """Submit a run; `pools` changes options of pools, `options` those of Slurm."""
+    """Submit a run; `pools` changes options of pools, `options` those of `slurm`."""
 
-    def start(on: Cluster = cluster, **changes: dict[str, Any]) -> Run:
+    def start(
+        on: Cluster = cluster, submit: tuple[str, ...] = (), **changes: dict[str, Any]
+    ) -> Run:
         config = write_config(tmp_path, site, inputs, random_model, **on_slurm(**changes))
         run = Run(on, config)
-        run.submit()
+        run.submit(*submit)
         return run
 
     return start
@@ -126,7 +128,7 @@ def test_a_driver_that_is_requeued_three_times_goes_on(start, local: Path, clust
         cluster.run("scancel", "--batch", "--signal=USR2", run.job)
         run.wait(run.is_pending)
         assert not run.workers("io") + run.workers("cpu") + run.workers("gpu")
-        wait_until(run.start_again, 30)
+        run.start_again()
     assert_same(run, local)
     assert run.text().count("goes on after a requeue") == 3
 
@@ -140,6 +142,8 @@ def test_a_killed_driver_is_launched_again_while_slurm_is_silent_for_half_a_minu
     run.driver().kill()
     wait_until(lambda: not run.is_alive(), 30)
     run.submit()
+    run.wait(lambda: run.text().count("dashboard from elsewhere") == 2)
+    site.hold()
     site.wait()
     cluster.stop_controller()
     site.release()
@@ -158,3 +162,21 @@ def test_a_full_queue_costs_only_time(make_folder, start, local: Path, site: Gat
         site.wait()
         site.release()
         assert_same(run, local)
+
+
+def test_one_allocation_holds_driver_and_workers_where_jobs_may_not_submit_jobs(
+    start, local: Path, cluster: Cluster, site: Gate
+):
+    site.hold()
+    pools = {name: {"partition": None, "time": None} for name in POOLS}
+    whole = ("--partition=gpu", "--cpus-per-task=8", "--gres=gpu:2", "--mem=8G")
+    run = start(submit=whole, pools=pools, options={"launch": "srun", "needs_account": True})
+    site.wait()
+    steps = cluster.run("squeue", "-h", "-s", "-j", run.job, "-o", "%i|%j")[1].splitlines()
+    (io,) = [step.split("|")[0] for step in steps if step.endswith("|io-1")]
+    site.hold()
+    cluster.run("scancel", io)
+    site.wait()
+    site.release()
+    assert_same(run, local)
+    assert {job["JobId"] for job in cluster.ended() if "cah-" in job["Name"]} >= {run.job}

@@ -128,13 +128,13 @@ def _read_pages(
     """Yield the pages with image links of a WAT archive, each with the offset of its record."""
     reserve = frozenset(name.lower() for name in options.respect)
     also = frozenset(options.also)
-    mark, *other_marks = marks(also)
+    may_have_images = marks(also).search
     n_records = n_bytes = 0
     try:
         for record, data in read_records(archive):
             n_records += 1
             n_bytes += len(data)
-            if mark in data or any(other in data for other in other_marks):
+            if may_have_images(data):
                 page = _parse(record, data, reserve, also)
                 notes["pages" if page else "bad_records"] += 1
                 if page:

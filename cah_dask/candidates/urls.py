@@ -57,10 +57,11 @@ class Base(NamedTuple):
 
     @classmethod
     def _of(cls, link: str, outer: "Base") -> "Base":
-        url = _plain(_absolute(link, outer)) or _resolve_by_ada(link, outer)
+        plain = _plain(_absolute(link, outer))
+        url = plain or _resolve_by_ada(link, outer)
         if isinstance(url, Reject):
             return outer
-        if not _plain(url.href):
+        if not (plain or _plain(url.href)):
             return cls(url.href)
         scheme = url.href[: url.href.index("//")]
         origin = f"{scheme}//{url.host}"

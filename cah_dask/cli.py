@@ -99,10 +99,15 @@ def doctor(
     overrides: Overrides = None,
     wait: Annotated[float, typer.Option(help="Seconds that its jobs may wait and take.")] = 600,
     url: Annotated[str, typer.Option(help="Asked for to see whether there is internet.")] = "",
-    pool: Annotated[str | None, typer.Option(hidden=True)] = None,
+    pool: Annotated[
+        str | None, typer.Option(help="Look only at this node, for the tasks of one pool.")
+    ] = None,
     report: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Look at this machine and, by a job of a minute, at a node of each Slurm pool."""
+    """Look at this machine and, by a job of a minute, at a node of each Slurm pool.
+
+    Where jobs may not submit jobs, ask in an allocation: `srun -n1 cah doctor CONFIG --pool gpu`.
+    """
     from cah_dask.run import config as configuration
     from cah_dask.run import doctor
     from cah_dask.run.pools import check_pools
@@ -110,11 +115,16 @@ def doctor(
     found = configuration.load(config, overrides or ()).config
     check_pools(found)
     url = url or doctor.URL
-    if pool is not None and report is not None:
-        doctor.examine_here(found, pool, report, url)
+    if pool is not None:
+        visits = iter([doctor.visit_here(found, pool, url)])
+    else:
+        command = doctor.arguments(config, overrides or (), url)
+        visits = doctor.examine(found, command, wait, url)
+    if report is not None:
+        doctor.write_report(next(visits), report)
         return
     is_well = True
-    for visit in doctor.examine(found, doctor.arguments(config, overrides or (), url), wait, url):
+    for visit in visits:
         is_well &= _print_visit(visit)
     sys.exit(0 if is_well else 5)
 

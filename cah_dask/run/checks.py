@@ -3,7 +3,7 @@
 import os
 import platform
 import resource
-import shutil
+import socket
 import subprocess
 import sys
 import uuid
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
-from urllib.error import URLError
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import msgspec
@@ -20,7 +20,7 @@ from cah_dask.candidates.sources import list_archives
 from cah_dask.errors import CahError
 from cah_dask.pairs.models import resolve
 from cah_dask.run.config import Config
-from cah_dask.run.limits import check_with_slurm
+from cah_dask.run.limits import check_with_slurm, partitions_of
 from cah_dask.run.plan import Stage
 from cah_dask.run.pools import Pool
 from cah_dask.run.preview import expected
@@ -28,10 +28,24 @@ from cah_dask.storage import publish, write_atomic
 
 Level = Literal["ok", "warn", "fail"]
 
-OPEN_FILES = 4096
-"""Descriptors of a process: 256 connections, their sockets for names, and files."""
+LIMITS = (
+    (resource.RLIMIT_NOFILE, "open files a process", "n", 4096),
+    (resource.RLIMIT_NPROC, "processes and threads of this user", "u", 1024),
+)
+"""What a downloading process needs: 256 connections, their sockets for names, and files; a pool's
+job some dozens of processes with their threads."""
 TIMEOUT_S = 60
-TORCH = "import torch; print(torch.__version__, torch.version.cuda, torch.cuda.device_count())"
+TORCH = """\
+import torch
+built_for = torch.version.cuda or torch.version.hip
+n_usable = torch.cuda.device_count() if torch.cuda.is_available() else 0
+print(torch.__version__, built_for, n_usable)
+"""
+DRIVER = (
+    ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"],
+    ["rocm-smi", "--showproductname", "--showdriverversion", "--csv"],
+)
+"""Commands that name the GPUs of a node and their driver."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -56,16 +70,14 @@ def check_node(config: Config, pool: Pool | None, url: str) -> list[Finding]:
         lambda: _folder(Path(config.run_dir).resolve().parent),
     ]
     if pool is None:
-        checks += [
-            lambda: _space(config),
-            lambda: _slurm(config),
-        ]
-    if pool is None or Stage.EMBED in pool.stages:
-        checks.append(lambda: _weights(config))
-    if pool is not None and Stage.EMBED in pool.stages:
-        checks.append(_gpu)
-    if pool is not None and Stage.DOWNLOAD in pool.stages:
-        checks.append(lambda: _internet(url))
+        checks += [lambda: _space(config), lambda: _slurm(config), lambda: _weights(config)]
+    else:
+        per_stage: dict[Stage, list[Callable[[], Iterator[Finding]]]] = {
+            Stage.EXTRACT: [lambda: _submits(config)],
+            Stage.DOWNLOAD: [lambda: _internet(url)],
+            Stage.EMBED: [lambda: _weights(config), _gpu],
+        }
+        checks += [check for stage in pool.stages for check in per_stage.get(stage, [])]
     return [finding for check in checks for finding in check()]
 
 
@@ -79,12 +91,14 @@ def _versions() -> Iterator[Finding]:
 
 
 def _limits() -> Iterator[Finding]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft >= OPEN_FILES:
-        yield Finding("ok", f"{soft} open files a process")
-    else:
-        advice = f"`ulimit -n {min(hard, OPEN_FILES)}` in the pool's prologue, or fewer connections"
-        yield Finding("warn", f"only {soft} open files a process", advice)
+    for kind, name, option, needed in LIMITS:
+        soft, hard = resource.getrlimit(kind)
+        if soft == resource.RLIM_INFINITY or soft >= needed:
+            yield Finding("ok", f"{'unlimited' if soft < 0 else soft} {name}")
+            continue
+        most = needed if hard == resource.RLIM_INFINITY else min(hard, needed)
+        advice = f"`ulimit -{option} {most}` in the pool's prologue, or fewer connections"
+        yield Finding("warn", f"only {soft} {name}", advice)
 
 
 def _folder(folder: Path) -> Iterator[Finding]:
@@ -128,12 +142,27 @@ def _space(config: Config) -> Iterator[Finding]:
 
 
 def _slurm(config: Config) -> Iterator[Finding]:
+    """Say what the partitions of the pools allow, and whether Slurm takes their jobs from here."""
     try:
+        for name, found in sorted(partitions_of(config).items()):
+            text = f"partition {name}: {found.nodes} nodes, time limit {found.limit}"
+            yield Finding("ok", text)
         check_with_slurm(config)
     except CahError as error:
         yield Finding("fail", str(error), "the jobs of this pool would not start")
     else:
         yield Finding("ok", "Slurm takes the jobs of every pool, and lets this node submit them")
+
+
+def _submits(config: Config) -> Iterator[Finding]:
+    """Ask Slurm from a node: the driver is a job, too."""
+    try:
+        check_with_slurm(config)
+    except CahError as error:
+        advice = "where jobs may not submit jobs: slurm.launch: srun, in one allocation"
+        yield Finding("warn", f"jobs cannot be submitted from this node: {error}", advice)
+    else:
+        yield Finding("ok", "jobs can be submitted from this node: a driver may run here")
 
 
 def _weights(config: Config) -> Iterator[Finding]:
@@ -147,16 +176,17 @@ def _weights(config: Config) -> Iterator[Finding]:
 
 def _gpu() -> Iterator[Finding]:
     """Ask the driver and, in a process of its own, torch: which sees a GPU only if both fit."""
-    tool = shutil.which("nvidia-smi") or shutil.which("rocm-smi")
-    driver = _output([tool, "-L"] if "nvidia" in (tool or "") else [tool]) if tool else ""
+    driver = next((said for command in DRIVER if (said := _output(command))), "")
     torch = _output([sys.executable, "-c", TORCH])
+    if driver:
+        yield Finding("ok", f"GPUs: {'; '.join(driver.splitlines())}")
     if not torch:
         yield Finding("fail", "torch cannot be imported", "install a build for these nodes")
     elif torch.split()[-1] != "0":
-        yield Finding("ok", f"torch sees GPUs (version, CUDA, count): {torch}")
+        yield Finding("ok", f"torch, its CUDA or ROCm, and the GPUs it can use: {torch}")
     elif driver:
         advice = "the driver is too old for this torch, or torch is a CPU build"
-        yield Finding("fail", f"there is a GPU, but torch sees none: {torch}", advice)
+        yield Finding("fail", f"there is a GPU, but torch cannot use it: {torch}", advice)
     else:
         advice = "embedding runs on the processor; ask for a GPU with gres"
         yield Finding("warn", "no GPU is visible to this job", advice)
@@ -173,10 +203,19 @@ def _output(command: list[str]) -> str:
 
 
 def _internet(url: str) -> Iterator[Finding]:
+    """Ask for a name and then for a page; nothing else leaves the node."""
+    host = urlsplit(url).hostname or ""
+    try:
+        addresses = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
+    except OSError as error:
+        advice = "see /etc/resolv.conf of the node; download.nameservers names others"
+        yield Finding("fail", f"{host} has no address here: {error}", advice)
+        return
+    yield Finding("ok", f"{host} has the address {min(addresses)}")
     request = Request(url, method="HEAD", headers={"User-Agent": "cah-dask doctor"})  # noqa: S310
     try:
         with urlopen(request, timeout=TIMEOUT_S / 4) as answer:  # noqa: S310  # a url of the user
             yield Finding("ok", f"{url} answers {answer.status}")
-    except (URLError, OSError) as error:
+    except OSError as error:
         advice = "download on nodes with a way out: pools.io, or at another site"
         yield Finding("fail", f"{url} cannot be reached: {error}", advice)

@@ -11,7 +11,7 @@ from pathlib import Path
 import dask
 import msgspec
 
-from cah_dask.errors import RetryableError
+from cah_dask.errors import ConfigError, RetryableError
 from cah_dask.run import slurm
 from cah_dask.run.access import Access
 from cah_dask.run.checks import Finding, check_node
@@ -68,12 +68,24 @@ def arguments(config: Path, overrides: Sequence[str], url: str) -> list[str]:
     return [str(config.resolve()), *changes, "--url", url]
 
 
-def examine_here(config: Config, pool_name: str, report: Path, url: str) -> None:
-    """Check this node for one pool and leave the findings in a file: what a checking job does."""
-    found = pools(config.pools, config.slurm.launch)
-    pool = next(pool for pool in found if pool.name == pool_name)
-    visit = Visit(f"pool {pool_name}", check_node(config, pool, url))
-    write_atomic(report, msgspec.json.encode(visit))
+def visit_here(config: Config, pool_name: str, url: str) -> Visit:
+    """Check this node for the tasks of one pool.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such pool.
+    """
+    found = {pool.name: pool for pool in pools(config.pools, config.slurm.launch)}
+    if pool_name not in found:
+        known = ", ".join(sorted(found))
+        raise ConfigError(f"there is no pool {pool_name!r} in this config, but {known}")
+    return Visit(f"pool {pool_name}", check_node(config, found[pool_name], url))
+
+
+def write_report(visit: Visit, path: Path) -> None:
+    """Leave for the waiting `examine` what a checking job found."""
+    write_atomic(path, msgspec.json.encode(visit))
 
 
 class _Visits:
@@ -130,7 +142,8 @@ class _Visits:
             if report.exists():
                 yield msgspec.json.decode(report.read_bytes(), type=Visit)
             elif job_id not in states:
-                yield Visit(f"pool {name}", [Finding("fail", "its job failed", self._log(name))])
+                text = f"its job ended without a report that can be read in {self._folder.parent}"
+                yield Visit(f"pool {name}", [Finding("fail", text, self._log(name))])
             else:
                 continue
             del self._waiting[name]
@@ -146,7 +159,8 @@ class _Visits:
 
     def _log(self, name: str) -> str:
         logs = [path.read_text(errors="replace") for path in self._folder.glob(f"jobs/*-{name}-*")]
-        return f"it said: {' '.join(''.join(logs).split())[-300:] or 'nothing'}"
+        said = " ".join("".join(logs).split())[-300:]
+        return f"it said: {said}" if said else "maybe its node does not share this folder"
 
 
 def _script(config: Config, pool: Pool, folder: Path, arguments: Sequence[str]) -> str:

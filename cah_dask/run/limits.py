@@ -52,16 +52,42 @@ def check_with_slurm(config: Config) -> None:
     asyncio.run(_check(config, remote))
 
 
-async def _check(config: Config, remote: list[Pool]) -> None:
+def partitions_of(config: Config) -> dict[str, slurm.Partition]:
+    """Return what Slurm says of the partitions that the pools name; empty without such pools.
+
+    Raises
+    ------
+    ConfigError
+        If Slurm does not answer.
+    """
+    remote = [pool for pool in pools(config.pools, config.slurm.launch) if pool.job is not None]
+    named = {name for pool in remote for name in _partitions(pool)}
+    if not named:
+        return {}
+    found = asyncio.run(_ask_partitions(config))
+    return {name: found[name] for name in named & set(found)}
+
+
+async def _ask_partitions(config: Config) -> dict[str, slurm.Partition]:
     timeout_s = config.slurm.command_timeout_s
     command = ("sinfo", "--noheader", f"--format={slurm.SINFO_FORMAT}")
     try:
         said = await _patiently(lambda: call(*command, timeout_s=timeout_s))
     except RetryableError as error:
         raise ConfigError(f"Slurm does not answer: {error}; try again later") from error
+    return slurm.parse_sinfo(said)
+
+
+async def _check(config: Config, remote: list[Pool]) -> None:
+    partitions = await _ask_partitions(config)
     for pool in remote:
-        _check_partition(pool, slurm.parse_sinfo(said))
+        _check_partition(pool, partitions)
         await _check_job(pool, config)
+
+
+def _partitions(pool: Pool) -> list[str]:
+    named = pool.job.partition if pool.job is not None else None
+    return named.split(",") if named else []
 
 
 async def _patiently(ask: Callable[[], Awaitable[str]]) -> str:
@@ -78,10 +104,8 @@ async def _patiently(ask: Callable[[], Awaitable[str]]) -> str:
 
 
 def _check_partition(pool: Pool, partitions: dict[str, slurm.Partition]) -> None:
-    job = pool.job
-    if job is None or job.partition is None:
-        return
-    for name in job.partition.split(","):
+    job = pool.job or slurm.JobOptions()
+    for name in _partitions(pool):
         found = partitions.get(name)
         if found is None:
             known = ", ".join(sorted(partitions))

@@ -43,8 +43,9 @@ def go_on(
         return
     job = os.environ["SLURM_JOB_ID"]
     say(f"out of time: job {job} goes on after a requeue")
-    if not _call(["scontrol", "requeue", job], say):
-        _call(successor(os.environ, arguments), say)
+    if _call(["scontrol", "requeue", job], say) is None:
+        asked = _call(["squeue", "--noheader", f"--jobs={job}", f"--format={ASKED}"], say) or ""
+        _call(successor(os.environ, asked, arguments), say)
 
 
 def refusal(options: SlurmOptions, environment: Mapping[str, str], barren: int) -> str | None:
@@ -68,25 +69,40 @@ def refusal(options: SlurmOptions, environment: Mapping[str, str], barren: int) 
     return None
 
 
-def successor(environment: Mapping[str, str], arguments: Sequence[str]) -> list[str]:
-    """Return the command that submits the same job again, to start when this one has ended."""
-    names = {"account": "ACCOUNT", "partition": "PARTITION", "qos": "QOS"}
-    same = [
-        f"--{option}={environment[f'SLURM_JOB_{name}']}"
-        for option, name in names.items()
-        if environment.get(f"SLURM_JOB_{name}")
-    ]
-    script = environment.get("CAH_LAUNCH", "slurm/launch.sh")
+ASKED = "%l|%b"
+"""What `squeue` says of a job that its environment does not: time limit and generic resources."""
+
+
+def successor(environment: Mapping[str, str], asked: str, arguments: Sequence[str]) -> list[str]:
+    """Return the command that submits the same job again, to start when this one has ended.
+
+    Parameters
+    ----------
+    asked
+        The job's time limit and generic resources, in the format `ASKED`.
+    """
+    limit, _, gres = asked.strip().partition("|")
+    same = {
+        "account": environment.get("SLURM_JOB_ACCOUNT"),
+        "partition": environment.get("SLURM_JOB_PARTITION"),
+        "qos": environment.get("SLURM_JOB_QOS"),
+        "nodes": environment.get("SLURM_JOB_NUM_NODES"),
+        "cpus-per-task": environment.get("SLURM_CPUS_PER_TASK"),
+        "mem": environment.get("SLURM_MEM_PER_NODE"),
+        "time": limit if re.match(r"\d", limit) else None,
+        "gres": re.sub(r"^gres[:/]", "", gres) if gres.startswith("gres") else None,
+    }
     return [
         "sbatch",
         f"--dependency=afterany:{environment['SLURM_JOB_ID']}",
-        *same,
-        script,
+        *[f"--{option}={value}" for option, value in same.items() if value],
+        environment.get("CAH_LAUNCH", "slurm/launch.sh"),
         *arguments,
     ]
 
 
-def _call(command: Sequence[str], say: Callable[[str], None]) -> bool:
+def _call(command: Sequence[str], say: Callable[[str], None]) -> str | None:
+    """Run a command and return its output; say what it says, and return None, if it fails."""
     done = subprocess.run(  # noqa: S603  # our own command
         command,
         env=clean_environment(os.environ),
@@ -97,4 +113,5 @@ def _call(command: Sequence[str], say: Callable[[str], None]) -> bool:
     )
     if done.returncode:
         say(f"{' '.join(command)}: {' '.join(done.stderr.split())}")
-    return done.returncode == 0
+        return None
+    return done.stdout

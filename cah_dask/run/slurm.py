@@ -252,15 +252,21 @@ class Partition(msgspec.Struct, frozen=True):
 
     limit: str
     limit_s: float | None
+    nodes: int
 
 
-SINFO_FORMAT = "%R|%l"
+SINFO_FORMAT = "%R|%l|%D"
 
 
 def parse_sinfo(text: str) -> dict[str, Partition]:
-    """Return the partitions that there are, by name."""
-    lines = (line.split("|") for line in text.splitlines() if line.count("|") == 1)
-    return {name: Partition(limit, parse_left(limit)) for name, limit in lines}
+    """Return the partitions that there are, by name; the nodes of all their lines together."""
+    found: dict[str, Partition] = {}
+    for line in text.splitlines():
+        if line.count("|") == 2:
+            name, limit, nodes = line.split("|")
+            before = found[name].nodes if name in found else 0
+            found[name] = Partition(limit, parse_left(limit), before + int(nodes))
+    return found
 
 
 INHERITED = re.compile(

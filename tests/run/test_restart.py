@@ -35,11 +35,17 @@ def test_a_partition_that_only_sounds_like_a_forbidden_one_is_fine():
 
 
 def test_the_successor_is_the_same_job_after_this_one():
-    environment = JOB | {"SLURM_JOB_ACCOUNT": "mine", "CAH_LAUNCH": "/c/slurm/launch.sh"}
-    assert successor(environment, ["configs/a.yaml"]) == [
+    environment = JOB | {
+        "SLURM_JOB_ACCOUNT": "mine", "SLURM_JOB_NUM_NODES": "2", "SLURM_CPUS_PER_TASK": "4",
+        "SLURM_MEM_PER_NODE": "4096", "CAH_LAUNCH": "/c/slurm/launch.sh",
+    }  # fmt: skip
+    assert successor(environment, "1-02:00:00|gres:gpu:2\n", ["configs/a.yaml"]) == [
         "sbatch", "--dependency=afterany:7", "--account=mine", "--partition=small",
-        "--qos=normal", "/c/slurm/launch.sh", "configs/a.yaml",
+        "--qos=normal", "--nodes=2", "--cpus-per-task=4", "--mem=4096", "--time=1-02:00:00",
+        "--gres=gpu:2", "/c/slurm/launch.sh", "configs/a.yaml",
     ]  # fmt: skip
+    bare = successor({"SLURM_JOB_ID": "7"}, "UNLIMITED|N/A\n", ["a.yaml"])
+    assert bare == ["sbatch", "--dependency=afterany:7", "slurm/launch.sh", "a.yaml"]
 
 
 def test_attempts_without_a_commit_are_counted_until_one_succeeds(tmp_path: Path):

@@ -1,5 +1,6 @@
 """`cah plan`, `cah doctor` and bad input, with a real Slurm to ask."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -79,16 +80,34 @@ def test_bad_input_is_one_line_and_nothing_is_submitted(
 def test_the_doctor_looks_at_a_node_of_each_pool(cah, site: Gate, tmp_path: Path):
     code, text = cah("doctor", "--wait", "100", "--url", site.url("/ok-1.jpg", "127.0.0.1"))
     assert code == 0, text
-    for line in ("here", "pool cpu", "pool gpu", "pool io", "ok-1.jpg answers 200"):
-        assert line in text
-    assert "no GPU is visible to this job" in text or "torch sees GPUs" in text
+    sections = dict(re.findall(r"^(here|pool \w+)\n((?:  +.*\n)+)", text, re.MULTILINE))
+    assert set(sections) == {"here", "pool cpu", "pool gpu", "pool io"}
+    assert "partition cpu: 2 nodes, time limit 2-00:00:00" in sections["here"]
+    assert "Slurm takes the jobs of every pool" in sections["here"]
+    assert "jobs can be submitted from this node" in sections["pool cpu"]
+    assert "GPU" in sections["pool gpu"]
+    assert "weights" in sections["pool gpu"]
+    assert "127.0.0.1 has the address 127.0.0.1" in sections["pool io"]
+    assert "ok-1.jpg answers 200" in sections["pool io"]
+    assert "answers" not in sections["pool cpu"], "only nodes that download ask the web"
     assert not list(tmp_path.glob("run*/")), "the doctor leaves nothing"
 
 
 def test_the_doctor_says_what_fails_on_a_node(cah):
     code, text = cah("doctor", "--wait", "100", **{"pools.cpu.prologue": '["exit 7"]'})
     assert code == 5
-    assert "pool cpu\n  fail  its job failed" in text
+    assert "pool cpu\n  fail  its job ended without a report" in text
+
+
+def test_the_doctor_looks_at_one_node_for_one_pool(cah):
+    code, text = cah("doctor", "--pool", "gpu")
+    assert code == 0, text
+    assert text.startswith("pool gpu\n")
+    assert "weights" in text
+    code, text = cah("doctor", "--pool", "tpu")
+    assert (code, text) == (
+        3, "error: there is no pool 'tpu' in this config, but cpu, gpu, io\n"
+    )  # fmt: skip
 
 
 def test_the_plan_shows_pools_and_scripts_and_submits_nothing(cah, cluster: Cluster):

@@ -11,6 +11,7 @@ from tests import runs
 from tests.slurm.cluster import Cluster, Layout, wait_until
 from tests.slurm.launched import (
     POOLS,
+    ROOT,
     Gate,
     Run,
     assert_same,
@@ -131,6 +132,20 @@ def test_a_driver_that_is_requeued_three_times_goes_on(start, local: Path, clust
         run.start_again()
     assert_same(run, local)
     assert run.text().count("goes on after a requeue") == 3
+
+
+def test_where_jobs_are_not_requeued_the_driver_submits_its_successor(start, local: Path):
+    run = start(submit=("--no-requeue",))
+    run.wait(lambda: len(run.commits()) >= 3)
+    run.cluster.run("scancel", "--batch", "--signal=USR2", run.job)
+    run.wait(lambda: not run.is_alive())
+    ((successor, name),) = run.cluster.jobs("%A|%j")
+    assert name == "cah-driver"
+    run.job, run.log = successor, ROOT / f"cah-driver-{successor}.out"
+    try:
+        assert_same(run, local)
+    finally:
+        run.log.unlink()
 
 
 def test_a_killed_driver_is_launched_again_while_slurm_is_silent_for_half_a_minute(

@@ -14,8 +14,9 @@ class NameServer:
 
     NXDOMAIN, SERVFAIL = _NXDOMAIN, _SERVFAIL
 
-    def __init__(self, names: dict[str, str | int]) -> None:
+    def __init__(self, names: dict[str, str | int], delay_s: float = 0.0) -> None:
         self.names = names
+        self._delay_s = delay_s
         self.questions: Counter[str] = Counter()
 
     def __enter__(self) -> Self:
@@ -38,6 +39,7 @@ class NameServer:
                 return
             name, end = _name(question)
             self.questions[name] += 1
+            threading.Event().wait(self._delay_s)
             self._socket.sendto(_answer(question, end, self.names.get(name, _NXDOMAIN)), peer)
 
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Self
 
@@ -20,6 +21,17 @@ from aiohttp import web
 from PIL import Image
 
 from tests.hostile import bomb, broken, picture
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request as the server saw it; times are those of `time.monotonic`."""
+
+    host: str
+    path: str
+    began: float
+    ended: float
+
 
 HITS = web.AppKey("hits", Counter[tuple[str, str]])
 Behaviour = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -31,6 +43,7 @@ class WebServer:
     def __init__(self, tls: ssl.SSLContext | None = None, address: str = "127.0.0.1") -> None:
         self.robots: dict[str, bytes | int] = {}
         self.bodies: dict[str, bytes] = {}
+        self.log: list[Request] = []
         self.hits: Counter[tuple[str, str]] = Counter()
         self.starts: defaultdict[str, list[float]] = defaultdict(list)
         self.peak: Counter[str] = Counter()
@@ -76,7 +89,8 @@ class WebServer:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         host = request.host.rpartition(":")[0]
         self.hits[host, request.path] += 1
-        self.starts[host].append(time.monotonic())
+        began = time.monotonic()
+        self.starts[host].append(began)
         self.headers[request.path] = dict(request.headers)
         self._in_flight[host] += 1
         self.peak[host] = max(self.peak[host], self._in_flight[host])
@@ -87,6 +101,7 @@ class WebServer:
             return await self._behave(host, request)
         finally:
             self._in_flight[host] -= 1
+            self.log.append(Request(host, request.path, began, time.monotonic()))
 
     async def _behave(self, host: str, request: web.Request) -> web.StreamResponse:
         if request.path == "/robots.txt":

@@ -9,7 +9,6 @@ order of the list.
 import asyncio
 import contextlib
 import math
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +28,7 @@ from cah_dask.images.hosts import RETRYABLE, HostOptions, Visit
 from cah_dask.images.ledger import Alarm, Ledger, Outcome, judged, outcome
 from cah_dask.images.network import AddressError, check_network
 from cah_dask.images.pace import Budget, Pace, Pause
-from cah_dask.images.robots import Robots
+from cah_dask.images.robots import Robots, Rules
 from cah_dask.images.shards import ShardWriter
 from cah_dask.images.targets import Target, target
 from cah_dask.schema import Counts, Status
@@ -50,6 +49,11 @@ class DownloadOptions(FetchOptions, frozen=True, forbid_unknown_fields=True, kw_
     """Further tries of a url where one can help (names, connections, timeouts, 429, 5xx)."""
     retry_delay_s: Annotated[float, msgspec.Meta(ge=0)] = 10.0
     """Seconds before the first further try; four times as long before each one after it."""
+    requests_per_s: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """Requests a second of the whole run, robots.txt included; each download that may be in flight
+    has an equal share. A host is given up after `hosts.max_time_s`, however small the share."""
+    bytes_per_s: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """Bytes a second that the whole run may receive, in bodies; shared likewise."""
     connections: Annotated[int, msgspec.Meta(ge=1)] = 256
     """Urls of one list in the works at the same time."""
     decoders: Annotated[int, msgspec.Meta(ge=1)] = 2
@@ -83,7 +87,7 @@ def check_options(options: DownloadOptions) -> None:
             raise InputError(f"download.hash_lists: {path} does not exist")
 
 
-def download_list(  # noqa: PLR0913  the limits belong to the run, not to its options
+def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not to its options
     urls: Sequence[str],
     shard: Path,
     options: DownloadOptions,
@@ -91,8 +95,7 @@ def download_list(  # noqa: PLR0913  the limits belong to the run, not to its op
     *,
     exclusion: Exclusion | None = None,
     pause_file: Path | None = None,
-    requests_per_s: float | None = None,
-    bytes_per_s: float | None = None,
+    lists_at_once: int = 1,
 ) -> Downloaded:
     """Download one fetch list, write its image shard, and say what became of every url.
 
@@ -110,8 +113,8 @@ def download_list(  # noqa: PLR0913  the limits belong to the run, not to its op
         never be stored (hash_listed); the other lists have done their work before the download.
     pause_file
         While this file exists no new request is made; looked at once a second.
-    requests_per_s, bytes_per_s
-        This list's share of the budget of the run; None is no limit.
+    lists_at_once
+        As many lists may be in flight in the whole run: this one has such a share of its budgets.
 
     Raises
     ------
@@ -122,7 +125,11 @@ def download_list(  # noqa: PLR0913  the limits belong to the run, not to its op
         this process may not open more files.
     """
     check_options(options)
-    pace = Pace(Pause(pause_file), Budget(requests_per_s), Budget(bytes_per_s))
+    pace = Pace(
+        Pause(pause_file),
+        Budget(options.requests_per_s, lists_at_once),
+        Budget(options.bytes_per_s, lists_at_once),
+    )
     with ShardWriter(shard) as writer:
         ledger = Ledger(urls)
         listed = load_hash_lists(options.hash_lists)
@@ -158,7 +165,7 @@ async def _download(
         timeout_s=options.decode_timeout_s,
     )
     async with decoders, Fetcher(options, pace) as fetcher:
-        await _Crawl(work, options, decoders, fetcher).run(pace.pause)
+        await _Crawl(work, options, decoders, fetcher, pace).run()
     return {"requests": fetcher.n_requests, "bytes": fetcher.n_bytes}
 
 
@@ -166,7 +173,12 @@ class _Crawl:
     """Carries the visits of one list, each from its turn to its outcome."""
 
     def __init__(
-        self, work: _Work, options: DownloadOptions, decoders: Decoders, fetcher: Fetcher
+        self,
+        work: _Work,
+        options: DownloadOptions,
+        decoders: Decoders,
+        fetcher: Fetcher,
+        pace: Pace,
     ) -> None:
         self._work = work
         self._ledger = work.ledger
@@ -178,7 +190,7 @@ class _Crawl:
         self._alarm = Alarm(options.alarm_hosts, options.alarm_share)
         self._slots = asyncio.Semaphore(options.connections)
         self._changed = asyncio.Event()
-        self._paused_s = 0.0
+        self._pace = pace
 
     def _visits(self) -> Iterator[Visit]:
         for index, url in enumerate(self._work.urls):
@@ -196,24 +208,29 @@ class _Crawl:
         return where
 
     def _now(self) -> float:
-        """Return the time by a clock that stands still while the run is paused."""
-        return time.monotonic() - self._paused_s
+        return self._pace.pause.now()
 
-    async def run(self, pause: Pause) -> None:
-        """Carry all visits; return when every url has its outcome."""
+    async def run(self) -> None:
+        """Carry all visits; return when every url has its outcome.
+
+        The next list may begin with the host that this one ends with: keep the distance for it.
+        """
         try:
             async with asyncio.TaskGroup() as group:
                 while not self._frontier.is_done:
-                    self._paused_s += await pause.wait()
                     await self._slots.acquire()
+                    await asyncio.sleep(self._pace.requests.charge(1))
+                    await self._pace.pause.wait()
                     visit = self._frontier.take(self._now())
                     if visit is None:
                         self._slots.release()
+                        self._pace.requests.charge(-1)
                         await self._wait_for_change()
                     else:
                         group.create_task(self._carry(visit))
         except ExceptionGroup as error:
             raise error.exceptions[0] from error
+        await asyncio.sleep(self._frontier.keeps_away_until - self._now())
 
     async def _wait_for_change(self) -> None:
         """Return when a visit has been released, or some host may be asked again."""
@@ -237,25 +254,34 @@ class _Crawl:
     async def _ask(self, visit: Visit) -> Answer | None:
         """Make the request; None says that the visit was put back to wait for another turn."""
         where = visit.target
+        rules = self._robots.known(where.origin) if self._options.obey_robots else Rules()
         try:
+            if rules is not None and not rules.allow(where.url):
+                return Answer(Status.ROBOTS)
             addresses = await self._fetcher.lookup(where.host)
         except AddressError as error:
             return Answer(error.status)
-        if not self._frontier.bind(visit, addresses[0]):
+        finally:  # what `run` has charged; from here on each request is charged when it is sent
+            self._pace.requests.charge(-1)
+        if self._pace.pause.is_set():
+            self._frontier.put_back(visit)
             return None
-        if self._options.obey_robots:
-            is_known = self._robots.knows(where.origin)
-            rules = await self._robots.rules(where.origin)
-            if isinstance(rules, Answer):
-                return rules
-            if not is_known:  # that was a request, so this visit has had its turn
-                self._frontier.slow_down(where.host, rules.delay_s)
-                self._frontier.put_back(visit)
-                return None
-            if not rules.allow(where.url):
-                return Answer(Status.ROBOTS)
+        if not self._frontier.bind(visit, addresses[0], self._now()):
+            return None
+        if rules is None:
+            return await self._learn_rules(visit)
         keep = self._frontier.keeps_connection(visit, self._options.connections)
         return await self._fetcher.image(where, keep_connection=keep)
+
+    async def _learn_rules(self, visit: Visit) -> Answer | None:
+        """Ask for robots.txt; that was a request, so the visit has had its turn."""
+        where = visit.target
+        rules = await self._robots.rules(where.origin)
+        if isinstance(rules, Answer):
+            return rules
+        self._frontier.slow_down(where.host, rules.delay_s)
+        self._frontier.put_back(visit)
+        return None
 
     def _settle(self, visit: Visit, answer: Answer) -> bool:
         """Do what an answer asks for; True says that its body is an image to be kept.

@@ -130,7 +130,7 @@ class Fetcher:
         return await self._exchange(url, self._read_robots, {"Accept": "text/plain, */*;q=0.1"})
 
     async def _exchange(self, url: str, read: Reader, headers: dict[str, str]) -> Answer:
-        await asyncio.sleep(self._pace.requests.charge(1))
+        self._pace.requests.charge(1)
         self.n_requests += 1
         started_at = time.monotonic()
         try:

@@ -105,6 +105,11 @@ class Frontier:
         """When `take` may have something, if nothing is released before; inf if never."""
         return self._agenda.due
 
+    @property
+    def keeps_away_until(self) -> float:
+        """When another list may ask any of these hosts and keep its distance."""
+        return max((lane.keeps_away_until for lane in self._lanes.values()), default=-math.inf)
+
     def take(self, now: float) -> Visit | None:
         """Return a visit whose host may be asked now: hosts already begun first, then long lanes.
 
@@ -122,8 +127,15 @@ class Frontier:
                 return self._start(lane, now)
         return None
 
-    def bind(self, visit: Visit, address: str) -> bool:
-        """Tell which address serves a host; False: it is too busy, the visit was put back."""
+    def bind(self, visit: Visit, address: str, now: float) -> bool:
+        """Tell which address a request is about to go to.
+
+        Returns
+        -------
+        bool
+            False if the visit was put back instead: the address is too busy, or the host was sent
+            another request a moment ago.
+        """
         if address not in self._addresses:
             self._addresses[address] = Group(self._options.address_concurrency)
         group = self._addresses[address]
@@ -131,13 +143,13 @@ class Frontier:
         if self._group_of[lane] is not group:
             self._group_of[lane] = group
             self._queue(lane)
-        if self._counted_at[visit.index] is group:
-            return True
-        if group.is_full:
+        is_counted = self._counted_at[visit.index] is group
+        if (group.is_full and not is_counted) or not lane.may_send(now):
             self.put_back(visit)
             return False
-        self._uncount(visit)
-        self._count(visit, group)
+        if not is_counted:
+            self._uncount(visit)
+            self._count(visit, group)
         return True
 
     def put_back(self, visit: Visit) -> None:

@@ -100,6 +100,7 @@ class Lane:
         "_options",
         "_refusals",
         "_rests_until",
+        "_sent_at",
         "_spacing_s",
         "_waiting",
         "in_flight",
@@ -113,6 +114,7 @@ class Lane:
         self._waiting: deque[Visit] = deque()
         self._later: list[tuple[float, int, Visit]] = []
         self._free_at = self._rests_until = self._late_s = 0.0
+        self._sent_at = -math.inf
         self._failures = self._refusals = 0
         self.in_flight = 0
         self.started_at: float | None = None
@@ -152,6 +154,23 @@ class Lane:
         self._free_at = max(self._free_at, now + self._spacing_s)
         return self._waiting.popleft() if self._waiting else heapq.heappop(self._later)[2]
 
+    def may_send(self, now: float) -> bool:
+        """Tell whether a visit in flight keeps its distance if it sends its request now.
+
+        It may have waited for the name, and another visit with it: what counts is when requests
+        are sent, not when their turn came.
+        """
+        if now < self.keeps_away_until:
+            return False
+        self._sent_at = now
+        self._free_at = max(self._free_at, self.keeps_away_until)
+        return True
+
+    @property
+    def keeps_away_until(self) -> float:
+        """When the next request would keep its distance; -inf if none was sent."""
+        return self._sent_at + self._spacing_s
+
     def drain(self) -> list[Visit]:
         """Remove and return all visits that wait."""
         visits = [*self._waiting, *(visit for _, _, visit in sorted(self._later))]
@@ -166,6 +185,7 @@ class Lane:
     def slow_down(self, delay_s: float) -> None:
         """Keep to a Crawl-delay."""
         self._spacing_s = max(self._spacing_s, min(delay_s, self._options.max_crawl_delay_s))
+        self._free_at = max(self._free_at, self.keeps_away_until)
 
     def report(self, status: Status, now: float, seconds: float, pause_s: float | None) -> None:
         """Learn from an answer; see `Frontier.release`."""

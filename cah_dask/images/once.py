@@ -20,9 +20,10 @@ class Once(Generic[T]):
         self._function = function
         self._tasks: dict[str, asyncio.Task[T]] = {}
 
-    def knows(self, key: str) -> bool:
-        """Tell whether the value is there and need not be waited for."""
-        return key in self._tasks and self._tasks[key].done()
+    def known(self, key: str) -> T | None:
+        """Return the value if it is there and need not be waited for."""
+        task = self._tasks.get(key)
+        return task.result() if task is not None and task.done() else None
 
     async def get(self, key: str) -> T:
         """Return the value; one who stops waiting leaves the others undisturbed."""

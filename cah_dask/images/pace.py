@@ -10,14 +10,17 @@ _BURST_S = 0.5
 
 
 class Budget:
-    """So many units a second, on the average; None is no limit."""
+    """So many units a second for so many lists together, on the average; None is no limit."""
 
-    def __init__(self, per_s: float | None) -> None:
-        self._per_s = per_s
+    def __init__(self, per_s: float | None, lists: int = 1) -> None:
+        self._per_s = None if per_s is None else per_s / lists
         self._free_at = 0.0
 
     def charge(self, units: float) -> float:
-        """Take note of units spent; return the seconds to wait for what was spent before."""
+        """Take note of units spent; return the seconds to wait for what was spent before.
+
+        Negative units give back what was charged and not spent.
+        """
         if self._per_s is None:
             return 0.0
         now = time.monotonic()
@@ -32,15 +35,21 @@ class Pause:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._checked_at = -_CHECK_S
+        self._paused_s = 0.0
 
-    async def wait(self) -> float:
-        """Return when the run is not paused, with the seconds that took."""
+    def now(self) -> float:
+        """Return the time by a clock that stands still while the run waits for the file to go."""
+        return time.monotonic() - self._paused_s
+
+    async def wait(self) -> None:
+        """Return when the run is not paused; for one waiter."""
         started_at = time.monotonic()
-        while self._is_set():  # noqa: ASYNC110  a file sends no event
+        while self.is_set():  # noqa: ASYNC110  a file sends no event
             await asyncio.sleep(_CHECK_S)
-        return time.monotonic() - started_at
+        self._paused_s += time.monotonic() - started_at
 
-    def _is_set(self) -> bool:
+    def is_set(self) -> bool:
+        """Tell whether the file was there when it was last looked for."""
         now = time.monotonic()
         if self._path is None or now - self._checked_at < _CHECK_S:
             return False

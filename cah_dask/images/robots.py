@@ -40,9 +40,10 @@ class Robots:
         self._fetcher = fetcher
         self._rules: Once[Rules | Answer] = Once(self._load)
 
-    def knows(self, origin: str) -> bool:
-        """Tell whether the rules are at hand."""
-        return self._rules.knows(origin)
+    def known(self, origin: str) -> Rules | None:
+        """Return the rules of an origin if they are at hand."""
+        rules = self._rules.known(origin)
+        return rules if isinstance(rules, Rules) else None
 
     async def rules(self, origin: str) -> Rules | Answer:
         """Return the rules of an origin, or the answer that says why they cannot be had now.

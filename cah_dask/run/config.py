@@ -96,6 +96,8 @@ OPERATIONAL = (
     "pools",
     "slurm",
     "site",
+    "download.requests_per_s",
+    "download.bytes_per_s",
     "download.connections",
     "download.contact",
     "download.about_url",

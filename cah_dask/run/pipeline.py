@@ -83,6 +83,16 @@ def run(config: Config, folder: RunFolder, view: View) -> Ending:
         return asyncio.run(Driver(config, folder, plan, publisher, view).drive())
 
 
+def lists_at_once(config: Config) -> int:
+    """Return how many fetch lists may be in flight at most: each has a share of the budgets."""
+    buckets = config.dedup.buckets  # one list of each
+    for pool in pools(config.pools, config.slurm.launch):
+        if Stage.DOWNLOAD in pool.stages:
+            jobs = min(pool.max_jobs, config.slurm.max_jobs)
+            return min(buckets, pool.workers if pool.job is None else jobs * pool.processes)
+    return buckets
+
+
 class Driver:
     """One attempt to carry a run to its end."""
 
@@ -234,6 +244,7 @@ class Driver:
             config_hash=self._hash,
             inputs=inputs,
             slices=self._publisher.slices(unit) if unit.stage is Stage.PACK else (),
+            lists_at_once=lists_at_once(self._config),
         )
 
     def _collect(self) -> None:

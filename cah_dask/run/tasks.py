@@ -55,6 +55,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     config_hash: str
     inputs: tuple[str, ...] = ()
     slices: tuple[Slice, ...] = ()
+    lists_at_once: int = 1
 
     @property
     def folder(self) -> RunFolder:
@@ -184,6 +185,7 @@ def download_task(job: Job) -> Receipt:
             job.config.decode,
             exclusion=_exclusion(job.config.dedup.exclude),
             pause_file=job.folder.pause_file,
+            lists_at_once=job.lists_at_once,
         )
     receipt = job.receipt(made.counts, started, inputs=(_input(job),), side=(side_file(shard),))
     published = write_part(job.part, OUTCOMES, [made.outcomes], receipt)

@@ -23,6 +23,7 @@ from cah_dask.images.shards import ShardReader
 from cah_dask.schema import OUTCOMES, Counts
 from tests.hostile import picture
 from tests.images.conftest import wait_until
+from tests.nameserver import NameServer
 from tests.webserver import WebServer
 
 QUICK = HostOptions(spacing_s=0, backoff_s=0.05)
@@ -141,6 +142,18 @@ def test_requests_to_a_host_keep_their_distance(web, tmp_path):
     gaps = [b - a for a, b in itertools.pairwise(times)]
     assert len(gaps) == 5, "robots.txt and five images"
     assert min(gaps) > 0.17
+
+
+def test_requests_keep_their_distance_though_the_name_came_late(web, tmp_path):
+    """Two urls wait for the name of their host; they must not be sent together when it comes."""
+    with NameServer({"late.example": "127.0.0.1"}, delay_s=0.7) as nameserver:
+        urls = [web.url(f"/ok-{n}.jpg", "late.example") for n in range(4)]
+        hosts = HostOptions(spacing_s=0.3)
+        late = options(web, hosts=hosts, nameservers=(nameserver.address,), obey_robots=False)
+        download(urls, tmp_path, late)
+    times = web.starts["late.example"]
+    assert len(times) == 4
+    assert min(b - a for a, b in itertools.pairwise(times)) > 0.25
 
 
 def test_a_crawl_delay_is_kept_to(web, tmp_path):
@@ -267,16 +280,16 @@ def test_a_pause_file_stops_new_requests_until_it_is_gone(web, tmp_path):
 def test_the_budget_of_requests_is_kept(web, tmp_path):
     urls = [web.url(f"/ok-{n}.jpg", f"budget{n}.test") for n in range(15)]
     began = time.monotonic()
-    download(urls, tmp_path, options(web), requests_per_s=20)
+    download(urls, tmp_path, options(web, requests_per_s=40), lists_at_once=2)
     assert time.monotonic() - began > 30 / 20 - 0.6, "fifteen images and as many robots.txt"
 
 
 def test_the_budget_of_bytes_is_kept_and_no_server_is_blamed(web, tmp_path):
     web.bodies["/budget.jpg"] = b"\xff\xd8" + bytes(900_000)
     urls = [web.url("/budget.jpg", f"bytes{n}.test") for n in range(3)]
-    slow = options(web, total_timeout_s=0.5)
+    slow = options(web, total_timeout_s=0.5, bytes_per_s=3_000_000)
     began = time.monotonic()
-    made, _ = download(urls, tmp_path, slow, bytes_per_s=1_500_000)
+    made, _ = download(urls, tmp_path, slow, lists_at_once=2)
     assert time.monotonic() - began > 1
     assert set(statuses(made)) <= {"decode_format", "decode_error", "decode_truncated"}
 

@@ -149,7 +149,12 @@ def test_a_crawl_delay_widens_the_spacing_up_to_its_limit():
 def test_hosts_at_one_address_share_its_limit():
     frontier = Frontier(visits("a", "b", "c", "d"), HostOptions(address_concurrency=2))
     flight = take_all(frontier, 0)
-    assert [frontier.bind(visit, "203.0.113.7") for visit in flight] == [True, True, False, False]
+    assert [frontier.bind(visit, "203.0.113.7", 0) for visit in flight] == [
+        True,
+        True,
+        False,
+        False,
+    ]
     assert frontier.take(9) is None
     frontier.release(flight[0], 9, status=Status.OK)
     assert frontier.take(9) is not None
@@ -160,10 +165,10 @@ def test_an_address_is_not_lost_when_a_host_there_is_given_up():
     options = HostOptions(address_concurrency=1, spacing_s=0, concurrency=1)
     frontier = Frontier(visits(*"aabbc"), options)
     flight = take_all(frontier, 0)
-    assert [frontier.bind(visit, "203.0.113.7") for visit in flight] == [True, False, False]
+    assert [frontier.bind(visit, "203.0.113.7", 0) for visit in flight] == [True, False, False]
     ended = 1 + len(frontier.release(flight[0], 0, status=Status.DNS_NOT_FOUND))
     while (visit := frontier.take(0)) is not None:
-        assert frontier.bind(visit, "203.0.113.7")
+        assert frontier.bind(visit, "203.0.113.7", 0)
         ended += 1 + len(frontier.release(visit, 0, status=Status.OK))
     assert ended == 5
     assert frontier.is_done
@@ -245,7 +250,7 @@ def test_every_visit_ends_once_and_no_limit_is_ever_passed(
     )
     frontier = Frontier(visits(*hosts), options)
     address = {host: seed.choice("xy") for host in "abcdef"}
-    flight: list[tuple[float, int, Visit]] = []
+    flight: list[tuple[float, int, bool, Visit]] = []
     starts = defaultdict(list)
     ended: Counter[int] = Counter()
     now, turns = 0.0, 0
@@ -258,17 +263,20 @@ def test_every_visit_ends_once_and_no_limit_is_ever_passed(
             assert min(arrival, frontier.wakes_at) < float("inf"), "it waits for nothing"
             now = max(now, min(arrival, frontier.wakes_at))
             while flight and flight[0][0] <= now:
-                _, _, done = heapq.heappop(flight)
-                dropped = frontier.release(done, now, status=seed.choice(STATUSES))
-                for other in [done, *dropped]:
-                    ended[other.index] += 1
-        elif frontier.bind(visit, address[visit.host]):
-            starts[visit.host].append(now)
-            heapq.heappush(flight, (now + seed.random(), visit.index, visit))
-            at_host = Counter(v.host for _, _, v in flight)
-            at_address = Counter(address[v.host] for _, _, v in flight)
-            assert max(at_host.values()) <= concurrency
-            assert max(at_address.values()) <= address_concurrency
+                _, _, is_sent, visit = heapq.heappop(flight)
+                if is_sent:
+                    dropped = frontier.release(visit, now, status=seed.choice(STATUSES))
+                    ended.update(other.index for other in [visit, *dropped])
+                elif frontier.bind(visit, address[visit.host], now):
+                    starts[visit.host].append(now)
+                    heapq.heappush(flight, (now + seed.random(), visit.index, True, visit))
+                    sent = [v for _, _, is_sent, v in flight if is_sent]
+                    assert max(Counter(v.host for v in sent).values()) <= concurrency
+                    at_address = Counter(address[v.host] for v in sent)
+                    assert max(at_address.values()) <= address_concurrency
+        else:
+            name_s = seed.choice((0.0, 0.0, 3.0))  # the name may come late
+            heapq.heappush(flight, (now + name_s, visit.index, False, visit))
     assert ended == Counter(range(len(hosts)))
     for times in starts.values():
         assert all(b - a > spacing_s - 1e-9 for a, b in itertools.pairwise(times))

@@ -37,6 +37,7 @@ def write_config(path: Path, *, inputs: str, model: Path, port: int, **changes: 
         "archives_per_wave": 1,
         "dedup": {"buckets": 2, "list_urls": 30},
         "download": {
+            "crawl": "allowed",
             "contact": "tests@lab.example",
             "resolve": {"*.test": "127.0.0.1"},
             "allow_addresses": ["127.0.0.1/32"],

@@ -37,7 +37,7 @@ def config(tmp_path: Path):
         tree = {
             "run_dir": str(tmp_path / "run"),
             "inputs": [str(tmp_path / "*.warc.wat.gz")],
-            "download": {"contact": "me@lab.example"},
+            "download": {"contact": "me@lab.example", "crawl": "allowed"},
             "embed": {"model": "tiny", "thresholds": {"en": 0.2, "multi": 0.2, "nolang": 0.2}},
             **changes,
         }

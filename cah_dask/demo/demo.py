@@ -92,6 +92,7 @@ def settings(folder: Path, ports: Ports) -> dict[str, Any]:
         "archives_per_wave": 1,
         "dedup": {"buckets": 4, "list_urls": 500},
         "download": {
+            "crawl": "allowed",  # a web of its own, on loopback
             "contact": "demo@demo.example",
             "resolve": {INNER_HOST: INNER_ADDRESS, "*.demo.example": LOOPBACK},
             "nameservers": [f"{LOOPBACK}:{ports.names}"],

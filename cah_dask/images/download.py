@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import pyarrow as pa
@@ -39,6 +39,9 @@ _RETRY_GROWTH = 4
 class DownloadOptions(FetchOptions, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How a fetch list is downloaded."""
 
+    crawl: Literal["forbidden", "ask", "allowed"] = "ask"
+    """Whether the site lets you crawl the web from its machines. With `ask`, a run at a site (Slurm
+    or a site file) does not start: ask, then say `allowed`. What a site forbids stays forbidden."""
     hosts: HostOptions = HostOptions()
     """Manners towards one host."""
     obey_robots: bool = True

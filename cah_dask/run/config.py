@@ -25,7 +25,7 @@ from cah_dask.images.decode import DecodeOptions
 from cah_dask.images.download import DownloadOptions
 from cah_dask.pairs.models import EmbedOptions
 from cah_dask.pairs.store import PackOptions
-from cah_dask.run.sites import defaults, merge
+from cah_dask.run.sites import defaults, forbids_crawling, merge
 from cah_dask.run.slurm import JobOptions, SlurmOptions
 
 
@@ -96,6 +96,7 @@ OPERATIONAL = (
     "pools",
     "slurm",
     "site",
+    "download.crawl",
     "download.requests_per_s",
     "download.bytes_per_s",
     "download.connections",
@@ -153,7 +154,11 @@ def _above_site(tree: dict[str, Any], origins: dict[str, str], folder: Path) -> 
     for key in _leaves(below):
         if not any(key == k or k.startswith(f"{key}.") or key.startswith(f"{k}.") for k in origins):
             origins[key] = str(path)
-    return merge(below, tree)
+    merged = merge(below, tree)
+    if forbids_crawling(below):
+        merged = merge(merged, {"download": {"crawl": "forbidden"}})
+        origins["download.crawl"] = str(path)
+    return merged
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What must be true before a run writes its first byte."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from cah_dask.pairs.models import resolve
 from cah_dask.run import config as configuration
 from cah_dask.run.config import Config, Loaded
 from cah_dask.run.limits import check_with_slurm
-from cah_dask.run.pools import check_pools
+from cah_dask.run.pools import check_pools, pools
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -51,6 +52,7 @@ def prepare(path: Path, overrides: Sequence[str] = (), *, asks_slurm: bool = Tru
         )
     check_options(config.download)
     check_pools(config)
+    _require_consent(loaded)
     load_exclusion(config.dedup.exclude)
     archives = list_archives(config.inputs)
     for archive in archives:
@@ -60,3 +62,26 @@ def prepare(path: Path, overrides: Sequence[str] = (), *, asks_slurm: bool = Tru
     if asks_slurm:
         check_with_slurm(config)
     return Prepared(msgspec.structs.replace(loaded, config=config), archives)
+
+
+def _require_consent(loaded: Loaded) -> None:
+    """Refuse to crawl from a site that has not been asked; on a machine of your own, ask yourself.
+
+    A site is where Slurm starts workers or has started this process, or what a site file describes.
+    """
+    config = loaded.config
+    is_site = (
+        config.site is not None
+        or any(pool.job is not None for pool in pools(config.pools, config.slurm.launch))
+        or "SLURM_JOB_ID" in os.environ
+    )
+    if config.download.crawl == "forbidden":
+        raise ConfigError(
+            f"crawling the web is forbidden here ({loaded.origins['download.crawl']}); "
+            "run where it is allowed"
+        )
+    if config.download.crawl == "ask" and is_site:
+        raise ConfigError(
+            "download.crawl is 'ask': this run would crawl the web from a shared site; ask those "
+            "who run it, and once they agree say so with download.crawl=allowed"
+        )

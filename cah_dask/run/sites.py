@@ -1,4 +1,8 @@
-"""Site files: what all runs at one computing centre share, beneath each run's own file."""
+"""Site files: what all runs at one computing centre share, beneath each run's own file.
+
+A site file is overruled by the run's file in everything but one: where it says
+``download: {crawl: forbidden}``, no run may say otherwise.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,3 +59,9 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(lower, dict) and isinstance(value, dict)
         merged[name] = merge(lower or {}, value) if both else value
     return merged
+
+
+def forbids_crawling(tree: Mapping[str, Any]) -> bool:
+    """Tell whether a site file forbids to crawl from there."""
+    download = tree.get("download")
+    return isinstance(download, dict) and download.get("crawl") == "forbidden"

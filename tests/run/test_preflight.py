@@ -17,6 +17,8 @@ WAT = gzip.compress(
 )
 
 
+ABOUT = "about: {name: x, description: a machine, url: https://x.example}\n"
+ME = {"contact": "me@lab.example"}
 MODEL = {"model": "tiny", "thresholds": {"en": 0.2, "multi": 0.2, "nolang": 0.2}}
 
 
@@ -26,10 +28,11 @@ def config(tmp_path: Path):
 
     def write(**changes) -> Path:
         (tmp_path / "a.warc.wat.gz").write_bytes(WAT)
+        (tmp_path / "site.yaml").write_text(ABOUT)
         tree = {
             "run_dir": str(tmp_path / "run"),
             "inputs": [str(tmp_path / "*.warc.wat.gz")],
-            "download": {"contact": "me@lab.example"},
+            "download": ME,
             "embed": MODEL,
             **changes,
         }
@@ -45,6 +48,11 @@ def config(tmp_path: Path):
         ({"inputs": []}, "inputs: expected `array` of length >= 1"),
         ({"archives_per_wave": "many"}, "archives_per_wave: expected `int`, got `str`"),
         ({"download": {}}, "contact"),
+        ({"download": {**ME, "crawl": "forbidden"}}, "forbidden here ("),
+        ({"download": {**ME, "crawl": "maybe"}}, "download.crawl: invalid enum value 'maybe'"),
+        ({"pools": {"io": {"partition": "x", "time": "1"}}}, "say so with download.crawl=allowed"),
+        ({"slurm": {"launch": "srun"}}, "say so with download.crawl=allowed"),
+        ({"site": "site.yaml"}, "say so with download.crawl=allowed"),
         ({"embed": {**MODEL, "model": "nonsense"}}, "unknown model 'nonsense'"),
         ({"embed": {**MODEL, "model": "/nowhere"}}, "has no open_clip_config.json"),
         ({"embed": {**MODEL, "weights_sha256": "0" * 64}}, "embed.weights_sha256 wants 000"),
@@ -79,3 +87,27 @@ def test_only_the_splits_of_the_run_need_a_threshold(config):
     prepared = prepare(config(embed=embed, extract={"splits": ["en"]}))
     assert prepared.config.embed.thresholds == {"en": 0.2}
     assert prepared.config.embed.weights_sha256 is not None
+
+
+@pytest.fixture(autouse=True)
+def outside_slurm(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+
+
+def test_on_a_machine_of_your_own_nobody_else_is_asked(config):
+    assert prepare(config()).config.download.crawl == "ask"
+
+
+def test_inside_a_job_the_site_is_asked_wherever_the_workers_are(config, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with pytest.raises(ConfigError, match="shared site"):
+        prepare(config())
+    assert prepare(config(download={**ME, "crawl": "allowed"}))
+
+
+def test_what_a_site_forbids_no_run_can_allow(config, tmp_path: Path):
+    allowed = config(site="site.yaml", download={**ME, "crawl": "allowed"})
+    assert prepare(allowed)
+    (tmp_path / "site.yaml").write_text(ABOUT + "download: {crawl: forbidden}\n")
+    with pytest.raises(ConfigError, match=r"forbidden here \(.*site\.yaml\)"):
+        prepare(allowed, ["download.crawl=allowed"])

@@ -11,15 +11,23 @@ busy machine is busy for all of them. Each step includes the ones before it:
     rows       columns, buckets and row groups, without languages
     languages  the whole of `extract_archive`
     written    the same, and its parquet part
+
+Then the peak memory of a process of its own that does all of it. ``--profile`` adds the functions
+with the most time of their own.
 """
 
 import argparse
+import cProfile
+import multiprocessing
+import pstats
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from fastwarc.warc import ArchiveIterator, WarcRecordType
@@ -113,6 +121,12 @@ def peer(python: str, archive: str) -> tuple[int, float]:
     return int(count), float(seconds)
 
 
+def peak_mb(archive: str) -> float:
+    """Extract and write the part; return the peak of this process in MB."""
+    written(archive)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def timed(step: Callable[[str], int], archive: str) -> float:
     """Return the CPU seconds of a step."""
     started = time.process_time()
@@ -126,6 +140,7 @@ def main() -> None:
     parser.add_argument("archive")
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--peer", help="python of an environment with cc2dataset")
+    parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
     steps = [floor, parse, pairs, rows, languages, written]
     seconds: dict[str, list[float]] = {step.__name__: [] for step in steps}
@@ -140,6 +155,12 @@ def main() -> None:
         medians = {name: statistics.median(values) for name, values in seconds.items()}
         print(f"cc2dataset finds {count} pairs; ", end="")
         print(f"pairs at {medians['cc2dataset'] / medians['pairs']:.2f} times its rate")
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+        print(f"peak of a process: {fresh.submit(peak_mb, options.archive).result():.0f} MB")
+    if options.profile:
+        profile = cProfile.Profile()
+        profile.runcall(written, options.archive)
+        pstats.Stats(profile).sort_stats("tottime").print_stats(20)
 
 
 def report(archive: str, seconds: dict[str, list[float]]) -> None:

@@ -12,7 +12,6 @@ from typing import Annotated
 
 import msgspec
 import pyarrow as pa
-from fastwarc.warc import WarcRecord
 
 from cah_dask.candidates.language import Detector, LanguageOptions
 from cah_dask.candidates.page_images import Extra, Link, marks
@@ -129,27 +128,22 @@ def _read_pages(
     reserve = frozenset(name.lower() for name in options.respect)
     also = frozenset(options.also)
     may_have_images = marks(also).search
-    n_records = n_bytes = 0
+    n_records = n_bytes = n_pages = 0
     try:
         for record, data in read_records(archive):
             n_records += 1
             n_bytes += len(data)
             if may_have_images(data):
-                page = _parse(record, data, reserve, also)
-                notes["pages" if page else "bad_records"] += 1
-                if page:
+                url = record.headers.get("WARC-Target-URI") or ""
+                try:
+                    page = parse_page(url, data, reserve, also)
+                except RecordError:
+                    notes["bad_records"] += 1
+                else:
+                    n_pages += 1
                     yield record.stream_pos, page
     finally:
-        notes.update(records=n_records, bytes=n_bytes)
-
-
-def _parse(
-    record: WarcRecord, data: bytes, reserve: frozenset[str], also: frozenset[Extra]
-) -> Page | None:
-    try:
-        return parse_page(record.headers.get("WARC-Target-URI") or "", data, reserve, also)
-    except RecordError:
-        return None
+        notes.update(records=n_records, bytes=n_bytes, pages=n_pages)
 
 
 def _read_rows(
@@ -184,10 +178,14 @@ class _Links:
         if page.is_reserved:
             self._rejected[Reject.PAGE_DIRECTIVE] += len(page.images)
             return
+        n_without = 0
         for index, link in enumerate(page.images):
-            reason = self._judge(link, page, offset, index) if link.alt else Reject.NO_TEXT
-            if reason is not None:
+            if not link.alt:
+                n_without += 1
+            elif reason := self._judge(link, page, offset, index):
                 self._rejected[reason] += 1
+        if n_without:
+            self._rejected[Reject.NO_TEXT] += n_without
 
     def _judge(self, link: Link, page: Page, offset: int, index: int) -> Reject | None:
         """Keep a link, or return why not."""

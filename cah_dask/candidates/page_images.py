@@ -20,7 +20,11 @@ _PATHS: dict[Extra, str] = {
     "srcset": "IMG@/srcset",
     "picture": "SOURCE@/srcset",
 }
-_CANDIDATE = re.compile(r"[\s,]*(\S*[^\s,])(?:\s+([\d.]+)[wx])?[^,]*(?:,|$)")
+_BLANK = " \t\n\f\r"  # for browsers
+# Possessive, so that no page can make them take more than linear time. A url ends at a blank or at
+# its last comma, its sizes at the next comma.
+_CANDIDATE = re.compile(rf"[{_BLANK},]*+(?:([^{_BLANK}]++)(?<=,)|([^{_BLANK}]++)([^,]*+))")
+_SIZE = re.compile(rf"[{_BLANK}](\d++(?:\.\d++)?+|\.\d++)[wx](?![^{_BLANK}])", re.ASCII)
 
 
 class Link(msgspec.Struct, gc=False):
@@ -72,8 +76,14 @@ def _image(link: Link, also: frozenset[Extra]) -> Link:
 
 def widest(srcset: str) -> str | None:
     """Return the url of a srcset with the largest width or density; the first of equal ones."""
-    candidates = [(float(size or 1), url) for url, size in _CANDIDATE.findall(srcset)]
-    return max(candidates, key=lambda candidate: candidate[0])[1] if candidates else None
+    best, widest_so_far = None, -1.0
+    for match in _CANDIDATE.finditer(srcset.strip(_BLANK + ",")):
+        alone, url, sizes = match.groups()
+        size = _SIZE.search(sizes) if sizes else None
+        width = float(size[1]) if size else 1.0
+        if width > widest_so_far:
+            best, widest_so_far = (alone or url).rstrip(","), width
+    return best
 
 
 def _og_images(metas: msgspec.Raw) -> list[Link]:

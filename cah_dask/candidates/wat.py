@@ -100,11 +100,11 @@ def parse_page(
 def _license(data: bytes, html: _Html, base: Base) -> str | None:
     """Return the addresses of all licences that the page links to, divided by spaces."""
     links = html.links
-    in_head = bytes(html.head.link)
-    if _LICENSE.encode() in in_head or _COMMONS.encode() in in_head:
+    has_deeds = _COMMONS.encode() in data
+    if has_deeds or _LICENSE.encode() in bytes(html.head.link):
         links = _head_links(html.head.link) + links
     told = [link for link in links if link.rel and _LICENSE in link.rel.lower()]
-    if _COMMONS.encode() in data:
+    if has_deeds:
         told += [link for link in links if link.url and _COMMONS in link.url]
     if not told:
         return None

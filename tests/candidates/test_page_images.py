@@ -69,12 +69,20 @@ def test_malformed_metas_hold_no_images(metas):
         ("a.jpg 300w, b.jpg 1200w,c.jpg 600w", "b.jpg"),
         ("a,b.jpg 1.5x, c.jpg 1x", "a,b.jpg"),
         ("a.jpg, b.jpg 2x", "b.jpg"),
+        ("a.jpg,,, b.jpg .5x,c.jpg 300w 200h", "c.jpg"),
+        ("a.jpg .w, b.jpg 1..5x, c.jpg 0x", "a.jpg"),
         (" \n", None),
         (", ,", None),
     ],
 )
 def test_the_widest_of_a_srcset_is_taken(srcset, url):
     assert widest(srcset) == url
+
+
+@pytest.mark.parametrize("unit", [",", " ", "\v", "\xa0", "a,", "a ", "1", " 1", "a,,,, "])
+def test_a_monstrous_srcset_is_read_in_linear_time(unit):
+    srcset = unit * (1 << 20)
+    assert (widest(srcset) or "") in srcset
 
 
 @given(st.text(alphabet="a.jpg ,0123456789wx\n"))

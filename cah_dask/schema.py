@@ -199,6 +199,24 @@ OUTCOMES = pa.schema(
 """
 
 
+REQUESTS = pa.schema(
+    [
+        pa.field("ended_at", pa.timestamp("ms", tz="UTC"), nullable=False),
+        pa.field("url", pa.string(), nullable=False),
+        pa.field("address", pa.string(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("http_status", pa.int16()),
+        pa.field("n_bytes", pa.int64(), nullable=False),
+        pa.field("request_ms", pa.int32(), nullable=False),
+    ]
+)
+"""``requests/``: one row per request sent, robots.txt and each redirect included.
+
+``address`` is the one that answered, or the first one of the host if none did. ``n_bytes`` counts
+the body as far as it was received.
+"""
+
+
 def scored(dim: int) -> pa.Schema:
     """Return the schema of ``scored/``: samples with an image, their similarity and both vectors.
 

@@ -19,15 +19,17 @@ import pyarrow as pa
 
 from cah_dask.candidates.exclusion import Exclusion
 from cah_dask.errors import InputError
+from cah_dask.images.answers import Answer
 from cah_dask.images.decode import DecodeOptions
 from cah_dask.images.decoders import Decoders, Task, Verdict
-from cah_dask.images.fetch import Answer, Fetcher, FetchOptions
+from cah_dask.images.fetch import Fetcher, FetchOptions
 from cah_dask.images.frontier import Frontier
 from cah_dask.images.hashlists import HashLists, load_hash_lists
 from cah_dask.images.hosts import RETRYABLE, HostOptions, Visit
 from cah_dask.images.ledger import Alarm, Ledger, Outcome, judged, outcome
 from cah_dask.images.network import AddressError, check_network
 from cah_dask.images.pace import Budget, Pace, Pause
+from cah_dask.images.requestlog import RequestLog
 from cah_dask.images.robots import Robots, Rules
 from cah_dask.images.shards import ShardWriter
 from cah_dask.images.targets import Target, target
@@ -99,6 +101,7 @@ def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not
     exclusion: Exclusion | None = None,
     pause_file: Path | None = None,
     lists_at_once: int = 1,
+    request_log: Path | None = None,
 ) -> Downloaded:
     """Download one fetch list, write its image shard, and say what became of every url.
 
@@ -118,6 +121,8 @@ def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not
         While this file exists no new request is made; looked at once a second.
     lists_at_once
         As many lists may be in flight in the whole run: this one has such a share of its budgets.
+    request_log
+        Where to write down every request (`schema.REQUESTS`), also when the download fails.
 
     Raises
     ------
@@ -133,11 +138,12 @@ def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not
         Budget(options.requests_per_s, lists_at_once),
         Budget(options.bytes_per_s, lists_at_once),
     )
-    with ShardWriter(shard) as writer:
+    log = None if request_log is None else RequestLog(request_log)
+    with log or contextlib.nullcontext(), ShardWriter(shard) as writer:
         ledger = Ledger(urls)
         listed = load_hash_lists(options.hash_lists)
         work = _Work(urls, ledger, writer, exclusion or Exclusion(), listed)
-        notes = asyncio.run(_download(work, options, decode, pace))
+        notes = asyncio.run(_download(work, options, decode, pace, log))
         writer.arrange(ledger.arrivals)
     return Downloaded(ledger.table(), ledger.counts(notes))
 
@@ -160,14 +166,18 @@ class _Work:
 
 
 async def _download(
-    work: _Work, options: DownloadOptions, decode: DecodeOptions, pace: Pace
+    work: _Work,
+    options: DownloadOptions,
+    decode: DecodeOptions,
+    pace: Pace,
+    log: RequestLog | None,
 ) -> dict[str, int]:
     decoders = Decoders(
         Task(decode, work.listed.with_sha1),
         processes=options.decoders,
         timeout_s=options.decode_timeout_s,
     )
-    async with decoders, Fetcher(options, pace) as fetcher:
+    async with decoders, Fetcher(options, pace, log) as fetcher:
         await _Crawl(work, options, decoders, fetcher, pace).run()
     return {"requests": fetcher.n_requests, "bytes": fetcher.n_bytes}
 

@@ -4,13 +4,9 @@ Redirects are not followed here: each is a request of its own, which must find i
 """
 
 import asyncio
-import email.utils
-import errno
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from http import HTTPStatus
 from types import TracebackType
 from typing import Annotated, Self, TypeAlias
@@ -19,14 +15,20 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from cah_dask.errors import RunError
+from cah_dask.images.answers import Answer, status_of, without_body
 from cah_dask.images.directives import OPT_OUTS, is_opted_out
-from cah_dask.images.network import AddressError, Guard, NetworkOptions, Resolver, open_session
+from cah_dask.images.network import (
+    AddressError,
+    Guard,
+    NetworkOptions,
+    Resolver,
+    open_session,
+    peer_of,
+)
 from cah_dask.images.pace import Pace
+from cah_dask.images.requestlog import RequestLog
 from cah_dask.images.targets import Target
 from cah_dask.schema import Status
-
-logger = logging.getLogger(__name__)
 
 ROBOTS_BYTES = 512 << 10
 """As much of a robots.txt as is read (RFC 9309 asks for at least 500 KiB)."""
@@ -34,15 +36,6 @@ ROBOTS_BYTES = 512 << 10
 _SMALL_BYTES = 256 << 10
 _LARGE_BODIES = 8
 _GRACE_S = 5.0
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_PAUSES = frozenset({429, 503})
-_OF_CODE = {
-    403: Status.HTTP_403,
-    404: Status.HTTP_404,
-    410: Status.HTTP_410,
-    429: Status.HTTP_429,
-}
-_OF_CLASS = {4: Status.HTTP_4XX, 5: Status.HTTP_5XX}
 _NOT_PICTURES = ("text/", "application/json", "application/xml", "image/svg", "video/", "audio/")
 _MAGIC = (  # JPEG, PNG, WebP, GIF; AVIF has its own further on
     b"\xff\xd8\xff",
@@ -71,29 +64,28 @@ class FetchOptions(NetworkOptions, frozen=True, forbid_unknown_fields=True, kw_o
     """Whether ``TDM-Reservation: 1`` forbids to keep an image."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What one request gave. Status ok means: here is a body, or a location to go on to."""
+@dataclass(slots=True)
+class Incoming:
+    """An answer whose headers are here, and whose body may still come."""
 
-    status: Status
-    http_status: int | None = None
-    body: bytes = b""
-    location: str | None = None
-    pause_s: float | None = None
-    """How long the host asks to be left alone; 0 if it asks without saying how long."""
-    seconds: float = 0.0
+    response: aiohttp.ClientResponse
+    timer: asyncio.Timeout
+    """Its deadline; it stands still while we wait for something of ours."""
+    n_bytes: int = 0
+    """Bytes of the body received so far."""
 
 
-Reader: TypeAlias = Callable[[aiohttp.ClientResponse, asyncio.Timeout], Awaitable[Answer]]
+Reader: TypeAlias = Callable[[Incoming], Awaitable[Answer]]
 
 
 class Fetcher:
     """Makes the requests of one list over one session; an async context manager."""
 
-    def __init__(self, options: FetchOptions, pace: Pace) -> None:
+    def __init__(self, options: FetchOptions, pace: Pace, log: RequestLog | None = None) -> None:
         self.guard = Guard(options)
         self._options = options
         self._pace = pace
+        self._log = log
         self._large = asyncio.Semaphore(_LARGE_BODIES)
         self.n_requests = 0
         self.n_bytes = 0
@@ -123,54 +115,71 @@ class Fetcher:
     async def image(self, target: Target, *, keep_connection: bool) -> Answer:
         """Request an image; one more connection is kept for the next request if told so."""
         headers = {} if keep_connection else {"Connection": "close"}
-        return await self._exchange(target.url, self._read_image, headers)
+        return await self._exchange(target, self._read_image, headers)
 
-    async def robots(self, url: str) -> Answer:
+    async def robots(self, target: Target) -> Answer:
         """Request a robots.txt; a long one is cut."""
-        return await self._exchange(url, self._read_robots, {"Accept": "text/plain, */*;q=0.1"})
+        headers = {"Accept": "text/plain, */*;q=0.1"}
+        return await self._exchange(target, self._read_robots, headers)
 
-    async def _exchange(self, url: str, read: Reader, headers: dict[str, str]) -> Answer:
+    async def _exchange(self, target: Target, read: Reader, headers: dict[str, str]) -> Answer:
+        try:
+            address = (await self.lookup(target.host))[0]
+        except AddressError as error:
+            return Answer(error.status)
         self._pace.requests.charge(1)
         self.n_requests += 1
+        answer = Answer(Status.DISCONNECTED)  # if this is cancelled, it is we who hang up
+        n_bytes = 0
         started_at = time.monotonic()
         try:
             async with (
                 asyncio.timeout(self._options.total_timeout_s) as timer,
                 self._session.get(
-                    URL(url, encoded=True), headers=headers, allow_redirects=False
+                    URL(target.url, encoded=True), headers=headers, allow_redirects=False
                 ) as response,
             ):
-                answer = await read(response, timer)
+                address = peer_of(response) or address
+                incoming = Incoming(response, timer)
+                try:
+                    answer = await read(incoming)
+                finally:
+                    n_bytes = incoming.n_bytes
         except Exception as error:  # noqa: BLE001  a server may find any fault in our client
             answer = Answer(status_of(error))
-        return replace(answer, seconds=time.monotonic() - started_at)
+        finally:
+            answer = replace(answer, seconds=time.monotonic() - started_at)
+            self.n_bytes += n_bytes
+            if self._log is not None:
+                self._log.note(target.url, address, answer, n_bytes)
+        return answer
 
     def forget(self, body: bytes | bytearray) -> None:
         """Tell that a body is no longer in memory, so that the next large one may be read."""
         if len(body) > _SMALL_BYTES:
             self._large.release()
 
-    async def _read_robots(
-        self, response: aiohttp.ClientResponse, timer: asyncio.Timeout
-    ) -> Answer:
+    async def _read_robots(self, incoming: Incoming) -> Answer:
+        response = incoming.response
         if response.status != HTTPStatus.OK:
-            return _without_body(response)
+            return without_body(response.status, response.headers)
         body = bytearray()
         async for chunk in response.content.iter_any():
-            await self._pay(len(chunk), timer)
+            await self._pay(len(chunk), incoming)
             body += chunk[: ROBOTS_BYTES - len(body)]
             if len(body) == ROBOTS_BYTES:
                 break
         return Answer(Status.OK, response.status, bytes(body))
 
-    async def _read_image(self, response: aiohttp.ClientResponse, timer: asyncio.Timeout) -> Answer:
+    async def _read_image(self, incoming: Incoming) -> Answer:
+        response = incoming.response
         if response.status != HTTPStatus.OK:
-            return _without_body(response)
+            return without_body(response.status, response.headers)
         status = self._refusal(response)
         body = bytearray()
         try:
             if status is Status.OK:
-                status = await self._fill(body, response, timer)
+                status = await self._fill(body, incoming)
         except BaseException:
             self.forget(body)
             raise
@@ -190,14 +199,12 @@ class Fetcher:
             return Status.TOO_BIG
         return Status.OK
 
-    async def _fill(
-        self, body: bytearray, response: aiohttp.ClientResponse, timer: asyncio.Timeout
-    ) -> Status:
+    async def _fill(self, body: bytearray, incoming: Incoming) -> Status:
         """Read the body as far as it is worth it; our own waiting does not count as its time."""
         began_at = time.monotonic()
-        is_claimed = not response.content_type.startswith(_NOT_PICTURES)
-        async for chunk in response.content.iter_any():
-            began_at += await self._admit(body, chunk, timer)
+        is_claimed = not incoming.response.content_type.startswith(_NOT_PICTURES)
+        async for chunk in incoming.response.content.iter_any():
+            began_at += await self._admit(body, chunk, incoming)
             seconds = time.monotonic() - began_at
             if len(body) > self._options.max_bytes:
                 return Status.TOO_BIG
@@ -207,19 +214,19 @@ class Fetcher:
                 return Status.TOO_SLOW
         return Status.OK if body else Status.EMPTY
 
-    async def _admit(self, body: bytearray, chunk: bytes, timer: asyncio.Timeout) -> float:
+    async def _admit(self, body: bytearray, chunk: bytes, incoming: Incoming) -> float:
         """Take more into memory; few bodies at a time may grow large. Return the seconds waited."""
-        waited_s = await self._pay(len(chunk), timer)
+        waited_s = await self._pay(len(chunk), incoming)
         if len(body) <= _SMALL_BYTES < len(body) + len(chunk):
-            waited_s += await _hold(timer, self._large.acquire())
+            waited_s += await _hold(incoming.timer, self._large.acquire())
         body += chunk
         return waited_s
 
-    async def _pay(self, n_bytes: int, timer: asyncio.Timeout) -> float:
+    async def _pay(self, n_bytes: int, incoming: Incoming) -> float:
         """Charge bytes to the budget; return the seconds waited."""
-        self.n_bytes += n_bytes
+        incoming.n_bytes += n_bytes
         debt_s = self._pace.data.charge(n_bytes)
-        return await _hold(timer, asyncio.sleep(debt_s)) if debt_s else 0.0
+        return await _hold(incoming.timer, asyncio.sleep(debt_s)) if debt_s else 0.0
 
 
 async def _hold(timer: asyncio.Timeout, own: Awaitable[object]) -> float:
@@ -236,64 +243,3 @@ async def _hold(timer: asyncio.Timeout, own: Awaitable[object]) -> float:
 def looks_like_picture(head: bytes | bytearray) -> bool:
     """Tell whether a body begins like one of the formats we know, whatever its type claims."""
     return head.startswith(_MAGIC) or head[4:8] == b"ftyp"
-
-
-def _without_body(response: aiohttp.ClientResponse) -> Answer:
-    """Answer for everything but 200."""
-    code = response.status
-    if code in _REDIRECTS:
-        return Answer(Status.OK, code, location=response.headers.get("Location", ""))
-    pause_s = retry_after_s(response.headers.get("Retry-After", "")) if code in _PAUSES else None
-    return Answer(status_of_code(code), code, pause_s=pause_s)
-
-
-def status_of_code(code: int) -> Status:
-    """Return the status of an HTTP status code that is neither success nor a redirect."""
-    return _OF_CODE.get(code) or _OF_CLASS.get(code // 100, Status.HTTP_OTHER)
-
-
-def retry_after_s(value: str) -> float:
-    """Return the seconds that a Retry-After header asks for (RFC 9110 10.2.3), 0 if none."""
-    if value.strip().isdecimal():
-        return float(value)
-    try:
-        then = email.utils.parsedate_to_datetime(value)
-    except ValueError:
-        return 0.0
-    return max(0.0, (then.astimezone(UTC) - datetime.now(UTC)).total_seconds())
-
-
-_FAULTS: tuple[tuple[type[Exception], Status], ...] = (
-    (aiohttp.ClientConnectorCertificateError, Status.TLS_CERTIFICATE),
-    (aiohttp.ClientSSLError, Status.TLS_ERROR),
-    (aiohttp.ConnectionTimeoutError, Status.CONNECT_TIMEOUT),
-    (TimeoutError, Status.TIMEOUT),
-    (aiohttp.ClientConnectorError, Status.CONNECT_ERROR),
-    (aiohttp.ClientResponseError, Status.HTTP_OTHER),
-    (ValueError, Status.BAD_URL),
-)
-"""The first match counts; what matches none is a connection that broke."""
-
-
-def status_of(error: Exception) -> Status:
-    """Return what an exception of the HTTP client means.
-
-    Raises
-    ------
-    RunError
-        If the fault is not the web's: this process may not open more files.
-    """
-    cause = getattr(error, "os_error", error)
-    if isinstance(cause, AddressError):
-        return cause.status
-    if getattr(cause, "errno", None) in (errno.EMFILE, errno.ENFILE):
-        raise RunError("too many open files: raise the limit (ulimit -n) or lower connections")
-    if isinstance(cause, ConnectionRefusedError):
-        return Status.CONNECT_REFUSED
-    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(cause, TimeoutError):
-        return Status.CONNECT_TIMEOUT
-    if not isinstance(error, aiohttp.ClientError | OSError | ValueError):
-        logger.warning("an answer was too much for the HTTP client: %r", error)
-    return next(
-        (status for kind, status in _FAULTS if isinstance(error, kind)), Status.DISCONNECTED
-    )

@@ -9,7 +9,7 @@ import socket
 import ssl
 from fnmatch import fnmatchcase
 from ipaddress import ip_address, ip_network
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 import aiodns.error
 import aiohttp
@@ -219,6 +219,23 @@ def tls_context(ca_file: str) -> ssl.SSLContext:
     return context
 
 
+class _Response(aiohttp.ClientResponse):
+    """An answer that remembers which address it came from, also when its connection is free."""
+
+    peer: str | None = None
+
+    async def start(self, connection: aiohttp.connector.Connection) -> Self:
+        if connection.transport is not None:
+            self.peer = connection.transport.get_extra_info("peername")[0]
+        await super().start(connection)
+        return self
+
+
+def peer_of(response: aiohttp.ClientResponse) -> str | None:
+    """Return the address that an answer came from."""
+    return response.peer if isinstance(response, _Response) else None
+
+
 def open_session(
     options: NetworkOptions, resolver: Resolver, guard: Guard, timeout: aiohttp.ClientTimeout
 ) -> aiohttp.ClientSession:
@@ -233,6 +250,7 @@ def open_session(
     )
     return aiohttp.ClientSession(
         connector=connector,
+        response_class=_Response,
         headers=_HEADERS | {"User-Agent": user_agent(options)},
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,

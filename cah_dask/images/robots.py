@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from protego import Protego
 
-from cah_dask.images.fetch import Answer, Fetcher
+from cah_dask.images.answers import Answer
+from cah_dask.images.fetch import Fetcher
 from cah_dask.images.hosts import FAILURES
 from cah_dask.images.network import AGENT_NAME
 from cah_dask.images.once import Once
@@ -61,7 +62,7 @@ class Robots:
         for _ in range(1 + _MAX_REDIRECTS):
             if isinstance(where, Status):
                 break
-            answer = await self._fetcher.robots(where.url)
+            answer = await self._fetcher.robots(where)
             if answer.location is None:
                 return _rules(answer)
             where = target(answer.location, self._fetcher.guard, base=where.url)

@@ -18,9 +18,9 @@ LINKS_PER_ARCHIVE = 105_800
 """Usable links of a WAT: mean of 9,186 WATs at crawling@home. Yours may differ by half."""
 CANDIDATE_BYTES = 70
 """A row of a candidates part: 20 MB for 300,000 rows of a WAT (cc2dataset)."""
-SAMPLE_BYTES, OUTCOME_BYTES, PAIR_BYTES = 90, 120, 205
-"""A row of a fetch list, of an outcomes part, and of a scored part without its vectors: measured on
-the 3,000 images of the demo."""
+SAMPLE_BYTES, OUTCOME_BYTES, PAIR_BYTES = 90, 135, 205
+"""A row of a fetch list, of an outcomes part with its requests, and of a scored part without its
+vectors: measured on the 3,000 images of the demo."""
 KEY_BYTES = 16
 """A row of `seen/`."""
 IMAGE_SHARE = 0.68
@@ -54,7 +54,7 @@ def expected(config: Config, n_archives: int) -> list[Expected]:
     return [
         Expected("extract", n_archives, n_archives, links * CANDIDATE_BYTES),
         Expected("dedup", waves * buckets, 2 * waves * buckets, links * (SAMPLE_BYTES + KEY_BYTES)),
-        Expected("download", lists, 2 * lists, links * OUTCOME_BYTES + images * IMAGE_BYTES),
+        Expected("download", lists, 3 * lists, links * OUTCOME_BYTES + images * IMAGE_BYTES),
         Expected("embed", lists, lists, images * pair),
         Expected("pack", shards, 2 * shards, images * pair),
     ]

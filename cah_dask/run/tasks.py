@@ -45,6 +45,9 @@ from cah_dask.storage import (
     write_part,
 )
 
+REQUESTS_FOLDER = "requests"
+"""Where each attempt at a fetch list leaves its requests, whether its part counts or not."""
+
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """All that a worker is told about one unit; its data lie in the run folder."""
@@ -177,6 +180,7 @@ def download_task(job: Job) -> Receipt:
     samples = _fetch_list(job, columns=["url"])
     urls = list(dict.fromkeys(samples["url"].to_pylist()))
     shard = job.part.with_name(f"{job.part.stem}-{uuid.uuid4().hex[:8]}.h5")
+    log = Path(job.run_dir) / REQUESTS_FOLDER / job.part.parent.name / f"{shard.stem}.parquet"
     with staged(shard) as unfinished:
         made = download_list(
             urls,
@@ -186,6 +190,7 @@ def download_task(job: Job) -> Receipt:
             exclusion=_exclusion(job.config.dedup.exclude),
             pause_file=job.folder.pause_file,
             lists_at_once=job.lists_at_once,
+            request_log=log,
         )
     receipt = job.receipt(made.counts, started, inputs=(_input(job),), side=(side_file(shard),))
     published = write_part(job.part, OUTCOMES, [made.outcomes], receipt)

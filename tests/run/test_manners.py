@@ -5,10 +5,12 @@ from collections import defaultdict
 from pathlib import Path
 
 import msgspec
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from cah_dask.images.requestlog import UNFINISHED
 from cah_dask.run.config import Config
 from cah_dask.run.pipeline import lists_at_once
 from tests import runs
@@ -36,6 +38,11 @@ class Seen:
             for path in (run_dir / "images").rglob("*.parquet")
             for url in pq.read_table(path, columns=["url"])["url"].to_pylist()
         }
+        logs = sorted((run_dir / "requests").rglob("*"))
+        self.written = pa.concat_tables(
+            pq.read_table(path) for path in logs if path.suffix == ".parquet"
+        )
+        self.torn = [path for path in logs if path.suffix == UNFINISHED]
         self.port = web.port
 
     def spans(self) -> dict[str, dict[str, tuple[float, float]]]:
@@ -109,6 +116,14 @@ def test_the_budget_of_the_run_is_kept_by_all_downloads_together(seen: Seen):
         bursts = 8 * 2  # each download may be half a second and one request ahead
         assert in_window <= REQUESTS_PER_S * (5 + JITTER_S) + bursts
     assert len(starts) / (starts[-1] - starts[0]) <= REQUESTS_PER_S
+
+
+def test_every_request_that_the_servers_saw_is_written_down(seen: Seen):
+    sent = [f"http://{request.host}:{seen.port}{request.path}" for request in seen.requests]
+    assert sorted(seen.written["url"].to_pylist()) == sorted(sent)
+    assert set(seen.written["address"].to_pylist()) == {"127.0.0.1"}
+    assert set(seen.written["http_status"].to_pylist()) == {200, 404}
+    assert seen.torn == []
 
 
 @pytest.mark.parametrize(

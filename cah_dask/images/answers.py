@@ -1,0 +1,99 @@
+"""What an answer means before anything is done with it, and what it means that none came."""
+
+import email.utils
+import errno
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import aiohttp
+
+from cah_dask.errors import RunError
+from cah_dask.images.network import AddressError
+from cah_dask.schema import Status
+
+logger = logging.getLogger(__name__)
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_PAUSES = frozenset({429, 503})
+_OF_CODE = {
+    403: Status.HTTP_403,
+    404: Status.HTTP_404,
+    410: Status.HTTP_410,
+    429: Status.HTTP_429,
+}
+_OF_CLASS = {4: Status.HTTP_4XX, 5: Status.HTTP_5XX}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one request gave. Status ok means: here is a body, or a location to go on to."""
+
+    status: Status
+    http_status: int | None = None
+    body: bytes = b""
+    location: str | None = None
+    pause_s: float | None = None
+    """How long the host asks to be left alone; 0 if it asks without saying how long."""
+    seconds: float = 0.0
+
+
+def without_body(code: int, headers: Mapping[str, str]) -> Answer:
+    """Answer for every HTTP status code but 200."""
+    if code in _REDIRECTS:
+        return Answer(Status.OK, code, location=headers.get("Location", ""))
+    pause_s = retry_after_s(headers.get("Retry-After", "")) if code in _PAUSES else None
+    return Answer(status_of_code(code), code, pause_s=pause_s)
+
+
+def status_of_code(code: int) -> Status:
+    """Return the status of an HTTP status code that is neither success nor a redirect."""
+    return _OF_CODE.get(code) or _OF_CLASS.get(code // 100, Status.HTTP_OTHER)
+
+
+def retry_after_s(value: str) -> float:
+    """Return the seconds that a Retry-After header asks for (RFC 9110 10.2.3), 0 if none."""
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        then = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return 0.0
+    return max(0.0, (then.astimezone(UTC) - datetime.now(UTC)).total_seconds())
+
+
+_FAULTS: tuple[tuple[type[Exception], Status], ...] = (
+    (aiohttp.ClientConnectorCertificateError, Status.TLS_CERTIFICATE),
+    (aiohttp.ClientSSLError, Status.TLS_ERROR),
+    (aiohttp.ConnectionTimeoutError, Status.CONNECT_TIMEOUT),
+    (TimeoutError, Status.TIMEOUT),
+    (aiohttp.ClientConnectorError, Status.CONNECT_ERROR),
+    (aiohttp.ClientResponseError, Status.HTTP_OTHER),
+    (ValueError, Status.BAD_URL),
+)
+"""The first match counts; what matches none is a connection that broke."""
+
+
+def status_of(error: Exception) -> Status:
+    """Return what an exception of the HTTP client means.
+
+    Raises
+    ------
+    RunError
+        If the fault is not the web's: this process may not open more files.
+    """
+    cause = getattr(error, "os_error", error)
+    if isinstance(cause, AddressError):
+        return cause.status
+    if getattr(cause, "errno", None) in (errno.EMFILE, errno.ENFILE):
+        raise RunError("too many open files: raise the limit (ulimit -n) or lower connections")
+    if isinstance(cause, ConnectionRefusedError):
+        return Status.CONNECT_REFUSED
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(cause, TimeoutError):
+        return Status.CONNECT_TIMEOUT
+    if not isinstance(error, aiohttp.ClientError | OSError | ValueError):
+        logger.warning("an answer was too much for the HTTP client: %r", error)
+    return next(
+        (status for kind, status in _FAULTS if isinstance(error, kind)), Status.DISCONNECTED
+    )

@@ -45,6 +45,7 @@ def grant(folder: Path) -> Access:
     ConfigError
         If the folder belongs to somebody else.
     """
+    folder = folder.resolve()  # jobs may start elsewhere
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
         raise ConfigError(f"{folder} belongs to another user; set run_dir to a folder of yours")

@@ -80,6 +80,7 @@ class Cluster(SpecCluster):  # type: ignore[misc]  # untyped library
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
         self._trouble = ""
+        self._arrived: set[str] = set()
         is_remote = any(pool.job is not None for pool in pools)
         super().__init__(
             workers=self._local_workers(),
@@ -181,6 +182,8 @@ class Cluster(SpecCluster):  # type: ignore[misc]  # untyped library
     async def _tick(self) -> None:
         queue = await self._launcher.queue()
         orders = self._reconciler.look(queue, self._busy(), time.monotonic())
+        self._note_false_starts([*orders.gone, *orders.no_show])
+        orders.cancel += orders.no_show
         ids = [self.workers[name].job_id for name in orders.cancel] + orders.strays
         for name in orders.retire:
             ids.append(self.workers[name].job_id)
@@ -188,6 +191,15 @@ class Cluster(SpecCluster):  # type: ignore[misc]  # untyped library
         self._forget([*orders.gone, *orders.cancel, *orders.retire])
         await self._launcher.cancel(ids)
         await self._submit()
+
+    def _note_false_starts(self, ended: Sequence[str]) -> None:
+        """Slow down where jobs end before they have a worker, and show what they said."""
+        for name in set(ended) - self._arrived:
+            said = self._launcher.last_words(name, self.workers[name].job_id)
+            if said is not None:
+                pool = self._pools[_pool_of(name)]
+                wait = self._reconciler.false_start(pool, time.monotonic())
+                self._report(f"a job of pool {pool.name} had no worker; its log ends: {said}", wait)
 
     def _busy(self) -> dict[str, bool]:
         """Return, for each job that has workers, whether one of them has a task."""
@@ -212,6 +224,7 @@ class Cluster(SpecCluster):  # type: ignore[misc]  # untyped library
             job = self.workers.pop(name, None)
             if job is not None:
                 job.status = Status.closed
+            self._arrived.discard(name)
 
     async def _submit(self) -> None:
         chosen = self._reconciler.submissions(time.monotonic())
@@ -246,7 +259,16 @@ class Cluster(SpecCluster):  # type: ignore[misc]  # untyped library
         """Look at the queue when a worker is lost; skip SpecCluster's own rule, which guesses."""
         if op == "remove":
             self._wake.set()
+        if op == "add":
+            for worker in msg["workers"].values():
+                self._arrive(job_of(str(worker["name"])))
         DaskCluster._update_worker_status(self, op, msg)  # noqa: SLF001
+
+    def _arrive(self, job: str) -> None:
+        pool = self._pools[_pool_of(job)]
+        if pool.job is not None:
+            self._arrived.add(job)
+            self._reconciler.arrived(pool)
 
     async def _close(self) -> None:
         """End all jobs of the run, also those that a killed sbatch got through after all.
@@ -256,7 +278,7 @@ class Cluster(SpecCluster):  # type: ignore[misc]  # untyped library
         self._stopping.set()
         self._wake.set()
         if self._loop_task is not None:
-            await self._loop_task
+            await asyncio.wait([self._loop_task])  # `ask` shows its error
             self._loop_task = None
             self._forget([name for name, job in self.workers.items() if isinstance(job, PoolJob)])
             await self._sweep()

@@ -152,6 +152,9 @@ class Launcher(Protocol):
     async def cancel(self, job_ids: Sequence[str]) -> None:
         """End jobs; those that are over are no error."""
 
+    def last_words(self, name: str, job_id: str) -> str | None:
+        """Return the last line of a job's log; None if it never began."""
+
 
 class Batch:
     """Jobs of their own, by ``sbatch``."""
@@ -180,6 +183,10 @@ class Batch:
         if job_ids:
             with contextlib.suppress(RetryableError):  # the next look at the queue tells
                 await call("scancel", *job_ids, timeout_s=self._timeout)
+
+    def last_words(self, name: str, job_id: str) -> str | None:
+        """Return the last line of a job's log; None if it never began."""
+        return _last_line(self._jobs_dir, f"{self._prefix}{name}-{job_id}.out")
 
 
 class Steps:
@@ -219,6 +226,18 @@ class Steps:
             process.terminate()
         for process in ended:
             await process.wait()
+
+    def last_words(self, name: str, job_id: str) -> str | None:
+        """Return the last line of a step's log; None if it never began."""
+        del job_id  # it is not Slurm's
+        return _last_line(self._jobs_dir, f"{name}-*.out")
+
+
+def _last_line(folder: Path, pattern: str) -> str | None:
+    logs = list(folder.glob(pattern))
+    lines = [line for log in logs for line in log.read_text(errors="replace").splitlines()]
+    said = [line.strip() for line in lines if line.strip()]
+    return (said or ["it said nothing"])[-1][-300:] if logs else None
 
 
 def write_script(folder: Path, name: str, script: str) -> Path:

@@ -238,7 +238,7 @@ class Driver:
         if unit.stage is Stage.DEDUP:
             inputs = tuple(extract.part for extract in self._plan.wave(unit.wave))
         return Job(
-            run_dir=str(self._folder.path),
+            run_dir=str(self._folder.path.resolve()),
             unit=unit,
             config=self._config,
             config_hash=self._hash,

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from cah_dask.errors import RunError
 from cah_dask.run.pools import Pool
 from cah_dask.run.slurm import Queued, SlurmOptions
 
 logger = logging.getLogger(__name__)
 
 LONGEST_WAIT_S = 300.0
-"""Seconds between two attempts at a pool whose jobs Slurm keeps refusing."""
+"""Seconds between two attempts at a pool whose jobs are refused or fail at once."""
 
 RATE_WINDOW_S = 60.0
 
@@ -41,19 +42,27 @@ class Orders(msgspec.Struct):
     """What is to be done now; jobs are named, strays have only their ids."""
 
     gone: list[str] = []
+    no_show: list[str] = []
     cancel: list[str] = []
     retire: list[str] = []
     strays: list[str] = []
 
 
-class _Refusals:
-    """How often in a row Slurm refused a pool's jobs, and when to ask again."""
+class _BackOff:
+    """How often in a row something failed, and when to try it again."""
 
     __slots__ = ("next_try", "times")
 
     def __init__(self) -> None:
         self.times = 0
         self.next_try = 0.0
+
+    def fail(self, now: float, least_s: float) -> float:
+        """Learn of a failure, counted once for all that were tried together; return the wait."""
+        if now >= self.next_try:
+            self.times += 1
+            self.next_try = now + min(LONGEST_WAIT_S, max(least_s, 2.0**self.times))
+        return self.next_try - now
 
 
 class Reconciler:
@@ -63,7 +72,8 @@ class Reconciler:
         self._pools = [pool for pool in pools if pool.job is not None]
         self._options = options
         self._numbers = dict.fromkeys((pool.name for pool in self._pools), 0)
-        self._refusals = {pool.name: _Refusals() for pool in self._pools}
+        self._refusals = {pool.name: _BackOff() for pool in self._pools}
+        self._false_starts = {pool.name: _BackOff() for pool in self._pools}
         self._surplus_since: dict[str, float | None] = {}
         self._submitted: deque[float] = deque()
         self.demand = dict.fromkeys((pool.name for pool in self._pools), 0)
@@ -90,7 +100,7 @@ class Reconciler:
                 continue
             self._update(job, seen, workers.get(job.name), now)
             if job.lonely_since is not None and now - job.lonely_since > self._options.no_show_s:
-                orders.cancel.append(job.name)
+                orders.no_show.append(job.name)
                 del self.jobs[job.name]
         for pool in self._pools:
             self._shrink(pool, orders, now)
@@ -162,29 +172,43 @@ class Reconciler:
             self._numbers[pool.name] += 1
             self._submitted.append(now)
             chosen.append((f"{pool.name}-{self._numbers[pool.name]}", pool))
-            if self._refusals[pool.name].times:
-                have[pool.name] = pool.max_jobs  # one at a time, until Slurm takes one again
+            if self._refusals[pool.name].times or self._false_starts[pool.name].times:
+                have[pool.name] = pool.max_jobs  # one at a time, until all is well again
         return chosen
 
     def _lacks(self, pool: Pool, have: int, now: float) -> bool:
-        return (
-            have < pool.jobs_for(self.demand[pool.name])
-            and now >= self._refusals[pool.name].next_try
-        )
+        next_try = max(kind[pool.name].next_try for kind in (self._refusals, self._false_starts))
+        return have < pool.jobs_for(self.demand[pool.name]) and now >= next_try
 
     def accepted(self, name: str, pool: Pool, job_id: str) -> None:
         """Learn that Slurm took a job."""
         self.jobs[name] = Job(name, pool, job_id)
-        self._refusals[pool.name] = _Refusals()
+        self._refusals[pool.name] = _BackOff()
 
     def refused(self, pool: Pool, now: float) -> float:
         """Learn that Slurm refused a job; return the seconds until the next attempt."""
-        refusals = self._refusals[pool.name]
-        if now >= refusals.next_try:
-            refusals.times += 1
-            wait = min(LONGEST_WAIT_S, max(self._options.poll_s, 2.0**refusals.times))
-            refusals.next_try = now + wait
-        return refusals.next_try - now
+        return self._refusals[pool.name].fail(now, self._options.poll_s)
+
+    def arrived(self, pool: Pool) -> None:
+        """Learn that a job of the pool has a worker."""
+        self._false_starts[pool.name] = _BackOff()
+
+    def false_start(self, pool: Pool, now: float) -> float:
+        """Learn that a job ended before it had a worker; return the seconds until the next.
+
+        Raises
+        ------
+        RunError
+            When that happened too often in a row: a person must look.
+        """
+        failures = self._false_starts[pool.name]
+        wait = failures.fail(now, self._options.poll_s)
+        if failures.times > self._options.false_starts:
+            raise RunError(
+                f"the last {failures.times} jobs of pool {pool.name} ended before they had a "
+                "worker: see jobs/ in the run folder"
+            )
+        return wait
 
 
 def job_of(worker: str) -> str:

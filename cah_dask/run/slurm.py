@@ -95,6 +95,8 @@ class SlurmOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """Seconds before the end of its job at which a worker takes no new task; longer than a task."""
     no_show_s: Annotated[float, msgspec.Meta(ge=5, le=86_400)] = 300.0
     """Seconds that a running job may have no worker before it is replaced."""
+    false_starts: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 8
+    """Jobs of a pool in a row that may end before they have a worker; then the run stops."""
     command_timeout_s: Annotated[float, msgspec.Meta(ge=1, le=600)] = 30.0
     """Seconds that a Slurm command may take; a full queue lets sbatch wait for minutes."""
     interfaces: tuple[str, ...] = ()

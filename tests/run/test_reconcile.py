@@ -1,8 +1,10 @@
 """What is decided about jobs, from the queue, the workers and the work there is."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cah_dask.errors import RunError
 from cah_dask.run.config import PoolOptions, PoolsOptions
 from cah_dask.run.pools import pools
 from cah_dask.run.reconcile import Orders, Reconciler, job_of
@@ -55,7 +57,7 @@ def test_a_running_job_without_workers_is_cancelled_after_a_while():
     found, _ = start(cpu=2)
     assert found.look(queue("cpu-1"), {}, 10.0) == Orders()
     assert found.look(queue("cpu-1"), {}, 59.0) == Orders()
-    assert found.look(queue("cpu-1"), {}, 61.0) == Orders(cancel=["cpu-1"])
+    assert found.look(queue("cpu-1"), {}, 61.0) == Orders(no_show=["cpu-1"])
 
 
 def test_a_job_that_had_workers_in_between_starts_to_wait_anew():
@@ -63,6 +65,29 @@ def test_a_job_that_had_workers_in_between_starts_to_wait_anew():
     found.look(queue("cpu-1"), {}, 10.0)
     found.look(queue("cpu-1"), {"cpu-1": True}, 59.0)
     assert found.look(queue("cpu-1"), {}, 61.0) == Orders()
+
+
+def test_jobs_that_fail_at_once_come_slower_and_slower_until_a_worker_arrives():
+    found, _ = start(cpu=100)
+    now = 1.0
+    for wait in (2, 4, 8):
+        found.look([], {}, now)
+        assert found.false_start(CPU, now) == wait
+        assert found.submissions(now + wait - 0.1) == []
+        now += wait
+        ((name, pool),) = found.submissions(now)
+        found.accepted(name, pool, f"id-{name}")
+    found.arrived(CPU)
+    assert len(found.submissions(now)) == 2
+
+
+def test_a_pool_whose_jobs_always_fail_at_once_stops_the_run():
+    found, _ = start(cpu=100)
+    now = 1.0
+    for _ in range(OPTIONS.false_starts):
+        now += found.false_start(CPU, now)
+    with pytest.raises(RunError, match="the last 9 jobs of pool cpu ended before they had a work"):
+        found.false_start(CPU, now)
 
 
 def test_what_is_not_needed_is_kept_for_a_while_then_given_back_pending_first():

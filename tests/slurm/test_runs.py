@@ -134,6 +134,16 @@ def test_a_driver_that_is_requeued_three_times_goes_on(start, local: Path, clust
     assert run.text().count("goes on after a requeue") == 3
 
 
+def test_a_pool_whose_jobs_fail_at_once_says_why_and_stops_the_run(start, cluster: Cluster):
+    fails = 'echo "module: command not found" >&2; exit 7'
+    run = start(pools={"cpu": {"prologue": [fails]}}, options={"false_starts": 2})
+    text = " ".join(run.finish().split())
+    assert "a job of pool cpu had no worker; its log ends: module: command not found" in text
+    assert "error: the last 3 jobs of pool cpu ended before they had a worker" in text
+    assert run.commits() == []
+    assert cluster.jobs() == []
+
+
 def test_where_jobs_are_not_requeued_the_driver_submits_its_successor(start, local: Path):
     run = start(submit=("--no-requeue",))
     run.wait(lambda: len(run.commits()) >= 3)

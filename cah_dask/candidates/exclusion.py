@@ -114,6 +114,17 @@ def load_exclusion(entries: Sequence[str]) -> Exclusion:
     )
 
 
+def path_of(entry: str) -> Path:
+    """Return the file of an entry.
+
+    Raises
+    ------
+    InputError
+        It is missing, or nothing says what it lists.
+    """
+    return _kind(entry)[1]
+
+
 def _kind(entry: str) -> tuple[str, Path]:
     kind, colon, name = entry.partition(":")
     if not colon or kind not in COLUMNS:

@@ -67,6 +67,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Downloads pause while more than this many GB (1e9 bytes) of images wait to be embedded."""
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=100)] = 3
     """Attempts at one task before it is given up and named at the end of the run."""
+    lists_sha256: dict[str, str] = {}
+    """SHA-256 of each file of `dedup.exclude` and `download.hash_lists`. Filled in at the start, so
+    that a run cannot go on with other lists."""
     extract: ExtractOptions = ExtractOptions()
     """Archives to candidates."""
     dedup: DedupOptions = DedupOptions()

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import msgspec
 
-from cah_dask.candidates.exclusion import load_exclusion
 from cah_dask.candidates.extract import check_input
 from cah_dask.candidates.sources import list_archives
 from cah_dask.errors import ConfigError
@@ -15,11 +14,12 @@ from cah_dask.pairs.models import resolve
 from cah_dask.run import config as configuration
 from cah_dask.run.config import Config, Loaded
 from cah_dask.run.limits import check_with_slurm
+from cah_dask.run.lists import pin_lists
 from cah_dask.run.pools import check_pools, pools
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """A configuration that can be run: its model pinned, its inputs found."""
+    """A configuration that can be run: its model and lists pinned, its inputs found."""
 
     loaded: Loaded
     archives: list[str]
@@ -53,7 +53,7 @@ def prepare(path: Path, overrides: Sequence[str] = (), *, asks_slurm: bool = Tru
     check_options(config.download)
     check_pools(config)
     _require_consent(loaded)
-    load_exclusion(config.dedup.exclude)
+    config = pin_lists(config)
     archives = list_archives(config.inputs)
     for archive in archives:
         check_input(archive, config.extract)

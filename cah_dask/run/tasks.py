@@ -33,6 +33,7 @@ from cah_dask.pairs.embed import embed_list, from_scored, from_shard
 from cah_dask.pairs.models import EmbedOptions, Encoder, load_encoder
 from cah_dask.pairs.store import Slice, pack_shard
 from cah_dask.run.config import Config
+from cah_dask.run.lists import require_pinned
 from cah_dask.run.manifest import RunFolder
 from cah_dask.run.plan import FOLDERS, Stage, Unit
 from cah_dask.schema import CANDIDATES, OUTCOMES, SAMPLES, Counts
@@ -143,7 +144,7 @@ def dedup_task(job: Job) -> Receipt:
         Bucket([Path(job.run_dir) / part for part in job.inputs], unit.bucket),
         _earlier(folder.seen_path, unit),
         options,
-        _exclusion(options.exclude),
+        _exclusion(job.config),
         fetched=_earlier(folder.fetched_path, unit),
     )
     for path, keys in ((folder.seen_path, made.keys), (folder.fetched_path, made.urls)):
@@ -169,9 +170,13 @@ def _earlier(path_of: Callable[[int, int], Path], unit: Unit) -> Iterator[Keys]:
             ) from error
 
 
-@cache
-def _exclusion(paths: tuple[str, ...]) -> Exclusion | None:
-    return load_exclusion(paths) if paths else None
+def _exclusion(config: Config) -> Exclusion | None:
+    """Return what must not be fetched; refuse any list that is not the one of the start."""
+    require_pinned(config)
+    return _load_exclusion(config.dedup.exclude) if config.dedup.exclude else None
+
+
+_load_exclusion = cache(load_exclusion)
 
 
 def download_task(job: Job) -> Receipt:
@@ -187,7 +192,7 @@ def download_task(job: Job) -> Receipt:
             unfinished,
             job.config.download,
             job.config.decode,
-            exclusion=_exclusion(job.config.dedup.exclude),
+            exclusion=_exclusion(job.config),
             pause_file=job.folder.pause_file,
             lists_at_once=job.lists_at_once,
             request_log=log,

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from cah_dask.errors import ConfigError, InputError
+from cah_dask.run.manifest import RunFolder
 from cah_dask.run.preflight import prepare
 
 RECORD = b'{"Envelope": {"Payload-Metadata": {}}}'
@@ -87,6 +88,37 @@ def test_only_the_splits_of_the_run_need_a_threshold(config):
     prepared = prepare(config(embed=embed, extract={"splits": ["en"]}))
     assert prepared.config.embed.thresholds == {"en": 0.2}
     assert prepared.config.embed.weights_sha256 is not None
+
+
+def test_lists_are_pinned_by_what_they_hold(config, tmp_path: Path):
+    (tmp_path / "hosts.txt").write_text("a.org")
+    (tmp_path / "hashes.txt").write_text("0" * 32)
+    dedup = {"exclude": [f"host:{tmp_path}/hosts.txt"]}
+    download = {**ME, "hash_lists": [f"{tmp_path}/hashes.txt"]}
+    path = config(dedup=dedup, download=download)
+    pinned = prepare(path).config.lists_sha256
+    assert set(pinned) == {f"{tmp_path}/hosts.txt", f"{tmp_path}/hashes.txt"}
+    (tmp_path / "hosts.txt").write_text("b.org")
+    assert prepare(path).config.lists_sha256 != pinned
+    with pytest.raises(ConfigError, match=r"lists_sha256 wants .*hosts\.txt with SHA-256 \w+, but"):
+        prepare(config(dedup=dedup, download=download, lists_sha256=pinned))
+
+
+def test_a_run_is_not_taken_up_with_a_list_that_has_changed(config, tmp_path: Path):
+    (tmp_path / "hosts.txt").write_text("a.org")
+    path = config(dedup={"exclude": [f"host:{tmp_path}/hosts.txt"]})
+    folder = RunFolder(tmp_path / "run")
+    for _ in range(2):
+        prepared = prepare(path)
+        with folder.driving(prepared.loaded, prepared.archives):
+            pass
+    (tmp_path / "hosts.txt").write_text("b.org")
+    changed = prepare(path)
+    with (
+        pytest.raises(ConfigError, match=r"was started with lists_sha256: .*hosts\.txt"),
+        folder.driving(changed.loaded, changed.archives),
+    ):
+        pass
 
 
 @pytest.fixture(autouse=True)

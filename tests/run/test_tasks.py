@@ -11,8 +11,9 @@ import pytest
 
 from cah_dask.candidates.dedup import dedup_bucket
 from cah_dask.errors import RunError
-from cah_dask.run import tasks
+from cah_dask.run import lists, tasks
 from cah_dask.run.config import Config
+from cah_dask.run.lists import pin_lists
 from cah_dask.run.plan import Stage, Unit
 from cah_dask.run.tasks import Failed, Job
 from cah_dask.schema import CANDIDATES, SAMPLES, Counts, uid
@@ -86,6 +87,21 @@ def test_a_bucket_that_is_too_large_is_never_in_memory_as_a_whole(tmp_path: Path
         pa.set_memory_pool(before)
     assert receipt.counts.kept == 20_000
     assert pool.max_memory() < 15e6  # of 40 MB
+
+
+def test_a_worker_refuses_a_list_that_is_not_the_one_of_the_start(tmp_path: Path):
+    hosts = tmp_path / "hosts.txt"
+    hosts.write_text("h.test")
+    unit = Unit(Stage.DEDUP)
+    given = job(tmp_path, unit, dedup={"exclude": [f"host:{hosts}"]})
+    given = msgspec.structs.replace(given, config=pin_lists(given.config))
+    part = candidates_part(tmp_path, 0, 10)
+    receipt = tasks.dedup_task(msgspec.structs.replace(given, inputs=(part,)))
+    assert receipt.counts.rejected == {"excluded": 10}
+    hosts.write_text("other.test")
+    lists._require.cache_clear()  # as in another process
+    with pytest.raises(RunError, match=r"hosts\.txt is missing or has changed"):
+        tasks.dedup_task(msgspec.structs.replace(given, inputs=(part,)))
 
 
 def test_images_on_an_exclusion_list_are_never_stored(tmp_path: Path):

@@ -15,8 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import dask
-from distributed import Nanny, SpecCluster, Status
+from distributed import SpecCluster, Status
 from distributed.deploy.cluster import Cluster as DaskCluster
 from distributed.utils import get_ip, get_ip_interface
 
@@ -24,6 +23,7 @@ from cah_dask.errors import ConfigError, RetryableError
 from cah_dask.run.access import Access, Dashboard, dashboard
 from cah_dask.run.gate import gated_scheduler
 from cah_dask.run.jobs import Batch, Launcher, PoolJob, Steps, job_options
+from cah_dask.run.local import local_workers
 from cah_dask.run.pools import Pool
 from cah_dask.run.reconcile import Reconciler, job_of
 from cah_dask.run.slurm import SlurmOptions
@@ -34,8 +34,9 @@ EARLIEST_LOOK_S = 5.0
 """Seconds between two looks at the queue when workers were lost; else it is `slurm.poll_s`."""
 
 DASK_SETTINGS: Mapping[str, Any] = {
-    # A task is tried again elsewhere when its worker dies; the driver counts real attempts itself.
-    "distributed.scheduler.allowed-failures": 20,
+    # A task may lose so many workers in one attempt, and one more; Dask's own 3 is too few where
+    # jobs are preempted, and a task that kills its workers must come to an end.
+    "distributed.scheduler.allowed-failures": 6,
     # Data lie in files; nothing large is ever held by a worker between tasks.
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.target": False,
@@ -83,7 +84,7 @@ class Cluster(SpecCluster):  # type: ignore[misc]  # untyped library
         self._arrived: set[str] = set()
         is_remote = any(pool.job is not None for pool in pools)
         super().__init__(
-            workers=self._local_workers(),
+            workers=local_workers(pools, run_dir, access),
             scheduler={
                 "cls": gated_scheduler,
                 "options": {
@@ -127,35 +128,6 @@ class Cluster(SpecCluster):  # type: ignore[misc]  # untyped library
         if self._options.launch == "srun":
             return Steps(self._run_dir, self._pools)
         return Batch(self._run_dir, self._options)
-
-    def _local_workers(self) -> dict[str, dict[str, Any]]:
-        return {
-            f"{pool.name}-{number}": {"cls": Nanny, "options": self._local_worker(pool, number)}
-            for pool in self._pools.values()
-            if pool.job is None
-            for number in range(pool.workers)
-        }
-
-    def _local_worker(self, pool: Pool, number: int) -> dict[str, Any]:
-        environment = {
-            "OMP_NUM_THREADS": str(pool.threads),
-            "MKL_NUM_THREADS": str(pool.threads),
-        }
-        if pool.name == "gpu" and pool.workers > 1:
-            environment["CUDA_VISIBLE_DEVICES"] = str(number)
-        return {
-            "host": "127.0.0.1",
-            "protocol": "tls",
-            "security": self._access.security(),
-            "nthreads": 1,
-            "resources": pool.resources,
-            "memory_limit": 0,
-            "dashboard": False,
-            "local_directory": str(self._run_dir / "scratch"),
-            "preload": ["cah_dask.run.worker"],
-            "env": environment,
-            "config": dask.config.global_config,
-        }
 
     async def _start(self) -> None:
         await super()._start()

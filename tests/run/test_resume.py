@@ -136,3 +136,39 @@ def test_a_finished_run_does_nothing_when_run_again(undisturbed: Path):
     before = runs.journal_lines(undisturbed)
     assert runs.finish(config) == 0
     assert runs.journal_lines(undisturbed) == before
+
+
+def test_what_fails_again_and_again_is_given_up_by_name_and_done_when_run_again(
+    config: Path, undisturbed: Path
+):
+    run_dir = config.with_suffix("")
+    obstacle = run_dir / "scored/w00001"
+    driver = runs.start(config)
+    runs.wait_for_commits(run_dir, 1, driver)
+    obstacle.parent.mkdir(exist_ok=True)
+    obstacle.write_text("a file where a folder should be")
+    assert driver.wait(120) == 6, runs.output(config)
+    said = " ".join(runs.output(config).split())
+    assert "embed w00001/b00001-l00000 is given up after 3 attempts: " in said
+    assert "run again to retry them" in said
+    assert not (run_dir / "release").exists()
+    obstacle.unlink()
+    assert runs.finish(config) == 0, runs.output(config)
+    assert runs.release_digests(run_dir) == runs.release_digests(undisturbed)
+
+
+def test_little_room_for_images_makes_the_same_release_and_leaves_none(
+    tmp_path: Path, inputs: str, web: WebServer, random_model: Path, undisturbed: Path
+):
+    config = runs.write_config(
+        tmp_path / "run.yaml", inputs=inputs, model=random_model, port=web.port,
+        keep_images=False, staged_gb=1e-6,
+    )  # fmt: skip
+    assert runs.finish(config) == 0, runs.output(config)
+    run_dir = config.with_suffix("")
+    assert runs.release_digests(run_dir) == runs.release_digests(undisturbed)
+    assert list(undisturbed.rglob("images/*/*.h5"))
+    assert not list(run_dir.rglob("*.h5"))
+    stages = [commit["stage"] for commit in commits(run_dir)]
+    first, last = stages.index("embed"), len(stages) - stages[::-1].index("download")
+    assert first < last, "with little room the model works before all downloads are done"

@@ -1,0 +1,45 @@
+"""Workers on the driver's own machine: one process each, as many as their pools say, always."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import dask
+from distributed import Nanny
+
+from cah_dask.run.access import Access
+from cah_dask.run.pools import Pool
+
+
+def local_workers(
+    pools: Iterable[Pool], run_dir: Path, access: Access
+) -> dict[str, dict[str, Any]]:
+    """Return what ``SpecCluster`` wants to know of every worker of the pools without jobs."""
+    return {
+        f"{pool.name}-{number}": {
+            "cls": Nanny,
+            "options": _options(pool, number, run_dir / "scratch", access),
+        }
+        for pool in pools
+        if pool.job is None
+        for number in range(pool.workers)
+    }
+
+
+def _options(pool: Pool, number: int, scratch: Path, access: Access) -> dict[str, Any]:
+    environment = {"OMP_NUM_THREADS": str(pool.threads), "MKL_NUM_THREADS": str(pool.threads)}
+    if pool.name == "gpu" and pool.workers > 1:
+        environment["CUDA_VISIBLE_DEVICES"] = str(number)
+    return {
+        "host": "127.0.0.1",
+        "protocol": "tls",
+        "security": access.security(),
+        "nthreads": 1,
+        "resources": pool.resources,
+        "memory_limit": 0,
+        "dashboard": False,
+        "local_directory": str(scratch),
+        "preload": ["cah_dask.run.worker"],
+        "env": environment,
+        "config": dask.config.global_config,
+    }

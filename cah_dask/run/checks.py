@@ -24,6 +24,7 @@ from cah_dask.run.limits import check_with_slurm, partitions_of
 from cah_dask.run.plan import Stage
 from cah_dask.run.pools import Pool
 from cah_dask.run.preview import expected
+from cah_dask.run.slurm import walltime_s
 from cah_dask.storage import publish, write_atomic
 
 Level = Literal["ok", "warn", "fail"]
@@ -74,7 +75,7 @@ def check_node(config: Config, pool: Pool | None, url: str) -> list[Finding]:
     else:
         per_stage: dict[Stage, list[Callable[[], Iterator[Finding]]]] = {
             Stage.EXTRACT: [lambda: _submits(config)],
-            Stage.DOWNLOAD: [lambda: _internet(url)],
+            Stage.DOWNLOAD: [lambda: _internet(url), lambda: _time(config, pool)],
             Stage.EMBED: [lambda: _weights(config), _gpu],
         }
         checks += [check for stage in pool.stages for check in per_stage.get(stage, [])]
@@ -190,6 +191,20 @@ def _gpu() -> Iterator[Finding]:
     else:
         advice = "embedding runs on the processor; ask for a GPU with gres"
         yield Finding("warn", "no GPU is visible to this job", advice)
+
+
+def _time(config: Config, pool: Pool) -> Iterator[Finding]:
+    """Compare a job's time with the longest that one fetch list may take."""
+    longest = config.download.hosts.max_time_s
+    time = pool.job.time if pool.job is not None else None
+    if time is None:
+        return
+    text = f"a job lasts {walltime_s(time) / 3600:.1f} h, a fetch list up to {longest / 3600:.1f} h"
+    if walltime_s(time) >= 2 * longest:
+        yield Finding("ok", text)
+    else:
+        advice = "lists with slow hosts may be begun in vain: lower download.hosts.max_time_s"
+        yield Finding("warn", text, advice)
 
 
 def _output(command: list[str]) -> str:

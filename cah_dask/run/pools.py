@@ -13,7 +13,7 @@ import msgspec
 from cah_dask.errors import ConfigError
 from cah_dask.run.config import Config, PoolOptions, PoolsOptions
 from cah_dask.run.plan import Stage
-from cah_dask.run.slurm import JobOptions, SlurmOptions
+from cah_dask.run.slurm import JobOptions, SlurmOptions, walltime_s
 
 
 class Pool(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +101,11 @@ def check_pools(config: Config) -> None:
             continue
         if chosen.time is None and slurm.launch == "sbatch":
             raise ConfigError(f'{key}.time is missing; say how long a job may run: "12:00:00"')
+        if chosen.time is not None and walltime_s(chosen.time) <= slurm.drain_s:
+            raise ConfigError(
+                f"{key}.time {chosen.time!r} is no longer than slurm.drain_s "
+                f"({slurm.drain_s:g} s), so its workers would never take a task"
+            )
         if pool.cores < pool.processes * pool.threads:
             raise ConfigError(
                 f"{key}.cores is {pool.cores}, but {pool.processes} processes of {pool.threads} "

@@ -53,6 +53,7 @@ def test_a_time_is_understood_or_refused_with_what_is_accepted(text: str):
         ("partition: c, time: '5', memory: 16GB", "memory '16GB' is not understood"),
         ("partition: c", "pools.cpu.time is missing"),
         ("partition: c, time: '5', cores: 2, processes: 3", "pools.cpu.cores is 2, but 3 processe"),
+        ("partition: c, time: '2'", "pools.cpu.time '2' is no longer than slurm.drain_s (120 s)"),
         ("partition: 'a b', time: '5'", "pools.cpu.partition: expected `str` matching"),
         ("time: '5'", "pools.cpu.time is for Slurm jobs; name their partition"),
         ("max_jobs: 9", "pools.cpu.max_jobs is for Slurm jobs"),

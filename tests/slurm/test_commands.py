@@ -89,6 +89,7 @@ def test_the_doctor_looks_at_a_node_of_each_pool(cah, site: Gate, tmp_path: Path
     assert "weights" in sections["pool gpu"]
     assert "127.0.0.1 has the address 127.0.0.1" in sections["pool io"]
     assert "ok-1.jpg answers 200" in sections["pool io"]
+    assert "a job lasts 0.5 h, a fetch list up to 3.0 h\n        -> lists" in sections["pool io"]
     assert "answers" not in sections["pool cpu"], "only nodes that download ask the web"
     assert not list(tmp_path.glob("run*/")), "the doctor leaves nothing"
 

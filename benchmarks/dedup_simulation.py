@@ -149,7 +149,8 @@ def write_archive(plan: Plan, wave: int, archive: int) -> Ids:
 
 def peak_mb() -> float:
     """Return the largest resident size that this process ever had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def dedup_one(plan: Plan, wave: int, bucket: int) -> Cost:

@@ -20,7 +20,6 @@ import argparse
 import cProfile
 import multiprocessing
 import pstats
-import resource
 import statistics
 import subprocess
 import sys
@@ -122,9 +121,10 @@ def peer(python: str, archive: str) -> tuple[int, float]:
 
 
 def peak_mb(archive: str) -> float:
-    """Extract and write the part; return the peak of this process in MB."""
+    """Extract and write the part; return the largest resident size of this process in MB."""
     written(archive)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def timed(step: Callable[[str], int], archive: str) -> float:

@@ -6,7 +6,6 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from cah_dask.candidates.keys import (
     of_texts,
     unique,
 )
-from cah_dask.candidates.urls import Base, Url, host_of, normal_host, resolve
+from cah_dask.candidates.urls import host_of, normal, normal_host
 from cah_dask.errors import InputError
 
 COLUMNS = {
@@ -46,8 +45,8 @@ class Exclusion:
     uids: Keys = field(default_factory=no_keys)
     urls: Keys = field(default_factory=no_keys)
     """md5 of normalised urls."""
-    hosts: frozenset[str] = frozenset()
-    """Each stands for itself and all names below it."""
+    hosts: Keys = field(default_factory=no_keys)
+    """md5 of host names; each stands for itself and all names below it."""
     image_md5s: Keys = field(default_factory=no_keys)
     """md5 of the bytes of images; known only after the download, so `excludes` ignores them."""
 
@@ -58,21 +57,32 @@ class Exclusion:
             mask |= contains(self.uids, from_digests(b"".join(rows["uid"].to_pylist())))
         if len(self.urls):
             mask |= contains(self.urls, of_texts(rows["url"].to_pylist()))
-        if self.hosts:
-            names = lru_cache(maxsize=1 << 16)(self.excludes_host)
-            mask |= np.fromiter(
-                (names(host_of(url)) for url in rows["url"].to_pylist()), bool, len(rows)
-            )
+        if len(self.hosts):
+            hosts = list(map(host_of, rows["url"].to_pylist()))
+            names = list(dict.fromkeys(hosts))
+            excluded = dict(zip(names, self._exclude_hosts(names), strict=True))
+            mask |= np.fromiter((excluded[host] for host in hosts), bool, len(rows))
         return mask
 
     def excludes_host(self, host: str) -> bool:
         """Tell whether a list names the host or a domain that it belongs to."""
-        labels = host.split(".")
-        return any(".".join(labels[start:]) in self.hosts for start in range(len(labels)))
+        return bool(self._exclude_hosts([host])[0])
+
+    def _exclude_hosts(self, hosts: Sequence[str]) -> Mask:
+        domains = [_domains(host) for host in hosts]
+        listed = contains(self.hosts, of_texts(itertools.chain.from_iterable(domains)))
+        starts = np.cumsum([0, *map(len, domains)])[:-1]
+        return np.logical_or.reduceat(listed, starts) if hosts else listed
 
     def excludes_image(self, md5: bytes) -> bool:
         """Tell whether a list names the md5 (16 bytes) of an image as it was received."""
         return bool(contains(self.image_md5s, from_digests(md5))[0])
+
+
+def _domains(host: str) -> list[str]:
+    """Return a host and the domains that it belongs to."""
+    labels = host.split(".")
+    return [".".join(labels[start:]) for start in range(len(labels))]
 
 
 def load_exclusion(entries: Sequence[str]) -> Exclusion:
@@ -93,23 +103,22 @@ def load_exclusion(entries: Sequence[str]) -> Exclusion:
         A file is missing or damaged, or its kind is unknown, or a value is not of its kind.
     """
     keys: dict[str, list[Keys]] = {kind: [no_keys()] for kind in COLUMNS}
-    hosts: set[str] = set()
     for entry in entries:
         kind, path = _kind(entry)
         for values in _read(kind, path):
             if isinstance(values, np.ndarray):
                 keys[kind].append(values)
             elif kind == "host":
-                hosts.update(_hosts(values, path))
+                keys[kind].append(of_texts(_hosts(values, path)))
             elif kind == "url":
-                keys[kind].append(of_texts(map(_normal, values)))
+                keys[kind].append(of_texts(map(normal, values)))
             else:
                 keys[kind].append(_hex_keys(values, path))
     sorted_keys = {kind: unique(np.concatenate(parts)) for kind, parts in keys.items()}
     return Exclusion(
         uids=sorted_keys["uid"],
         urls=unique(np.concatenate([sorted_keys["url"], sorted_keys["url_md5"]])),
-        hosts=frozenset(hosts),
+        hosts=sorted_keys["host"],
         image_md5s=sorted_keys["md5"],
     )
 
@@ -201,11 +210,6 @@ def _read_lines(file: Iterable[str]) -> Iterator[list[str]]:
     lines = (line.strip() for line in file)
     while batch := list(itertools.islice(lines, _BATCH)):
         yield [line for line in batch if line]
-
-
-def _normal(url: str) -> str:
-    found = resolve(url, Base())
-    return found.href if isinstance(found, Url) else url
 
 
 def _hosts(values: Iterable[str], path: Path) -> Iterator[str]:

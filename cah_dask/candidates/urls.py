@@ -153,7 +153,15 @@ def host_of(href: str) -> str:
     return url.host if isinstance(url, Url) else ""
 
 
+def normal(href: str) -> str:
+    """Return an absolute url as `resolve` spells it, or as it is if it leads nowhere."""
+    url = _plain(href) or _resolve_by_ada(href, _NOWHERE)
+    return url.href if isinstance(url, Url) else href
+
+
 def normal_host(name: str) -> str | None:
     """Return a host name as urls spell it (lower case, punycode), or None if it is none."""
-    url = _resolve_by_ada(f"http://{name}/", Base())
+    if _is_plain_host(name):
+        return name
+    url = _resolve_by_ada(f"http://{name}/", _NOWHERE)
     return url.host if isinstance(url, Url) and url.path == "/" else None

@@ -47,6 +47,14 @@ def test_a_host_stands_for_itself_and_all_names_below_it(tmp_path):
     assert excluded(f"host:{tmp_path}/hosts.txt") == [False, True, True]
 
 
+def test_hosts_are_compared_as_urls_spell_them(tmp_path):
+    (tmp_path / "hosts.txt").write_text("BÜCHER.Example\n192.0.2.7\n", encoding="utf-8")
+    found = load_exclusion([f"host:{tmp_path}/hosts.txt"])
+    assert found.excludes_host("shop.xn--bcher-kva.example")
+    assert found.excludes_host("192.0.2.7")
+    assert not found.excludes_host("example")
+
+
 def test_lists_of_image_md5s_name_images_and_not_candidates(tmp_path):
     (tmp_path / "md5s").write_text(hashlib.md5(b"an image").hexdigest())
     exclusion = load_exclusion([f"md5:{tmp_path}/md5s"])

@@ -14,11 +14,13 @@ from typing import Self, TypeAlias
 import aiodns.error
 import aiohttp
 import msgspec
+import pycares
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from cah_dask import __version__
 from cah_dask.addresses import Network, is_public
 from cah_dask.errors import ConfigError
+from cah_dask.images.names import Addresses, names_of
 from cah_dask.images.once import Once
 from cah_dask.schema import Status
 
@@ -28,6 +30,8 @@ AGENT_NAME = "cah-dask"
 _PUBLIC_PORTS = frozenset({80, 443})
 _DNS_TIMEOUT_S = 5.0
 _DNS_TRIES = 2
+_DNS_FLAGS = pycares.ARES_FLAG_EDNS | pycares.ARES_FLAG_NOSEARCH
+"""NOSEARCH: a name that is gone is not asked for again within the domains of the site."""
 _KEEP_ALIVE_S = 15.0
 _NO_SUCH_NAME = frozenset(
     {aiodns.error.ARES_ENODATA, aiodns.error.ARES_ENOTFOUND, aiodns.error.ARES_EBADNAME}
@@ -127,18 +131,25 @@ class Guard:
 
 
 class Resolver(AbstractResolver):
-    """Names to allowed addresses: each name is asked for once, and what failed is remembered."""
+    """Names to allowed addresses: each name is asked for once, and what failed is remembered.
+
+    A resolver lives as long as its list; what names stand for is remembered longer (`names`).
+    """
 
     def __init__(self, options: NetworkOptions, guard: Guard) -> None:
         self._fixed = options.resolve
         self._guard = guard
         self._family = socket.AF_UNSPEC if has_ipv6() else socket.AF_INET
         self._dns = aiohttp.AsyncResolver(
-            nameservers=list(options.nameservers) or None, timeout=_DNS_TIMEOUT_S, tries=_DNS_TRIES
+            nameservers=list(options.nameservers) or None,
+            timeout=_DNS_TIMEOUT_S,
+            tries=_DNS_TRIES,
+            flags=_DNS_FLAGS,
         )
-        self._answers: Once[tuple[str, ...] | Status] = Once(self._ask)
+        self._names = names_of(options.nameservers)
+        self._answers: Once[Addresses | Status] = Once(self._ask)
 
-    async def lookup(self, host: str) -> tuple[str, ...]:
+    async def lookup(self, host: str) -> Addresses:
         """Return the addresses of a host (a name, or an address as urls write it).
 
         Raises
@@ -167,22 +178,32 @@ class Resolver(AbstractResolver):
         """Stop asking."""
         await self._dns.close()
 
-    async def _ask(self, host: str) -> tuple[str, ...] | Status:
-        try:
-            found = await self._find(host)
-        except OSError as error:
-            code = error.__cause__.args[0] if error.__cause__ else None
-            return Status.DNS_NOT_FOUND if code in _NO_SUCH_NAME else Status.DNS_ERROR
+    async def _ask(self, host: str) -> Addresses | Status:
+        found = self._fixed_address(host) or self._names.get(host) or await self._find(host)
+        if isinstance(found, Status):
+            return found
         return tuple(filter(self._guard.allows, found)) or Status.BLOCKED_ADDRESS
 
-    async def _find(self, host: str) -> list[str]:
+    def _fixed_address(self, host: str) -> Addresses | None:
         literal = _literal(host)
         if literal is not None:
-            return [literal]
-        for pattern, address in self._fixed.items():
-            if fnmatchcase(host, pattern):
-                return [address]
-        return [found["host"] for found in await self._dns.resolve(host, family=self._family)]
+            return (literal,)
+        fixed = (address for name, address in self._fixed.items() if fnmatchcase(host, name))
+        address = next(fixed, None)
+        return None if address is None else (address,)
+
+    async def _find(self, host: str) -> Addresses | Status:
+        try:
+            answer = await self._dns.resolve(host, family=self._family)
+        except OSError as error:
+            code = error.__cause__.args[0] if error.__cause__ else None
+            if code not in _NO_SUCH_NAME:
+                return Status.DNS_ERROR
+            self._names.put(host, Status.DNS_NOT_FOUND)
+            return Status.DNS_NOT_FOUND
+        found = tuple(entry["host"] for entry in answer)
+        self._names.put(host, found)
+        return found
 
 
 def _literal(host: str) -> str | None:

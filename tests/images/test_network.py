@@ -4,6 +4,7 @@ import socket
 import pytest
 
 from cah_dask.errors import ConfigError
+from cah_dask.images.names import Names
 from cah_dask.images.network import (
     AddressError,
     Guard,
@@ -118,6 +119,44 @@ def test_names_are_asked_for_once_and_failures_are_told_apart():
         families = 2 if has_ipv6() else 1
         assert all(server.questions[host] <= families for host in hosts), server.questions
         assert lookups(options, "sick.example") == [Status.DNS_ERROR]
+
+
+def test_what_one_list_learned_of_a_name_the_next_one_knows():
+    with NameServer({"public.example": "8.8.4.4"}) as server:
+        options = NetworkOptions(nameservers=(server.address,))
+        hosts = ["public.example", "gone.example"]
+        expected = [("8.8.4.4",), Status.DNS_NOT_FOUND]
+        assert lookups(options, *hosts) == expected
+        asked = server.questions.total()
+        assert lookups(options, *hosts) == expected
+        assert server.questions.total() == asked
+        stricter = NetworkOptions(nameservers=options.nameservers, deny_addresses=("8.8.4.0/24",))
+        assert lookups(stricter, "public.example") == [Status.BLOCKED_ADDRESS]
+
+
+def test_names_are_not_looked_for_in_the_domains_of_the_site(monkeypatch):
+    monkeypatch.setenv("LOCALDOMAIN", "lab.example")  # what `search` in resolv.conf does
+    with NameServer({"gone.example.lab.example": "8.8.4.4"}) as server:
+        options = NetworkOptions(nameservers=(server.address,))
+        assert lookups(options, "gone.example") == [Status.DNS_NOT_FOUND]
+        assert set(server.questions) == {"gone.example"}
+
+
+def test_answers_are_believed_for_a_while_and_the_oldest_make_room():
+    now = 0.0
+    names = Names(keep_s=10, limit=2, clock=lambda: now)
+    names.put("a.example", ("192.0.2.1",))
+    names.put("b.example", Status.DNS_NOT_FOUND)
+    now = 9.0
+    assert names.get("a.example") == ("192.0.2.1",)
+    assert names.get("b.example") is Status.DNS_NOT_FOUND
+    names.put("a.example", ("192.0.2.2",))
+    names.put("c.example", ("192.0.2.3",))
+    assert names.get("b.example") is None
+    now = 18.0
+    assert names.get("a.example") == ("192.0.2.2",)
+    now = 19.0
+    assert names.get("a.example") is None
 
 
 def test_a_failing_name_server_is_asked_again():

@@ -19,7 +19,7 @@ from cah_dask.candidates.rows import Pair, RowBuilder
 from cah_dask.candidates.sources import check_archive, read_records
 from cah_dask.candidates.tables import TableOptions, check_table, is_table, read_table
 from cah_dask.candidates.text import clean
-from cah_dask.candidates.urls import Base, Url, resolve
+from cah_dask.candidates.urls import resolve
 from cah_dask.candidates.wat import Page, parse_page
 from cah_dask.errors import RecordError, ShardError
 from cah_dask.schema import SPLITS, Counts, Reject, Split, uid
@@ -192,9 +192,13 @@ class _Links:
         text = self._text(link.alt or "")
         if isinstance(text, Reject):
             return text
-        url = self._url(link.url or "", page.base)
+        url = resolve(link.url or "", page.base)
         if isinstance(url, Reject):
             return url
+        if len(url.href) > self._options.max_url:
+            return Reject.LONG_URL
+        if url.path.lower().endswith(self._suffixes):
+            return Reject.FORMAT
         key = uid(text, url.href)
         if key in self._uids:
             return Reject.DUPLICATE
@@ -210,11 +214,3 @@ class _Links:
         if len(text) < options.min_text:
             return Reject.SHORT_TEXT if text else Reject.NO_TEXT
         return text if len(text) <= options.max_text else Reject.LONG_TEXT
-
-    def _url(self, link: str, base: Base) -> Url | Reject:
-        url = resolve(link, base)
-        if isinstance(url, Reject):
-            return url
-        if len(url.href) > self._options.max_url:
-            return Reject.LONG_URL
-        return Reject.FORMAT if url.path.lower().endswith(self._suffixes) else url

@@ -90,7 +90,9 @@ def read_table(name: str, options: TableOptions) -> Generator[tuple[int, Page], 
 
 def _page(url: Any, text: Any, page: Any, license_: Any) -> Page:
     link = Link(IMAGE, _text(url), _text(text))
-    return Page(_text(page) or "", _NO_BASE, [link], is_reserved=False, license=_text(license_))
+    return Page(
+        _text(page) or "", _NO_BASE, [link], is_reserved=False, find_license=lambda: _text(license_)
+    )
 
 
 def _text(value: Any) -> str | None:

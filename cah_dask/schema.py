@@ -186,6 +186,7 @@ OUTCOMES = pa.schema(
         pa.field("status", pa.string(), nullable=False),
         pa.field("http_status", pa.int16()),
         *IMAGE_FIELDS,
+        pa.field("phash", pa.string()),
         pa.field("attempts", pa.int16(), nullable=False),
         pa.field("fetched_at", pa.timestamp("ms", tz="UTC"), nullable=False),
         pa.field("fetch_ms", pa.int32(), nullable=False),
@@ -196,6 +197,7 @@ OUTCOMES = pa.schema(
 
 ``image_row`` is the row in the image shard, null unless the status is ok.
 ``sha256`` and ``md5`` (hex) and ``n_bytes`` describe the bytes as received, before any re-encoding.
+``phash`` (hex) describes what the picture looks like; null unless `decode.phash` asks for it.
 """
 
 

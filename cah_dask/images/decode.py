@@ -17,6 +17,7 @@ import msgspec
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from PIL.Image import Resampling
 
+from cah_dask.images.phash import SIDE_PX, perceptual_hash
 from cah_dask.schema import Status
 
 Format: TypeAlias = Literal["JPEG", "PNG", "WEBP", "GIF", "AVIF"]
@@ -56,6 +57,9 @@ class DecodeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """Shorter side of a stored JPEG, in pixels; nothing is ever enlarged, null keeps the size."""
     quality: Annotated[int, msgspec.Meta(ge=1, le=95)] = 95
     """JPEG quality of a stored JPEG, as Pillow counts it."""
+    phash: bool = False
+    """Whether the outcomes give the perceptual hash of each image (64 bits, as ImageHash's phash);
+    hash lists that hold such hashes are matched without it, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,8 @@ class Picture:
     original_width: int
     """Pixels of the received picture, held upright."""
     original_height: int
+    phash: str | None = None
+    """Perceptual hash of the picture, held upright."""
 
 
 def decode(data: bytes, options: DecodeOptions) -> Picture | Status:
@@ -144,16 +150,19 @@ def _picture(data: bytes, image: Image.Image, options: DecodeOptions) -> Picture
     if options.store == "jpeg":
         resample = Resampling.LANCZOS if width > 2 * image.width else Resampling.BICUBIC
         small = _resized(_plain(image), size, resample, draft[1] if draft else None)
-        data = _jpeg(_upright(_flat(_srgb(small)), orientation), options.quality)
+        image = _upright(_flat(_srgb(small)), orientation)
+        data = _jpeg(image, options.quality)
+    elif options.phash:
+        image = _upright(_flat(_srgb(_plain(image))), orientation)
     if orientation >= 5:
         width, height = height, width
-    return Picture(data, mime, width, height)
+    return Picture(data, mime, width, height, _phash(image) if options.phash else None)
 
 
 def _stored_size(image: Image.Image, options: DecodeOptions) -> tuple[int, int]:
     """Return the size to store; for an original the least, as decoding only proves it sound."""
     if options.store == "original":
-        return 1, 1
+        return (2 * SIDE_PX, 2 * SIDE_PX) if options.phash else (1, 1)
     scale = min(1.0, (options.side_px or min(image.size)) / min(image.size))
     return round(image.width * scale), round(image.height * scale)
 
@@ -213,6 +222,11 @@ def _srgb(image: Image.Image) -> Image.Image:
             srgb = ImageCms.createProfile("sRGB")
             return ImageCms.profileToProfile(image, source, srgb, outputMode="RGB") or image
     return image
+
+
+def _phash(image: Image.Image) -> str:
+    small = image.convert("L").resize((SIDE_PX, SIDE_PX), Resampling.LANCZOS)
+    return perceptual_hash(small.tobytes())
 
 
 def _jpeg(image: Image.Image, quality: int) -> bytes:

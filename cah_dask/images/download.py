@@ -66,8 +66,10 @@ class DownloadOptions(FetchOptions, frozen=True, forbid_unknown_fields=True, kw_
     decode_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 30.0
     """Seconds to decode one image before its decoder is killed."""
     hash_lists: tuple[str, ...] = ()
-    """Files of md5, sha1 or sha256 digests (hex, one a line, gzipped or not) of images that may
-    never be stored, whoever serves them."""
+    """Files of md5, sha1 or sha256 digests or perceptual hashes (hex, one a line, gzipped or not)
+    of images that may never be stored, whoever serves them."""
+    phash_distance: Annotated[int, msgspec.Meta(ge=0, le=64)] = 0
+    """Bits of 64 in which a perceptual hash may differ from a listed one and still match it."""
     alarm_hosts: Annotated[int, msgspec.Meta(ge=1)] = 200
     """Hosts of a list that must have been tried before the alarm may stop the run."""
     alarm_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.05
@@ -142,7 +144,8 @@ def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not
     with log or contextlib.nullcontext(), ShardWriter(shard) as writer:
         ledger = Ledger(urls)
         listed = load_hash_lists(options.hash_lists)
-        work = _Work(urls, ledger, writer, exclusion or Exclusion(), listed)
+        distance = options.phash_distance
+        work = _Work(urls, ledger, writer, exclusion or Exclusion(), listed, distance)
         notes = asyncio.run(_download(work, options, decode, pace, log))
         writer.arrange(ledger.arrivals)
     return Downloaded(ledger.table(), ledger.counts(notes))
@@ -157,11 +160,15 @@ class _Work:
     writer: ShardWriter
     exclusion: Exclusion
     listed: HashLists
+    phash_distance: int
 
     def is_listed(self, verdict: Verdict) -> bool:
         """Tell whether a list forbids to store what was received."""
-        return self.exclusion.excludes_image(bytes.fromhex(verdict.md5)) or self.listed.match(
-            md5=verdict.md5, sha1=verdict.sha1, sha256=verdict.sha256
+        phash = None if verdict.picture is None else verdict.picture.phash
+        return (
+            self.exclusion.excludes_image(bytes.fromhex(verdict.md5))
+            or self.listed.match(md5=verdict.md5, sha1=verdict.sha1, sha256=verdict.sha256)
+            or (phash is not None and self.listed.resembles(phash, self.phash_distance))
         )
 
 
@@ -172,8 +179,9 @@ async def _download(
     pace: Pace,
     log: RequestLog | None,
 ) -> dict[str, int]:
+    takes_phash = decode.phash or work.listed.with_phash
     decoders = Decoders(
-        Task(decode, work.listed.with_sha1),
+        Task(msgspec.structs.replace(decode, phash=takes_phash), work.listed.with_sha1),
         processes=options.decoders,
         timeout_s=options.decode_timeout_s,
     )

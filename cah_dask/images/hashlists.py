@@ -1,4 +1,7 @@
-"""Images that may never be stored: lists of digests, matched against the bytes as received."""
+"""Images that may never be stored: lists of digests, matched against the bytes as received.
+
+Perceptual hashes (`phash`) may stand among them: they are matched against how a picture looks.
+"""
 
 import gzip
 import zlib
@@ -7,29 +10,46 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from cah_dask.candidates.keys import Keys, contains, from_digests, no_keys, unique
 from cah_dask.errors import InputError
+
+Hashes: TypeAlias = npt.NDArray[np.uint64]
+"""Perceptual hashes, shape (n,)."""
 
 _KEY_BYTES = 16
 """As much of a digest as is compared; by chance, 128 bits do not agree."""
 
 _BYTES = {"md5": 16, "sha1": 20, "sha256": 32}
+_PHASH_BYTES = 8
 _BATCH = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class HashLists:
-    """Sorted keys of listed digests, by the kind of digest."""
+    """Sorted keys of listed digests, by the kind of digest, and listed perceptual hashes."""
 
     keys: dict[str, Keys] = field(default_factory=dict)
+    phashes: Hashes = field(default_factory=lambda: np.empty(0, np.uint64))
 
     @property
     def with_sha1(self) -> bool:
         """Tell whether images must be hashed by sha1, which is needed for nothing else."""
         return "sha1" in self.keys
+
+    @property
+    def with_phash(self) -> bool:
+        """Tell whether images must be hashed by what they look like."""
+        return len(self.phashes) > 0
+
+    def resembles(self, phash: str, distance: int) -> bool:
+        """Tell whether a perceptual hash (hex) differs from a listed one in few enough bits."""
+        differing = np.bitwise_count(self.phashes ^ np.uint64(int(phash, 16)))
+        return bool((differing <= distance).any())
 
     def match(self, **digests: str | None) -> bool:
         """Tell whether any digest (``md5=``, ``sha1=``, ``sha256=``, in hex) is on a list."""
@@ -48,7 +68,8 @@ def _key(digest: str) -> Keys:
 def load_hash_lists(paths: tuple[str, ...]) -> HashLists:
     """Read lists of hex digests, one a line, gzipped or not; a process reads each once.
 
-    The length of a digest tells its kind. Empty lines and those that begin with ``#`` are skipped.
+    The length of a digest tells its kind; 16 hex digits are a perceptual hash (`phash`). Empty
+    lines and those that begin with ``#`` are skipped.
 
     Raises
     ------
@@ -56,30 +77,44 @@ def load_hash_lists(paths: tuple[str, ...]) -> HashLists:
         If a file cannot be read or holds anything else.
     """
     parts: dict[str, list[Keys]] = {}
+    phashes = [np.empty(0, np.uint64)]
     for path in paths:
-        for kind, keys in _read(Path(path)):
-            parts.setdefault(kind, [no_keys()]).append(keys)
-    return HashLists({kind: unique(np.concatenate(found)) for kind, found in parts.items()})
+        for digests in _read(Path(path)):
+            phashes.append(_phashes(digests))
+            for kind, keys in _keys(digests):
+                parts.setdefault(kind, [no_keys()]).append(keys)
+    merged = {kind: unique(np.concatenate(found)) for kind, found in parts.items()}
+    return HashLists(merged, np.unique(np.concatenate(phashes)))
 
 
-def _read(path: Path) -> Iterator[tuple[str, Keys]]:
+def _read(path: Path) -> Iterator[list[bytes]]:
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rt", encoding="ascii") as file:
             lines = (line.strip() for line in file)
             digests = (line for line in lines if line and not line.startswith("#"))
             while batch := list(islice(digests, _BATCH)):
-                yield from _keys(batch)
+                yield _decoded(batch)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(f"hash list {path} cannot be read: {error}") from error
 
 
-def _keys(digests: Sequence[str]) -> Iterator[tuple[str, Keys]]:
-    raw = [bytes.fromhex(digest) for digest in digests]
+def _decoded(lines: Sequence[str]) -> list[bytes]:
+    digests = [bytes.fromhex(line) for line in lines]
+    known = {_PHASH_BYTES, *_BYTES.values()}
+    odd = next((digest for digest in digests if len(digest) not in known), None)
+    if odd is not None:
+        raise ValueError(f"{odd.hex()} is no md5, sha1, sha256 or phash")
+    return digests
+
+
+def _phashes(digests: Sequence[bytes]) -> Hashes:
+    found = b"".join(digest for digest in digests if len(digest) == _PHASH_BYTES)
+    return np.frombuffer(found, ">u8").astype(np.uint64)
+
+
+def _keys(digests: Sequence[bytes]) -> Iterator[tuple[str, Keys]]:
     for kind, length in _BYTES.items():
-        found = [digest[:_KEY_BYTES] for digest in raw if len(digest) == length]
+        found = [digest[:_KEY_BYTES] for digest in digests if len(digest) == length]
         if found:
             yield kind, from_digests(b"".join(found))
-    odd = next((d for d in raw if len(d) not in _BYTES.values()), None)
-    if odd is not None:
-        raise ValueError(f"{odd.hex()} is no md5, sha1 or sha256")

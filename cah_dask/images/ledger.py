@@ -28,6 +28,7 @@ class Outcome:
     original_height: int | None = None
     sha256: str | None = None
     md5: str | None = None
+    phash: str | None = None
     fetched_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     fetch_ms: int = 0
 
@@ -56,6 +57,7 @@ def judged(before: Outcome, verdict: Verdict, n_bytes: int) -> Outcome:
         mime=picture.mime,
         original_width=picture.original_width,
         original_height=picture.original_height,
+        phash=picture.phash,
     )
 
 

@@ -12,6 +12,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 import trustme
+from PIL import Image
 
 from cah_dask.candidates.exclusion import load_exclusion
 from cah_dask.errors import ConfigError, InputError, RunError
@@ -21,7 +22,7 @@ from cah_dask.images.hosts import HostOptions
 from cah_dask.images.network import tls_context
 from cah_dask.images.shards import ShardReader
 from cah_dask.schema import OUTCOMES, Counts
-from tests.hostile import picture
+from tests.hostile import encoded, picture
 from tests.images.conftest import wait_until
 from tests.nameserver import NameServer
 from tests.webserver import WebServer
@@ -376,6 +377,28 @@ def test_no_image_of_a_hash_list_is_stored(web, tmp_path, kind):
     made, images = download([web.url("/known.jpg"), web.url("/ok.jpg")], tmp_path, listed)
     assert statuses(made) == ["hash_listed", "ok"]
     assert len(images) == 1
+
+
+def test_no_image_that_looks_like_a_listed_one_is_stored(web, tmp_path):
+    drawn = Image.linear_gradient("L").resize((400, 300)).convert("RGB")
+    drawn.paste("red", (40, 30, 200, 160))
+    other = drawn.rotate(90, expand=True)
+    web.bodies["/known.jpg"] = encoded(drawn, "PNG")
+    web.bodies["/copy.jpg"] = encoded(drawn.resize((300, 225)), "JPEG", quality=60)
+    web.bodies["/other.jpg"] = encoded(other, "PNG")
+    urls = [web.url(f"/{name}.jpg") for name in ("known", "copy", "other")]
+    shard = tmp_path / "hashed.h5"
+    hashed = download_list(urls, shard, options(web), DecodeOptions(phash=True)).outcomes
+    known, copy, other = hashed["phash"].to_pylist()
+    assert (int(known, 16) ^ int(copy, 16)).bit_count() <= 4
+    assert (int(known, 16) ^ int(other, 16)).bit_count() > 16
+    (tmp_path / "list.txt").write_text(known)
+    listed = options(web, hash_lists=(str(tmp_path / "list.txt"),), phash_distance=4)
+    made, images = download(urls, tmp_path, listed)
+    assert statuses(made) == ["hash_listed", "hash_listed", "ok"]
+    assert len(images) == 1
+    plain, _ = download(urls, tmp_path, options(web))
+    assert plain.outcomes["phash"].to_pylist() == [None] * 3
 
 
 def test_a_hash_list_that_is_missing_stops_the_run_before_it_starts(web):

@@ -42,6 +42,8 @@ class WebServer:
 
     def __init__(self, tls: ssl.SSLContext | None = None, address: str = "127.0.0.1") -> None:
         self.robots: dict[str, bytes | int] = {}
+        self.moved: dict[str, str] = {}
+        """Where the robots.txt of a host has moved to."""
         self.bodies: dict[str, bytes] = {}
         self.log: list[Request] = []
         self.hits: Counter[tuple[str, str]] = Counter()
@@ -104,6 +106,8 @@ class WebServer:
             self.log.append(Request(host, request.path, began, time.monotonic()))
 
     async def _behave(self, host: str, request: web.Request) -> web.StreamResponse:
+        if request.path == "/robots.txt" and host in self.moved:
+            return web.Response(status=301, headers={"Location": self.moved[host]})
         if request.path == "/robots.txt":
             return _robots(self.robots.get(host, 404))
         if request.path in self.bodies:

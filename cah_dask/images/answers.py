@@ -60,7 +60,9 @@ def retry_after_s(value: str) -> float:
         then = email.utils.parsedate_to_datetime(value)
     except ValueError:
         return 0.0
-    return max(0.0, (then.astimezone(UTC) - datetime.now(UTC)).total_seconds())
+    if then.tzinfo is None:  # "-0000" is UTC, of an unknown place
+        then = then.replace(tzinfo=UTC)
+    return max(0.0, (then - datetime.now(UTC)).total_seconds())
 
 
 _FAULTS: tuple[tuple[type[Exception], Status], ...] = (

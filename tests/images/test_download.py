@@ -304,6 +304,15 @@ def test_a_web_that_answers_nothing_rings_the_alarm(web, tmp_path):
     assert made.counts.rejected == {"http_404": 40}
 
 
+def test_a_name_server_that_knows_nothing_rings_the_alarm(web, tmp_path):
+    with NameServer({f"h{n}.example": NameServer.SERVFAIL for n in range(40)}) as nameserver:
+        urls = [web.url("/ok.jpg", f"h{n}.example") for n in range(40)]
+        strict = options(web, alarm_hosts=20, nameservers=(nameserver.address,))
+        with pytest.raises(RunError, match=r"first 20 hosts gave an image \(20 dns_error\)"):
+            download(urls, tmp_path, strict)
+    assert list(tmp_path.iterdir()) == [], "nothing is left of a list that was stopped"
+
+
 def test_an_empty_list_gives_an_empty_shard(web, tmp_path):
     made, images = download([], tmp_path, options(web))
     assert (len(made.outcomes), images) == (0, [])

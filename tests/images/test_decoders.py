@@ -1,9 +1,11 @@
 import asyncio
 import hashlib
 import os
+import platform
 import signal
 import time
 from collections import Counter
+from pathlib import Path
 
 import psutil
 import pytest
@@ -65,6 +67,24 @@ def test_a_large_file_passes_the_pipes():
     data = picture("PNG", size=(1500, 1500), compress_level=0)
     assert len(data) > 6_000_000
     assert judge_all([data] * 3) == [judge(data, TASK)] * 3
+
+
+def page_faults(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[7])
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="how glibc allocates")
+def test_a_decoder_keeps_its_memory_for_the_next_picture():
+    async def run() -> int:
+        async with Decoders(TASK, processes=1, timeout_s=30) as decoders:
+            (child,) = psutil.Process().children()
+            faults = []
+            for seed in range(60):
+                await decoders.judge(picture(size=(1000, 700), seed=seed))
+                faults.append(page_faults(child.pid))
+            return faults[-1] - faults[20]
+
+    assert asyncio.run(run()) < 40 * 50, "a picture of 1000 x 700 has 684 pages"
 
 
 def test_a_task_that_is_cancelled_leaves_no_decoder():

@@ -41,7 +41,10 @@ class Pair(NamedTuple):
 
 def pairs(archive: str) -> Iterator[Pair]:
     """Yield the pairs of cc2dataset's rule; records that it cannot read are skipped."""
-    for record in ArchiveIterator(archive, record_types=WarcRecordType.metadata, parse_http=False):
+    records = ArchiveIterator(
+        archive, record_types=WarcRecordType.metadata, parse_http=False, quirks_mode=True
+    )
+    for record in records:
         try:
             envelope = json.loads(record.reader.read())["Envelope"]
             response = envelope["Payload-Metadata"]["HTTP-Response-Metadata"]

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -43,7 +44,7 @@ look at · 6 some tasks were given up, nothing was published · 75 stopped befor
 same command again to resume
 """
 
-ConfigPath = Annotated[Path, typer.Argument(help="YAML file, such as configs/demo.yaml.")]
+ConfigPath = Annotated[Path, typer.Argument(help="YAML file, such as configs/mine.yaml.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
@@ -56,11 +57,12 @@ RunPath = Annotated[Path, typer.Argument(help="Run folder.")]
 @app.command(epilog=EXIT_CODES)
 def run(config: ConfigPath, overrides: Overrides = None) -> None:
     """Carry a run to its end, from wherever it stands. Run the same command again to resume."""
-    from cah_dask.run import pipeline, preflight, restart
+    from cah_dask.run import limits, pipeline, preflight, restart
     from cah_dask.run.manifest import RunFolder
     from cah_dask.run.progress import Progress
 
     prepared = preflight.prepare(config, overrides or ())
+    limits.check_allocation(prepared.config, os.environ)
     folder = RunFolder(Path(prepared.config.run_dir))
     started = datetime.now(UTC)
     with (
@@ -71,7 +73,10 @@ def run(config: ConfigPath, overrides: Overrides = None) -> None:
         ending = pipeline.run(prepared.config, folder, view)
     match ending:
         case pipeline.Ending.PUBLISHED:
-            _print_funnel(folder.summary(), _console)
+            summary = folder.summary()
+            _print_funnel(summary, _console)
+            if not summary.counts("pack").kept:
+                _console.print("warning: no pair was kept; the rejects above say why")
             _console.print(f"release: {folder.release}", soft_wrap=True, highlight=False)
         case pipeline.Ending.INCOMPLETE:
             _fail(f"some tasks were given up, see {folder.log_file}; run again to retry them", 6)
@@ -98,7 +103,7 @@ def doctor(
     config: ConfigPath,
     overrides: Overrides = None,
     wait: Annotated[float, typer.Option(help="Seconds that its jobs may wait and take.")] = 600,
-    url: Annotated[str, typer.Option(help="Asked for to see whether there is internet.")] = "",
+    url: Annotated[str, typer.Option(help="What nodes that download ask for.")] = "",
     pool: Annotated[
         str | None, typer.Option(help="Look only at this node, for the tasks of one pool.")
     ] = None,
@@ -114,7 +119,6 @@ def doctor(
 
     found = configuration.load(config, overrides or ()).config
     check_pools(found)
-    url = url or doctor.URL
     if pool is not None:
         visits = iter([doctor.visit_here(found, pool, url)])
     else:
@@ -135,16 +139,20 @@ def _log_to(path: Path) -> Iterator[None]:
     logging.raiseExceptions = False  # a full disk is said once, by the error that ends the run
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    ours, dasks = logging.getLogger("cah_dask"), logging.getLogger("distributed")
-    ours.setLevel(logging.INFO)
-    dasks.setLevel(logging.WARNING)
-    dasks.handlers.clear()
-    for logger in (ours, dasks):
+    loggers = {
+        logging.getLogger("cah_dask"): logging.INFO,
+        logging.getLogger("distributed"): logging.WARNING,
+        logging.getLogger("distributed.client"): logging.WARNING,  # it has a handler of its own
+    }
+    for logger, level in loggers.items():
+        logger.setLevel(level)
+        logger.handlers.clear()
+        logger.propagate = False
         logger.addHandler(handler)
     try:
         yield
     finally:
-        for logger in (ours, dasks):
+        for logger in loggers:
             logger.removeHandler(handler)
         handler.close()
 
@@ -157,6 +165,12 @@ def status(folder: RunPath) -> None:
     run_folder = RunFolder(folder)
     summary = run_folder.summary()
     _print_funnel(summary, _answer)
+    driver, last = run_folder.driver(), summary.finished
+    text = f"driver: {driver or 'none at work'}; last commit: {last or 'none yet'}"
+    _answer.print(text, soft_wrap=True, highlight=False)
+    if run_folder.pause_file.exists():
+        text = f"downloads are paused: remove {run_folder.pause_file} to go on"
+        _answer.print(text, soft_wrap=True, highlight=False)
     done = run_folder.release.exists()
     release = run_folder.release if done else "not published yet"
     _answer.print(f"release: {release}", soft_wrap=True, highlight=False)

@@ -6,14 +6,23 @@ if [ -f slurm/site.env ]; then
   # shellcheck source=slurm/site.example.env
   . slurm/site.env
 fi
+_cah_missing() {
+  echo "slurm/site.env: $1" >&2
+  exit 2
+}
+
 if [ -n "${CAH_MODULES:-}" ]; then
+  command -v module >/dev/null || _cah_missing "CAH_MODULES is set, but there is no command 'module' on $(hostname)"
   read -ra modules <<<"$CAH_MODULES"
   module load "${modules[@]}"
 fi
 if [ -n "${CAH_CONDA_ENV:-}" ]; then
+  command -v conda >/dev/null || _cah_missing "CAH_CONDA_ENV is set, but there is no command 'conda' on $(hostname)"
   # shellcheck source=/dev/null
   . "$(conda info --base)/etc/profile.d/conda.sh"
   conda activate "$CAH_CONDA_ENV"
+elif [ -n "${CAH_VENV:-}" ] && [ ! -f "$CAH_VENV/bin/activate" ]; then
+  _cah_missing "CAH_VENV is $CAH_VENV, where no virtual environment is"
 elif [ -f "${CAH_VENV:-.venv}/bin/activate" ]; then
   # shellcheck source=/dev/null
   . "${CAH_VENV:-.venv}/bin/activate"

@@ -19,7 +19,12 @@
 #SBATCH --output=cah-driver-%j.out
 set -euo pipefail
 
-cd "${SLURM_SUBMIT_DIR:?submit this script: sbatch slurm/launch.sh configs/mine.yaml}"
+usage="in the folder of the checkout: sbatch slurm/launch.sh configs/mine.yaml"
+cd "${SLURM_SUBMIT_DIR:?submit this script $usage}"
+if [ ! -f slurm/env.sh ] || [ $# = 0 ]; then
+  echo "submit this script $usage (this is $PWD, arguments: ${*:-none})" >&2
+  exit 2
+fi
 export CAH_LAUNCH="$PWD/slurm/launch.sh"
 # shellcheck source=slurm/env.sh
 . slurm/env.sh

@@ -71,6 +71,12 @@ def finish(config: Path, timeout: float = 180) -> int:
     return start(config).wait(timeout)
 
 
+def status(run_dir: Path) -> str:
+    """Return what `cah status` says."""
+    command = [sys.executable, "-m", "cah_dask", "status", str(run_dir)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 def output(config: Path) -> str:
     """Return all that the runs of a config printed."""
     return config.with_suffix(".out").read_text()

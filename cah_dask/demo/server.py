@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -60,11 +60,11 @@ ANY = Ports(0, 0, 0)
 """Whatever ports are free."""
 
 
-async def run_server(seed: int, share: float, log: TextIO, wanted: Ports = ANY) -> None:
-    """Serve until stdin is closed; print the ports, as JSON, when ready."""
+async def run_server(
+    seed: int, share: float, log: TextIO, until: Awaitable[None], wanted: Ports = ANY
+) -> None:
+    """Serve until something has happened; print the ports, as JSON, when ready."""
     loop = asyncio.get_running_loop()
-    done = asyncio.Event()
-    loop.add_reader(sys.stdin, done.set)
     with _socket(wanted.web) as listening, _socket(wanted.closed) as closed:
         names, _ = await loop.create_datagram_endpoint(_NoSuchName, (LOOPBACK, wanted.names))
         ports = Ports(_port(listening), _port(closed), names.get_extra_info("sockname")[1])
@@ -76,9 +76,16 @@ async def run_server(seed: int, share: float, log: TextIO, wanted: Ports = ANY) 
         await runner.setup()
         await web.SockSite(runner, listening, backlog=_BACKLOG).start()
         print(msgspec.json.encode(ports).decode(), flush=True)  # noqa: T201  # for the parent
-        await done.wait()
+        await until
         await runner.cleanup()
         names.close()
+
+
+async def stdin_closed() -> None:
+    """Return when stdin is closed."""
+    done = asyncio.Event()
+    asyncio.get_running_loop().add_reader(sys.stdin, done.set)
+    await done.wait()
 
 
 def _socket(port: int) -> socket.socket:
@@ -144,7 +151,7 @@ def main() -> None:
     """Serve the web that the command line names by seed and share; log to the file after them."""
     seed, share, log = sys.argv[1:]
     with Path(log).open("w", encoding="utf-8", buffering=1) as file:
-        asyncio.run(run_server(int(seed), float(share), file))
+        asyncio.run(run_server(int(seed), float(share), file, stdin_closed()))
 
 
 if __name__ == "__main__":

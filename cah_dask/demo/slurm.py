@@ -1,13 +1,15 @@
 """``python -m cah_dask.demo.slurm prepare | serve | judge``: the demo as a run on a Slurm cluster.
 
 `prepare` writes the archives that ``configs/demo-slurm.yaml`` names; the job of its io pool calls
-`serve`, so that the web is where the downloads are, on loopback, at ports that are always the same;
-`judge` compares what was released with what was planted.
+`serve`, so that the web is where the downloads are, on loopback, at ports that are always the same,
+and ends with the job; `judge` compares what was released with what was planted.
 """
 
 import argparse
 import asyncio
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -37,18 +39,41 @@ def prepare(folder: Path, share: float) -> None:
     write_archives(folder, plan_site(SEED, PORTS, share))
 
 
-def serve(folder: Path) -> None:
-    """Serve the web until stdin is closed."""
+def serve() -> int:
+    """Serve the web in the background as long as the calling job's shell lives.
+
+    Returns 0 as soon as it answers, and 1 if it cannot: it has said why on stderr.
+    """
+    command = [sys.executable, "-m", "cah_dask.demo.slurm", "stay", "--job", str(os.getppid())]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE)
+    return 0 if server.stdout and server.stdout.readline() else 1
+
+
+def stay(folder: Path, job: int) -> None:
+    """Serve the web until the process `job` has ended."""
     share = msgspec.json.decode((folder / _SHARE).read_bytes(), type=float)
     with (folder / ACCESS_LOG).open("a", encoding="utf-8", buffering=1) as log:
-        asyncio.run(run_server(SEED, share, log, PORTS))
+        try:
+            asyncio.run(run_server(SEED, share, log, _end_of(job), PORTS))
+        except OSError as error:
+            sys.exit(f"{error}: is another demo running on this node? It uses {PORTS}")
+
+
+async def _end_of(job: int) -> None:
+    while _is_alive(job):  # noqa: ASYNC110  # it is not our child
+        await asyncio.sleep(1)
+
+
+def _is_alive(process: int) -> bool:
+    return Path(f"/proc/{process}").exists()
 
 
 def main() -> int:
     """Do what the command line says; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m cah_dask.demo.slurm", description=__doc__)
-    parser.add_argument("what", choices=("prepare", "serve", "judge"))
+    parser.add_argument("what", choices=("prepare", "serve", "stay", "judge"))
     parser.add_argument("--share", type=float, default=1.0, help="part of the web to prepare")
+    parser.add_argument("--job", type=int, default=0, help="process that `stay` outlives not")
     chosen = parser.parse_args()
     console = Console()
     match chosen.what:
@@ -56,7 +81,9 @@ def main() -> int:
             prepare(FOLDER, chosen.share)
             console.print("now: sbatch slurm/launch.sh configs/demo-slurm.yaml", highlight=False)
         case "serve":
-            serve(FOLDER)
+            return serve()
+        case "stay":
+            stay(FOLDER, chosen.job)
         case "judge":
             share = msgspec.json.decode((FOLDER / _SHARE).read_bytes(), type=float)
             site = plan_site(SEED, PORTS, share)

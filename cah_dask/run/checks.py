@@ -36,6 +36,8 @@ LIMITS = (
 """What a downloading process needs: 256 connections, their sockets for names, and files; a pool's
 job some dozens of processes with their threads."""
 TIMEOUT_S = 60
+URL = "https://data.commoncrawl.org/"
+"""What is asked for to see whether there is a way to the internet, where no url is given."""
 TORCH = """\
 import torch
 built_for = torch.version.cuda or torch.version.hip
@@ -74,8 +76,8 @@ def check_node(config: Config, pool: Pool | None, url: str) -> list[Finding]:
         checks += [lambda: _space(config), lambda: _slurm(config), lambda: _weights(config)]
     else:
         per_stage: dict[Stage, list[Callable[[], Iterator[Finding]]]] = {
-            Stage.EXTRACT: [lambda: _submits(config)],
-            Stage.DOWNLOAD: [lambda: _internet(url), lambda: _time(config, pool)],
+            Stage.EXTRACT: [lambda: _submits(config, pool)],
+            Stage.DOWNLOAD: [lambda: _internet(config, url), lambda: _time(config, pool)],
             Stage.EMBED: [lambda: _weights(config), _gpu],
         }
         checks += [check for stage in pool.stages for check in per_stage.get(stage, [])]
@@ -155,10 +157,10 @@ def _slurm(config: Config) -> Iterator[Finding]:
         yield Finding("ok", "Slurm takes the jobs of every pool, and lets this node submit them")
 
 
-def _submits(config: Config) -> Iterator[Finding]:
-    """Ask Slurm from a node: the driver is a job, too."""
+def _submits(config: Config, pool: Pool) -> Iterator[Finding]:
+    """Ask Slurm from a node whether it would take one more of the pool's jobs."""
     try:
-        check_with_slurm(config)
+        check_with_slurm(config, only=pool.name)
     except CahError as error:
         advice = "where jobs may not submit jobs: slurm.launch: srun, in one allocation"
         yield Finding("warn", f"jobs cannot be submitted from this node: {error}", advice)
@@ -217,8 +219,12 @@ def _output(command: list[str]) -> str:
     return done.stdout.strip()
 
 
-def _internet(url: str) -> Iterator[Finding]:
+def _internet(config: Config, url: str) -> Iterator[Finding]:
     """Ask for a name and then for a page; nothing else leaves the node."""
+    if not url and config.download.resolve:
+        yield Finding("ok", "download.resolve gives the addresses: the internet is not asked for")
+        return
+    url = url or URL
     host = urlsplit(url).hostname or ""
     try:
         addresses = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}

@@ -154,6 +154,8 @@ class Cluster(SpecCluster):  # type: ignore[misc]  # untyped library
     async def _tick(self) -> None:
         queue = await self._launcher.queue()
         orders = self._reconciler.look(queue, self._busy(), time.monotonic())
+        for name in orders.gone:
+            logger.info("job %s (%s) is gone", name, self.workers[name].job_id)
         self._note_false_starts([*orders.gone, *orders.no_show])
         orders.cancel += orders.no_show
         ids = [self.workers[name].job_id for name in orders.cancel] + orders.strays

@@ -153,6 +153,8 @@ def _above_site(tree: dict[str, Any], origins: dict[str, str], folder: Path) -> 
     """Lay a configuration above the site file that it names; add the origins of what shows."""
     path = folder / tree["site"]
     path = path if path.exists() else Path(tree["site"])
+    if not path.exists():
+        raise ConfigError(f"site file {path} does not exist, neither here nor in {folder}/")
     below = defaults(_read_yaml(path), path)
     for key in _leaves(below):
         if not any(key == k or k.startswith(f"{key}.") or key.startswith(f"{k}.") for k in origins):
@@ -280,11 +282,16 @@ def render(loaded: Loaded) -> str:
             )
             lines += [f"{'  ' * i}{path[i]}:" for i in range(common, len(path))]
             groups = path
-        origin = next(
-            (loaded.origins[k] for k in (key, *_parents(key)) if k in loaded.origins), "default"
-        )
-        lines.append(f"{'  ' * len(path)}{name}: {_inline(value)}  # {origin}")
+        lines.append(f"{'  ' * len(path)}{name}: {_inline(value)}  # {_origin(loaded, key)}")
     return "\n".join(lines) + "\n"
+
+
+def _origin(loaded: Loaded, key: str) -> str:
+    """Return where the value of a key came from; that of a mapping from its first entry."""
+    origins = loaded.origins
+    own = (origins[name] for name in (key, *_parents(key)) if name in origins)
+    entries = (origin for name, origin in origins.items() if name.startswith(f"{key}."))
+    return next(own, None) or next(entries, "default")
 
 
 def _inline(value: Any) -> str:

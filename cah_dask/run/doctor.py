@@ -21,9 +21,6 @@ from cah_dask.run.jobs import PoolJob, call, job_options
 from cah_dask.run.pools import Pool, pools
 from cah_dask.storage import write_atomic
 
-URL = "https://data.commoncrawl.org/"
-"""What is asked for to see whether there is a way to the internet."""
-
 JOB_TIME = "10"
 """Minutes that a checking job may run."""
 LOOK_S = 2.0
@@ -37,9 +34,7 @@ class Visit(msgspec.Struct, frozen=True):
     findings: list[Finding]
 
 
-def examine(
-    config: Config, command: Sequence[str], wait_s: float, url: str = URL
-) -> Iterator[Visit]:
+def examine(config: Config, command: Sequence[str], wait_s: float, url: str) -> Iterator[Visit]:
     """Check this machine, then a node of each Slurm pool.
 
     Parameters
@@ -110,7 +105,7 @@ class _Visits:
         try:
             out = self._call("sbatch", "--parsable", f"--time={JOB_TIME}", str(script))
         except RetryableError as error:
-            finding = Finding("fail", f"Slurm refused the job: {error}", "see pools in the config")
+            finding = Finding("fail", f"Slurm did not take its job: {error}", "see pools.*")
             self._refused.append(Visit(f"pool {pool.name}", [finding]))
             return
         self._waiting[pool.name] = out.strip().partition(";")[0]

@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from cah_dask.errors import ConfigError, RetryableError
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 PATIENCE_S = 6.0
 """Seconds of a person who waits for the answer."""
-DRIVER_PATIENCE_S = 120.0
+DRIVER_PATIENCE_S = 60.0
 """Seconds in a job, where nobody waits: slurmctld may be starting."""
 RETRY_S = 2.0
 
@@ -31,17 +31,22 @@ MAY_PASS = re.compile("node configuration|contact|connect|answer|timed out|respo
 """What Slurm says also when it has just started and knows none of its nodes yet."""
 
 
-def check_with_slurm(config: Config) -> None:
+def check_with_slurm(config: Config, only: str | None = None) -> None:
     """Refuse what Slurm would refuse: partition, time, memory, account, resources.
 
     A job that Slurm restarted was right when it began; what is wrong now will pass.
+
+    Parameters
+    ----------
+    only
+        Name of the one pool to look at; all by default.
 
     Raises
     ------
     ConfigError
         For the first thing that is wrong: what was found, what is accepted.
     """
-    remote = [pool for pool in pools(config.pools, config.slurm.launch) if pool.job is not None]
+    remote = [pool for pool in _remote_pools(config) if only in (None, pool.name)]
     if not remote or config.slurm.launch == "srun" or "SLURM_RESTART_COUNT" in os.environ:
         return
     if shutil.which("sbatch") is None:
@@ -52,6 +57,37 @@ def check_with_slurm(config: Config) -> None:
     asyncio.run(_check(config, remote))
 
 
+def check_allocation(config: Config, environment: Mapping[str, str]) -> None:
+    """Refuse workers as steps where there is no allocation, or too small a one for all of them.
+
+    A step that finds no processors waits for others to end, which would be for ever.
+
+    Raises
+    ------
+    ConfigError
+        With what there is and what would be needed.
+    """
+    if config.slurm.launch != "srun":
+        return
+    if "SLURM_JOB_ID" not in environment:
+        raise ConfigError(
+            "slurm.launch is srun, but this is no Slurm job; submit one that holds everything: "
+            "sbatch --nodes=N --ntasks=N --cpus-per-task=C slurm/launch.sh CONFIG"
+        )
+    there = slurm.count_processors(environment.get("SLURM_JOB_CPUS_PER_NODE", ""))
+    needed = {pool.name: pool.max_jobs * pool.cores for pool in _remote_pools(config)}
+    if sum(needed.values()) > there:
+        parts = ", ".join(f"{name} {count}" for name, count in needed.items())
+        raise ConfigError(
+            f"the steps of the pools need {sum(needed.values())} processors together (max_jobs x "
+            f"cores: {parts}), this allocation has {there}; ask sbatch for more, or lower max_jobs"
+        )
+
+
+def _remote_pools(config: Config) -> list[Pool]:
+    return [pool for pool in pools(config.pools, config.slurm.launch) if pool.job is not None]
+
+
 def partitions_of(config: Config) -> dict[str, slurm.Partition]:
     """Return what Slurm says of the partitions that the pools name; empty without such pools.
 
@@ -60,8 +96,7 @@ def partitions_of(config: Config) -> dict[str, slurm.Partition]:
     ConfigError
         If Slurm does not answer.
     """
-    remote = [pool for pool in pools(config.pools, config.slurm.launch) if pool.job is not None]
-    named = {name for pool in remote for name in _partitions(pool)}
+    named = {name for pool in _remote_pools(config) for name in _partitions(pool)}
     if not named:
         return {}
     found = asyncio.run(_ask_partitions(config))
@@ -94,12 +129,16 @@ async def _patiently(ask: Callable[[], Awaitable[str]]) -> str:
     """Ask again, for a while, when what Slurm answers may pass."""
     patience = DRIVER_PATIENCE_S if "SLURM_JOB_ID" in os.environ else PATIENCE_S
     deadline = time.monotonic() + patience
+    has_said = False
     while True:
         try:
             return await ask()
         except RetryableError as error:
             if not MAY_PASS.search(str(error)) or time.monotonic() + RETRY_S > deadline:
                 raise
+            if patience == DRIVER_PATIENCE_S and not has_said:
+                has_said = True
+                logger.warning("Slurm: %s; asking again for %.0f s", error, patience)
         await asyncio.sleep(RETRY_S)
 
 

@@ -174,6 +174,12 @@ class RunFolder:
         lock.write(f"pid {os.getpid()} on {socket.gethostname()}")
         lock.flush()
 
+    def driver(self) -> str | None:
+        """Return which process drives this run, or did when it was killed; None if none does."""
+        if not self.dashboard_file.exists():
+            return None
+        return (self.path / LOCK_FILE).read_text(encoding="utf-8").strip()
+
     def _end_torn_line(self) -> None:
         """Close a line that a killed driver left half-written: the next one must stand alone."""
         path = self.path / JOURNAL_FILE

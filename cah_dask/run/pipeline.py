@@ -106,6 +106,7 @@ class Driver:
         self._publisher = publisher
         self._view = view
         self._attempts: Counter[Unit] = Counter()
+        self._is_paused = False
         self._running: dict[asyncio.Task[Done | Failed], tuple[Pool, Unit]] = {}
 
     async def drive(self) -> Ending:
@@ -121,11 +122,14 @@ class Driver:
             way = self._cluster.way
             way.write(self._folder.dashboard_file)
             self._view.start(self._plan, way)
-            with self._signals():
-                await self._work(client)
-                if self._plan.is_scored and not self._stop.is_set():
-                    self._publisher.create()
+            try:
+                with self._signals():
                     await self._work(client)
+                    if self._plan.is_scored and not self._stop.is_set():
+                        self._publisher.create()
+                        await self._work(client)
+            finally:
+                self._folder.dashboard_file.unlink(missing_ok=True)  # nobody listens any more
         if self._stop.is_set():
             is_late = self._stopped_by is signal.SIGUSR2
             return Ending.OUT_OF_TIME if is_late else Ending.STOPPED
@@ -161,9 +165,10 @@ class Driver:
             return
         self._stopped_by = kind
         self._stop.set()
+        at_once = "; interrupt again to stop at once" if kind is signal.SIGINT else ""
         self._view.warn(
             f"stopping: {len(self._running)} running tasks get {STOP_GRACE_S[kind]:.0f} s to "
-            "finish; interrupt again to stop at once"
+            f"finish{at_once}"
         )
 
     async def _work(self, client: Client) -> None:
@@ -171,6 +176,7 @@ class Driver:
         stop = asyncio.create_task(self._stop.wait())
         try:
             while not self._stop.is_set():
+                self._mind_pause()
                 self._hand_out(client)
                 if not self._running:
                     return
@@ -184,6 +190,15 @@ class Driver:
             for task in self._running:
                 task.cancel()
             self._running.clear()
+
+    def _mind_pause(self) -> None:
+        """Say when downloads are paused and when they go on; the tasks see to it themselves."""
+        is_paused = self._folder.pause_file.exists()
+        if is_paused and not self._is_paused:
+            self._view.warn(f"downloads are paused: remove {self._folder.pause_file} to go on")
+        if self._is_paused and not is_paused:
+            self._view.warn("downloads go on")
+        self._is_paused = is_paused
 
     async def _finish_running(self) -> None:
         kill = asyncio.create_task(self._kill.wait())

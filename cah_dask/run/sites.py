@@ -19,11 +19,11 @@ GROUPS = ("slurm", "pools", "download")
 class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a site file says of itself, under `about`."""
 
-    name: str
+    name: str = ""
     """Short name of the site."""
-    description: str
+    description: str = ""
     """What kind of machine it is, and what to know before running there."""
-    url: str
+    url: str = ""
     """The site's own documentation."""
     contact: str = ""
     """Who looks after the file."""
@@ -37,7 +37,7 @@ def defaults(tree: Mapping[str, Any], path: Path) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        If it sets what is not the site's to say, or says nothing of itself.
+        If it sets what is not the site's to say.
     """
     try:
         msgspec.convert(tree.get("about", {}), About)

@@ -271,6 +271,12 @@ def parse_sinfo(text: str) -> dict[str, Partition]:
     return found
 
 
+def count_processors(text: str) -> int:
+    """Return the sum of ``SLURM_JOB_CPUS_PER_NODE``, such as ``72(x2),36``."""
+    groups = re.findall(r"(\d+)(?:\(x(\d+)\))?", text)
+    return sum(int(count) * int(times or 1) for count, times in groups)
+
+
 INHERITED = re.compile(
     r"^(SBATCH_.*|SLURM_(MEM|CPUS|TRES|GPUS|NTASKS)_PER_.*|SLURM_(NTASKS|NPROCS|EXCLUSIVE|HINT))$"
 )

@@ -51,7 +51,7 @@ def config(tmp_path: Path):
         ({"download": {}}, "contact"),
         ({"download": {**ME, "crawl": "forbidden"}}, "forbidden here ("),
         ({"download": {**ME, "crawl": "maybe"}}, "download.crawl: invalid enum value 'maybe'"),
-        ({"pools": {"io": {"partition": "x", "time": "1"}}}, "say so with download.crawl=allowed"),
+        ({"pools": {"io": {"partition": "x", "time": "10"}}}, "say so with download.crawl=allowed"),
         ({"slurm": {"launch": "srun"}}, "say so with download.crawl=allowed"),
         ({"site": "site.yaml"}, "say so with download.crawl=allowed"),
         ({"embed": {**MODEL, "model": "nonsense"}}, "unknown model 'nonsense'"),

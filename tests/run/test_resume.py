@@ -138,6 +138,23 @@ def test_a_finished_run_does_nothing_when_run_again(undisturbed: Path):
     assert runs.journal_lines(undisturbed) == before
 
 
+def test_a_pause_is_said_and_ends_with_its_file(config: Path, undisturbed: Path):
+    run_dir = config.with_suffix("")
+    driver = runs.start(config)
+    runs.wait_for_commits(run_dir, 1, driver)
+    (run_dir / "PAUSE").touch()
+    assert runs.wait_for(lambda: "warning: downloads are paused: remove" in runs.output(config))
+    status = runs.status(run_dir)
+    assert "driver: pid" in status
+    assert "downloads are paused: remove" in status
+    (run_dir / "PAUSE").unlink()
+    assert driver.wait(120) == 0, runs.output(config)
+    assert "downloads go on" in runs.output(config)
+    assert "driver: none at work; last commit: 20" in runs.status(run_dir)
+    assert not (run_dir / "dashboard.txt").exists()
+    assert runs.release_digests(run_dir) == runs.release_digests(undisturbed)
+
+
 def test_what_fails_again_and_again_is_given_up_by_name_and_done_when_run_again(
     config: Path, undisturbed: Path
 ):

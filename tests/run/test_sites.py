@@ -53,7 +53,7 @@ def test_a_rendered_configuration_needs_no_site_file(write, tmp_path: Path):
     ("site", "message"),
     [
         (ABOUT + "embed: {model: x}\n", "unknown key embed; accepted in site files: about, slurm"),
-        ("slurm: {}\n", "about: Object missing required field `name`"),
+        ("about: {nam: x}\n", "about: Object contains unknown field `nam`"),
         (ABOUT + "slurm: {pol_s: 1}\n", "unknown key slurm.pol_s; did you mean slurm.poll_s?"),
         ("[]", "holds no `key: value` lines"),
     ],
@@ -78,4 +78,6 @@ def test_every_shipped_site_can_be_used(site: Path, tmp_path: Path):
     check_pools(configuration.load(tmp_path / "run.yaml", overrides).config)
     about = msgspec.convert(yaml.safe_load(site.read_text())["about"], About)
     assert about.name == site.stem
+    assert about.description
+    assert about.url
     assert about.verified == "never"

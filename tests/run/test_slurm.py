@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from cah_dask.errors import ConfigError
 from cah_dask.run import config as configuration
 from cah_dask.run import slurm
+from cah_dask.run.config import Config
+from cah_dask.run.limits import check_allocation
 from cah_dask.run.pools import check_pools, pools
-from cah_dask.run.slurm import JobOptions, Queued
+from cah_dask.run.slurm import JobOptions, Queued, count_processors
 
 MINIMAL = "run_dir: runs/x\ninputs: [a.warc.wat.gz]\n"
 
@@ -133,6 +135,31 @@ def test_options_of_a_pool_become_directives_unless_the_site_refuses_them():
         "--no-requeue", "--nodes=1", '--output="/run/jobs/%x.out"', "--qos=long", "--gres=gpu:2",
         "--exclusive",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "processors"), [("8", 8), ("72(x2),36", 180), ("4(x1),2(x3)", 10), ("", 0)]
+)
+def test_the_processors_of_an_allocation_are_counted(text: str, processors: int):
+    assert count_processors(text) == processors
+
+
+def steps(tmp_path: Path, pool: str) -> Config:
+    path = tmp_path / "c.yaml"
+    path.write_text(f"{MINIMAL}slurm: {{launch: srun}}\npools: {{cpu: {pool}, gpu: {pool}}}\n")
+    return configuration.load(path).config
+
+
+def test_steps_need_an_allocation_that_holds_them_all(tmp_path: Path):
+    config = steps(tmp_path, "{processes: 2, max_jobs: 2}")
+    there = {"SLURM_JOB_ID": "7", "SLURM_JOB_CPUS_PER_NODE": "4(x2)"}
+    check_allocation(config, there)
+    with pytest.raises(ConfigError, match="but this is no Slurm job; submit one"):
+        check_allocation(config, {})
+    with pytest.raises(
+        ConfigError, match=r"need 8 .* \(max_jobs x cores: gpu 4, cpu 4\), .* 6"
+    ):
+        check_allocation(config, there | {"SLURM_JOB_CPUS_PER_NODE": "6"})
 
 
 def test_a_run_has_its_own_short_prefix_for_the_names_of_its_jobs(tmp_path: Path):

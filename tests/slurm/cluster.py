@@ -41,6 +41,7 @@ SlurmdPidFile={folder}/slurmd-%n.pid
 MailProg=/bin/true
 SwitchType=switch/none
 MpiDefault=none
+{binding}
 # No cgroups: processes are found by their parents, memory is not enforced.
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
@@ -71,6 +72,10 @@ AccountingStorageType=accounting_storage/none
 JobCompType=jobcomp/filetxt
 JobCompLoc={folder}/jobcomp.log
 """
+
+
+LOOPBACK_ONLY = "CommunicationParameters=NoCtldInAddrAny,NoInAddrAny"
+"""Listen on the address of a node only, which is 127.0.0.1."""
 
 
 class Layout(msgspec.Struct, frozen=True, kw_only=True):
@@ -315,6 +320,7 @@ class Cluster:
         text = CONF.format(
             host=host, controller=self.address, port=self._port, folder=self.folder,
             user=_user(), max_jobs=layout.max_jobs, scheduler="bf_resolution=1",
+            binding="" if layout.private_networks else LOOPBACK_ONLY,
         )  # fmt: skip
         for number, node in enumerate(layout.names()):
             private = layout.private_networks
@@ -375,12 +381,15 @@ def _free_ports(count: int) -> int:
 
 
 def main() -> None:
-    """Run a cluster until Ctrl-C."""
+    """Run a cluster until Ctrl-C or SIGTERM, also where a script started it in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with (
         tempfile.TemporaryDirectory(prefix="cah-slurm-") as name,
         Cluster(Path(name), Layout()) as cluster,
         contextlib.suppress(KeyboardInterrupt),
     ):
+        sys.stdout.write("# a Slurm cluster until Ctrl-C; type this line in another shell:\n")
         sys.stdout.write(f"export SLURM_CONF={cluster.conf} PATH=$PATH:{SBIN}\n")
         sys.stdout.flush()
         signal.pause()

@@ -48,7 +48,8 @@ class DedupOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """Distinct urls of one fetch list at the most (crawling@home: 10,000 links a job)."""
     exclude: tuple[str, ...] = ()
     """Files of what must not be fetched: `kind:path`, kind one of uid, url, url_md5, host (with all
-    names below it) and md5 (of an image). Text (one a line), parquet or npy; text may be .gz."""
+    names below it), md5 (of an image) and phrase (whole words of the text, in any case). Text (one
+    a line), parquet or npy; text may be .gz."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from cah_dask.candidates.keys import (
     of_texts,
     unique,
 )
+from cah_dask.candidates.phrases import Phrases, phrases_of
 from cah_dask.candidates.urls import host_of, normal, normal_host
 from cah_dask.errors import InputError
 
@@ -31,6 +32,7 @@ COLUMNS = {
     "url_md5": ("url_md5", "url_hash"),
     "host": ("host", "domain"),
     "md5": ("md5",),
+    "phrase": ("phrase",),
 }
 """Kinds of lists, and the columns of a parquet file that hold them."""
 
@@ -49,9 +51,11 @@ class Exclusion:
     """md5 of host names; each stands for itself and all names below it."""
     image_md5s: Keys = field(default_factory=no_keys)
     """md5 of the bytes of images; known only after the download, so `excludes` ignores them."""
+    phrases: Phrases = field(default_factory=Phrases)
+    """What no text may say."""
 
     def excludes(self, rows: pa.Table) -> Mask:
-        """Tell of each candidate (columns uid and url) whether a list names it."""
+        """Tell of each candidate (columns uid, url and text) whether a list names it."""
         mask = np.zeros(len(rows), bool)
         if len(self.uids):
             mask |= contains(self.uids, from_digests(b"".join(rows["uid"].to_pylist())))
@@ -62,6 +66,9 @@ class Exclusion:
             names = list(dict.fromkeys(hosts))
             excluded = dict(zip(names, self._exclude_hosts(names), strict=True))
             mask |= np.fromiter((excluded[host] for host in hosts), bool, len(rows))
+        if self.phrases:
+            texts = rows["text"].to_pylist()
+            mask |= np.fromiter(map(self.phrases.occur_in, texts), bool, len(rows))
         return mask
 
     def excludes_host(self, host: str) -> bool:
@@ -95,7 +102,7 @@ def load_exclusion(entries: Sequence[str]) -> Exclusion:
         kind; without a kind the first kind whose column is there), ``.npy`` (two uint64 a row, as
         DataComp's subset files; without a kind: uid) or anything else: text, one value a line,
         ``.gz`` or not. Uids, hashes and md5s are 32 hex digits. Urls are normalised before they
-        are compared.
+        are compared. Phrases are whole words, whatever their case.
 
     Raises
     ------
@@ -103,11 +110,14 @@ def load_exclusion(entries: Sequence[str]) -> Exclusion:
         A file is missing or damaged, or its kind is unknown, or a value is not of its kind.
     """
     keys: dict[str, list[Keys]] = {kind: [no_keys()] for kind in COLUMNS}
+    phrases: list[str] = []
     for entry in entries:
         kind, path = _kind(entry)
         for values in _read(kind, path):
             if isinstance(values, np.ndarray):
                 keys[kind].append(values)
+            elif kind == "phrase":
+                phrases += values
             elif kind == "host":
                 keys[kind].append(of_texts(_hosts(values, path)))
             elif kind == "url":
@@ -120,7 +130,15 @@ def load_exclusion(entries: Sequence[str]) -> Exclusion:
         urls=unique(np.concatenate([sorted_keys["url"], sorted_keys["url_md5"]])),
         hosts=sorted_keys["host"],
         image_md5s=sorted_keys["md5"],
+        phrases=_phrases(phrases),
     )
+
+
+def _phrases(lines: Sequence[str]) -> Phrases:
+    try:
+        return phrases_of(lines)
+    except ValueError as error:
+        raise InputError(f"exclusion list of phrases: {error}") from error
 
 
 def path_of(entry: str) -> Path:
@@ -186,7 +204,7 @@ def _read(kind: str, path: Path) -> Iterator[Keys | list[str]]:
 def _read_npy(kind: str, path: Path) -> Keys:
     keys = np.load(path, mmap_mode="r")
     fields = keys.dtype.names
-    if kind in ("url", "host") or keys.ndim != 1 or not fields or len(fields) != 2:
+    if kind in ("url", "host", "phrase") or keys.ndim != 1 or not fields or len(fields) != 2:
         raise InputError(
             f"exclusion list {path} holds {keys.dtype}; expected two uint64 a row (u8,u8)"
         )

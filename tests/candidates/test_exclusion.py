@@ -19,6 +19,23 @@ def excluded(*entries) -> list[bool]:
     return load_exclusion(entries).excludes(ROWS).tolist()
 
 
+def test_texts_with_a_listed_phrase_are_excluded(tmp_path):
+    texts = ["A BAD-word, and more", "badword", "Two\u00a0Words here", "two other words", ""]
+    urls = [f"http://a.example/{n}" for n in range(len(texts))]
+    ids = pa.array(map(uid, texts, urls), pa.binary(16))
+    rows = pa.table({"uid": ids, "url": urls, "text": texts})
+    (tmp_path / "p.txt").write_text("bad word\n\nTWO words\n")
+    pq.write_table(pa.table({"phrase": ["Word"]}), tmp_path / "p.parquet")
+    found = load_exclusion([f"phrase:{tmp_path / 'p.txt'}"]).excludes(rows).tolist()
+    assert found == [True, False, True, False, False]
+    more = load_exclusion([f"phrase:{tmp_path / 'p.txt'}", str(tmp_path / "p.parquet")])
+    assert more.excludes(rows).tolist() == found
+    assert not load_exclusion([]).phrases
+    (tmp_path / "p.txt").write_text("...")
+    with pytest.raises(InputError, match="holds no word"):
+        load_exclusion([f"phrase:{tmp_path / 'p.txt'}"])
+
+
 def test_uids_are_read_from_text_parquet_and_datacomp_subsets(tmp_path):
     (tmp_path / "u.txt").write_text(f"{UIDS[0]}\n\n{UIDS[2].upper()}\n")
     with gzip.open(tmp_path / "u.txt.gz", "wt") as file:

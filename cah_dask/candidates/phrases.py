@@ -1,0 +1,49 @@
+"""Words and phrases that no text of the data set may hold."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+_WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True, slots=True)
+class Phrases:
+    """Listed phrases by their number of words, which a blank separates."""
+
+    by_length: dict[int, frozenset[str]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.by_length.values()))
+
+    def occur_in(self, text: str) -> bool:
+        """Tell whether a text holds any of the phrases: whole words, whatever their case."""
+        found = words(text)
+        return any(
+            " ".join(found[start : start + length]) in phrases
+            for length, phrases in self.by_length.items()
+            for start in range(len(found) - length + 1)
+        )
+
+
+def phrases_of(lines: Iterable[str]) -> Phrases:
+    """Return the phrases of a list, one a line.
+
+    Raises
+    ------
+    ValueError
+        If a line holds no word.
+    """
+    by_length: dict[int, set[str]] = {}
+    for line in lines:
+        found = words(line)
+        if not found:
+            raise ValueError(f"{line!r} holds no word")
+        by_length.setdefault(len(found), set()).add(" ".join(found))
+    return Phrases({length: frozenset(found) for length, found in sorted(by_length.items())})
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text, folded so that only their letters count."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())

@@ -156,9 +156,7 @@ def test_steps_need_an_allocation_that_holds_them_all(tmp_path: Path):
     check_allocation(config, there)
     with pytest.raises(ConfigError, match="but this is no Slurm job; submit one"):
         check_allocation(config, {})
-    with pytest.raises(
-        ConfigError, match=r"need 8 .* \(max_jobs x cores: gpu 4, cpu 4\), .* 6"
-    ):
+    with pytest.raises(ConfigError, match=r"need 8 .* \(max_jobs x cores: gpu 4, cpu 4\), .* 6"):
         check_allocation(config, there | {"SLURM_JOB_CPUS_PER_NODE": "6"})
 
 

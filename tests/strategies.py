@@ -46,12 +46,20 @@ TREES = st.recursive(
 )
 
 
+METAS = [
+    [{"name": "robots", "content": "noai"}],
+    [{"property": "og:image", "content": "/x.jpg"}, {"property": "og:title", "content": "A title"}],
+    [{"property": "og:image:alt", "content": "no image"}, {"property": "og:image", "content": 1}],
+]
+
+
 @st.composite
 def links(draw: st.DrawFn) -> Any:
     """Draw a link as a WAT holds it: mostly an image, at times of a wrong type somewhere."""
-    path = draw(st.sampled_from(["IMG@/src", "IMG@/src", "IMG@/src", "A@/href", "IMG@/longdesc"]))
+    others = ["A@/href", "IMG@/longdesc", "IMG@/srcset", "IMG@/data-src", "SOURCE@/srcset"]
+    path = draw(st.sampled_from(["IMG@/src"] * 5 + others))
     link = {"path": path, "url": draw(URLS), "alt": draw(TEXTS)}
-    for name in draw(st.sets(st.sampled_from(["path", "url", "alt", "rel"]), max_size=2)):
+    for name in draw(st.sets(st.sampled_from(["path", "url", "alt", "rel", "title"]), max_size=2)):
         link[name] = draw(TREES)
     return draw(st.sampled_from([link, link, link, draw(TREES)]))
 
@@ -62,7 +70,7 @@ def wat_json(draw: st.DrawFn) -> Any:
     tree: Any = page(
         *draw(st.lists(links(), max_size=6)),
         base=draw(st.none() | URLS),
-        metas=draw(st.none() | st.just([{"name": "robots", "content": "noai"}]) | TREES),
+        metas=draw(st.none() | st.sampled_from(METAS) | TREES),
         headers=draw(st.just({}) | st.just({"X-Robots-Tag": ["a", 5]})),
         head_links=draw(st.none() | st.lists(links(), max_size=2) | TREES),
     )

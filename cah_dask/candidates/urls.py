@@ -27,6 +27,7 @@ _PLAIN_HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.[a-z][a-z0-9_-]*\Z")
 _SCHEME = re.compile(r"[\x00-\x20]*([a-z][a-z0-9+.-]*):", re.IGNORECASE)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NO_BASE = "about:blank"
+_LONG = 8192  # characters; a longer link is left to ada, which takes linear time for a million ../
 
 
 class Url(msgspec.Struct, frozen=True, gc=False):
@@ -85,7 +86,7 @@ def resolve(link: str, base: Base) -> Url | Reject:
 
 def _absolute(link: str, base: Base) -> str:
     """Join by text what can be joined so; `_plain` then refuses what was not that simple."""
-    if link.startswith(("http://", "https://")) or not base.origin:
+    if link.startswith(("http://", "https://")) or not base.origin or len(link) > _LONG:
         return link
     if link.startswith("//"):
         return base.scheme + link

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import get_args
 
 import pyarrow as pa
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from cah_dask.candidates.dedup import host_bucket
 from cah_dask.candidates.extract import Extraction, ExtractOptions, extract_archive
 from cah_dask.candidates.language import LanguageOptions
+from cah_dask.candidates.page_images import Extra
 from cah_dask.candidates.rows import MAX_GROUP_ROWS
 from cah_dask.errors import RetryableError, ShardError
 from cah_dask.schema import CANDIDATES, Reject, uid
@@ -299,15 +301,16 @@ def test_a_missing_archive_may_be_there_later(tmp_path):
 
 
 @settings(max_examples=50)
-@given(st.lists(wat_json(), max_size=4))
-@example([page(image("//[", CAPTION), image("http://exa mple/", "\ud800" * 9))])
+@given(st.lists(wat_json(), max_size=4), st.sets(st.sampled_from(get_args(Extra))).map(tuple))
+@example([page(image("//[", CAPTION), image("http://exa mple/", "\ud800" * 9))], ())
 @example(
-    [{"Envelope": {"Payload-Metadata": {"HTTP-Response-Metadata": {"HTML-Metadata": "IMG@/src"}}}}]
+    [{"Envelope": {"Payload-Metadata": {"HTTP-Response-Metadata": {"HTML-Metadata": "IMG@/src"}}}}],
+    (),
 )
-def test_every_link_seen_is_kept_or_rejected_whatever_the_json(tmp_path, trees):
+def test_every_link_seen_is_kept_or_rejected_whatever_the_json(tmp_path, trees, also):
     payloads = [json.dumps(tree).encode() for tree in trees]
     archive = write_wat(tmp_path / "x.wat.gz", *map(record, [b"{}", *payloads]))
-    found = extract(archive)
+    found = extract(archive, also=also)
     assert found.counts.notes["records"] == 1 + sum(p.startswith(b"{") for p in payloads)
     for row in rows(found):
         assert row["url"].startswith(("http://", "https://"))

@@ -1,3 +1,5 @@
+import time
+
 import ada_url
 import pytest
 from hypothesis import example, given
@@ -178,6 +180,14 @@ def test_relative_links_follow_the_base_of_the_page(page, base, href):
     url = resolve("img/x.jpg", Base.of_page(page, base))
     assert isinstance(url, Url)
     assert url.href == href
+
+
+@pytest.mark.parametrize("unit", ["../", "a/../", "%2e/", "/", "?", "@", ":"])
+def test_a_monstrous_link_is_resolved_in_linear_time(unit):
+    base = Base.of_page("http://ex.org/a/b/")
+    started = time.process_time()
+    resolve(unit * (1 << 20), base)
+    assert time.process_time() - started < 1
 
 
 def test_without_a_page_address_only_absolute_links_resolve():

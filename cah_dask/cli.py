@@ -16,6 +16,7 @@ from rich.table import Table
 
 from cah_dask import __version__
 from cah_dask.errors import CahError, ConfigError, InputError
+from cah_dask.run.signals import Stopped
 
 if TYPE_CHECKING:
     from cah_dask.release.summary import Summary
@@ -60,17 +61,22 @@ def run(config: ConfigPath, overrides: Overrides = None) -> None:
     from cah_dask.run import limits, pipeline, preflight, restart
     from cah_dask.run.manifest import RunFolder
     from cah_dask.run.progress import Progress
+    from cah_dask.run.signals import Signals
 
-    prepared = preflight.prepare(config, overrides or ())
-    limits.check_allocation(prepared.config, os.environ)
-    folder = RunFolder(Path(prepared.config.run_dir))
     started = datetime.now(UTC)
-    with (
-        folder.driving(prepared.loaded, prepared.archives),
-        _log_to(folder.log_file),
-        Progress(_console) as view,
-    ):
-        ending = pipeline.run(prepared.config, folder, view)
+    with Signals() as signals:
+        prepared = preflight.prepare(config, overrides or ())
+        limits.check_allocation(prepared.config, os.environ)
+        folder = RunFolder(Path(prepared.config.run_dir))
+        try:
+            with (
+                folder.driving(prepared.loaded, prepared.archives),
+                _log_to(folder.log_file),
+                Progress(_console) as view,
+            ):
+                ending = pipeline.run(prepared.config, folder, view, signals)
+        except Stopped as stopped:
+            ending = pipeline.ending_of(stopped.kind)
     match ending:
         case pipeline.Ending.PUBLISHED:
             summary = folder.summary()
@@ -263,6 +269,8 @@ def main() -> None:
     """Run the command line; every error of ours is one line and an exit code."""
     try:
         app()
+    except Stopped:
+        _fail("stopped before the run began; run the same command again", 75)
     except InputError as error:
         _fail(f"error: {error}", 4)
     except ConfigError as error:

@@ -1,5 +1,6 @@
 """What can be found out about the machine that this process runs on, before a run needs it."""
 
+import fcntl
 import os
 import platform
 import resource
@@ -116,6 +117,13 @@ def _folder(folder: Path) -> Iterator[Finding]:
     finally:
         path.unlink(missing_ok=True)
         path.with_suffix(".linked").unlink(missing_ok=True)
+    try:
+        with folder.joinpath(f".tmp-{uuid.uuid4().hex}").open("w") as lock:
+            Path(lock.name).unlink()
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        advice = "two drivers of one run would not notice each other; mount with flock"
+        yield Finding("warn", f"{folder} has no file locks ({error.strerror})", advice)
     if has_links:
         yield Finding("ok", f"{folder} can be written, with hard links")
     else:

@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 EARLIEST_LOOK_S = 5.0
 """Seconds between two looks at the queue when workers were lost; else it is `slurm.poll_s`."""
 
+TELL_AGAIN_S = 600.0
+"""Seconds between two warnings of the same words."""
+
 DASK_SETTINGS: Mapping[str, Any] = {
     # A task may lose so many workers in one attempt, and one more; Dask's own 3 is too few where
     # jobs are preempted, and a task that kills its workers must come to an end.
@@ -50,6 +53,10 @@ DASK_SETTINGS: Mapping[str, Any] = {
     "jobqueue.slurm.interface": None,
     "jobqueue.slurm.log-directory": None,
     "jobqueue.slurm.project": None,
+    "jobqueue.slurm.account": None,
+    "jobqueue.slurm.queue": None,
+    "jobqueue.slurm.walltime": None,
+    "jobqueue.slurm.job-mem": None,
 }
 
 
@@ -80,7 +87,7 @@ class Cluster(SpecCluster):  # type: ignore[misc]  # untyped library
         self._loop_task: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
-        self._trouble = ""
+        self._told: dict[str, float] = {}
         self._arrived: set[str] = set()
         is_remote = any(pool.job is not None for pool in pools)
         super().__init__(
@@ -164,16 +171,17 @@ class Cluster(SpecCluster):  # type: ignore[misc]  # untyped library
             await self._retire(name)
         self._forget([*orders.gone, *orders.cancel, *orders.retire])
         await self._launcher.cancel(ids)
+        for pool, reason in self._reconciler.stuck(time.monotonic()).items():
+            self._report(f"no job of pool {pool} has started yet; Slurm says: {reason}")
         await self._submit()
 
     def _note_false_starts(self, ended: Sequence[str]) -> None:
         """Slow down where jobs end before they have a worker, and show what they said."""
         for name in set(ended) - self._arrived:
+            pool = self._pools[_pool_of(name)]
             said = self._launcher.last_words(name, self.workers[name].job_id)
-            if said is not None:
-                pool = self._pools[_pool_of(name)]
-                wait = self._reconciler.false_start(pool, time.monotonic())
-                self._report(f"a job of pool {pool.name} had no worker; its log ends: {said}", wait)
+            wait = self._reconciler.false_start(pool, time.monotonic())
+            self._report(f"a job of pool {pool.name} had no worker; {said}", wait)
 
     def _busy(self) -> dict[str, bool]:
         """Return, for each job that has workers, whether one of them has a task."""
@@ -214,19 +222,19 @@ class Cluster(SpecCluster):  # type: ignore[misc]  # untyped library
         for name, pool in chosen:
             job = self.workers[name]
             if job.status is Status.running:
-                self._reconciler.accepted(name, pool, job.job_id)
-                self._trouble = ""
+                self._reconciler.accepted(name, pool, job.job_id, time.monotonic())
                 continue
             self._forget([name])
             wait = self._reconciler.refused(pool, time.monotonic())
             self._report(f"Slurm refused a job of pool {pool.name}: {refusal}", wait)
 
     def _report(self, trouble: str, wait_s: float | None = None) -> None:
-        """Tell a person once, however often it happens in a row."""
+        """Tell a person, but the same thing no more than once in a while; the log has it all."""
         again = f"; next try in {wait_s:.0f} s" if wait_s is not None else ""
         logger.warning("%s%s", trouble, again)
-        if trouble != self._trouble:
-            self._trouble = trouble
+        now = time.monotonic()
+        if now - self._told.get(trouble, -TELL_AGAIN_S) >= TELL_AGAIN_S:
+            self._told[trouble] = now
             self._warn(trouble + again)
 
     def _update_worker_status(self, op: str, msg: Any) -> None:
@@ -270,7 +278,14 @@ def _pool_of(worker: str) -> str:
 def _address(interfaces: Sequence[str]) -> str:
     """Return the IPv4 address of the first interface that this machine has."""
     if not interfaces:
-        return str(get_ip())
+        address = str(get_ip())
+        if address.startswith("127."):
+            there = ", ".join(name for _, name in socket.if_nameindex())
+            raise ConfigError(
+                f"this node finds only {address} for itself, where other nodes cannot reach it; "
+                f"name a network in slurm.interfaces (here are {there})"
+            )
+        return address
     for name in interfaces:
         with contextlib.suppress(ValueError):
             return str(get_ip_interface(name))

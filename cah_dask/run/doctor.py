@@ -4,6 +4,7 @@ import asyncio
 import shlex
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,8 +24,8 @@ from cah_dask.storage import write_atomic
 
 JOB_TIME = "10"
 """Minutes that a checking job may run."""
-LOOK_S = 2.0
-"""Seconds between two looks at the jobs."""
+LOOK_S = 1.0
+"""Seconds between two looks for reports; Slurm is asked every `slurm.poll_s`."""
 
 
 class Visit(msgspec.Struct, frozen=True):
@@ -49,8 +50,10 @@ def examine(config: Config, command: Sequence[str], wait_s: float, url: str) -> 
     if not remote or config.slurm.launch == "srun":
         return
     run_dir = Path(config.run_dir).resolve()
-    folder = run_dir.with_name(f"{run_dir.name}.doctor")  # the run folder must stay as it is
-    (folder / "jobs").mkdir(parents=True, exist_ok=True)
+    run_dir.parent.mkdir(parents=True, exist_ok=True)
+    # the run folder must stay as it is, and another doctor may be at work
+    folder = Path(tempfile.mkdtemp(prefix=f"{run_dir.name}.doctor-", dir=run_dir.parent))
+    (folder / "jobs").mkdir()
     try:
         yield from _Visits(config, remote, folder, command).collect(wait_s)
     finally:
@@ -119,9 +122,13 @@ class _Visits:
         deadline = time.monotonic() + wait_s
         job_ids = list(self._waiting.values())
         try:
+            states: dict[str, str] = {}
+            asked_at = -self._config.slurm.poll_s
             while self._waiting and time.monotonic() < deadline:
-                states = self._states()
-                yield from self._reported(states)
+                has_asked = time.monotonic() - asked_at >= self._config.slurm.poll_s
+                if has_asked:
+                    states, asked_at = self._states(), time.monotonic()
+                yield from self._reported(states if has_asked else None)
                 time.sleep(LOOK_S)
             for name, job_id in self._waiting.items():
                 advice = "give it more time with --wait, or see why with squeue"
@@ -131,12 +138,13 @@ class _Visits:
             if self._waiting:
                 self._call("scancel", *job_ids)
 
-    def _reported(self, states: Mapping[str, str]) -> Iterator[Visit]:
+    def _reported(self, states: Mapping[str, str] | None) -> Iterator[Visit]:
+        """Yield the reports that are there, and if Slurm was asked, the jobs that left none."""
         for name, job_id in list(self._waiting.items()):
             report = self._folder / f"{name}.json"
             if report.exists():
                 yield msgspec.json.decode(report.read_bytes(), type=Visit)
-            elif job_id not in states:
+            elif states is not None and job_id not in states:
                 text = f"its job ended without a report that can be read in {self._folder.parent}"
                 yield Visit(f"pool {name}", [Finding("fail", text, self._log(name))])
             else:

@@ -22,6 +22,9 @@ from cah_dask.run.access import Access
 from cah_dask.run.pools import Pool
 from cah_dask.run.slurm import JobOptions, Queued, SlurmOptions
 
+STEP_TIMEOUT_S = 30.0
+"""Seconds that a step may take to end."""
+
 DEATH_TIMEOUT_S = 60
 """Seconds after which a worker that finds no scheduler ends its job."""
 
@@ -63,10 +66,12 @@ class PoolJob(SLURMJob):  # type: ignore[misc]  # untyped library
     """A Slurm job whose worker processes serve one pool."""
 
     def __init__(
-        self, scheduler: str, *, name: str, launcher: "Launcher | None", **options: Any
-    ) -> None:
+        self, scheduler: str, *, name: str, launcher: "Launcher | None",
+        skip: frozenset[str] = frozenset(), **options: Any,
+    ) -> None:  # fmt: skip
         super().__init__(scheduler, name=name, **options)
         self._launcher = launcher
+        self.job_header: str = without(skip, self.job_header)
 
     @property
     def worker_process_memory(self) -> str:
@@ -88,6 +93,16 @@ class PoolJob(SLURMJob):  # type: ignore[misc]  # untyped library
         """Forget the job; `Launcher.cancel` ends it, together with others."""
         self.status = Status.closed
         self._event_finished.set()
+
+
+def without(skipped: frozenset[str], header: str) -> str:
+    """Return the header of a job script without some options, told by their exact names.
+
+    Dask's own way skips every line that holds the text: `-n` also ``-p gpu-normal``.
+    """
+    lines = header.splitlines()
+    names = [slurm.slurm_names([line.removeprefix("#SBATCH ")]) for line in lines]
+    return "\n".join(line for line, name in zip(lines, names, strict=True) if not name & skipped)
 
 
 def job_options(
@@ -121,7 +136,7 @@ def job_options(
         "local_directory": '"${TMPDIR:-/tmp}"',
         "job_extra_directives": slurm.directives(job, f"{run_dir.resolve()}/jobs/%x-%j.out"),
         "job_script_prologue": slurm.prologue(job, environment),
-        "job_directives_skip": [*job.skip_directives, *([] if job.memory else ["--mem"])],
+        "skip": slurm.slurm_names(job.skip_directives) | ({"--mem"} if not job.memory else set()),
         "shebang": "#!/usr/bin/env bash",
     }
 
@@ -152,8 +167,8 @@ class Launcher(Protocol):
     async def cancel(self, job_ids: Sequence[str]) -> None:
         """End jobs; those that are over are no error."""
 
-    def last_words(self, name: str, job_id: str) -> str | None:
-        """Return the last line of a job's log; None if it never began."""
+    def last_words(self, name: str, job_id: str) -> str:
+        """Say what the last line of a job's log is."""
 
 
 class Batch:
@@ -173,8 +188,8 @@ class Batch:
     async def queue(self) -> list[Queued]:
         """Ask Slurm once for all jobs of this user, and return those of this run."""
         out = await call(
-            "squeue", "--noheader", f"--user={os.getuid()}", f"--format={slurm.SQUEUE_FORMAT}",
-            timeout_s=self._timeout,
+            "squeue", "--noheader", "--all", f"--user={os.getuid()}",
+            f"--format={slurm.SQUEUE_FORMAT}", timeout_s=self._timeout,
         )  # fmt: skip
         return slurm.parse_squeue(out, self._prefix)
 
@@ -184,8 +199,8 @@ class Batch:
             with contextlib.suppress(RetryableError):  # the next look at the queue tells
                 await call("scancel", *job_ids, timeout_s=self._timeout)
 
-    def last_words(self, name: str, job_id: str) -> str | None:
-        """Return the last line of a job's log; None if it never began."""
+    def last_words(self, name: str, job_id: str) -> str:
+        """Say what the last line of a job's log is."""
         return _last_line(self._jobs_dir, f"{self._prefix}{name}-{job_id}.out")
 
 
@@ -225,19 +240,24 @@ class Steps:
         for process in ended:
             process.terminate()
         for process in ended:
-            await process.wait()
+            try:
+                await asyncio.wait_for(process.wait(), STEP_TIMEOUT_S)
+            except TimeoutError:  # its node is lost
+                process.kill()
 
-    def last_words(self, name: str, job_id: str) -> str | None:
-        """Return the last line of a step's log; None if it never began."""
+    def last_words(self, name: str, job_id: str) -> str:
+        """Say what the last line of a step's log is."""
         del job_id  # it is not Slurm's
-        return _last_line(self._jobs_dir, f"{name}-*.out")
+        return _last_line(self._jobs_dir, f"{name}-{os.environ['SLURM_JOB_ID']}.*.out")
 
 
-def _last_line(folder: Path, pattern: str) -> str | None:
+def _last_line(folder: Path, pattern: str) -> str:
     logs = list(folder.glob(pattern))
+    if not logs:
+        return "it left no log: was it cancelled, or does its node not see the run folder?"
     lines = [line for log in logs for line in log.read_text(errors="replace").splitlines()]
     said = [line.strip() for line in lines if line.strip()]
-    return (said or ["it said nothing"])[-1][-300:] if logs else None
+    return f"its log ends: {said[-1][-300:]}" if said else "its log is empty"
 
 
 def write_script(folder: Path, name: str, script: str) -> Path:

@@ -25,8 +25,14 @@ DRIVER_PATIENCE_S = 60.0
 """Seconds in a job, where nobody waits: slurmctld may be starting."""
 RETRY_S = 2.0
 
-FULL = re.compile("temporarily|MaxSubmitJob", re.IGNORECASE)
-"""Refusals of a queue that is full now; the driver submits when there is room again."""
+FULL = re.compile(
+    r"temporarily|no answer|(Assoc|QOS)\w*Submit\w*Limit"
+    r"|^(?!.*(Assoc|QOS)\w+Limit).*job submit limit",  # all that older versions say
+    re.IGNORECASE,
+)
+"""Refusals of a queue that is full or a Slurm that is slow now; the driver submits when it can."""
+SUCCESSOR = "CAH_SUCCESSOR"
+"""Set in the environment of a driver's job that goes on where another one ended."""
 MAY_PASS = re.compile("node configuration|contact|connect|answer|timed out|respond", re.IGNORECASE)
 """What Slurm says also when it has just started and knows none of its nodes yet."""
 
@@ -47,7 +53,8 @@ def check_with_slurm(config: Config, only: str | None = None) -> None:
         For the first thing that is wrong: what was found, what is accepted.
     """
     remote = [pool for pool in _remote_pools(config) if only in (None, pool.name)]
-    if not remote or config.slurm.launch == "srun" or "SLURM_RESTART_COUNT" in os.environ:
+    goes_on = "SLURM_RESTART_COUNT" in os.environ or SUCCESSOR in os.environ
+    if not remote or config.slurm.launch == "srun" or goes_on:
         return
     if shutil.which("sbatch") is None:
         raise ConfigError(
@@ -105,7 +112,7 @@ def partitions_of(config: Config) -> dict[str, slurm.Partition]:
 
 async def _ask_partitions(config: Config) -> dict[str, slurm.Partition]:
     timeout_s = config.slurm.command_timeout_s
-    command = ("sinfo", "--noheader", f"--format={slurm.SINFO_FORMAT}")
+    command = ("sinfo", "--noheader", "--all", f"--format={slurm.SINFO_FORMAT}")
     try:
         said = await _patiently(lambda: call(*command, timeout_s=timeout_s))
     except RetryableError as error:

@@ -1,5 +1,6 @@
 """Workers on the driver's own machine: one process each, as many as their pools say, always."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,9 @@ def local_workers(
 def _options(pool: Pool, number: int, scratch: Path, access: Access) -> dict[str, Any]:
     environment = {"OMP_NUM_THREADS": str(pool.threads), "MKL_NUM_THREADS": str(pool.threads)}
     if pool.name == "gpu" and pool.workers > 1:
-        environment["CUDA_VISIBLE_DEVICES"] = str(number)
+        given = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(pool.workers)))
+        devices = given.split(",")
+        environment["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
     return {
         "host": "127.0.0.1",
         "protocol": "tls",

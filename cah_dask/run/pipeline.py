@@ -6,11 +6,9 @@ became possible.
 """
 
 import asyncio
-import contextlib
 import logging
 import signal
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Protocol
@@ -26,14 +24,11 @@ from cah_dask.run.manifest import Commit, RunFolder
 from cah_dask.run.plan import Plan, Stage, Unit
 from cah_dask.run.pools import Pool, pools
 from cah_dask.run.publish import Publisher
+from cah_dask.run.signals import GRACE_S, Signals
 from cah_dask.run.tasks import Done, Failed, Job, run_task
 from cah_dask.storage import disk_errors
 
 logger = logging.getLogger(__name__)
-
-STOP_GRACE_S = {signal.SIGINT: 60.0, signal.SIGTERM: 20.0, signal.SIGUSR2: 200.0}
-"""Seconds that running tasks get to commit after a signal told the run to stop: a person waits;
-scancel kills after 30 s; slurm/launch.sh asks for USR2 300 s before the end of the job."""
 
 LOOK_S = 1.0
 """Seconds between two looks at the pools: workers come and go while nothing else happens."""
@@ -46,6 +41,11 @@ class Ending(Enum):
     STOPPED = "stopped"
     OUT_OF_TIME = "out of time"
     INCOMPLETE = "incomplete"
+
+
+def ending_of(kind: signal.Signals) -> Ending:
+    """Return how a run ends that a signal stopped."""
+    return Ending.OUT_OF_TIME if kind is signal.SIGUSR2 else Ending.STOPPED
 
 
 class View(Protocol):
@@ -61,13 +61,15 @@ class View(Protocol):
         """Show something that a person may want to act on."""
 
 
-def run(config: Config, folder: RunFolder, view: View) -> Ending:
+def run(config: Config, folder: RunFolder, view: View, signals: Signals) -> Ending:
     """Carry the run to its end, or as far as it gets; `folder` must be driven by this process.
 
     Raises
     ------
     RunError
         When a person must look: the disk is full, the run folder is damaged.
+    Stopped
+        When a signal came before the first task or after the last one.
     """
     plan = Plan(
         folder.archives(),
@@ -80,7 +82,10 @@ def run(config: Config, folder: RunFolder, view: View) -> Ending:
     if publisher.is_published():
         return Ending.PUBLISHED
     with dask.config.set(DASK_SETTINGS), disk_errors(folder.path):
-        return asyncio.run(Driver(config, folder, plan, publisher, view).drive())
+        ending = asyncio.run(Driver(config, folder, plan, publisher, view).drive(signals))
+        if ending is None:
+            publisher.publish()
+    return ending or Ending.PUBLISHED
 
 
 def lists_at_once(config: Config) -> int:
@@ -109,12 +114,24 @@ class Driver:
         self._is_paused = False
         self._running: dict[asyncio.Task[Done | Failed], tuple[Pool, Unit]] = {}
 
-    async def drive(self) -> Ending:
-        """Start the pools, do all that can be done, publish."""
+    async def drive(self, signals: Signals) -> Ending | None:
+        """Start the pools and do all that can be done; None if that is all that is to be done."""
+        loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         self._kill = asyncio.Event()
         self._stopped_by = signal.SIGINT
         self._pools = pools(self._config.pools, self._config.slurm.launch)
+
+        def listen(kind: signal.Signals) -> None:
+            loop.call_soon_threadsafe(self._on_signal, kind)
+
+        with signals.heard_by(listen):
+            await self._drive()
+        if self._stop.is_set():
+            return ending_of(self._stopped_by)
+        return Ending.INCOMPLETE if self._plan.failed else None
+
+    async def _drive(self) -> None:
         async with (
             self._start_cluster() as self._cluster,
             Client(self._cluster, asynchronous=True) as client,
@@ -123,20 +140,12 @@ class Driver:
             way.write(self._folder.dashboard_file)
             self._view.start(self._plan, way)
             try:
-                with self._signals():
+                await self._work(client)
+                if self._plan.is_scored and not self._stop.is_set():
+                    self._publisher.create()
                     await self._work(client)
-                    if self._plan.is_scored and not self._stop.is_set():
-                        self._publisher.create()
-                        await self._work(client)
             finally:
                 self._folder.dashboard_file.unlink(missing_ok=True)  # nobody listens any more
-        if self._stop.is_set():
-            is_late = self._stopped_by is signal.SIGUSR2
-            return Ending.OUT_OF_TIME if is_late else Ending.STOPPED
-        if self._plan.failed:
-            return Ending.INCOMPLETE
-        self._publisher.publish()
-        return Ending.PUBLISHED
 
     def _start_cluster(self) -> Cluster:
         return Cluster(
@@ -147,18 +156,6 @@ class Driver:
             warn=self._view.warn,
         )
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Stop on the first signal after running tasks, on the second at once."""
-        loop = asyncio.get_running_loop()
-        for kind in STOP_GRACE_S:
-            loop.add_signal_handler(kind, self._on_signal, kind)
-        try:
-            yield
-        finally:
-            for kind in STOP_GRACE_S:
-                loop.remove_signal_handler(kind)
-
     def _on_signal(self, kind: signal.Signals) -> None:
         if self._stop.is_set():
             self._kill.set()
@@ -167,7 +164,7 @@ class Driver:
         self._stop.set()
         at_once = "; interrupt again to stop at once" if kind is signal.SIGINT else ""
         self._view.warn(
-            f"stopping: {len(self._running)} running tasks get {STOP_GRACE_S[kind]:.0f} s to "
+            f"stopping: {len(self._running)} running tasks get {GRACE_S[kind]:.0f} s to "
             f"finish{at_once}"
         )
 
@@ -202,7 +199,7 @@ class Driver:
 
     async def _finish_running(self) -> None:
         kill = asyncio.create_task(self._kill.wait())
-        deadline = asyncio.get_running_loop().time() + STOP_GRACE_S[self._stopped_by]
+        deadline = asyncio.get_running_loop().time() + GRACE_S[self._stopped_by]
         for task in [
             task for task, (pool, _) in self._running.items() if not self._cluster.slots(pool)
         ]:

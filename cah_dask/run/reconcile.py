@@ -22,17 +22,26 @@ LONGEST_WAIT_S = 300.0
 
 RATE_WINDOW_S = 60.0
 
+LONG_S = 600.0
+"""Seconds after which a person is told why a pool's jobs do not start."""
+
 
 class Job:
     """One worker job of ours."""
 
-    __slots__ = ("idle_since", "job_id", "left_s", "lonely_since", "name", "pool", "state")
+    __slots__ = (
+        "idle_since", "is_listed", "job_id", "left_s", "lonely_since", "name", "pool", "reason",
+        "since", "state",
+    )  # fmt: skip
 
-    def __init__(self, name: str, pool: Pool, job_id: str) -> None:
+    def __init__(self, name: str, pool: Pool, job_id: str, since: float) -> None:
         self.name = name
         self.pool = pool
         self.job_id = job_id
+        self.since = since
+        self.is_listed = False
         self.state = "PD"
+        self.reason = ""
         self.left_s: float | None = None
         self.lonely_since: float | None = None
         self.idle_since: float | None = None
@@ -95,8 +104,9 @@ class Reconciler:
         for job in list(self.jobs.values()):
             seen = live.get(job.job_id)
             if seen is None:
-                orders.gone.append(job.name)
-                del self.jobs[job.name]
+                if job.is_listed or now - job.since > 2 * self._options.poll_s:
+                    orders.gone.append(job.name)  # what squeue shows may be a little old
+                    del self.jobs[job.name]
                 continue
             self._update(job, seen, workers.get(job.name), now)
             if job.lonely_since is not None and now - job.lonely_since > self._options.no_show_s:
@@ -107,7 +117,8 @@ class Reconciler:
         return orders
 
     def _update(self, job: Job, seen: Queued, is_busy: bool | None, now: float) -> None:  # noqa: FBT001
-        job.state, job.left_s = seen.state, seen.left_s
+        job.is_listed = True
+        job.state, job.left_s, job.reason = seen.state, seen.left_s, seen.reason
         is_lonely = seen.is_running and is_busy is None
         job.lonely_since = (job.lonely_since or now) if is_lonely else None
         job.idle_since = (job.idle_since or now) if is_busy is False else None
@@ -180,14 +191,23 @@ class Reconciler:
         next_try = max(kind[pool.name].next_try for kind in (self._refusals, self._false_starts))
         return have < pool.jobs_for(self.demand[pool.name]) and now >= next_try
 
-    def accepted(self, name: str, pool: Pool, job_id: str) -> None:
+    def accepted(self, name: str, pool: Pool, job_id: str, now: float) -> None:
         """Learn that Slurm took a job."""
-        self.jobs[name] = Job(name, pool, job_id)
+        self.jobs[name] = Job(name, pool, job_id, now)
         self._refusals[pool.name] = _BackOff()
 
     def refused(self, pool: Pool, now: float) -> float:
         """Learn that Slurm refused a job; return the seconds until the next attempt."""
         return self._refusals[pool.name].fail(now, self._options.poll_s)
+
+    def stuck(self, now: float) -> dict[str, str]:
+        """Return Slurm's reason for each pool that has waited long for a first job to start."""
+        found = {}
+        for pool in self._pools:
+            jobs = self._staying(pool)
+            if jobs and all(job.state == "PD" and now - job.since > LONG_S for job in jobs):
+                found[pool.name] = jobs[0].reason
+        return found
 
     def arrived(self, pool: Pool) -> None:
         """Learn that a job of the pool has a worker."""
@@ -205,8 +225,8 @@ class Reconciler:
         wait = failures.fail(now, self._options.poll_s)
         if failures.times > self._options.false_starts:
             raise RunError(
-                f"the last {failures.times} jobs of pool {pool.name} ended before they had a "
-                "worker: see jobs/ in the run folder"
+                f"{failures.times} times in a row jobs of pool {pool.name} ended before they had "
+                "a worker: see jobs/ in the run folder"
             )
         return wait
 

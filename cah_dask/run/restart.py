@@ -8,13 +8,18 @@ the run folder.
 import os
 import re
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
+from cah_dask.run.limits import MAY_PASS, RETRY_S, SUCCESSOR
 from cah_dask.run.manifest import RunFolder
 from cah_dask.run.slurm import SlurmOptions, clean_environment
 
-TIMEOUT_S = 60
+TIMEOUT_S = 20
+"""Seconds that one command may take."""
+PATIENCE_S = 60.0
+"""Seconds that Slurm may be silent: about 100 are left when running tasks have had theirs."""
 
 
 def go_on(
@@ -42,10 +47,13 @@ def go_on(
         say(f"not requeued: {reason}; run the same command again to resume")
         return
     job = os.environ["SLURM_JOB_ID"]
-    say(f"out of time: job {job} goes on after a requeue")
-    if _call(["scontrol", "requeue", job], say) is None:
-        asked = _call(["squeue", "--noheader", f"--jobs={job}", f"--format={ASKED}"], say) or ""
-        _call(successor(os.environ, asked, arguments), say)
+    say(f"out of time: asking Slurm to run job {job} again")
+    try:
+        if _insist(["scontrol", "requeue", job], say) is None:
+            asked = _insist(["squeue", "--noheader", f"--jobs={job}", f"--format={ASKED}"], say)
+            _insist(successor(os.environ, asked or "", arguments), say)
+    except TimeoutError:
+        say("Slurm does not answer; submit the same command again to resume")
 
 
 def refusal(options: SlurmOptions, environment: Mapping[str, str], barren: int) -> str | None:
@@ -60,9 +68,10 @@ def refusal(options: SlurmOptions, environment: Mapping[str, str], barren: int) 
         return "this is no Slurm job"
     if options.restart == "no":
         return "slurm.restart is `no`"
+    forbidden = {word.lower() for word in options.no_chain}
     for kind in ("PARTITION", "QOS"):
         name = environment.get(f"SLURM_JOB_{kind}", "")
-        if set(re.split(r"[^a-z]+", name.lower())) & set(options.no_chain):
+        if {name.lower(), *re.split(r"[^a-z]+", name.lower())} & forbidden:
             return f"sites forbid chains of jobs in {name} (slurm.no_chain)"
     if barren > options.barren_restarts:
         return f"the last {barren} attempts committed nothing (slurm.barren_restarts)"
@@ -101,17 +110,34 @@ def successor(environment: Mapping[str, str], asked: str, arguments: Sequence[st
     ]
 
 
-def _call(command: Sequence[str], say: Callable[[str], None]) -> str | None:
-    """Run a command and return its output; say what it says, and return None, if it fails."""
-    done = subprocess.run(  # noqa: S603  # our own command
-        command,
-        env=clean_environment(os.environ),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    if done.returncode:
-        say(f"{' '.join(command)}: {' '.join(done.stderr.split())}")
-        return None
-    return done.stdout
+def _insist(command: Sequence[str], say: Callable[[str], None]) -> str | None:
+    """Run a command until Slurm answers; return its output, or None if it was refused.
+
+    Raises
+    ------
+    TimeoutError
+        If Slurm gave no answer for a while.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            done = subprocess.run(  # noqa: S603  # our own command
+                command,
+                env=clean_environment(os.environ) | {SUCCESSOR: "1"},
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            said = f"no answer in {TIMEOUT_S} s"
+        else:
+            if done.returncode == 0:
+                return done.stdout
+            said = " ".join(done.stderr.split())
+        say(f"{' '.join(command)}: {said}")
+        if not MAY_PASS.search(said):
+            return None
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(RETRY_S)

@@ -107,8 +107,8 @@ class SlurmOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     restart: Literal["requeue", "no"] = "requeue"
     """What the driver's job does at the end of its walltime: requeue itself (or submit its
     successor), or stop."""
-    no_chain: tuple[str, ...] = ("debug", "dev", "interactive", "test")
-    """Partitions and qualities of service whose names hold one of these words never requeue:
+    no_chain: tuple[str, ...] = ("debug", "dev", "devel", "interactive", "test")
+    """Partitions and qualities of service with one of these names, or words in them, never requeue:
     sites forbid chains of jobs there."""
     barren_restarts: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 3
     """Restarts in a row that may commit nothing before the driver stops for good."""
@@ -202,7 +202,7 @@ def prologue(options: JobOptions, environment: Mapping[str, str]) -> list[str]:
     lines = list(options.prologue)
     lines += [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
     if options.time is not None:
-        end = f"$(($(date +%s) + {walltime_s(options.time)}))"
+        end = f"$(($(date +%s) - SECONDS + {walltime_s(options.time)}))"
         lines.append(f'export CAH_JOB_END="${{SLURM_JOB_END_TIME:-{end}}}"')
     return lines
 
@@ -278,14 +278,15 @@ def count_processors(text: str) -> int:
 
 
 INHERITED = re.compile(
-    r"^(SBATCH_.*|SLURM_(MEM|CPUS|TRES|GPUS|NTASKS)_PER_.*|SLURM_(NTASKS|NPROCS|EXCLUSIVE|HINT))$"
+    r"^((SBATCH|SQUEUE|SINFO|SCANCEL|SCONTROL)_.*"
+    r"|SLURM_(MEM|CPUS|TRES|GPUS|NTASKS)_PER_.*|SLURM_(NTASKS|NPROCS|EXCLUSIVE|HINT))$"
 )
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return an environment to submit jobs from, without what the driver's own job was given.
 
-    ``SBATCH_PARTITION`` would overrule our partition, and ``SLURM_MEM_PER_CPU`` beside ``--mem``
-    makes every ``srun`` in the new job fail.
+    ``SBATCH_PARTITION`` would overrule our partition, ``SQUEUE_STATES`` hide our own jobs, and
+    ``SLURM_MEM_PER_CPU`` beside ``--mem`` makes every ``srun`` in the new job fail.
     """
     return {name: value for name, value in environment.items() if not INHERITED.match(name)}

@@ -26,7 +26,7 @@ from cah_dask.candidates.dedup import Bucket, dedup_bucket
 from cah_dask.candidates.exclusion import Exclusion, load_exclusion
 from cah_dask.candidates.extract import extract_archive
 from cah_dask.candidates.keys import Keys
-from cah_dask.errors import ConfigError, RunError, ShardError
+from cah_dask.errors import ConfigError, RetryableError, RunError, ShardError
 from cah_dask.images.download import download_list
 from cah_dask.images.shards import ShardReader
 from cah_dask.pairs.embed import embed_list, from_scored, from_shard
@@ -38,11 +38,13 @@ from cah_dask.run.manifest import RunFolder
 from cah_dask.run.plan import FOLDERS, Stage, Unit
 from cah_dask.schema import CANDIDATES, OUTCOMES, SAMPLES, Counts
 from cah_dask.storage import (
+    TEMPORARY,
     Receipt,
     read_part,
     read_receipt,
     side_file,
     staged,
+    write_atomic,
     write_part,
 )
 
@@ -180,11 +182,23 @@ _load_exclusion = cache(load_exclusion)
 
 
 def download_task(job: Job) -> Receipt:
-    """Fetch one list into an image shard; the outcomes part names the shard and comes last."""
+    """Fetch one list into an image shard; the outcomes part names the shard and comes last.
+
+    Of several attempts the one that began last counts: an earlier one may be cut off from the
+    network, and would report its own trouble as that of the web.
+
+    Raises
+    ------
+    RetryableError
+        If a later attempt has begun meanwhile.
+    """
     started = time.perf_counter()
+    begun = job.part.with_name(f"{TEMPORARY}begun-{job.part.stem}")
+    attempt = uuid.uuid4().hex
+    write_atomic(begun, attempt.encode())
     samples = _fetch_list(job, columns=["url"])
     urls = list(dict.fromkeys(samples["url"].to_pylist()))
-    shard = job.part.with_name(f"{job.part.stem}-{uuid.uuid4().hex[:8]}.h5")
+    shard = job.part.with_name(f"{job.part.stem}-{attempt[:8]}.h5")
     log = Path(job.run_dir) / REQUESTS_FOLDER / job.part.parent.name / f"{shard.stem}.parquet"
     with staged(shard) as unfinished:
         made = download_list(
@@ -197,8 +211,12 @@ def download_task(job: Job) -> Receipt:
             lists_at_once=job.lists_at_once,
             request_log=log,
         )
+    if begun.exists() and begun.read_text() != attempt:
+        shard.unlink()
+        raise RetryableError("a later attempt at this list has begun")
     receipt = job.receipt(made.counts, started, inputs=(_input(job),), side=(side_file(shard),))
     published = write_part(job.part, OUTCOMES, [made.outcomes], receipt)
+    begun.unlink(missing_ok=True)
     if published.side != receipt.side:
         shard.unlink()  # another attempt was first, and its part names its own shard
     return published

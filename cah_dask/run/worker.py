@@ -100,6 +100,11 @@ class Drain(WorkerPlugin):  # type: ignore[misc]  # untyped library
         latest = self._end - LAST_SECONDS_S
         while self._is_needed(worker) and time.time() < latest:  # noqa: ASYNC110  # Dask has no event
             await asyncio.sleep(POLL_S)
+        if self._is_needed(worker):  # the task is longer than the job: let it count as a failure
+            logger.warning("the task outlasts the job and is lost: see `cah doctor`")
+            self._is_leaving = True
+            await worker.close(nanny=True, reason="walltime")
+            return
         await worker.scheduler.retire_workers(
             workers=[worker.address],
             close_workers=False,

@@ -23,6 +23,7 @@ def test_a_job_that_got_something_done_may_run_again():
         (SlurmOptions(restart="no"), JOB, 0, "slurm.restart is `no`"),
         (SlurmOptions(), JOB | {"SLURM_JOB_PARTITION": "dev-g"}, 0, "forbid chains of jobs in de"),
         (SlurmOptions(), JOB | {"SLURM_JOB_QOS": "Debug_2h"}, 0, "forbid chains of jobs in Debug"),
+        (SlurmOptions(no_chain=("Dev-G",)), JOB | {"SLURM_JOB_PARTITION": "dev-g"}, 0, "in dev-g"),
         (SlurmOptions(), JOB, 4, "the last 4 attempts committed nothing"),
     ],
 )

@@ -11,7 +11,8 @@ from cah_dask.errors import ConfigError
 from cah_dask.run import config as configuration
 from cah_dask.run import slurm
 from cah_dask.run.config import Config
-from cah_dask.run.limits import check_allocation
+from cah_dask.run.jobs import without
+from cah_dask.run.limits import FULL, check_allocation
 from cah_dask.run.pools import check_pools, pools
 from cah_dask.run.slurm import JobOptions, Queued, count_processors
 
@@ -123,8 +124,29 @@ def test_what_the_drivers_own_job_was_given_is_not_passed_on():
         "SLURM_CPUS_PER_TASK": "2",
         "SLURM_TRES_PER_TASK": "cpu:2",
         "SBATCH_PARTITION": "debug",
+        "SQUEUE_STATES": "R",
     }
     assert set(slurm.clean_environment(given_to_driver)) == {"PATH", "SLURM_CONF", "SLURM_JOB_ID"}
+
+
+def test_only_the_named_option_is_skipped():
+    header = "#SBATCH -J a\n#SBATCH -p gpu-normal\n#SBATCH -n 1\n#SBATCH --cpus-per-task=2"
+    assert without(frozenset(["-n"]), header) == header.replace("#SBATCH -n 1\n", "")
+
+
+@pytest.mark.parametrize(
+    ("said", "is_full"),
+    [
+        ("Slurm temporarily unable to accept job, sleeping and retrying", True),
+        ("AssocGrpSubmitJobsLimit: Job violates accounting/QOS policy (job submit limit)", True),
+        ("QOSMaxSubmitJobPerUserLimit: Job violates accounting/QOS policy (job submit", True),
+        ("Job violates accounting/QOS policy (job submit limit, user's size and/or time)", True),
+        ("QOSMaxWallDurationPerJobLimit: Job violates policy (job submit limit, user's)", False),
+        ("Requested time limit is invalid (missing or exceeds some limit)", False),
+    ],
+)
+def test_a_full_queue_is_told_from_a_wrong_request(said: str, *, is_full: bool):
+    assert bool(FULL.search(said)) == is_full
 
 
 def test_options_of_a_pool_become_directives_unless_the_site_refuses_them():

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -10,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cah_dask.candidates.dedup import dedup_bucket
-from cah_dask.errors import RunError
+from cah_dask.errors import RetryableError, RunError
 from cah_dask.run import lists, tasks
 from cah_dask.run.config import Config
 from cah_dask.run.lists import pin_lists
@@ -18,6 +19,7 @@ from cah_dask.run.plan import Stage, Unit
 from cah_dask.run.tasks import Failed, Job
 from cah_dask.schema import CANDIDATES, SAMPLES, Counts, uid
 from cah_dask.storage import Receipt, read_part, write_part
+from tests.runs import wait_for
 from tests.webserver import WebServer, picture
 
 
@@ -152,3 +154,20 @@ def test_a_damaged_part_stops_the_run_and_is_named(tmp_path: Path):
     assert "b00000.parquet cannot be read" in failed.message
     with pytest.raises(RunError):
         read_part(tmp_path / "none.parquet")
+
+
+def test_of_two_attempts_at_a_list_the_one_that_began_last_counts(tmp_path: Path):
+    with WebServer() as server:
+        url = server.url("/slow-1.jpg", host="h.test")
+        fetch_list(tmp_path, url)
+        given = job(tmp_path, Unit(Stage.DOWNLOAD), server.port)
+        with ThreadPoolExecutor() as pool:
+            first = pool.submit(tasks.download_task, given)
+            assert wait_for(lambda: any(path == "/slow-1.jpg" for _, path in server.hits))
+            second = pool.submit(tasks.download_task, given)
+            with pytest.raises(RetryableError, match="a later attempt at this list has begun"):
+                first.result(60)
+            receipt = second.result(60)
+    (shard,) = given.part.parent.glob("*.h5")
+    assert [side.name for side in receipt.side] == [shard.name]
+    assert not list(tmp_path.rglob(".tmp-*"))

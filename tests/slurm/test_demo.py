@@ -5,7 +5,8 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from urllib.request import HTTPCookieProcessor, build_opener
+from urllib.error import HTTPError
+from urllib.request import HTTPCookieProcessor, build_opener, urlopen
 
 import pytest
 import yaml
@@ -60,6 +61,8 @@ def test_a_newcomer_gets_from_the_clone_to_the_release(cluster: Cluster, checkou
     wait_until(lambda: tunnel[0] in log.read_text(), 20, "the way to the dashboard")
     link = re.search(r"http://127\.0\.0\.1:\d+/status\?token=\S+", way)
     assert link is not None
+    with pytest.raises(HTTPError, match="401"):
+        urlopen(link[0].partition("?")[0], timeout=30)
     with build_opener(HTTPCookieProcessor()).open(link[0], timeout=30) as page:
         assert b"Dask" in page.read()
     wait_until(lambda: not cluster.jobs(), 240, f"the run: {log.read_text()}")

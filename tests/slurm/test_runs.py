@@ -131,7 +131,7 @@ def test_a_driver_that_is_requeued_three_times_goes_on(start, local: Path, clust
         assert not run.workers("io") + run.workers("cpu") + run.workers("gpu")
         run.start_again()
     assert_same(run, local)
-    assert run.text().count("goes on after a requeue") == 3
+    assert run.text().count("asking Slurm to run job") == 3
 
 
 def test_a_pool_whose_jobs_fail_at_once_says_why_and_stops_the_run(start, cluster: Cluster):
@@ -139,9 +139,19 @@ def test_a_pool_whose_jobs_fail_at_once_says_why_and_stops_the_run(start, cluste
     run = start(pools={"cpu": {"prologue": [fails]}}, options={"false_starts": 2})
     text = " ".join(run.finish().split())
     assert "a job of pool cpu had no worker; its log ends: module: command not found" in text
-    assert "error: the last 3 jobs of pool cpu ended before they had a worker" in text
+    assert "error: 3 times in a row jobs of pool cpu ended before they had a worker" in text
     assert run.commits() == []
     assert cluster.jobs() == []
+
+
+def test_a_driver_is_requeued_even_if_its_time_ends_while_it_starts(start, local: Path):
+    run = start()
+    run.wait(lambda: [run.job, "R"] in run.cluster.jobs("%A|%t"))
+    run.wait((run.folder / "driver.lock").exists)
+    run.cluster.run("scancel", "--batch", "--signal=USR2", run.job)
+    run.wait(run.is_pending)
+    run.start_again()
+    assert_same(run, local)
 
 
 def test_where_jobs_are_not_requeued_the_driver_submits_its_successor(start, local: Path):

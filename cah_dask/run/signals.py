@@ -1,0 +1,51 @@
+"""Signals that tell a run to stop, minded from its first line to its last."""
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, Self
+
+GRACE_S = {signal.SIGINT: 60.0, signal.SIGTERM: 20.0, signal.SIGUSR2: 200.0}
+"""Seconds that running tasks get to commit after a signal told the run to stop: a person waits;
+scancel kills after 30 s; slurm/launch.sh asks for USR2 300 s before the end of the job."""
+
+
+class Stopped(BaseException):
+    """A signal came where nothing is under way that it should wait for."""
+
+    def __init__(self, kind: signal.Signals) -> None:
+        super().__init__(kind.name)
+        self.kind = kind
+
+
+class Signals:
+    """While entered, stop signals reach a listener, or raise `Stopped` where there is none."""
+
+    def __init__(self) -> None:
+        self._listener: Callable[[signal.Signals], None] | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        self._before = {kind: signal.signal(kind, self._on_signal) for kind in GRACE_S}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for kind, handler in self._before.items():
+            signal.signal(kind, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        kind = signal.Signals(number)
+        if self._listener is None:
+            raise Stopped(kind)
+        self._listener(kind)
+
+    @contextlib.contextmanager
+    def heard_by(self, listener: Callable[[signal.Signals], None]) -> Iterator[None]:
+        """Let a listener hear the signals; it is called between any two lines of the program."""
+        self._listener = listener
+        try:
+            yield
+        finally:
+            self._listener = None

@@ -19,7 +19,7 @@ from cah_dask.candidates.rows import Pair, RowBuilder
 from cah_dask.candidates.sources import check_archive, read_records
 from cah_dask.candidates.tables import TableOptions, check_table, is_table, read_table
 from cah_dask.candidates.text import clean
-from cah_dask.candidates.urls import resolve
+from cah_dask.candidates.urls import ABSOLUTE, NOWHERE, resolve
 from cah_dask.candidates.wat import Page, parse_page
 from cah_dask.errors import RecordError, ShardError
 from cah_dask.schema import SPLITS, Counts, Reject, Split, uid
@@ -192,7 +192,8 @@ class _Links:
         text = self._text(link.alt or "")
         if isinstance(text, Reject):
             return text
-        url = resolve(link.url or "", page.base)
+        href = link.url or ""
+        url = resolve(href, NOWHERE if href.startswith(ABSOLUTE) else page.base)
         if isinstance(url, Reject):
             return url
         if len(url.href) > self._options.max_url:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from cah_dask.candidates.page_images import IMAGE, Link
 from cah_dask.candidates.sources import Stream, is_remote, open_archive
-from cah_dask.candidates.urls import Base
+from cah_dask.candidates.urls import NOWHERE
 from cah_dask.candidates.wat import Page
 from cah_dask.errors import CahError, InputError, ShardError
 
@@ -30,7 +30,6 @@ _COLUMNS = {
 }
 _BATCH_ROWS = 1 << 14
 _BLOCK_BYTES = 1 << 22  # of a CSV, parsed at a time; a row must fit
-_NO_BASE = Base()
 
 
 class TableOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -90,9 +89,11 @@ def read_table(name: str, options: TableOptions) -> Generator[tuple[int, Page], 
 
 def _page(url: Any, text: Any, page: Any, license_: Any) -> Page:
     link = Link(IMAGE, _text(url), _text(text))
-    return Page(
-        _text(page) or "", _NO_BASE, [link], is_reserved=False, find_license=lambda: _text(license_)
+    made = Page(
+        _text(page) or "", None, [link], is_reserved=False, find_license=lambda: _text(license_)
     )
+    made.base = NOWHERE  # a url of a table is relative to nothing
+    return made
 
 
 def _text(value: Any) -> str | None:

@@ -27,6 +27,8 @@ _PLAIN_HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.[a-z][a-z0-9_-]*\Z")
 _SCHEME = re.compile(r"[\x00-\x20]*([a-z][a-z0-9+.-]*):", re.IGNORECASE)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NO_BASE = "about:blank"
+ABSOLUTE = ("http://", "https://")
+"""How links begin that are relative to nothing."""
 _LONG = 8192  # characters; a longer link is left to ada, which takes linear time for a million ../
 
 
@@ -53,7 +55,7 @@ class Base(NamedTuple):
         A ``<base>`` that leads nowhere or is no http(s) url does not count, as in a browser. A page
         without a usable address leaves only its absolute links resolvable.
         """
-        page = cls._of(page_url, _NOWHERE)
+        page = cls._of(page_url, NOWHERE)
         return cls._of(base_href, page) if base_href else page
 
     @classmethod
@@ -69,7 +71,8 @@ class Base(NamedTuple):
         return cls(url.href, scheme, origin, origin + url.path[: url.path.rindex("/") + 1])
 
 
-_NOWHERE = Base()
+NOWHERE = Base()
+"""The base of links that need none."""
 
 
 def resolve(link: str, base: Base) -> Url | Reject:
@@ -86,7 +89,7 @@ def resolve(link: str, base: Base) -> Url | Reject:
 
 def _absolute(link: str, base: Base) -> str:
     """Join by text what can be joined so; `_plain` then refuses what was not that simple."""
-    if link.startswith(("http://", "https://")) or not base.origin or len(link) > _LONG:
+    if link.startswith(ABSOLUTE) or not base.origin or len(link) > _LONG:
         return link
     if link.startswith("//"):
         return base.scheme + link
@@ -156,7 +159,7 @@ def host_of(href: str) -> str:
 
 def normal(href: str) -> str:
     """Return an absolute url as `resolve` spells it, or as it is if it leads nowhere."""
-    url = _plain(href) or _resolve_by_ada(href, _NOWHERE)
+    url = _plain(href) or _resolve_by_ada(href, NOWHERE)
     return url.href if isinstance(url, Url) else href
 
 
@@ -164,5 +167,5 @@ def normal_host(name: str) -> str | None:
     """Return a host name as urls spell it (lower case, punycode), or None if it is none."""
     if _is_plain_host(name):
         return name
-    url = _resolve_by_ada(f"http://{name}/", _NOWHERE)
+    url = _resolve_by_ada(f"http://{name}/", NOWHERE)
     return url.host if isinstance(url, Url) and url.path == "/" else None

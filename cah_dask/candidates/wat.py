@@ -62,10 +62,15 @@ class Page:
     """The image links of one page, in document order, and what the page says about them."""
 
     url: str
-    base: Base
+    base_href: str | None
     images: list[Link]
     is_reserved: bool
     find_license: Callable[[], str | None]
+
+    @cached_property
+    def base(self) -> Base:
+        """What its links are relative to; four pages in ten have no link that asks."""
+        return Base.of_page(self.url, self.base_href)
 
     @cached_property
     def license(self) -> str | None:
@@ -99,17 +104,16 @@ def parse_page(
     """
     response = _decode(data) or _decode_tolerantly(data)
     html = response.html
-    base = Base.of_page(url, html.head.base)
     return Page(
         url,
-        base,
+        html.head.base,
         image_links(html.links, html.head.metas, also),
         bool(directives(html.head.metas, response.headers, reserve)),
-        partial(_license, data, html, base),
+        partial(_license, url, data, html),
     )
 
 
-def _license(data: bytes, html: _Html, base: Base) -> str | None:
+def _license(url: str, data: bytes, html: _Html) -> str | None:
     """Return the addresses of all licences that the page links to, divided by spaces."""
     links = html.links
     has_deeds = _COMMONS.encode() in data
@@ -120,6 +124,7 @@ def _license(data: bytes, html: _Html, base: Base) -> str | None:
         told += [link for link in links if link.url and _COMMONS in link.url]
     if not told:
         return None
+    base = Base.of_page(url, html.head.base)
     return " ".join(dict.fromkeys(filter(None, (_licensed(link, base) for link in told)))) or None
 
 

@@ -75,6 +75,11 @@ class RunFolder:
         return self.path / "PAUSE"
 
     @property
+    def optout_file(self) -> Path:
+        """Hosts, one a line, that are not asked any more; read at the start of each list."""
+        return self.path / "OPTOUT"
+
+    @property
     def secrets(self) -> Path:
         """Certificate, key and token; for the owner's eyes only."""
         return self.path / "secrets"

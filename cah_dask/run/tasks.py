@@ -12,6 +12,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,7 +26,7 @@ from distributed import get_worker
 from cah_dask.candidates.dedup import Bucket, dedup_bucket
 from cah_dask.candidates.exclusion import Exclusion, load_exclusion
 from cah_dask.candidates.extract import extract_archive
-from cah_dask.candidates.keys import Keys
+from cah_dask.candidates.keys import Keys, unique
 from cah_dask.errors import ConfigError, RetryableError, RunError, ShardError
 from cah_dask.images.download import download_list
 from cah_dask.images.shards import ShardReader
@@ -178,6 +179,16 @@ def _exclusion(config: Config) -> Exclusion | None:
     return _load_exclusion(config.dedup.exclude) if config.dedup.exclude else None
 
 
+def _not_asked(job: Job) -> Exclusion | None:
+    """Return what must not be fetched, with the hosts that opted out since the run began."""
+    exclusion, optouts = _exclusion(job.config), job.folder.optout_file
+    if not optouts.exists():
+        return exclusion
+    exclusion = exclusion or Exclusion()
+    added = load_exclusion([f"host:{optouts}"]).hosts
+    return replace(exclusion, hosts=unique(np.concatenate([exclusion.hosts, added])))
+
+
 _load_exclusion = cache(load_exclusion)
 
 
@@ -206,7 +217,7 @@ def download_task(job: Job) -> Receipt:
             unfinished,
             job.config.download,
             job.config.decode,
-            exclusion=_exclusion(job.config),
+            exclusion=_not_asked(job),
             pause_file=job.folder.pause_file,
             lists_at_once=job.lists_at_once,
             request_log=log,

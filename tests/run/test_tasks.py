@@ -171,3 +171,12 @@ def test_of_two_attempts_at_a_list_the_one_that_began_last_counts(tmp_path: Path
     (shard,) = given.part.parent.glob("*.h5")
     assert [side.name for side in receipt.side] == [shard.name]
     assert not list(tmp_path.rglob(".tmp-*"))
+
+
+def test_a_host_that_opts_out_during_a_run_is_not_asked_by_the_next_list(tmp_path: Path):
+    with WebServer() as server:
+        fetch_list(tmp_path, *(server.url("/ok-1.jpg", host=f"{h}.test") for h in ("a.b", "c")))
+        (tmp_path / "OPTOUT").write_text("b.test\n")
+        receipt = tasks.download_task(job(tmp_path, Unit(Stage.DOWNLOAD), server.port))
+        assert receipt.counts.rejected == {"optout": 1}
+        assert not [host for host, _ in server.hits if "b.test" in host]

@@ -65,7 +65,11 @@ async def _end_of(job: int) -> None:
 
 
 def _is_alive(process: int) -> bool:
-    return Path(f"/proc/{process}").exists()
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")  # ended, and nobody asked how
 
 
 def main() -> int:

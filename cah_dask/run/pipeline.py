@@ -257,6 +257,7 @@ class Driver:
             inputs=inputs,
             slices=self._publisher.slices(unit) if unit.stage is Stage.PACK else (),
             lists_at_once=lists_at_once(self._config),
+            is_last_attempt=self._attempts[unit] >= self._config.max_attempts,
         )
 
     def _collect(self) -> None:

@@ -37,7 +37,7 @@ from cah_dask.run.config import Config
 from cah_dask.run.lists import require_pinned
 from cah_dask.run.manifest import RunFolder
 from cah_dask.run.plan import FOLDERS, Stage, Unit
-from cah_dask.schema import CANDIDATES, OUTCOMES, SAMPLES, Counts
+from cah_dask.schema import CANDIDATES, OUTCOMES, SAMPLES, Counts, Status
 from cah_dask.storage import (
     TEMPORARY,
     Receipt,
@@ -63,6 +63,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     inputs: tuple[str, ...] = ()
     slices: tuple[Slice, ...] = ()
     lists_at_once: int = 1
+    is_last_attempt: bool = False
 
     @property
     def folder(self) -> RunFolder:
@@ -201,7 +202,8 @@ def download_task(job: Job) -> Receipt:
     Raises
     ------
     RetryableError
-        If a later attempt has begun meanwhile.
+        If a later attempt has begun meanwhile; or if half of the list could not even be connected
+        to, which speaks of this node's network, and there is another attempt to come.
     """
     started = time.perf_counter()
     begun = job.part.with_name(f"{TEMPORARY}begun-{job.part.stem}")
@@ -225,6 +227,10 @@ def download_task(job: Job) -> Receipt:
     if begun.exists() and begun.read_text() != attempt:
         shard.unlink()
         raise RetryableError("a later attempt at this list has begun")
+    n_unconnected = made.counts.rejected.get(Status.CONNECT_ERROR, 0)
+    if n_unconnected and 2 * n_unconnected >= made.counts.seen and not job.is_last_attempt:
+        shard.unlink()
+        raise RetryableError(f"no route to {n_unconnected} of {made.counts.seen} urls of a list")
     receipt = job.receipt(made.counts, started, inputs=(_input(job),), side=(side_file(shard),))
     published = write_part(job.part, OUTCOMES, [made.outcomes], receipt)
     begun.unlink(missing_ok=True)

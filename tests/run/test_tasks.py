@@ -180,3 +180,24 @@ def test_a_host_that_opts_out_during_a_run_is_not_asked_by_the_next_list(tmp_pat
         receipt = tasks.download_task(job(tmp_path, Unit(Stage.DOWNLOAD), server.port))
         assert receipt.counts.rejected == {"optout": 1}
         assert not [host for host, _ in server.hits if "b.test" in host]
+
+
+def test_a_node_without_a_network_does_not_speak_for_the_web_before_the_last_attempt(
+    tmp_path: Path,
+):
+    fetch_list(tmp_path, "http://a.test/1.jpg", "http://b.test/1.jpg")
+    nowhere = "127.255.255.255"  # loopback's broadcast address: nothing can be connected to it
+    given = job(tmp_path, Unit(Stage.DOWNLOAD))
+    network = msgspec.structs.replace(
+        given.config.download,
+        resolve={"*.test": nowhere},
+        allow_addresses=(f"{nowhere}/32",),
+    )
+    config = msgspec.structs.replace(given.config, download=network)
+    given = msgspec.structs.replace(given, config=config)
+    with pytest.raises(RetryableError, match="no route to 2 of 2 urls of a list"):
+        tasks.download_task(given)
+    assert not given.part.exists()
+    assert not list(tmp_path.rglob("*.h5"))
+    receipt = tasks.download_task(msgspec.structs.replace(given, is_last_attempt=True))
+    assert receipt.counts.rejected == {"connect_error": 2}

@@ -13,6 +13,7 @@ import yaml
 
 from cah_dask.demo.demo import settings
 from cah_dask.demo.slurm import FOLDER, PORTS
+from tests.runs import release_digests
 from tests.slurm.cluster import Cluster, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -70,3 +71,8 @@ def test_a_newcomer_gets_from_the_clone_to_the_release(cluster: Cluster, checkou
     assert "precision" in shell("python -m cah_dask.demo.slurm judge")
     assert "release: " in shell("cah status runs/demo-slurm/run")
     assert os.access(run / "release" / "report.html", os.R_OK)
+    shell(  # the same run without Slurm
+        "bash -c 'python -m cah_dask.demo.slurm serve || exit 1; exec cah run "
+        "configs/demo-slurm.yaml --set pools={} --set run_dir=runs/demo-slurm/local'"
+    )
+    assert release_digests(run) == release_digests(run.with_name("local"))

@@ -122,6 +122,21 @@ def test_worker_jobs_that_reach_their_walltime_leave_before_idle_or_at_work(
     assert_same(run, local)
 
 
+def test_a_worker_job_that_slurm_ends_at_its_walltime_costs_only_time(
+    start, local: Path, cluster: Cluster, site: Gate
+):
+    unaware = "export SLURM_JOB_END_TIME=$(($(date +%s) + 3600))"
+    site.hold()
+    run = start(pools={"io": {"time": "1", "prologue": [unaware]}})
+    site.wait()
+    (job,) = run.workers("io")
+    run.wait(
+        lambda: (job, "TIMEOUT") in [(j["JobId"], j["JobState"]) for j in cluster.ended()], 150
+    )
+    site.release()
+    assert_same(run, local)
+
+
 def test_a_driver_that_is_requeued_three_times_goes_on(start, local: Path, cluster: Cluster):
     run = start()
     for count in (1, 2, 3):

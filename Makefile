@@ -27,7 +27,7 @@ check: environment
 # Tests on a real Slurm, which they start and stop, are part of it where Slurm can be installed.
 test: check
 	scripts/install-test-system
-	$(BIN)/python -m pytest
+	HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest
 
 clean:
 	rm -rf $(VENV) runs

@@ -83,7 +83,8 @@ def clean(text: str) -> str:
 def repair(text: str) -> str:
     """Return what `clean` returns, by way of ftfy whatever the text."""
     fixed, _ = ftfy.fix_and_explain(text.translate(_BLANK_CONTROLS), _REPAIR)
-    return _INVISIBLE.sub("", " ".join(fixed.split()))
+    visible = _INVISIBLE.sub("", " ".join(fixed.split()))
+    return " ".join(visible.split())  # what was between two blanks may be gone
 
 
 def is_filename(text: str) -> bool:

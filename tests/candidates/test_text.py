@@ -31,6 +31,7 @@ def test_the_fast_way_gives_the_answer_of_ftfy(text):
 
 
 @given(st.text())
+@example("0\r\x8d")
 def test_a_clean_text_has_single_spaces_and_nothing_invisible(text):
     result = clean(text)
     assert result == " ".join(result.split())

@@ -218,6 +218,18 @@ REQUESTS = pa.schema(
 the body as far as it was received.
 """
 
+ROBOTS = pa.schema(
+    [
+        pa.field("origin", pa.string(), nullable=False),
+        pa.field("fetched_at", pa.timestamp("ms", tz="UTC"), nullable=False),
+        pa.field("lines", pa.string(), nullable=False),
+    ]
+)
+"""``robots/``: one row per origin that a bucket's lists asked for its robots.txt.
+
+``lines`` are those that concern us, empty where everything is allowed.
+"""
+
 
 def scored(dim: int) -> pa.Schema:
     """Return the schema of ``scored/``: samples with an image, their similarity and both vectors.

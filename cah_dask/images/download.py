@@ -31,6 +31,7 @@ from cah_dask.images.network import AddressError, check_network
 from cah_dask.images.pace import Budget, Pace, Pause
 from cah_dask.images.requestlog import RequestLog
 from cah_dask.images.robots import Robots, Rules
+from cah_dask.images.robotsfile import RobotsFile
 from cah_dask.images.shards import ShardWriter
 from cah_dask.images.targets import Target, target
 from cah_dask.schema import Counts, Status
@@ -104,6 +105,7 @@ def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not
     pause_file: Path | None = None,
     lists_at_once: int = 1,
     request_log: Path | None = None,
+    robots_file: Path | None = None,
 ) -> Downloaded:
     """Download one fetch list, write its image shard, and say what became of every url.
 
@@ -125,6 +127,9 @@ def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not
         As many lists may be in flight in the whole run: this one has such a share of its budgets.
     request_log
         Where to write down every request (`schema.REQUESTS`), also when the download fails.
+    robots_file
+        What earlier lists of the bucket were told by robots.txt (`schema.ROBOTS`), if there were
+        any: it is read, and replaced at the end, also when the download fails.
 
     Raises
     ------
@@ -141,11 +146,15 @@ def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not
         Budget(options.bytes_per_s, lists_at_once),
     )
     log = None if request_log is None else RequestLog(request_log)
-    with log or contextlib.nullcontext(), ShardWriter(shard) as writer:
+    with (
+        log or contextlib.nullcontext(),
+        RobotsFile(robots_file) as robots,
+        ShardWriter(shard) as writer,
+    ):
         ledger = Ledger(urls)
         listed = load_hash_lists(options.hash_lists)
         distance = options.phash_distance
-        work = _Work(urls, ledger, writer, exclusion or Exclusion(), listed, distance)
+        work = _Work(urls, ledger, writer, robots, exclusion or Exclusion(), listed, distance)
         notes = asyncio.run(_download(work, options, decode, pace, log))
         writer.arrange(ledger.arrivals)
     return Downloaded(ledger.table(), ledger.counts(notes))
@@ -158,6 +167,7 @@ class _Work:
     urls: Sequence[str]
     ledger: Ledger
     writer: ShardWriter
+    robots: RobotsFile
     exclusion: Exclusion
     listed: HashLists
     phash_distance: int
@@ -206,7 +216,7 @@ class _Crawl:
         self._options = options
         self._decoders = decoders
         self._fetcher = fetcher
-        self._robots = Robots(fetcher)
+        self._robots = Robots(fetcher, work.robots)
         self._frontier = Frontier(self._visits(), options.hosts)
         self._alarm = Alarm(options.alarm_hosts, options.alarm_share)
         self._slots = asyncio.Semaphore(options.connections)
@@ -277,8 +287,10 @@ class _Crawl:
         where = visit.target
         rules = self._robots.known(where.origin) if self._options.obey_robots else Rules()
         try:
-            if rules is not None and not rules.allow(where.url):
-                return Answer(Status.ROBOTS)
+            if rules is not None:
+                self._frontier.slow_down(where.host, rules.delay_s)
+                if not rules.allow(where.url):
+                    return Answer(Status.ROBOTS)
             addresses = await self._fetcher.lookup(where.host)
         except AddressError as error:
             return Answer(error.status)
@@ -296,13 +308,10 @@ class _Crawl:
 
     async def _learn_rules(self, visit: Visit) -> Answer | None:
         """Ask for robots.txt; that was a request, so the visit has had its turn."""
-        where = visit.target
-        rules = await self._robots.rules(where.origin)
-        if isinstance(rules, Answer):
-            return rules
-        self._frontier.slow_down(where.host, rules.delay_s)
-        self._frontier.put_back(visit)
-        return None
+        trouble = await self._robots.learn(visit.target.origin)
+        if trouble is None:
+            self._frontier.put_back(visit)
+        return trouble
 
     def _settle(self, visit: Visit, answer: Answer) -> bool:
         """Do what an answer asks for; True says that its body is an image to be kept.

@@ -1,4 +1,4 @@
-"""What robots.txt allows (RFC 9309): asked once per origin and list, before anything else."""
+"""What robots.txt allows (RFC 9309): asked once per origin in 24 hours, before anything else."""
 
 import re
 from dataclasses import dataclass
@@ -10,11 +10,12 @@ from cah_dask.images.fetch import Fetcher
 from cah_dask.images.hosts import FAILURES
 from cah_dask.images.network import AGENT_NAME
 from cah_dask.images.once import Once
+from cah_dask.images.robotsfile import RobotsFile
 from cah_dask.images.targets import Target, target
 from cah_dask.schema import Status
 
 _MAX_REDIRECTS = 5
-_AGENT_LINE = re.compile(r"\s*user[ -]?agent\s*:?\s*(.*?)\s*(#.*)?", re.IGNORECASE)
+_AGENT_LINE = re.compile(r"user[ -]?agent\s*:?\s*(.*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,28 +36,57 @@ class Rules:
 
 
 class Robots:
-    """The rules of all origins of one list."""
+    """The rules of all origins of one list.
 
-    def __init__(self, fetcher: Fetcher) -> None:
+    Parameters
+    ----------
+    fetcher
+        Makes the requests.
+    said
+        What earlier lists of the bucket were told; what this one is told goes there. A host lives
+        in one bucket, so it is asked once in 24 hours. Only a host that lists of other buckets are
+        redirected to may be asked once more by each of those buckets.
+    """
+
+    def __init__(self, fetcher: Fetcher, said: RobotsFile) -> None:
         self._fetcher = fetcher
-        self._rules: Once[Rules | Answer] = Once(self._load)
+        self._said = said
+        self._rules: dict[str, Rules] = {}
+        self._answers: Once[Answer | None] = Once(self._ask)
 
     def known(self, origin: str) -> Rules | None:
-        """Return the rules of an origin if they are at hand."""
-        rules = self._rules.known(origin)
-        return rules if isinstance(rules, Rules) else None
+        """Return the rules of an origin if they are at hand and not too old."""
+        lines = self._said.get(origin)
+        if lines is None:
+            return None
+        if origin not in self._rules:
+            self._rules[origin] = Rules(Protego.parse(lines) if lines else None)
+        return self._rules[origin]
 
-    async def rules(self, origin: str) -> Rules | Answer:
-        """Return the rules of an origin, or the answer that says why they cannot be had now.
+    async def learn(self, origin: str) -> Answer | None:
+        """Ask for the rules of an origin, which are `known` then.
 
-        That answer is not remembered: who asks later has it tried again.
+        Returns
+        -------
+        Answer or None
+            The answer that says why they cannot be had now. It is not remembered: who asks later
+            has it tried again.
         """
-        rules = await self._rules.get(origin)
-        if isinstance(rules, Answer):
-            self._rules.forget(origin)
-        return rules
+        if self.known(origin) is not None:  # while this visit waited for an address
+            return None
+        answer = await self._answers.get(origin)
+        self._answers.forget(origin)
+        return answer
 
-    async def _load(self, origin: str) -> Rules | Answer:
+    async def _ask(self, origin: str) -> Answer | None:
+        lines = await self._load(origin)
+        if isinstance(lines, Answer):
+            return lines
+        self._rules.pop(origin, None)
+        self._said.put(origin, lines)
+        return None
+
+    async def _load(self, origin: str) -> str | Answer:
         """Ask; a file that is not there allows all, a server in trouble allows nothing now."""
         where: Target | Status = target(f"{origin}/robots.txt", self._fetcher.guard)
         for _ in range(1 + _MAX_REDIRECTS):
@@ -64,28 +94,34 @@ class Robots:
                 break
             answer = await self._fetcher.robots(where)
             if answer.location is None:
-                return _rules(answer)
+                return _lines(answer)
             where = target(answer.location, self._fetcher.guard, base=where.url)
-        return Rules()
+        return ""
 
 
-def _rules(answer: Answer) -> Rules | Answer:
+def _lines(answer: Answer) -> str | Answer:
     if answer.status is Status.OK:
-        return Rules(parse(answer.body))
-    return answer if answer.status in FAILURES else Rules()
+        return relevant(answer.body)
+    return answer if answer.status in FAILURES else ""
 
 
-def parse(body: bytes) -> Protego:
-    """Parse what concerns us; groups of other agents are left out, as their number can be huge."""
-    lines = []
-    for line in body.decode("utf-8-sig", errors="replace").splitlines():
+def relevant(body: bytes) -> str:
+    """Return the lines that concern us: other agents lose their names, whose number can be huge."""
+    lines: list[str] = []
+    for raw in body.decode("utf-8-sig", errors="replace").splitlines():
+        line = raw.partition("#")[0].strip()
         match = _AGENT_LINE.fullmatch(line)
         if match is None:
-            lines.append(line)
+            lines += [line] if line else []
             continue
         agent = match[1].lower()
         is_ours = agent == "*" or (agent.strip("*") and agent.strip("*") in AGENT_NAME)
         named = f"User-agent: {agent}" if is_ours else "User-agent: -"
         if not lines or lines[-1] != named:
             lines.append(named)
-    return Protego.parse("\n".join(lines))
+    return "\n".join(lines)
+
+
+def parse(body: bytes) -> Protego:
+    """Parse what concerns us."""
+    return Protego.parse(relevant(body))

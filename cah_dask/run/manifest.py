@@ -102,6 +102,10 @@ class RunFolder:
         """Keys of the urls that the lists of one bucket of one wave fetch, likewise."""
         return self.seen_path(bucket, wave).with_suffix(".urls.npy")
 
+    def robots_path(self, bucket: int) -> Path:
+        """Robots.txt of the hosts of one bucket, a cache: see `images.robotsfile`."""
+        return self.path / "robots" / f"b{bucket:05d}.parquet"
+
     @contextlib.contextmanager
     def driving(self, loaded: Loaded, archives: Sequence[str]) -> Iterator[None]:
         """Be the one driver of this folder: check that it is ours, lock it, open the journal.

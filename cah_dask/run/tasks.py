@@ -223,6 +223,7 @@ def download_task(job: Job) -> Receipt:
             pause_file=job.folder.pause_file,
             lists_at_once=job.lists_at_once,
             request_log=log,
+            robots_file=job.folder.robots_path(job.unit.bucket),
         )
     if begun.exists() and begun.read_text() != attempt:
         shard.unlink()

@@ -88,6 +88,13 @@ def test_every_image_is_asked_for_once(seen: Seen):
     assert sorted(paths) == sorted(f"/slow-{n}.jpg" for n in range(LINKS))
 
 
+def test_robots_txt_is_asked_for_once_over_all_lists_and_waves(seen: Seen):
+    asked = [request.host for request in seen.requests if request.path == "/robots.txt"]
+    assert sorted(asked) == sorted(seen.by_host)
+    waves = {name.partition("/")[0] for lists in seen.spans().values() for name in lists}
+    assert len(waves) == 2
+
+
 def test_no_host_is_asked_by_more_than_two_at_once(seen: Seen):
     for requests in seen.by_host.values():
         for first, _, third in zip(requests, requests[1:], requests[2:], strict=False):

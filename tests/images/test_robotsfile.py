@@ -1,0 +1,204 @@
+"""What one list of a bucket is told by robots.txt holds for the lists that follow."""
+
+import itertools
+import random
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cah_dask.errors import RunError
+from cah_dask.images import robotsfile
+from cah_dask.images.decode import DecodeOptions
+from cah_dask.images.download import DownloadOptions, download_list
+from cah_dask.images.fetch import ROBOTS_BYTES
+from cah_dask.images.hosts import HostOptions
+from cah_dask.images.robotsfile import RobotsFile
+from cah_dask.schema import ROBOTS
+from tests.webserver import WebServer
+
+HOSTS = ["a.test", "b.test", "c.test"]
+
+
+def fetch(web: WebServer, folder: Path, *urls: str, **changes: object) -> list[str]:
+    """Download one list of a bucket; return its statuses."""
+    options = DownloadOptions(
+        contact="me@lab.example",
+        resolve={"*.test": "127.0.0.1"},
+        allow_addresses=("127.0.0.1/32",),
+        allow_ports=(web.port,),
+        retries=0,
+        decoders=1,
+        **{"hosts": HostOptions(spacing_s=0), **changes},
+    )
+    robots, shard = folder / "robots" / "b00000.parquet", folder / "a.h5"
+    made = download_list(urls, shard, options, DecodeOptions(), robots_file=robots)
+    return made.outcomes["status"].to_pylist()
+
+
+def asked(web: WebServer, host: str) -> int:
+    return web.hits[host, "/robots.txt"]
+
+
+def age(path: Path, by: timedelta) -> None:
+    """Make all that a file knows older."""
+    rows = pq.read_table(path).to_pylist()
+    for row in rows:
+        row["fetched_at"] -= by
+    pq.write_table(pa.Table.from_pylist(rows, schema=ROBOTS), path)
+
+
+def test_two_lists_of_a_bucket_ask_each_origin_once(tmp_path: Path):
+    with WebServer() as web:
+        web.robots = {"a.test": b"User-agent: x\nDisallow: /", "b.test": 404, "c.test": 403}
+        for n in range(2):
+            urls = [web.url(f"/ok-{n}-{k}.jpg", host) for host in HOSTS for k in range(2)]
+            assert fetch(web, tmp_path, *urls) == ["ok"] * 6
+        assert [asked(web, host) for host in HOSTS] == [1, 1, 1]
+    assert [path.name for path in (tmp_path / "robots").iterdir()] == ["b00000.parquet"]
+
+
+def test_what_was_forbidden_to_the_first_list_is_forbidden_to_the_second(tmp_path: Path):
+    with WebServer() as web:
+        web.robots["a.test"] = b"User-agent: *\nDisallow: /ok-1 # and more\nDisallow: /ok-2"
+        assert fetch(web, tmp_path, web.url("/ok-1.jpg")) == ["robots"]
+        assert fetch(web, tmp_path, web.url("/ok-2.jpg"), web.url("/ok-3.jpg")) == ["robots", "ok"]
+        assert asked(web, "a.test") == 1
+        assert web.hits["a.test", "/ok-2.jpg"] == 0
+
+
+def test_a_crawl_delay_holds_from_the_first_request_of_the_next_list_on(tmp_path: Path):
+    with WebServer() as web:
+        web.robots["a.test"] = b"User-agent: *\nCrawl-delay: 0.5"
+        for n in range(2):
+            fetch(web, tmp_path, *(web.url(f"/ok-{n}-{k}.jpg") for k in range(2)))
+        times = web.starts["a.test"]
+    assert len(times) == 5, "one robots.txt and four images"
+    assert min(b - a for a, b in itertools.pairwise(times)) > 0.45
+
+
+def test_what_is_older_than_a_day_is_asked_again_and_obeyed(tmp_path: Path):
+    with WebServer() as web:
+        fetch(web, tmp_path, web.url("/ok-1.jpg"))
+        web.robots["a.test"] = b"User-agent: *\nDisallow: /"
+        age(tmp_path / "robots" / "b00000.parquet", timedelta(hours=23, minutes=59))
+        assert fetch(web, tmp_path, web.url("/ok-2.jpg")) == ["ok"]
+        age(tmp_path / "robots" / "b00000.parquet", timedelta(minutes=2))
+        assert fetch(web, tmp_path, web.url("/ok-3.jpg")) == ["robots"]
+        assert asked(web, "a.test") == 2
+
+
+@pytest.mark.parametrize("code", [500, 503, 429])
+def test_a_server_in_trouble_is_not_remembered(tmp_path: Path, code: int):
+    with WebServer() as web:
+        web.robots["a.test"] = code
+        assert fetch(web, tmp_path, web.url("/ok-1.jpg")) != ["ok"]
+        assert not (tmp_path / "robots").exists()
+        web.robots["a.test"] = 404
+        assert fetch(web, tmp_path, web.url("/ok-1.jpg")) == ["ok"]
+        assert asked(web, "a.test") == 2
+
+
+def test_a_robots_txt_that_has_moved_is_remembered_where_it_was(tmp_path: Path):
+    with WebServer() as web:
+        web.moved["a.test"] = web.url("/robots.txt", "b.test")
+        web.robots["b.test"] = b"User-agent: cah-dask\nDisallow: /ok-2"
+        for _ in range(2):
+            urls = [web.url("/ok-1.jpg"), web.url("/ok-2.jpg")]
+            assert fetch(web, tmp_path, *urls) == ["ok", "robots"]
+        assert (asked(web, "a.test"), asked(web, "b.test")) == (1, 1)
+
+
+def test_a_list_that_is_stopped_leaves_what_it_learned(tmp_path: Path):
+    with WebServer() as web:
+        urls = [web.url("/404.jpg", f"h{n}.test") for n in range(20)]
+        with pytest.raises(RunError, match="gave an image"):
+            fetch(web, tmp_path, *urls, alarm_hosts=20)
+        fetch(web, tmp_path, *urls, alarm_share=0)
+        assert [asked(web, f"h{n}.test") for n in range(20)] == [1] * 20
+
+
+@pytest.mark.parametrize("garbage", [b"", b"no parquet", b"PAR1" * 100])
+def test_a_damaged_file_is_ignored_and_replaced(tmp_path: Path, garbage: bytes):
+    path = tmp_path / "robots" / "b00000.parquet"
+    path.parent.mkdir()
+    path.write_bytes(garbage)
+    with WebServer() as web:
+        assert fetch(web, tmp_path, web.url("/ok-1.jpg")) == ["ok"]
+        assert fetch(web, tmp_path, web.url("/ok-2.jpg")) == ["ok"]
+        assert asked(web, "a.test") == 1
+
+
+def test_a_file_that_cannot_be_replaced_costs_nothing_but_questions(tmp_path: Path):
+    (tmp_path / "robots" / "b00000.parquet" / "folder").mkdir(parents=True)
+    with WebServer() as web:
+        for _ in range(2):
+            assert fetch(web, tmp_path, web.url("/ok-1.jpg")) == ["ok"]
+        assert asked(web, "a.test") == 2
+    assert not list(tmp_path.rglob(".tmp-*"))
+
+
+def test_no_damage_to_a_file_is_an_exception_or_another_rule(tmp_path: Path):
+    path = tmp_path / "a.parquet"
+    said = {f"http://h{n}.test": f"User-agent: *\nDisallow: /{n}" for n in range(200)}
+    with RobotsFile(path) as file:
+        for origin, lines in said.items():
+            file.put(origin, lines)
+    whole, chance = path.read_bytes(), random.Random(7)
+    for _ in range(300):
+        damaged = bytearray(whole)
+        damaged[chance.randrange(len(whole))] ^= 1 << chance.randrange(8)
+        path.write_bytes(damaged[: chance.choice([len(whole), chance.randrange(len(whole))])])
+        with RobotsFile(path) as file:
+            assert {file.get(origin) for origin in said} <= {*said.values(), None}
+
+
+def test_a_file_of_other_columns_is_ignored(tmp_path: Path):
+    pq.write_table(pa.table({"origin": ["http://a.test"]}), tmp_path / "a.parquet")
+    with RobotsFile(tmp_path / "a.parquet") as file:
+        assert file.get("http://a.test") is None
+
+
+def test_the_newest_entries_stay_within_the_memory_that_one_file_may_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(robotsfile, "LIMIT_BYTES", 5_000)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    with RobotsFile(tmp_path / "a.parquet", lambda: now) as file:
+        for n in range(9):
+            now += timedelta(seconds=1)
+            file.put(f"http://h{n}.test", "x" * 1000)
+    with RobotsFile(tmp_path / "a.parquet", lambda: now) as file:
+        kept = [n for n in range(9) if file.get(f"http://h{n}.test") is not None]
+    assert kept == [6, 7, 8]
+
+
+def test_what_is_longer_than_what_is_read_is_asked_again(tmp_path: Path):
+    with RobotsFile(tmp_path / "a.parquet") as file:
+        file.put("http://a.test", "\ufffd" * (ROBOTS_BYTES // 2))
+        file.put("http://b.test", "x" * ROBOTS_BYTES)
+        assert file.get("http://a.test") is not None, "within its own list it is known"
+    with RobotsFile(tmp_path / "a.parquet") as file:
+        assert file.get("http://a.test") is None
+        assert file.get("http://b.test") == "x" * ROBOTS_BYTES
+
+
+def test_two_lists_at_once_leave_a_whole_file(tmp_path: Path):
+    """A list that was thought dead may end while its next attempt is at work."""
+    path, both = tmp_path / "a.parquet", threading.Barrier(2)
+
+    def learn(origin: str) -> None:
+        with RobotsFile(path) as file:
+            file.put(origin, "")
+            both.wait(10)
+
+    threads = [threading.Thread(target=learn, args=(origin,)) for origin in ("a", "b")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    with RobotsFile(path) as file:
+        assert [file.get("a"), file.get("b")].count("") == 1

@@ -124,7 +124,8 @@ def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not
     pause_file
         While this file exists no new request is made; looked at once a second.
     lists_at_once
-        As many lists may be in flight in the whole run: this one has such a share of its budgets.
+        As many lists may be in flight in the whole run: this one has such a share of its budgets
+        and of its requests to one address.
     request_log
         Where to write down every request (`schema.REQUESTS`), also when the download fails.
     robots_file
@@ -140,6 +141,7 @@ def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not
         this process may not open more files.
     """
     check_options(options)
+    options = msgspec.structs.replace(options, hosts=options.hosts.share(lists_at_once))
     pace = Pace(
         Pause(pause_file),
         Budget(options.requests_per_s, lists_at_once),

@@ -161,6 +161,16 @@ def test_hosts_at_one_address_share_its_limit():
     assert frontier.take(9) is None
 
 
+@pytest.mark.parametrize(
+    ("limit", "lists", "share"),
+    [(64, 1, 64), (64, 2, 32), (64, 5, 12), (64, 64, 1), (64, 1000, 1), (1, 1, 1), (7, 2, 3)],
+)
+def test_lists_share_the_limit_of_an_address_and_each_has_one(limit, lists, share):
+    options = HostOptions(address_concurrency=limit, spacing_s=3).share(lists)
+    assert options == HostOptions(address_concurrency=share, spacing_s=3)
+    assert share == 1 or share * lists <= limit
+
+
 def test_an_address_is_not_lost_when_a_host_there_is_given_up():
     options = HostOptions(address_concurrency=1, spacing_s=0, concurrency=1)
     frontier = Frontier(visits(*"aabbc"), options)

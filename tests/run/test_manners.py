@@ -1,4 +1,4 @@
-"""What the servers see of a whole run with eight downloads at a time."""
+"""What the servers see of a whole run with several downloads at a time."""
 
 import itertools
 from collections import defaultdict
@@ -23,6 +23,10 @@ JITTER_S = 0.4
 """So much later than it was sent may a busy machine see a request."""
 
 POOLS = {"cpu": {"workers": 1}, "io": {"workers": 8}, "gpu": {"workers": 1, "threads": 1}}
+
+CROWD = 120
+"""Hosts at one address, each with one url."""
+ADDRESS_CONCURRENCY, CROWD_WORKERS = 6, 3
 
 
 class Seen:
@@ -131,6 +135,39 @@ def test_every_request_that_the_servers_saw_is_written_down(seen: Seen):
     assert set(seen.written["address"].to_pylist()) == {"127.0.0.1"}
     assert set(seen.written["http_status"].to_pylist()) == {200, 404}
     assert seen.torn == []
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory: pytest.TempPathFactory, random_model: Path) -> list[Request]:
+    """All requests of a run whose many hosts have one address, and nothing else holds it back."""
+    folder = tmp_path_factory.mktemp("crowd")
+    with WebServer() as web:
+        links = [
+            (web.url(f"/slow-{n}.jpg", f"c{n}.test"), f"A photograph of thing number {n}")
+            for n in range(CROWD)
+        ]
+        config = runs.write_config(
+            folder / "run.yaml",
+            inputs=runs.write_inputs(folder / "in", links, archives=1),
+            model=random_model,
+            port=web.port,
+            dedup={"buckets": CROWD_WORKERS, "list_urls": 1000},
+            pools=POOLS | {"io": {"workers": CROWD_WORKERS}},
+        )
+        tree = yaml.safe_load(config.read_text())
+        tree["download"]["hosts"]["address_concurrency"] = ADDRESS_CONCURRENCY
+        config.write_text(yaml.safe_dump(tree))
+        assert runs.finish(config) == 0, runs.output(config)
+    return web.log
+
+
+def test_an_address_is_never_asked_more_at_once_than_the_run_may(crowd: list[Request]):
+    images = [request for request in crowd if request.path != "/robots.txt"]
+    assert len({request.host for request in images}) == len(images) == CROWD
+    at_once = [
+        sum(1 for other in crowd if other.began <= request.began < other.ended) for request in crowd
+    ]
+    assert ADDRESS_CONCURRENCY // CROWD_WORKERS < max(at_once) <= ADDRESS_CONCURRENCY
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,9 @@ class DownloadOptions(FetchOptions, frozen=True, forbid_unknown_fields=True, kw_
     """Hosts of a list that must have been tried before the alarm may stop the run."""
     alarm_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.05
     """The alarm stops the run when a smaller share of them gave any image; 0 switches it off."""
+    alarm_dns_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.1
+    """It also stops the run when a larger share of them ended in dns_error, as the resolver cannot
+    keep up then; 1 switches this off. Names that do not exist (dns_not_found) do not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +140,8 @@ def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not
     ConfigError
         If the options are not fit for a download, or a hash list cannot be read.
     RunError
-        If so few hosts give an image that the fault must be on our side, the disk is full, or
-        this process may not open more files.
+        If so few hosts give an image, or so many have no name, that the fault must be on our side;
+        the disk is full, or this process may not open more files.
     """
     check_options(options)
     options = msgspec.structs.replace(options, hosts=options.hosts.share(lists_at_once))
@@ -220,7 +223,12 @@ class _Crawl:
         self._fetcher = fetcher
         self._robots = Robots(fetcher, work.robots)
         self._frontier = Frontier(self._visits(), options.hosts)
-        self._alarm = Alarm(options.alarm_hosts, options.alarm_share)
+        self._alarm = Alarm(
+            options.alarm_hosts,
+            min_share=options.alarm_share,
+            max_dns_share=options.alarm_dns_share,
+            nameservers=options.nameservers,
+        )
         self._slots = asyncio.Semaphore(options.connections)
         self._changed = asyncio.Event()
         self._pace = pace
@@ -327,8 +335,7 @@ class _Crawl:
         if answer.location is not None:
             self._follow(visit, answer)
         elif answer.status is not Status.OK:
-            self._record(visit, answer)
-            self._try_again(visit, answer)
+            self._record(visit, answer, is_last=not self._try_again(visit, answer))
         return answer.status is Status.OK and answer.location is None
 
     def _release(self, visit: Visit, answer: Answer) -> None:
@@ -363,13 +370,13 @@ class _Crawl:
             if not self._frontier.add(visit):
                 self._give_up(visit)
 
-    def _try_again(self, visit: Visit, answer: Answer) -> None:
+    def _try_again(self, visit: Visit, answer: Answer) -> bool:
         """Queue another try if one can help; the outcome so far stands until then."""
         if answer.status not in RETRYABLE or visit.attempts > self._options.retries:
-            return
+            return False
         delay_s = self._options.retry_delay_s * _RETRY_GROWTH ** (visit.attempts - 1)
         again = Visit(visit.index, visit.start, visit.start, attempts=visit.attempts + 1)
-        self._frontier.add(again, self._now() + delay_s)
+        return self._frontier.add(again, self._now() + delay_s)
 
     async def _keep(self, visit: Visit, answer: Answer) -> None:
         """Decode a body, and store the picture if it is one and no list names it."""
@@ -382,6 +389,6 @@ class _Crawl:
         self._ledger.record(visit.index, result, row)
         self._alarm.note(visit.start.host, result.status)
 
-    def _record(self, visit: Visit, answer: Answer) -> None:
+    def _record(self, visit: Visit, answer: Answer, *, is_last: bool = True) -> None:
         self._ledger.record(visit.index, outcome(visit, answer))
-        self._alarm.note(visit.start.host, answer.status)
+        self._alarm.note(visit.start.host, answer.status, is_last=is_last)

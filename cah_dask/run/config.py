@@ -112,6 +112,7 @@ OPERATIONAL = (
     "download.hosts.address_concurrency",
     "download.alarm_hosts",
     "download.alarm_share",
+    "download.alarm_dns_share",
     "embed.device",
     "embed.batch_size",
 )

@@ -308,9 +308,33 @@ def test_a_name_server_that_knows_nothing_rings_the_alarm(web, tmp_path):
     with NameServer({f"h{n}.example": NameServer.SERVFAIL for n in range(40)}) as nameserver:
         urls = [web.url("/ok.jpg", f"h{n}.example") for n in range(40)]
         strict = options(web, alarm_hosts=20, nameservers=(nameserver.address,))
-        with pytest.raises(RunError, match=r"first 20 hosts gave an image \(20 dns_error\)"):
+        with pytest.raises(RunError, match=r"first 20 hosts gave an image \(20 dns_error\)") as it:
             download(urls, tmp_path, strict)
+    assert f"the name servers ({nameserver.address}) cannot" in str(it.value)
     assert list(tmp_path.iterdir()) == [], "nothing is left of a list that was stopped"
+
+
+def test_a_name_server_that_cannot_keep_up_rings_the_alarm(web, tmp_path):
+    """Three of four names are told: enough images for the other alarm to be silent."""
+    names = {f"k{n}.example": NameServer.SERVFAIL if n % 4 == 0 else "127.0.0.1" for n in range(80)}
+    with NameServer(names) as nameserver:
+        urls = [web.url("/ok.jpg", name) for name in names]
+        asking = {"nameservers": (nameserver.address,), "alarm_hosts": 40}
+        with pytest.raises(RunError, match=r"^\d+ of the first \d+ hosts ended in dns_error") as it:
+            download(urls, tmp_path, options(web, **asking))
+        assert f"the name servers ({nameserver.address}) cannot" in str(it.value)
+        assert "download.nameservers" in str(it.value)
+        made, _ = download(urls, tmp_path, options(web, **asking, alarm_dns_share=1))
+        assert made.counts.rejected == {"dns_error": 20}
+
+
+def test_names_that_do_not_exist_do_not_speak_against_the_name_server(web, tmp_path):
+    names = {f"l{n}.example": "127.0.0.1" for n in range(0, 60, 3)}
+    with NameServer(names) as nameserver:
+        urls = [web.url("/ok.jpg", f"l{n}.example") for n in range(60)]
+        asking = {"nameservers": (nameserver.address,), "alarm_hosts": 20}
+        made, _ = download(urls, tmp_path, options(web, **asking, alarm_share=0))
+    assert made.counts.rejected == {"dns_not_found": 40}
 
 
 def test_an_empty_list_gives_an_empty_shard(web, tmp_path):

@@ -18,6 +18,7 @@ class NameServer:
         self.names = names
         self._delay_s = delay_s
         self.questions: Counter[str] = Counter()
+        self.answers = 0
 
     def __enter__(self) -> Self:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -41,6 +42,7 @@ class NameServer:
             self.questions[name] += 1
             threading.Event().wait(self._delay_s)
             self._socket.sendto(_answer(question, end, self.names.get(name, _NXDOMAIN)), peer)
+            self.answers += 1
 
 
 def _name(question: bytes) -> tuple[str, int]:

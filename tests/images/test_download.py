@@ -278,6 +278,29 @@ def test_a_pause_file_stops_new_requests_until_it_is_gone(web, tmp_path):
     assert len(asked) == 26
 
 
+def test_a_pause_that_begins_while_a_name_is_looked_up_holds_the_request_back(web, tmp_path):
+    pause, made = tmp_path / "PAUSE", []
+    host, paths = "looked-up.example", [f"/ok-{n}.jpg" for n in range(4)]
+    urls = [web.url(path, host) for path in paths]
+    with NameServer({host: "127.0.0.1"}, delay_s=1.2) as nameserver:
+        slow = options(web, nameservers=(nameserver.address,))
+        thread = threading.Thread(
+            target=lambda: made.append(download(urls, tmp_path, slow, pause_file=pause)),
+            daemon=True,
+        )
+        thread.start()
+        assert wait_until(lambda: nameserver.questions.total() > 0)
+        pause.touch()
+        assert wait_until(lambda: nameserver.answers > 0)
+        assert not wait_until(lambda: len(web.starts[host]) > 0, timeout_s=3)
+        assert thread.is_alive()
+        pause.unlink()
+        thread.join(30)
+    assert statuses(made[0][0]) == ["ok"] * 4
+    assert made[0][0].outcomes["attempts"].to_pylist() == [1] * 4
+    assert [web.hits[host, path] for path in ["/robots.txt", *paths]] == [1] * 5
+
+
 def test_the_budget_of_requests_is_kept(web, tmp_path):
     urls = [web.url(f"/ok-{n}.jpg", f"budget{n}.test") for n in range(15)]
     began = time.monotonic()

@@ -11,6 +11,7 @@ import msgspec
 
 from cah_dask.candidates.exclusion import load_exclusion, path_of
 from cah_dask.errors import ConfigError, RunError
+from cah_dask.images.hashlists import load_hash_lists
 from cah_dask.run.config import Config
 from cah_dask.storage import side_file
 
@@ -53,8 +54,35 @@ def require_pinned(config: Config) -> None:
     _require(tuple(config.lists_sha256.items()))
 
 
+def require_hash_lists(config: Config) -> None:
+    """Have this process read its hash lists, and refuse any that the run was not started with.
+
+    A process reads them once, for its first download, which may be hours after `require_pinned`
+    looked at them; so they are compared again, before and after.
+
+    Raises
+    ------
+    RunError
+        It names the list.
+    """
+    names = {str(Path(path)) for path in config.download.hash_lists}
+    pinned = tuple(item for item in config.lists_sha256.items() if item[0] in names)
+    _read_hash_lists(config.download.hash_lists, pinned)
+
+
+@cache
+def _read_hash_lists(paths: tuple[str, ...], pinned: tuple[tuple[str, str], ...]) -> None:
+    _compare(pinned)
+    load_hash_lists(paths)
+    _compare(pinned)
+
+
 @cache
 def _require(pinned: tuple[tuple[str, str], ...]) -> None:
+    _compare(pinned)
+
+
+def _compare(pinned: tuple[tuple[str, str], ...]) -> None:
     for name, wanted in pinned:
         if not Path(name).is_file() or side_file(Path(name)).sha256 != wanted:
             raise RunError(

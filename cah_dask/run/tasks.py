@@ -34,7 +34,7 @@ from cah_dask.pairs.embed import embed_list, from_scored, from_shard
 from cah_dask.pairs.models import EmbedOptions, Encoder, load_encoder
 from cah_dask.pairs.store import Slice, pack_shard
 from cah_dask.run.config import Config
-from cah_dask.run.lists import require_pinned
+from cah_dask.run.lists import require_hash_lists, require_pinned
 from cah_dask.run.manifest import RunFolder
 from cah_dask.run.plan import FOLDERS, Stage, Unit
 from cah_dask.schema import CANDIDATES, OUTCOMES, SAMPLES, Counts, Status
@@ -212,6 +212,7 @@ def download_task(job: Job) -> Receipt:
     samples = _fetch_list(job, columns=["url"])
     urls = list(dict.fromkeys(samples["url"].to_pylist()))
     shard = job.part.with_name(f"{job.part.stem}-{attempt[:8]}.h5")
+    require_hash_lists(job.config)
     log = Path(job.run_dir) / REQUESTS_FOLDER / job.part.parent.name / f"{shard.stem}.parquet"
     with staged(shard) as unfinished:
         made = download_list(

@@ -106,6 +106,44 @@ def test_a_worker_refuses_a_list_that_is_not_the_one_of_the_start(tmp_path: Path
         tasks.dedup_task(msgspec.structs.replace(given, inputs=(part,)))
 
 
+@pytest.mark.parametrize("text", ["", f"{'0' * 32}\n", "no digest", None])
+def test_a_worker_refuses_a_hash_list_that_changed_before_it_was_read(tmp_path: Path, text):
+    """The worker has looked at its lists once, for a dedup, when the file changes."""
+    listed = tmp_path / "md5s.txt"
+    listed.write_text(hashlib.md5(picture(seed=1)).hexdigest())
+    with WebServer() as web:
+        web.bodies = {"/listed.jpg": picture(seed=1)}
+        fetch_list(tmp_path, web.url("/listed.jpg"))
+        given = job(tmp_path, Unit(Stage.DOWNLOAD), web.port)
+        download = msgspec.structs.replace(given.config.download, hash_lists=(str(listed),))
+        config = pin_lists(msgspec.structs.replace(given.config, download=download))
+        given = msgspec.structs.replace(given, config=config)
+        dedup = msgspec.structs.replace(given, unit=Unit(Stage.DEDUP, bucket=1))
+        tasks.dedup_task(msgspec.structs.replace(dedup, inputs=(candidates_part(tmp_path, 0, 1),)))
+        listed.unlink() if text is None else listed.write_text(text)
+        failed = tasks.run_task(given)
+        assert web.hits.total() == 0
+    assert isinstance(failed, Failed)
+    assert failed.is_fatal
+    assert "md5s.txt is missing or has changed since the run was started" in failed.message
+
+
+def test_a_worker_goes_on_with_the_hash_list_that_it_has_read(tmp_path: Path):
+    listed = tmp_path / "md5s.txt"
+    listed.write_text(hashlib.md5(picture(seed=1)).hexdigest())
+    with WebServer() as web:
+        web.bodies = {"/listed.jpg": picture(seed=1)}
+        fetch_list(tmp_path, web.url("/listed.jpg"))
+        given = job(tmp_path, Unit(Stage.DOWNLOAD), web.port)
+        download = msgspec.structs.replace(given.config.download, hash_lists=(str(listed),))
+        config = pin_lists(msgspec.structs.replace(given.config, download=download))
+        given = msgspec.structs.replace(given, config=config)
+        assert tasks.download_task(given).counts.rejected == {"hash_listed": 1}
+        listed.write_text("")
+        given.part.unlink()
+        assert tasks.download_task(given).counts.rejected == {"hash_listed": 1}
+
+
 def test_images_on_an_exclusion_list_are_never_stored(tmp_path: Path):
     digest = hashlib.md5(picture(seed=1)).hexdigest()
     (tmp_path / "md5s.txt.gz").write_bytes(gzip.compress(digest.encode()))

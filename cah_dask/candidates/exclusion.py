@@ -17,7 +17,9 @@ from cah_dask.candidates.keys import (
     Keys,
     Mask,
     contains,
+    digest,
     from_digests,
+    holds,
     no_keys,
     of_texts,
     unique,
@@ -73,7 +75,9 @@ class Exclusion:
 
     def excludes_host(self, host: str) -> bool:
         """Tell whether a list names the host or a domain that it belongs to."""
-        return bool(self._exclude_hosts([host])[0])
+        return len(self.hosts) > 0 and any(
+            holds(self.hosts, digest(domain)) for domain in _domains(host)
+        )
 
     def _exclude_hosts(self, hosts: Sequence[str]) -> Mask:
         domains = [_domains(host) for host in hosts]
@@ -83,7 +87,7 @@ class Exclusion:
 
     def excludes_image(self, md5: bytes) -> bool:
         """Tell whether a list names the md5 (16 bytes) of an image as it was received."""
-        return bool(contains(self.image_md5s, from_digests(md5))[0])
+        return holds(self.image_md5s, md5)
 
 
 def _domains(host: str) -> list[str]:

@@ -4,6 +4,7 @@ The layout is that of DataComp's subset files: ``u8,u8``, the first and the seco
 digits of a uid as integers, in ascending order. So either kind of file can stand for the other.
 """
 
+import bisect
 import hashlib
 from collections.abc import Iterable
 from typing import TypeAlias
@@ -34,11 +35,14 @@ def from_digests(digests: bytes) -> Keys:
     return keys
 
 
+def digest(text: str) -> bytes:
+    """Return the md5 of a text."""
+    return hashlib.md5(text.encode(), usedforsecurity=False).digest()
+
+
 def of_texts(texts: Iterable[str]) -> Keys:
     """Return the md5 of each text as a key."""
-    return from_digests(
-        b"".join(hashlib.md5(text.encode(), usedforsecurity=False).digest() for text in texts)
-    )
+    return from_digests(b"".join(map(digest, texts)))
 
 
 def sort_order(keys: Keys) -> Index:
@@ -62,6 +66,18 @@ def unique(keys: Keys) -> Keys:
 def contains(known: Keys, keys: Keys) -> Mask:
     """Tell of each key whether it is among the sorted `known` ones."""
     return find(known, keys) >= 0
+
+
+def holds(known: Keys, digest: bytes) -> bool:
+    """Tell whether a 16-byte digest is among the sorted `known` keys, without touching the rest."""
+    key = int.from_bytes(digest[:8]), int.from_bytes(digest[8:])
+    at = bisect.bisect_left(known, key, key=_pair)
+    return at < len(known) and _pair(known[at]) == key
+
+
+def _pair(key: np.void) -> tuple[int, int]:
+    high, low = key.item()
+    return high, low
 
 
 def find(known: Keys, keys: Keys) -> Index:

@@ -1,4 +1,5 @@
 import hashlib
+import tracemalloc
 
 import numpy as np
 from hypothesis import given
@@ -8,6 +9,7 @@ from cah_dask.candidates.keys import (
     KEY,
     contains,
     from_digests,
+    holds,
     no_keys,
     of_texts,
     sort_order,
@@ -41,6 +43,20 @@ def test_keys_sort_like_pairs_and_equal_ones_keep_their_order(pairs):
 def test_membership_is_that_of_a_set(known, asked):
     found = contains(unique(keys(known)), keys(asked)).tolist()
     assert found == [pair in set(known) for pair in asked]
+    digests = [high.to_bytes(8) + low.to_bytes(8) for high, low in asked]
+    assert [holds(unique(keys(known)), digest) for digest in digests] == found
+
+
+def test_to_look_up_one_key_copies_none_of_a_long_list():
+    known = np.zeros(1_000_000, KEY)
+    known["f1"] = np.arange(1_000_000)
+    tracemalloc.start()
+    try:
+        assert holds(known, (123_456).to_bytes(16))
+        assert not holds(known, (1_000_000).to_bytes(16))
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_no_keys_contain_nothing():

@@ -32,7 +32,7 @@ class Answer:
 
     status: Status
     http_status: int | None = None
-    body: bytes = b""
+    body: bytes | bytearray = b""
     location: str | None = None
     pause_s: float | None = None
     """How long the host asks to be left alone; 0 if it asks without saying how long."""

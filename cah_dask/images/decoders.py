@@ -1,19 +1,21 @@
 """Processes that hash and decode, because a fault in a C library must cost one image.
 
-A decoder reads frames from its standard input and answers each on its standard output, both with a
-length before them. It holds no file, no socket and little memory, and ends when its input does, so
-none outlives the task that started it. One that crashes or hangs is replaced; its image is counted.
+What a decoder is to work on lies in its inbox, a file in memory; its standard input tells the
+length, and it answers on its standard output, with a length before each answer. It holds no other
+file, no socket and little memory, and ends when its input does, so none outlives the task that
+started it. One that crashes or hangs is replaced; its image is counted.
 """
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import os
 import resource
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import BinaryIO, Self
 
@@ -29,6 +31,8 @@ _READ_BYTES = 1 << 20
 _ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": f"{64 << 20}", "MALLOC_TRIM_THRESHOLD_": f"{64 << 20}"}
 """glibc keeps what is freed for the next picture, up to 64 MB: each cost 195 page faults before."""
 _READY = b"\n"
+_UNCHANGED = b""
+"""What an answer holds in place of a picture to be stored as received."""
 _START_S = 120.0  # a cold start of Python from a busy parallel file system
 
 
@@ -57,7 +61,9 @@ def judge(data: bytes, task: Task) -> Verdict:
     return _verdict(data, task, result)
 
 
-def _verdict(data: bytes, task: Task, status: Status, picture: Picture | None = None) -> Verdict:
+def _verdict(
+    data: bytes | bytearray, task: Task, status: Status, picture: Picture | None = None
+) -> Verdict:
     sha256 = hashlib.sha256(data).hexdigest()
     md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
     sha1 = hashlib.sha1(data, usedforsecurity=False).hexdigest() if task.with_sha1 else None
@@ -69,6 +75,8 @@ class _Decoder:
     process: Process
     requests: asyncio.StreamWriter
     answers: asyncio.StreamReader
+    inbox: int
+    """File descriptor; written over and over, as new memory costs more than what it holds."""
 
 
 class Decoders:
@@ -107,7 +115,7 @@ class Decoders:
     ) -> None:
         await self._stop_all()
 
-    async def judge(self, data: bytes) -> Verdict:
+    async def judge(self, data: bytes | bytearray) -> Verdict:
         """Return the verdict on one file; a crash or a hang of the decoder is one, too."""
         decoder = await self._idle.get()
         try:
@@ -127,16 +135,26 @@ class Decoders:
 
 async def _start(task: Task) -> _Decoder:
     """Start a decoder, and wait until it is ready so that no image is blamed if it never is."""
-    command = (sys.executable, "-m", "cah_dask.images.decoders")
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=PIPE, stdout=PIPE, limit=_READ_BYTES, env=os.environ | _ALLOCATION
-    )
+    inbox = os.memfd_create("inbox")
+    command = (sys.executable, "-m", "cah_dask.images.decoders", str(inbox))
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=PIPE,
+            stdout=PIPE,
+            limit=_READ_BYTES,
+            env=os.environ | _ALLOCATION,
+            pass_fds=[inbox],
+        )
+    except BaseException:
+        os.close(inbox)
+        raise
     if process.stdin is None or process.stdout is None:
         raise RunError(f"no pipe to a decoder: {' '.join(command)}")
-    decoder = _Decoder(process, process.stdin, process.stdout)
+    decoder = _Decoder(process, process.stdin, process.stdout, inbox)
     try:
         async with asyncio.timeout(_START_S):
-            await _send(decoder, msgspec.msgpack.encode(task))
+            _send(decoder, msgspec.msgpack.encode(task))
             await decoder.answers.readexactly(len(_READY))
     except BaseException as error:
         await _stop(decoder)
@@ -146,20 +164,23 @@ async def _start(task: Task) -> _Decoder:
     return decoder
 
 
-async def _ask(decoder: _Decoder, data: bytes) -> Verdict:
-    await _send(decoder, data)
+async def _ask(decoder: _Decoder, data: bytes | bytearray) -> Verdict:
+    _send(decoder, data)
     length = int.from_bytes(await decoder.answers.readexactly(_LENGTH_BYTES))
-    return msgspec.msgpack.decode(await decoder.answers.readexactly(length), type=Verdict)
+    verdict = msgspec.msgpack.decode(await decoder.answers.readexactly(length), type=Verdict)
+    return _with_data(verdict, _UNCHANGED, data)
 
 
-async def _send(decoder: _Decoder, frame: bytes) -> None:
-    decoder.requests.writelines((len(frame).to_bytes(_LENGTH_BYTES), frame))
-    await decoder.requests.drain()
+def _send(decoder: _Decoder, data: bytes | bytearray) -> None:
+    if os.pwrite(decoder.inbox, data, 0) < len(data):
+        raise OSError(errno.ENOSPC, "no memory for a decoder's inbox")
+    decoder.requests.write(len(data).to_bytes(_LENGTH_BYTES))
 
 
 async def _stop(decoder: _Decoder) -> None:
     """Kill the process and wait until its pipes are closed."""
     decoder.requests.close()
+    os.close(decoder.inbox)
     with contextlib.suppress(ProcessLookupError):
         decoder.process.kill()
     await decoder.answers.read()
@@ -173,32 +194,40 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(EOFError, BrokenPipeError):
-        _serve(sys.stdin.buffer, sys.stdout.buffer)
+        _serve(int(sys.argv[1]), sys.stdin.buffer, sys.stdout.buffer)
 
 
-def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    task = msgspec.msgpack.decode(_receive(requests), type=Task)
+def _serve(inbox: int, requests: BinaryIO, answers: BinaryIO) -> None:
+    task = msgspec.msgpack.decode(_receive(inbox, requests), type=Task)
     answers.write(_READY)
     answers.flush()
     while True:
-        frame = msgspec.msgpack.encode(judge(_receive(requests), task))
+        data = _receive(inbox, requests)
+        frame = msgspec.msgpack.encode(_with_data(judge(data, task), data, _UNCHANGED))
         answers.write(len(frame).to_bytes(_LENGTH_BYTES) + frame)
         answers.flush()
 
 
-def _receive(requests: BinaryIO) -> bytes:
-    """Return one frame.
+def _with_data(verdict: Verdict, old: bytes, new: bytes | bytearray) -> Verdict:
+    """Return a verdict whose picture holds `new` where it held `old`."""
+    picture = verdict.picture
+    if picture is None or picture.data != old:
+        return verdict
+    return msgspec.structs.replace(verdict, picture=replace(picture, data=bytes(new)))
+
+
+def _receive(inbox: int, requests: BinaryIO) -> bytes:
+    """Return what is in the inbox once its length is told.
 
     Raises
     ------
     EOFError
-        If there is none, because whoever started this process has closed the pipe or is gone.
+        If it never is, because whoever started this process has closed the pipe or is gone.
     """
-    prefix = requests.read(_LENGTH_BYTES)
-    frame = requests.read(int.from_bytes(prefix))
-    if len(prefix) < _LENGTH_BYTES:
+    length = requests.read(_LENGTH_BYTES)
+    if len(length) < _LENGTH_BYTES:
         raise EOFError
-    return frame
+    return os.pread(inbox, int.from_bytes(length), 0)
 
 
 if __name__ == "__main__":

@@ -184,7 +184,7 @@ class Fetcher:
             self.forget(body)
             raise
         if status is Status.OK:
-            return Answer(status, response.status, bytes(body))
+            return Answer(status, response.status, body)
         self.forget(body)
         return Answer(status, response.status)
 

@@ -105,7 +105,7 @@ def _lines(answer: Answer) -> str | Answer:
     return answer if answer.status in FAILURES else ""
 
 
-def relevant(body: bytes) -> str:
+def relevant(body: bytes | bytearray) -> str:
     """Return the lines that concern us: other agents lose their names, whose number can be huge."""
     lines: list[str] = []
     for raw in body.decode("utf-8-sig", errors="replace").splitlines():

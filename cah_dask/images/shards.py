@@ -3,7 +3,7 @@
 ``bytes`` holds all images without a gap, contiguous on disk (a random read costs one seek),
 ``offsets`` (int64, one more than images) says where each begins, ``crc32`` guards each one.
 HDF5 must know the size of a contiguous dataset beforehand, so the writer collects images in a
-spool (memory, then an unnamed file beside the shard) and lays them out when it closes.
+spool (an unnamed file beside the shard) and lays them out when it closes.
 """
 
 import tempfile
@@ -21,7 +21,6 @@ from cah_dask.errors import RunError
 from cah_dask.storage import disk_errors
 
 FORMAT = "cah_dask image shard 1"
-_SPOOL_BYTES = 32 << 20
 _COPY_BYTES = 4 << 20
 _LOCKING = "best-effort"  # DVS, some NFS and GPFS mounts have no locks
 
@@ -43,7 +42,7 @@ class ShardWriter:
         self._order: Sequence[int] | None = None
 
     def __enter__(self) -> Self:
-        self._spool = tempfile.SpooledTemporaryFile(_SPOOL_BYTES, dir=str(self._path.parent))
+        self._spool = tempfile.TemporaryFile(dir=self._path.parent, buffering=_COPY_BYTES)
         return self
 
     def __exit__(
@@ -52,7 +51,7 @@ class ShardWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with self._spool, disk_errors(self._path):
+        with disk_errors(self._path), self._spool:
             if error is None:
                 self._write()
 
@@ -95,27 +94,22 @@ class ShardWriter:
     ) -> None:
         """Move the spool into the dataset, in order, a few megabytes at a time."""
         starts = _offsets(sizes)
-        buffer = bytearray()
-        written = 0
+        buffer = np.empty(max(_COPY_BYTES, int(sizes.max(initial=0))), np.uint8)
+        filled = written = 0
         for row in order:
+            size = int(sizes[row])
+            if filled + size > len(buffer):
+                packed[written : written + filled] = buffer[:filled]
+                written, filled = written + filled, 0
             self._spool.seek(starts[row])
-            buffer += self._spool.read(sizes[row])
-            if len(buffer) >= _COPY_BYTES:
-                written = _put(packed, written, buffer)
-        _put(packed, written, buffer)
+            buffer[filled : filled + size] = np.frombuffer(self._spool.read(size), np.uint8)
+            filled += size
+        if filled:
+            packed[written : written + filled] = buffer[:filled]
 
 
 def _offsets(sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
-
-
-def _put(packed: h5py.Dataset, at: int, buffer: bytearray) -> int:
-    """Write and empty `buffer`; return where the next bytes go."""
-    end = at + len(buffer)
-    if buffer:
-        packed[at:end] = np.frombuffer(bytes(buffer), np.uint8)
-        buffer.clear()
-    return end
 
 
 class ShardReader:

@@ -43,7 +43,7 @@ def test_the_file_does_not_depend_on_the_order_of_arrival(tmp_path_factory, imag
     assert (folder / "shuffled.h5").read_bytes() == straight.read_bytes()
 
 
-def test_more_than_fits_the_spool_in_memory_is_written_whole(tmp_path):
+def test_images_larger_than_the_copy_buffer_are_written_whole(tmp_path):
     images = [bytes([n]) * 5_000_000 for n in range(9)]
     with ShardReader(write(tmp_path / "a.h5", images)) as shard:
         assert shard.read([8, 0, 4]) == [images[8], images[0], images[4]]

@@ -45,7 +45,7 @@ from cah_dask.images.download import DownloadOptions, download_list
 
 def run(urls, shard, case):
     n = case["connections"]
-    hosts = {"concurrency": n, "address_concurrency": n, "spacing_s": 0}
+    hosts = case.get("hosts", {"concurrency": n, "address_concurrency": n, "spacing_s": 0})
     tree = {"contact": "bench@lab.example", "allow_addresses": ["127.0.0.0/8"],
             "allow_ports": case["ports"], "ca_file": case["ca_file"], "connections": n,
             "hosts": hosts, **case["options"]}
@@ -219,6 +219,8 @@ class Run:
     wall_s: float
     kept: int
     peak_mb: float
+    busy: float
+    """Cores of the whole machine that were at work, on average."""
 
 
 def execute(python: str, code: str, case: dict, bundle: str) -> Run:
@@ -231,7 +233,7 @@ def execute(python: str, code: str, case: dict, bundle: str) -> Run:
         program.write(code)
         program.flush()
         env = {**os.environ, "SSL_CERT_FILE": bundle, "NO_ALBUMENTATIONS_UPDATE": "1"}
-        began = time.perf_counter()
+        began, worked_s = time.perf_counter(), machine_s()
         child = subprocess.Popen(
             [python, program.name, json.dumps(case)], stdout=out, stderr=errors, env=env
         )
@@ -244,8 +246,15 @@ def execute(python: str, code: str, case: dict, bundle: str) -> Run:
         lines = out.read().decode().splitlines()
         if status == 0 and lines:
             kept = json.loads(lines[-1])["kept"]
-            return Run(usage.ru_utime + usage.ru_stime, wall_s, kept, peak_mb)
+            busy = (machine_s() - worked_s) / wall_s
+            return Run(usage.ru_utime + usage.ru_stime, wall_s, kept, peak_mb, busy)
         raise SystemExit(f"{python} failed:\n{errors.read().decode(errors='replace')[-3000:]}")
+
+
+def machine_s() -> float:
+    """Return the seconds that all cores have worked so far, for whomever."""
+    times = psutil.cpu_times()
+    return sum(times) - times.idle - times.iowait - times.guest - times.guest_nice
 
 
 def watch(pid: int) -> float:
@@ -272,6 +281,8 @@ def measure(python: str, code: str, case: dict, urls: list[str], site: Site) -> 
 def compare(name: str, case: dict, urls: list[str], site: Site, args: argparse.Namespace) -> None:
     """Run a case, ours and the peer's in turn; print a line for each."""
     programs = {"cah_dask": (sys.executable, OURS)}
+    if args.simd:
+        programs["cah_dask, pillow-simd"] = (args.simd, OURS)
     if args.peer and case["peer"] is not None:
         programs["img2dataset"] = (args.peer, PEER)
     idle = {who: measure(*program, case, urls[:1], site)[0] for who, program in programs.items()}
@@ -285,10 +296,11 @@ def compare(name: str, case: dict, urls: list[str], site: Site, args: argparse.N
         wall_s = statistics.median(run.wall_s for run in done) - idle[who].wall_s
         kept = statistics.median(run.kept for run in done)
         peak_mb = max(run.peak_mb for run in done)
+        busy = statistics.median(run.busy for run in done)
         print(
             f"| {name} | {who} | {1000 * each[0] / len(urls):.2f}, {1000 * cpu_s / len(urls):.2f}, "
             f"{1000 * each[-1] / len(urls):.2f} | {kept / cpu_s:.0f} "
-            f"| {wall_s:.1f} | {kept:.0f} of {len(urls)} | {peak_mb:.0f} |",
+            f"| {wall_s:.1f} | {busy:.1f} | {kept:.0f} of {len(urls)} | {peak_mb:.0f} |",
             flush=True,
         )
 
@@ -447,6 +459,7 @@ def main() -> None:
     """Run the cases asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peer", help="a Python in whose environment img2dataset is installed")
+    parser.add_argument("--simd", help="a Python in whose environment ours runs with pillow-simd")
     parser.add_argument("--folder", default="/tmp/cah-bench-images", help="where to keep images")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--images", type=int, default=2000)
@@ -475,6 +488,8 @@ def main() -> None:
             "peer": TAR,
         }
         original = {"decode": {"store": "original"}}
+        polite = {"connections": 256, "options": {}, "hosts": {}}  # as users have it by default
+        both = {"processes": 2, "options": {}}  # with the default number of decoders
         plain, secure = f"http://127.0.0.1:{http}", f"https://127.0.0.1:{https}"
         small_http = [f"{plain}/small/{name}" for name in small]
         small_https = [f"{secure}/small/{name}" for name in small[: args.images // 4]]
@@ -487,7 +502,7 @@ def main() -> None:
                 for n, name in enumerate(small)]  # fmt: skip
         cases = {
             "http, 256 px": (case, small_http),
-            "http, 256 px, 2 processes": (case | {"processes": 2}, small_http),
+            "http, 256 px, 2 processes": (case | both, small_http),
             "http, 256 px, JPEG only": (case, [u for u in small_http if u.endswith(".jpg")]),
             "http, originals": (case | original | {"peer": SOUND}, small_http),
             "http, originals, peer blind": (case | original | {"peer": AS_IS}, small_http),
@@ -497,7 +512,7 @@ def main() -> None:
                 small_https,
             ),
             "photos of 2-11 MP, 256 px": (case, [f"{plain}/photos/{name}" for name in photos]),
-            "1,000 hosts, 256 px": (case | {"connections": 256}, many),
+            "1,000 hosts, 256 px": (case | polite, many),
             "1,000 names, told": (case | by_name | {"options": told}, named),
             "1,000 names, asked for": (case | by_name | {"options": asked}, named),
             "hostile, 256 px": (
@@ -506,8 +521,9 @@ def main() -> None:
             ),
         }
         print(f"{ssl.OPENSSL_VERSION}, {args.runs} runs, {args.connections} connections")
-        print("| case | program | CPU ms a url | images/CPU-s | wall s | images | peak MB |")
-        print("|---|---|---|---|---|---|---|")
+        columns = ["case", "program", "CPU ms a url", "images/CPU-s", "wall s", "cores busy"]
+        columns += ["images", "peak MB"]
+        print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
         for name, (settings, urls) in cases.items():
             if args.cases == ["all"] or name in args.cases:
                 compare(name, settings, urls, site, args)

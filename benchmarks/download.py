@@ -41,7 +41,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 import msgspec
 from cah_dask.images.decode import DecodeOptions
-from cah_dask.images.download import DownloadOptions, download_list
+from cah_dask.images.download import download_list
+from cah_dask.images.options import DownloadOptions
 
 def run(urls, shard, case):
     n = case["connections"]

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from cah_dask.demo.plants import moved
 from cah_dask.demo.site import Pair, Site
-from cah_dask.images.download import DownloadOptions
+from cah_dask.images.options import DownloadOptions
 from cah_dask.run.manifest import RunFolder
 from cah_dask.run.plan import FOLDERS, Stage
 from cah_dask.schema import Counts, Reject, Status

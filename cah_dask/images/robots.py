@@ -35,6 +35,11 @@ class Rules:
         return 0.0 if self.rules is None else self.rules.crawl_delay(AGENT_NAME) or 0.0
 
 
+def rules_of(lines: str) -> Rules:
+    """Return the rules that some lines of a robots.txt make."""
+    return Rules(Protego.parse(lines) if lines else None)
+
+
 class Robots:
     """The rules of all origins of one list.
 
@@ -60,7 +65,7 @@ class Robots:
         if lines is None:
             return None
         if origin not in self._rules:
-            self._rules[origin] = Rules(Protego.parse(lines) if lines else None)
+            self._rules[origin] = rules_of(lines)
         return self._rules[origin]
 
     async def learn(self, origin: str) -> Answer | None:
@@ -120,8 +125,3 @@ def relevant(body: bytes | bytearray) -> str:
         if not lines or lines[-1] != named:
             lines.append(named)
     return "\n".join(lines)
-
-
-def parse(body: bytes) -> Protego:
-    """Parse what concerns us."""
-    return Protego.parse(relevant(body))

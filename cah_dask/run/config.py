@@ -22,7 +22,7 @@ from cah_dask.candidates.dedup import DedupOptions
 from cah_dask.candidates.extract import ExtractOptions
 from cah_dask.errors import ConfigError
 from cah_dask.images.decode import DecodeOptions
-from cah_dask.images.download import DownloadOptions
+from cah_dask.images.options import DownloadOptions
 from cah_dask.pairs.models import EmbedOptions
 from cah_dask.pairs.store import PackOptions
 from cah_dask.run.sites import defaults, forbids_crawling, merge

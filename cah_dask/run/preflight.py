@@ -9,7 +9,7 @@ import msgspec
 from cah_dask.candidates.extract import check_input
 from cah_dask.candidates.sources import list_archives
 from cah_dask.errors import ConfigError
-from cah_dask.images.download import check_options
+from cah_dask.images.options import check_options
 from cah_dask.pairs.models import resolve
 from cah_dask.run import config as configuration
 from cah_dask.run.config import Config, Loaded

@@ -9,8 +9,9 @@ from typing import Self
 import pytest
 
 from cah_dask.images.decode import DecodeOptions
-from cah_dask.images.download import DownloadOptions, download_list
+from cah_dask.images.download import download_list
 from cah_dask.images.hosts import HostOptions
+from cah_dask.images.options import DownloadOptions
 from tests.nameserver import NameServer
 from tests.webserver import WebServer
 

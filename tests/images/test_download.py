@@ -17,9 +17,10 @@ from PIL import Image
 from cah_dask.candidates.exclusion import load_exclusion
 from cah_dask.errors import ConfigError, InputError, RunError
 from cah_dask.images.decode import DecodeOptions, open_rgb
-from cah_dask.images.download import Downloaded, DownloadOptions, check_options, download_list
+from cah_dask.images.download import Downloaded, download_list
 from cah_dask.images.hosts import HostOptions
 from cah_dask.images.network import tls_context
+from cah_dask.images.options import DownloadOptions, check_options
 from cah_dask.images.shards import ShardReader
 from cah_dask.schema import OUTCOMES, Counts
 from tests.hostile import encoded, picture
@@ -115,6 +116,17 @@ def test_urls_that_lead_nowhere_end_in_their_own_status(web, tmp_path):
     allowed = options(web, allow_ports=(web.port, port))
     made, _ = download(list(expected), tmp_path, allowed)
     assert dict(zip(expected, statuses(made), strict=True)) == expected
+
+
+def test_a_dead_address_is_given_up_whatever_the_number_of_its_hosts(web, tmp_path):
+    port = closed_port()
+    urls = [f"http://h{host}.test:{port}/{n}.jpg" for host in range(40) for n in range(3)]
+    limits = {"allow_ports": (web.port, port), "connections": 1, "retries": 0}
+    alive = web.url("/ok-1.jpg", host="alive.test")
+    made, _ = download([*urls, alive], tmp_path, options(web, **limits))
+    assert Counter(statuses(made)) == {"connect_refused": 22, "host_suspended": 98, "ok": 1}
+    assert made.outcomes["attempts"].to_pylist().count(0) == 98
+    assert made.counts.notes["requests"] == 22 + 2, "seven hosts, one url of an eighth, and alive"
 
 
 def test_images_are_stored_in_the_order_of_the_list_whatever_the_timing(web, tmp_path):

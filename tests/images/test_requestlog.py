@@ -10,8 +10,9 @@ import pytest
 from cah_dask.errors import RunError
 from cah_dask.images.answers import Answer
 from cah_dask.images.decode import DecodeOptions
-from cah_dask.images.download import DownloadOptions, download_list
+from cah_dask.images.download import download_list
 from cah_dask.images.hosts import HostOptions
+from cah_dask.images.options import DownloadOptions
 from cah_dask.images.requestlog import UNFINISHED, RequestLog, read_log
 from cah_dask.schema import REQUESTS, Status
 from tests.webserver import WebServer

@@ -5,13 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cah_dask.images.fetch import ROBOTS_BYTES
-from cah_dask.images.robots import Rules, parse
+from cah_dask.images.robots import Rules, relevant, rules_of
 
 URL = "http://a.example/images/b.jpg"
 
 
 def rules(text: str) -> Rules:
-    return Rules(parse(text.encode()))
+    return rules_of(relevant(text.encode()))
 
 
 @pytest.mark.parametrize(
@@ -56,12 +56,12 @@ def test_a_hostile_file_is_read_in_no_time(line):
     body = b"User-agent: *\n" + b"".join(numbered)
     body = body[: ROBOTS_BYTES - 20] + b"\nDisallow: /images/\n"
     began = time.process_time()
-    Rules(parse(body)).allow("http://a.example/" + "a" * 2000)
+    rules_of(relevant(body)).allow("http://a.example/" + "a" * 2000)
     assert time.process_time() - began < 3
 
 
 @given(st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
 def test_no_file_is_an_exception(body):
-    found = Rules(parse(body))
+    found = rules_of(relevant(body))
     assert found.allow(URL) in (True, False)
     assert found.delay_s >= 0

@@ -1,0 +1,60 @@
+"""How a fetch list is downloaded: the `download` section of a configuration."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from cah_dask.errors import InputError
+from cah_dask.images.fetch import FetchOptions
+from cah_dask.images.hosts import HostOptions
+from cah_dask.images.network import check_network
+
+
+class DownloadOptions(FetchOptions, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a fetch list is downloaded."""
+
+    crawl: Literal["forbidden", "ask", "allowed"] = "ask"
+    """Whether the site lets you crawl the web from its machines. With `ask`, a run at a site (Slurm
+    or a site file) does not start: ask, then say `allowed`. What a site forbids stays forbidden."""
+    hosts: HostOptions = HostOptions()
+    """Manners towards one host."""
+    obey_robots: bool = True
+    """Whether robots.txt decides what may be requested."""
+    max_redirects: Annotated[int, msgspec.Meta(ge=0)] = 5
+    """Redirects followed for one url."""
+    retries: Annotated[int, msgspec.Meta(ge=0)] = 1
+    """Further tries of a url where one can help (names, connections, timeouts, 429, 5xx)."""
+    retry_delay_s: Annotated[float, msgspec.Meta(ge=0)] = 10.0
+    """Seconds before the first further try; four times as long before each one after it."""
+    requests_per_s: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """Requests a second of the whole run, robots.txt included; each download that may be in flight
+    has an equal share. A host is given up after `hosts.max_time_s`, however small the share."""
+    bytes_per_s: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """Bytes a second that the whole run may receive, in bodies; shared likewise."""
+    connections: Annotated[int, msgspec.Meta(ge=1)] = 256
+    """Urls of one list in the works at the same time."""
+    decoders: Annotated[int, msgspec.Meta(ge=1)] = 2
+    """Processes that decode for one list."""
+    decode_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 30.0
+    """Seconds to decode one image before its decoder is killed."""
+    hash_lists: tuple[str, ...] = ()
+    """Files of md5, sha1 or sha256 digests or perceptual hashes (hex, one a line, gzipped or not)
+    of images that may never be stored, whoever serves them."""
+    phash_distance: Annotated[int, msgspec.Meta(ge=0, le=64)] = 0
+    """Bits of 64 in which a perceptual hash may differ from a listed one and still match it."""
+    alarm_hosts: Annotated[int, msgspec.Meta(ge=1)] = 200
+    """Hosts of a list that must have been tried before the alarm may stop the run."""
+    alarm_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.05
+    """The alarm stops the run when a smaller share of them gave any image; 0 switches it off."""
+    alarm_dns_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.1
+    """It also stops the run when a larger share of them ended in dns_error, as the resolver cannot
+    keep up then; 1 switches this off. Names that do not exist (dns_not_found) do not count."""
+
+
+def check_options(options: DownloadOptions) -> None:
+    """Raise ConfigError, in one clear line, for options no download may start with."""
+    check_network(options)
+    for path in options.hash_lists:
+        if not Path(path).is_file():
+            raise InputError(f"download.hash_lists: {path} does not exist")

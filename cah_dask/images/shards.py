@@ -6,6 +6,7 @@ HDF5 must know the size of a contiguous dataset beforehand, so the writer collec
 spool (an unnamed file beside the shard) and lays them out when it closes.
 """
 
+import os
 import tempfile
 import zlib
 from collections.abc import Sequence
@@ -42,7 +43,7 @@ class ShardWriter:
         self._order: Sequence[int] | None = None
 
     def __enter__(self) -> Self:
-        self._spool = tempfile.TemporaryFile(dir=self._path.parent, buffering=_COPY_BYTES)
+        self._spool = tempfile.TemporaryFile(dir=self._path.parent)
         return self
 
     def __exit__(
@@ -93,6 +94,7 @@ class ShardWriter:
         self, packed: h5py.Dataset, order: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]
     ) -> None:
         """Move the spool into the dataset, in order, a few megabytes at a time."""
+        self._spool.flush()
         starts = _offsets(sizes)
         buffer = np.empty(max(_COPY_BYTES, int(sizes.max(initial=0))), np.uint8)
         filled = written = 0
@@ -101,8 +103,7 @@ class ShardWriter:
             if filled + size > len(buffer):
                 packed[written : written + filled] = buffer[:filled]
                 written, filled = written + filled, 0
-            self._spool.seek(starts[row])
-            buffer[filled : filled + size] = np.frombuffer(self._spool.read(size), np.uint8)
+            os.preadv(self._spool.fileno(), [buffer[filled : filled + size].data], int(starts[row]))
             filled += size
         if filled:
             packed[written : written + filled] = buffer[:filled]

@@ -255,7 +255,7 @@ def execute(python: str, code: str, case: dict, bundle: str) -> Run:
 def machine_s() -> float:
     """Return the seconds that all cores have worked so far, for whomever."""
     times = psutil.cpu_times()
-    return sum(times) - times.idle - times.iowait - times.guest - times.guest_nice
+    return sum(times) - times.idle - times.iowait - times.steal - times.guest - times.guest_nice
 
 
 def watch(pid: int) -> float:
@@ -366,8 +366,10 @@ def print_quality(
     """Print the similarity of both programs' pictures to the same reference."""
     originals = Path(args.folder) / label
     urls = [f"http://127.0.0.1:{site.http}/{label}/{name}" for name in names]
-    _, folder = measure(sys.executable, OURS, case, urls, site)
-    print(f"SSIM {label}, cah_dask: {quality(ours_stored(folder, names), originals, names)}")
+    for python in filter(None, (sys.executable, args.simd)):
+        _, folder = measure(python, OURS, case, urls, site)
+        who = "cah_dask" if python == sys.executable else "cah_dask, pillow-simd"
+        print(f"SSIM {label}, {who}: {quality(ours_stored(folder, names), originals, names)}")
     if args.peer:
         _, folder = measure(args.peer, PEER, case, urls, site)
         print(f"SSIM {label}, img2dataset: {quality(peer_stored(folder), originals, names)}")

@@ -14,7 +14,6 @@ import msgspec
 from cah_dask.candidates.exclusion import Exclusion
 from cah_dask.images.answers import Answer
 from cah_dask.images.decoders import Decoders, Verdict
-from cah_dask.images.doors import Doors
 from cah_dask.images.fetch import Fetcher
 from cah_dask.images.frontier import Frontier
 from cah_dask.images.hashlists import HashLists
@@ -70,9 +69,8 @@ class Crawl:
         self._options = options
         self._decoders = decoders
         self._fetcher = fetcher
-        self._robots = Robots(fetcher, work.robots)
+        self._robots = Robots(fetcher, work.robots, self._target, pace.pause)
         self._frontier = Frontier(self._visits(), options.hosts)
-        self._doors = Doors(options.hosts.max_failures)
         self._alarm = Alarm(
             options.alarm_hosts,
             min_share=options.alarm_share,
@@ -156,20 +154,15 @@ class Crawl:
             return Answer(error.status)
         finally:  # what `run` has charged; from here on each request is charged when it is sent
             self._pace.requests.charge(-1)
-        if self._doors.is_shut(where, addresses[0]):
-            return Answer(Status.HOST_SUSPENDED)
         if self._pace.pause.is_set():
             self._frontier.put_back(visit)
             return None
         if not self._frontier.bind(visit, addresses[0], self._now()):
             return None
-        answer = await (self._learn_rules(visit) if rules is None else self._image(visit))
-        self._doors.note(where, addresses[0], Status.OK if answer is None else answer.status)
-        return answer
-
-    async def _image(self, visit: Visit) -> Answer:
+        if rules is None:
+            return await self._learn_rules(visit)
         keep = self._frontier.keeps_connection(visit, self._options.connections)
-        return await self._fetcher.image(visit.target, keep_connection=keep)
+        return await self._fetcher.image(where, keep_connection=keep)
 
     async def _learn_rules(self, visit: Visit) -> Answer | None:
         """Ask for robots.txt; that was a request, so the visit has had its turn."""
@@ -189,8 +182,6 @@ class Crawl:
             self._release(visit, answer)
         if answer.location is not None:
             self._follow(visit, answer)
-        elif answer.status is Status.HOST_SUSPENDED:
-            self._give_up(visit)
         elif answer.status is not Status.OK:
             self._record(visit, answer, is_last=not self._try_again(visit, answer))
         return answer.status is Status.OK and answer.location is None
@@ -248,4 +239,5 @@ class Crawl:
 
     def _record(self, visit: Visit, answer: Answer, *, is_last: bool = True) -> None:
         self._ledger.record(visit.index, outcome(visit, answer))
-        self._alarm.note(visit.start.host, answer.status, is_last=is_last)
+        is_of_host = visit.hops == 0  # not of one that it redirects to
+        self._alarm.note(visit.start.host, answer.status, is_last=is_last and is_of_host)

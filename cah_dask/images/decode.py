@@ -36,10 +36,6 @@ _UPRIGHT = {
 """What undoes each EXIF orientation (Exif 2.32, tag 0x0112); from 5 on width and height swap."""
 
 
-_SOUND = (1, 1)
-"""Size to decode a JPEG at, grey, when all that counts is that it can be decoded to its end."""
-
-
 class DecodeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Which pictures are kept, and in which form."""
 
@@ -148,7 +144,7 @@ def _picture(data: bytes, image: Image.Image, options: DecodeOptions) -> Picture
     mime = Image.MIME["JPEG" if image.format == "MPO" else str(image.format)]
     width, height = image.size
     size = _stored_size(image, options)
-    draft = image.draft("L" if size == _SOUND else None, size)
+    draft = image.draft(None, size)
     image.load()
     orientation = _orientation(image)
     if options.store == "jpeg":
@@ -166,7 +162,7 @@ def _picture(data: bytes, image: Image.Image, options: DecodeOptions) -> Picture
 def _stored_size(image: Image.Image, options: DecodeOptions) -> tuple[int, int]:
     """Return the size to store; for an original the least, as decoding only proves it sound."""
     if options.store == "original":
-        return (2 * SIDE_PX, 2 * SIDE_PX) if options.phash else _SOUND
+        return (2 * SIDE_PX, 2 * SIDE_PX) if options.phash else (1, 1)
     scale = min(1.0, (options.side_px or min(image.size)) / min(image.size))
     return round(image.width * scale), round(image.height * scale)
 

@@ -8,7 +8,6 @@ started it. One that crashes or hangs is replaced; its image is counted.
 
 import asyncio
 import contextlib
-import errno
 import hashlib
 import os
 import resource
@@ -16,6 +15,7 @@ import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from dataclasses import dataclass, replace
+from io import FileIO
 from types import TracebackType
 from typing import BinaryIO, Self
 
@@ -75,8 +75,8 @@ class _Decoder:
     process: Process
     requests: asyncio.StreamWriter
     answers: asyncio.StreamReader
-    inbox: int
-    """File descriptor; written over and over, as new memory costs more than what it holds."""
+    inbox: FileIO
+    """Written over and over, as new memory costs more than what it holds."""
 
 
 class Decoders:
@@ -135,8 +135,8 @@ class Decoders:
 
 async def _start(task: Task) -> _Decoder:
     """Start a decoder, and wait until it is ready so that no image is blamed if it never is."""
-    inbox = os.memfd_create("inbox")
-    command = (sys.executable, "-m", "cah_dask.images.decoders", str(inbox))
+    inbox = FileIO(os.memfd_create("inbox"), "w")
+    command = (sys.executable, "-m", "cah_dask.images.decoders", str(inbox.fileno()))
     try:
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -144,10 +144,10 @@ async def _start(task: Task) -> _Decoder:
             stdout=PIPE,
             limit=_READ_BYTES,
             env=os.environ | _ALLOCATION,
-            pass_fds=[inbox],
+            pass_fds=[inbox.fileno()],
         )
     except BaseException:
-        os.close(inbox)
+        inbox.close()
         raise
     if process.stdin is None or process.stdout is None:
         raise RunError(f"no pipe to a decoder: {' '.join(command)}")
@@ -168,19 +168,23 @@ async def _ask(decoder: _Decoder, data: bytes | bytearray) -> Verdict:
     _send(decoder, data)
     length = int.from_bytes(await decoder.answers.readexactly(_LENGTH_BYTES))
     verdict = msgspec.msgpack.decode(await decoder.answers.readexactly(length), type=Verdict)
-    return _with_data(verdict, _UNCHANGED, data)
+    return _restored(verdict, data)
 
 
 def _send(decoder: _Decoder, data: bytes | bytearray) -> None:
-    if os.pwrite(decoder.inbox, data, 0) < len(data):
-        raise OSError(errno.ENOSPC, "no memory for a decoder's inbox")
+    try:
+        n_bytes = os.pwrite(decoder.inbox.fileno(), data, 0)
+    except OSError as error:
+        raise RunError(f"no memory for an image of {len(data)} bytes: {error}") from error
+    if n_bytes < len(data):
+        raise RunError(f"no memory for an image of {len(data)} bytes")
     decoder.requests.write(len(data).to_bytes(_LENGTH_BYTES))
 
 
 async def _stop(decoder: _Decoder) -> None:
     """Kill the process and wait until its pipes are closed."""
     decoder.requests.close()
-    os.close(decoder.inbox)
+    decoder.inbox.close()
     with contextlib.suppress(ProcessLookupError):
         decoder.process.kill()
     await decoder.answers.read()
@@ -203,17 +207,25 @@ def _serve(inbox: int, requests: BinaryIO, answers: BinaryIO) -> None:
     answers.flush()
     while True:
         data = _receive(inbox, requests)
-        frame = msgspec.msgpack.encode(_with_data(judge(data, task), data, _UNCHANGED))
+        frame = msgspec.msgpack.encode(_shortened(judge(data, task), data))
         answers.write(len(frame).to_bytes(_LENGTH_BYTES) + frame)
         answers.flush()
 
 
-def _with_data(verdict: Verdict, old: bytes, new: bytes | bytearray) -> Verdict:
-    """Return a verdict whose picture holds `new` where it held `old`."""
+def _shortened(verdict: Verdict, data: bytes) -> Verdict:
+    """Leave out a picture that is to be stored as received; whoever asked has it."""
     picture = verdict.picture
-    if picture is None or picture.data != old:
+    if picture is None or picture.data is not data:
         return verdict
-    return msgspec.structs.replace(verdict, picture=replace(picture, data=bytes(new)))
+    return msgspec.structs.replace(verdict, picture=replace(picture, data=_UNCHANGED))
+
+
+def _restored(verdict: Verdict, data: bytes | bytearray) -> Verdict:
+    """Undo `_shortened`."""
+    picture = verdict.picture
+    if picture is None or picture.data != _UNCHANGED:
+        return verdict
+    return msgspec.structs.replace(verdict, picture=replace(picture, data=bytes(data)))
 
 
 def _receive(inbox: int, requests: BinaryIO) -> bytes:

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from cah_dask.candidates.keys import Keys, contains, from_digests, no_keys, unique
+from cah_dask.candidates.keys import Keys, from_digests, holds, no_keys, unique
 from cah_dask.errors import InputError
 
 Hashes: TypeAlias = npt.NDArray[np.uint64]
@@ -54,14 +54,10 @@ class HashLists:
     def match(self, **digests: str | None) -> bool:
         """Tell whether any digest (``md5=``, ``sha1=``, ``sha256=``, in hex) is on a list."""
         return any(
-            bool(contains(self.keys[kind], _key(digest))[0])
+            holds(self.keys[kind], bytes.fromhex(digest)[:_KEY_BYTES])
             for kind, digest in digests.items()
             if digest is not None and kind in self.keys
         )
-
-
-def _key(digest: str) -> Keys:
-    return from_digests(bytes.fromhex(digest)[:_KEY_BYTES])
 
 
 @lru_cache(maxsize=1)

@@ -35,7 +35,7 @@ FAILURES = frozenset(
 RETRYABLE = FAILURES - {Status.TLS_CERTIFICATE, Status.TLS_ERROR, Status.TOO_SLOW}
 """Statuses that may be another one a little later."""
 
-NOWHERE = frozenset({Status.DNS_NOT_FOUND, Status.BLOCKED_ADDRESS, Status.HOST_SUSPENDED})
+NOWHERE = frozenset({Status.DNS_NOT_FOUND, Status.BLOCKED_ADDRESS})
 """Statuses that hold for every url of the host, without asking again."""
 
 
@@ -53,8 +53,7 @@ class HostOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     max_crawl_delay_s: Annotated[float, msgspec.Meta(ge=0)] = 30.0
     """Largest Crawl-delay of a robots.txt that is kept to, in seconds; a larger one is this."""
     max_failures: Annotated[int, msgspec.Meta(ge=1)] = 8
-    """Failures in a row after which a host rests; with one more it is given up for the list.
-    As many hosts in a row that cannot be connected to give up their address and port likewise."""
+    """Failures in a row after which a host rests; with one more it is given up for the list."""
     max_refusals: Annotated[int, msgspec.Meta(ge=1)] = 50
     """Answers 403 in a row after which a host is given up for the list: it does not want us."""
     rest_s: Annotated[float, msgspec.Meta(ge=0)] = 60.0

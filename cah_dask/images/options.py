@@ -47,9 +47,10 @@ class DownloadOptions(FetchOptions, frozen=True, forbid_unknown_fields=True, kw_
     """Hosts of a list that must have been tried before the alarm may stop the run."""
     alarm_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.05
     """The alarm stops the run when a smaller share of them gave any image; 0 switches it off."""
-    alarm_dns_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.1
+    alarm_dns_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.2
     """It also stops the run when a larger share of them ended in dns_error, as the resolver cannot
-    keep up then; 1 switches this off. Names that do not exist (dns_not_found) do not count."""
+    keep up then; 1 switches this off. Names that do not exist (dns_not_found) do not count. More
+    than 10 % of a list are too many, and the first 200 hosts may by chance have twice the share."""
 
 
 def check_options(options: DownloadOptions) -> None:

@@ -44,9 +44,13 @@ class Pause:
     async def wait(self) -> None:
         """Return when the run is not paused; for one waiter."""
         started_at = time.monotonic()
+        await self.over()
+        self._paused_s += time.monotonic() - started_at
+
+    async def over(self) -> None:
+        """Return when the run is not paused, and let the clock of `now` be."""
         while self.is_set():  # noqa: ASYNC110  a file sends no event
             await asyncio.sleep(_CHECK_S)
-        self._paused_s += time.monotonic() - started_at
 
     def is_set(self) -> bool:
         """Tell whether the file was there when it was last looked for."""

@@ -1,6 +1,7 @@
 """What robots.txt allows (RFC 9309): asked once per origin in 24 hours, before anything else."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from protego import Protego
@@ -10,8 +11,9 @@ from cah_dask.images.fetch import Fetcher
 from cah_dask.images.hosts import FAILURES
 from cah_dask.images.network import AGENT_NAME
 from cah_dask.images.once import Once
+from cah_dask.images.pace import Pause
 from cah_dask.images.robotsfile import RobotsFile
-from cah_dask.images.targets import Target, target
+from cah_dask.images.targets import Target
 from cah_dask.schema import Status
 
 _MAX_REDIRECTS = 5
@@ -51,11 +53,23 @@ class Robots:
         What earlier lists of the bucket were told; what this one is told goes there. A host lives
         in one bucket, so it is asked once in 24 hours. Only a host that lists of other buckets are
         redirected to may be asked once more by each of those buckets.
+    target_of
+        Reads a url, relative to another; the status says why it may not be requested.
+    pause
+        Holds back what redirects lead to.
     """
 
-    def __init__(self, fetcher: Fetcher, said: RobotsFile) -> None:
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        said: RobotsFile,
+        target_of: Callable[[str, str | None], Target | Status],
+        pause: Pause,
+    ) -> None:
         self._fetcher = fetcher
         self._said = said
+        self._target_of = target_of
+        self._pause = pause
         self._rules: dict[str, Rules] = {}
         self._answers: Once[Answer | None] = Once(self._ask)
 
@@ -93,14 +107,15 @@ class Robots:
 
     async def _load(self, origin: str) -> str | Answer:
         """Ask; a file that is not there allows all, a server in trouble allows nothing now."""
-        where: Target | Status = target(f"{origin}/robots.txt", self._fetcher.guard)
+        where = self._target_of(f"{origin}/robots.txt", None)
         for _ in range(1 + _MAX_REDIRECTS):
             if isinstance(where, Status):
                 break
             answer = await self._fetcher.robots(where)
             if answer.location is None:
                 return _lines(answer)
-            where = target(answer.location, self._fetcher.guard, base=where.url)
+            where = self._target_of(answer.location, where.url)
+            await self._pause.over()
         return ""
 
 

@@ -26,7 +26,7 @@ KEEP = timedelta(hours=24)
 """How long an answer is believed (RFC 9309 2.4)."""
 
 LIMIT_BYTES = 64 << 20
-"""Memory that the entries of one file may take; the oldest make room. A list of 10,000 hosts takes
+"""Bytes of text that one file may hold; the oldest entries make room. A list of 10,000 hosts takes
 about 10 MB, unless its hosts mean harm."""
 
 _ENTRY_BYTES = 300
@@ -64,7 +64,7 @@ class RobotsFile:
         self._has_news = False
 
     def __enter__(self) -> Self:
-        if self._path is not None and self._path.exists():
+        if self._path is not None:
             entries = _read(self._path)
             self._entries = {o: entry for o, entry in entries.items() if self._is_believed(entry)}
         return self
@@ -97,11 +97,12 @@ class RobotsFile:
         newest = sorted(self._entries.items(), key=lambda item: item[1].fetched_at, reverse=True)
         for origin, entry in newest:
             n_bytes = len(entry.lines.encode())
+            if n_bytes > ROBOTS_BYTES or not self._is_believed(entry):
+                continue
             room -= n_bytes + _ENTRY_BYTES
             if room < 0:
                 return
-            if n_bytes <= ROBOTS_BYTES and self._is_believed(entry):
-                yield origin, entry
+            yield origin, entry
 
 
 def _read(path: Path) -> dict[str, _Entry]:
@@ -110,6 +111,8 @@ def _read(path: Path) -> dict[str, _Entry]:
         if not table.schema.equals(ROBOTS):
             raise ValueError(f"its columns are {table.schema.names}")
         rows = table.to_pylist()
+    except FileNotFoundError:
+        return {}
     except (OSError, ValueError, ArithmeticError, pa.ArrowException) as error:
         logger.warning("%s cannot be read (%s): hosts are asked for robots.txt again", path, error)
         return {}

@@ -103,7 +103,9 @@ class ShardWriter:
             if filled + size > len(buffer):
                 packed[written : written + filled] = buffer[:filled]
                 written, filled = written + filled, 0
-            os.preadv(self._spool.fileno(), [buffer[filled : filled + size].data], int(starts[row]))
+            room = buffer[filled : filled + size].data
+            if os.preadv(self._spool.fileno(), [room], int(starts[row])) < size:
+                raise RunError(f"{self._path}: its spool cannot be read to the end")
             filled += size
         if filled:
             packed[written : written + filled] = buffer[:filled]

@@ -99,6 +99,23 @@ def test_a_task_that_is_cancelled_leaves_no_decoder():
     asyncio.run(run())
 
 
+def test_a_task_that_is_cancelled_while_its_decoder_is_replaced_closes_nothing_twice():
+    async def run() -> list[int]:
+        async with Decoders(TASK, processes=1, timeout_s=0.1) as decoders:
+            (child,) = psutil.Process().children()
+            child.suspend()
+            task = asyncio.ensure_future(decoders.judge(picture()))
+            while psutil.pid_exists(child.pid):  # noqa: ASYNC110  its end is no event here
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            return [os.memfd_create("another") for _ in range(4)]  # numbers that were free again
+
+    for number in asyncio.run(run()):
+        os.close(number)
+
+
 def test_ten_thousand_damaged_files_end_in_a_status_and_crash_nothing():
     began = time.monotonic()
     counts = Counter(verdict.status for verdict in judge_all(list(mutants(10_000))))

@@ -118,17 +118,6 @@ def test_urls_that_lead_nowhere_end_in_their_own_status(web, tmp_path):
     assert dict(zip(expected, statuses(made), strict=True)) == expected
 
 
-def test_a_dead_address_is_given_up_whatever_the_number_of_its_hosts(web, tmp_path):
-    port = closed_port()
-    urls = [f"http://h{host}.test:{port}/{n}.jpg" for host in range(40) for n in range(3)]
-    limits = {"allow_ports": (web.port, port), "connections": 1, "retries": 0}
-    alive = web.url("/ok-1.jpg", host="alive.test")
-    made, _ = download([*urls, alive], tmp_path, options(web, **limits))
-    assert Counter(statuses(made)) == {"connect_refused": 22, "host_suspended": 98, "ok": 1}
-    assert made.outcomes["attempts"].to_pylist().count(0) == 98
-    assert made.counts.notes["requests"] == 22 + 2, "seven hosts, one url of an eighth, and alive"
-
-
 def test_images_are_stored_in_the_order_of_the_list_whatever_the_timing(web, tmp_path):
     urls = [
         web.url(f"/slow-{n}.jpg?s={(n * 7 % 10) / 50}", f"order{n % 5}.test") for n in range(30)
@@ -415,6 +404,17 @@ def test_a_list_ends_when_the_last_url_holds_the_last_connection(web, tmp_path):
     urls = [web.url(f"/ok-{n}.jpg", "single.test") for n in range(3)]
     made, _ = download(urls, tmp_path, options(web, connections=1))
     assert made.counts.kept == 3
+
+
+def test_a_host_that_opted_out_is_not_asked_where_a_robots_txt_has_moved_to(web, tmp_path):
+    web.moved["moved.test"] = web.url("/robots.txt", "listed.test")
+    (tmp_path / "hosts.txt").write_text("listed.test")
+    lists = load_exclusion([f"host:{tmp_path / 'hosts.txt'}"])
+    url = web.url("/ok-1.jpg", "moved.test")
+    made, _ = download([url], tmp_path, options(web), exclusion=lists)
+    assert statuses(made) == ["ok"]
+    assert web.hits["moved.test", "/robots.txt"] == 1
+    assert web.hits["listed.test", "/robots.txt"] == 0
 
 
 def test_hosts_and_images_on_a_list_are_left_out(web, tmp_path):

@@ -140,6 +140,7 @@ def test_a_worker_job_that_slurm_ends_at_its_walltime_costs_only_time(
 def test_a_driver_that_is_requeued_three_times_goes_on(start, local: Path, cluster: Cluster):
     run = start()
     for count in (1, 2, 3):
+        run.wait(lambda n=count: run.text().count("dashboard from elsewhere") == n)
         run.wait(lambda n=count: len(run.commits()) >= 3 * n)
         cluster.run("scancel", "--batch", "--signal=USR2", run.job)
         run.wait(run.is_pending)

@@ -151,7 +151,7 @@ class Alarm:
         self._statuses: Counter[Status] = Counter()
 
     def note(self, host: str, status: Status, *, is_last: bool = True) -> None:
-        """Count an outcome; `is_last` says that no other try of the url follows.
+        """Count an outcome; `is_last` says that it is the last word on this host by this url.
 
         Raises
         ------

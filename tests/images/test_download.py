@@ -1,3 +1,4 @@
+import asyncio
 import hashlib
 import itertools
 import socket
@@ -300,6 +301,39 @@ def test_a_pause_that_begins_while_a_name_is_looked_up_holds_the_request_back(we
     assert statuses(made[0][0]) == ["ok"] * 4
     assert made[0][0].outcomes["attempts"].to_pylist() == [1] * 4
     assert [web.hits[host, path] for path in ["/robots.txt", *paths]] == [1] * 5
+
+
+class Holding(WebServer):
+    """Answers nothing for robots.txt at moved.test before it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_answer = threading.Event()
+
+    async def _behave(self, host, request):
+        if (host, request.path) == ("moved.test", "/robots.txt"):
+            await asyncio.to_thread(self.may_answer.wait, 30)
+        return await super()._behave(host, request)
+
+
+def test_a_pause_holds_back_what_a_robots_txt_has_moved_to(tmp_path):
+    pause = tmp_path / "PAUSE"
+    with Holding() as web:
+        web.moved["moved.test"] = web.url("/robots.txt", "there.test")
+        urls, given = [web.url("/ok-1.jpg", "moved.test")], options(web)
+        thread = threading.Thread(
+            target=lambda: download(urls, tmp_path, given, pause_file=pause), daemon=True
+        )
+        thread.start()
+        assert wait_until(lambda: web.hits["moved.test", "/robots.txt"] > 0)
+        pause.touch()
+        assert not wait_until(lambda: not thread.is_alive(), timeout_s=1.2)  # it looks each second
+        web.may_answer.set()
+        assert not wait_until(lambda: web.hits["there.test", "/robots.txt"] > 0, timeout_s=2)
+        pause.unlink()
+        thread.join(30)
+        assert web.hits["there.test", "/robots.txt"] == 1
+        assert web.hits["moved.test", "/ok-1.jpg"] == 1
 
 
 def test_the_budget_of_requests_is_kept(web, tmp_path):

@@ -106,18 +106,23 @@ def test_a_worker_refuses_a_list_that_is_not_the_one_of_the_start(tmp_path: Path
         tasks.dedup_task(msgspec.structs.replace(given, inputs=(part,)))
 
 
+def listed_image(folder: Path, web: WebServer) -> tuple[Path, Job]:
+    """Return a hash list, and the job to download the one image that stands on it."""
+    listed = folder / "md5s.txt"
+    listed.write_text(hashlib.md5(picture(seed=1)).hexdigest())
+    web.bodies = {"/listed.jpg": picture(seed=1)}
+    fetch_list(folder, web.url("/listed.jpg"))
+    given = job(folder, Unit(Stage.DOWNLOAD), web.port)
+    download = msgspec.structs.replace(given.config.download, hash_lists=(str(listed),))
+    config = pin_lists(msgspec.structs.replace(given.config, download=download))
+    return listed, msgspec.structs.replace(given, config=config)
+
+
 @pytest.mark.parametrize("text", ["", f"{'0' * 32}\n", "no digest", None])
 def test_a_worker_refuses_a_hash_list_that_changed_before_it_was_read(tmp_path: Path, text):
     """The worker has looked at its lists once, for a dedup, when the file changes."""
-    listed = tmp_path / "md5s.txt"
-    listed.write_text(hashlib.md5(picture(seed=1)).hexdigest())
     with WebServer() as web:
-        web.bodies = {"/listed.jpg": picture(seed=1)}
-        fetch_list(tmp_path, web.url("/listed.jpg"))
-        given = job(tmp_path, Unit(Stage.DOWNLOAD), web.port)
-        download = msgspec.structs.replace(given.config.download, hash_lists=(str(listed),))
-        config = pin_lists(msgspec.structs.replace(given.config, download=download))
-        given = msgspec.structs.replace(given, config=config)
+        listed, given = listed_image(tmp_path, web)
         dedup = msgspec.structs.replace(given, unit=Unit(Stage.DEDUP, bucket=1))
         tasks.dedup_task(msgspec.structs.replace(dedup, inputs=(candidates_part(tmp_path, 0, 1),)))
         listed.unlink() if text is None else listed.write_text(text)
@@ -129,15 +134,8 @@ def test_a_worker_refuses_a_hash_list_that_changed_before_it_was_read(tmp_path: 
 
 
 def test_a_worker_goes_on_with_the_hash_list_that_it_has_read(tmp_path: Path):
-    listed = tmp_path / "md5s.txt"
-    listed.write_text(hashlib.md5(picture(seed=1)).hexdigest())
     with WebServer() as web:
-        web.bodies = {"/listed.jpg": picture(seed=1)}
-        fetch_list(tmp_path, web.url("/listed.jpg"))
-        given = job(tmp_path, Unit(Stage.DOWNLOAD), web.port)
-        download = msgspec.structs.replace(given.config.download, hash_lists=(str(listed),))
-        config = pin_lists(msgspec.structs.replace(given.config, download=download))
-        given = msgspec.structs.replace(given, config=config)
+        listed, given = listed_image(tmp_path, web)
         assert tasks.download_task(given).counts.rejected == {"hash_listed": 1}
         listed.write_text("")
         given.part.unlink()

@@ -282,8 +282,6 @@ def measure(python: str, code: str, case: dict, urls: list[str], site: Site) -> 
 def compare(name: str, case: dict, urls: list[str], site: Site, args: argparse.Namespace) -> None:
     """Run a case, ours and the peer's in turn; print a line for each."""
     programs = {"cah_dask": (sys.executable, OURS)}
-    if args.simd:
-        programs["cah_dask, pillow-simd"] = (args.simd, OURS)
     if args.peer and case["peer"] is not None:
         programs["img2dataset"] = (args.peer, PEER)
     idle = {who: measure(*program, case, urls[:1], site)[0] for who, program in programs.items()}
@@ -366,10 +364,8 @@ def print_quality(
     """Print the similarity of both programs' pictures to the same reference."""
     originals = Path(args.folder) / label
     urls = [f"http://127.0.0.1:{site.http}/{label}/{name}" for name in names]
-    for python in filter(None, (sys.executable, args.simd)):
-        _, folder = measure(python, OURS, case, urls, site)
-        who = "cah_dask" if python == sys.executable else "cah_dask, pillow-simd"
-        print(f"SSIM {label}, {who}: {quality(ours_stored(folder, names), originals, names)}")
+    _, folder = measure(sys.executable, OURS, case, urls, site)
+    print(f"SSIM {label}, cah_dask: {quality(ours_stored(folder, names), originals, names)}")
     if args.peer:
         _, folder = measure(args.peer, PEER, case, urls, site)
         print(f"SSIM {label}, img2dataset: {quality(peer_stored(folder), originals, names)}")
@@ -462,7 +458,6 @@ def main() -> None:
     """Run the cases asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peer", help="a Python in whose environment img2dataset is installed")
-    parser.add_argument("--simd", help="a Python in whose environment ours runs with pillow-simd")
     parser.add_argument("--folder", default="/tmp/cah-bench-images", help="where to keep images")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--images", type=int, default=2000)

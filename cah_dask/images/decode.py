@@ -1,6 +1,6 @@
 """Received bytes -> a picture that may be kept, or the status that says why not.
 
-The only file that imports PIL. Nothing here trusts the bytes: the format must be on the list, the
+Nothing here trusts the bytes: the format must be on the list, the
 size is judged from the header before a pixel is decoded, and every kept picture was decoded to its
 end once. `cah_dask.images.decoders` runs this in processes of their own, because a fault in a C
 library must cost one image.
@@ -18,11 +18,10 @@ from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from PIL.Image import Resampling
 
 from cah_dask.images.phash import SIDE_PX, perceptual_hash
+from cah_dask.images.resize import shrunk
 from cah_dask.schema import Status
 
 Format: TypeAlias = Literal["JPEG", "PNG", "WEBP", "GIF", "AVIF"]
-
-Box: TypeAlias = tuple[float, float, float, float]
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -149,7 +148,7 @@ def _picture(data: bytes, image: Image.Image, options: DecodeOptions) -> Picture
     orientation = _orientation(image)
     if options.store == "jpeg":
         resample = Resampling.LANCZOS if width > 2 * image.width else Resampling.BICUBIC
-        small = _resized(_plain(image), size, resample, draft[1] if draft else None)
+        small = shrunk(_plain(image), size, resample, draft[1] if draft else None)
         image = _upright(_flat(_srgb(small)), orientation)
         data = _jpeg(image, options.quality)
     elif options.phash:
@@ -187,19 +186,6 @@ def _plain(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         return image.point(lambda value: value / 256).convert("L")
     return image.convert("RGB") if image.mode in ("1", "P") else image
-
-
-def _resized(
-    image: Image.Image, size: tuple[int, int], resample: Resampling, box: Box | None
-) -> Image.Image:
-    """Make a picture smaller.
-
-    A JPEG comes from its decoder at 1/1, 1/2, 1/4 or 1/8, no smaller than `size`; what it shows
-    lies in `box`, whose edges may cut pixels. Other formats are averaged down by whole numbers
-    first. That leaves a factor below 2. Bicubic is as close to a picture resized in one step as
-    others come, and after 1/4 or 1/8 Lanczos is (docs/benchmarks.md).
-    """
-    return image.resize(size, resample, box=box, reducing_gap=1.0)
 
 
 def _flat(image: Image.Image) -> Image.Image:

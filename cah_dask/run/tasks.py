@@ -315,8 +315,8 @@ def _shard(outcomes: Path) -> Path:
 
 
 _LIBRARIES = (
-    *("cah_dask", "ada-url", "aiohttp", "cld3-py", "fastwarc", "ftfy", "h5py", "numpy"),
-    *("open_clip_torch", "pillow", "pillow-simd", "protego", "pyarrow", "torch", "zarr"),
+    *("cah_dask", "ada-url", "aiohttp", "cld3-py", "cykooz-resizer", "fastwarc", "ftfy", "h5py"),
+    *("numpy", "open_clip_torch", "pillow", "protego", "pyarrow", "torch", "zarr"),
 )
 
 

@@ -1,0 +1,77 @@
+"""A picture is made smaller with and without vector instructions; both give the same picture."""
+
+import platform
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+from PIL.Image import Resampling
+
+from cah_dask.images import resize
+from cah_dask.images.resize import by_pillow, by_simd, shrunk
+
+SIZE = (256, 192)
+
+
+def drawn(mode: str, size: tuple[int, int] = (400, 300), seed: int = 0) -> Image.Image:
+    """Noise without extremes: filters overshoot, and where that is cut off is nobody's standard."""
+    width, height = size
+    pixels = np.random.default_rng(seed).integers(70, 186, (height, width, 4), np.uint8)
+    kind = {"RGBA": "RGBA", "CMYK": "CMYK"}.get(mode, "RGB")
+    bands = pixels if kind != "RGB" else np.ascontiguousarray(pixels[:, :, :3])
+    return Image.frombytes(kind, size, bands.tobytes()).convert(mode)
+
+
+def difference(a: Image.Image, b: Image.Image) -> int:
+    assert (a.mode, a.size) == (b.mode, b.size)
+    if a.mode == "RGBA":  # as it will be stored: over white
+        white = Image.new("RGBA", a.size, "white")
+        a, b = Image.alpha_composite(white, a), Image.alpha_composite(white, b)
+    return int(abs(np.asarray(a).astype(int) - np.asarray(b)).max())
+
+
+def test_this_machine_has_the_fast_way():
+    assert (platform.machine() == "x86_64") == resize.IS_VECTORISED
+
+
+@pytest.mark.skipif(not resize.IS_VECTORISED, reason="x86-64 only")
+@pytest.mark.parametrize("box", [(0, 0, 400, 300), (0, 0, 399.5, 299.25), (1.5, 2, 390, 280.1)])
+@pytest.mark.parametrize("resample", [Resampling.BICUBIC, Resampling.LANCZOS])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "CMYK"])
+def test_both_ways_give_the_same_picture(mode, resample, box):
+    image = drawn(mode)
+    fast, plain = (by(image, SIZE, resample, box) for by in (by_simd, by_pillow))
+    assert difference(fast, plain) <= 3
+
+
+@pytest.mark.parametrize("is_vectorised", [False, resize.IS_VECTORISED])
+@pytest.mark.parametrize("size", [(400, 300), (900, 700), (3001, 1999)])
+def test_a_smaller_picture_shows_the_whole_one(monkeypatch, size, is_vectorised):
+    monkeypatch.setattr(resize, "IS_VECTORISED", is_vectorised)
+    image = Image.linear_gradient("L").resize(size).convert("RGB")
+    image.paste("red", (size[0] // 2, 0, size[0], size[1]))
+    small = shrunk(image, (256, 192), Resampling.BICUBIC)
+    assert difference(small, image.resize((256, 192), Resampling.LANCZOS)) <= 20
+    assert difference(small.crop((200, 0, 256, 192)), Image.new("RGB", (56, 192), "red")) <= 1
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "CMYK", "I", "F", "LA"])
+def test_every_mode_can_be_made_smaller_and_keeps_its_profile(mode):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image = drawn("RGB").convert("L").convert(mode) if mode in "IFLA" else drawn(mode)
+    image.info["icc_profile"] = profile
+    small = shrunk(image, SIZE, Resampling.BICUBIC)
+    assert (small.mode, small.size) == (mode, SIZE)
+    assert small.info["icc_profile"] == profile
+
+
+def test_a_picture_of_the_right_size_is_left_alone():
+    image = drawn("RGB")
+    assert shrunk(image, image.size, Resampling.BICUBIC) is image
+
+
+def test_colours_under_full_transparency_do_not_bleed():
+    image = Image.new("RGBA", (400, 300), (255, 0, 0, 0))
+    image.paste((0, 0, 255, 255), (200, 0, 400, 300))
+    small = np.asarray(shrunk(image, SIZE, Resampling.BICUBIC))
+    assert small[:, :, 0][small[:, :, 3] > 0].max() <= 1

@@ -9,31 +9,20 @@ tree, less those of a run over one url (interpreters, imports).
 
 import argparse
 import contextlib
-import io
 import json
 import os
-import random
 import ssl
 import statistics
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import psutil
-import trustme
-from PIL import Image, ImageDraw
-
-from cah_dask.images.shards import ShardReader
-
-SIDE_PX = 256
-QUALITY = 95  # of both: img2dataset's default
+from drawn_web import Site, draw_hostile, draw_set, hostile_urls, name_server, serve, silence
+from similarity import ours_stored, peer_stored, quality
 
 OURS = """
 import json, sys
@@ -82,134 +71,6 @@ if __name__ == "__main__":
     stats = [json.load(open(path)) for path in glob.glob(case["out"] + "/set/*_stats.json")]
     print(json.dumps({"kept": sum(one["successes"] for one in stats)}))
 """
-
-
-# --- the pictures -------------------------------------------------------------------------------
-
-
-def photo(seed: int, width: int, height: int) -> Image.Image:
-    """Draw something with the detail of a photograph: noise of all scales, and edges."""
-    rng = np.random.default_rng(seed)
-    image = Image.new("RGB", (8, 6))
-    size = 8
-    while size < width:
-        size = min(2 * size, width)
-        image = image.resize((size, max(1, size * height // width)), Image.Resampling.BICUBIC)
-        grain = rng.normal(0, 28 / (1 + size / 120), (image.height, image.width, 3))
-        pixels = np.asarray(image, np.float32) + grain.astype(np.float32)
-        if size == 16:
-            pixels = rng.uniform(30, 225, pixels.shape).astype(np.float32)
-        image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
-    image = image.resize((width, height))
-    draw = ImageDraw.Draw(image)
-    for _ in range(12):
-        x, y = rng.integers(0, width), rng.integers(0, height)
-        reach = int(rng.integers(8, max(9, min(width, height) // 3)))
-        color = tuple(int(c) for c in rng.integers(0, 255, 3))
-        draw.ellipse((x, y, x + reach, y + reach // 2), fill=color)
-    return image
-
-
-def draw(job: tuple[str, int, Path]) -> str:
-    """Draw picture number `seed` of a set; return its name."""
-    kind, seed, folder = job
-    rng = random.Random(f"{kind} {seed}")
-    if kind == "photos":
-        width = rng.randrange(1700, 3900)
-        name, save = f"{seed}.jpg", {"format": "JPEG", "quality": rng.choice((80, 85, 90))}
-    else:
-        width = rng.randrange(280, 1200)
-        name, save = f"{seed}.jpg", {"format": "JPEG", "quality": rng.choice((75, 80, 85))}
-        if seed % 20 < 3:
-            width, name, save = rng.randrange(200, 300), f"{seed}.png", {"format": "PNG"}
-        elif seed % 20 < 6:
-            name, save = f"{seed}.webp", {"format": "WEBP", "quality": 80}
-    path = folder / name
-    if not path.exists():
-        height = round(width * rng.uniform(0.6, 1.0))
-        photo(seed, width, height).save(path, **save)
-    return name
-
-
-def draw_set(kind: str, count: int, folder: Path) -> list[str]:
-    """Draw a set once; return the names."""
-    folder = folder / kind
-    folder.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor() as pool:
-        return list(pool.map(draw, [(kind, seed, folder) for seed in range(count)], chunksize=20))
-
-
-# --- the server ---------------------------------------------------------------------------------
-
-NGINX = """
-worker_processes 2;
-daemon off;
-pid {work}/nginx.pid;
-error_log {work}/error.log crit;
-events {{ worker_connections 4096; }}
-http {{
-    types {{ image/jpeg jpg; image/png png; image/webp webp; text/html html; }}
-    access_log off;
-    client_body_temp_path {work}/body; proxy_temp_path {work}/proxy;
-    fastcgi_temp_path {work}/fcgi; uwsgi_temp_path {work}/uwsgi; scgi_temp_path {work}/scgi;
-    sendfile on; tcp_nopush on; keepalive_timeout 65;
-    server {{
-        listen 0.0.0.0:{http} backlog=4096;
-        listen 0.0.0.0:{https} ssl backlog=4096;
-        ssl_certificate {work}/server.pem;
-        ssl_certificate_key {work}/server.key;
-        root {root};
-        location /noai/ {{ alias {root}/small/; add_header X-Robots-Tag noai; }}
-        location /slow/ {{ alias {root}/small/; limit_rate 8k; }}
-        location /redirect/ {{ rewrite ^/redirect/(.*)$ /small/$1 redirect; }}
-        location /gone/ {{ return 404; }}
-        location /refused/ {{ return 403; }}
-    }}
-}}
-"""
-
-
-@dataclass(frozen=True)
-class Site:
-    """A running nginx."""
-
-    http: int
-    https: int
-    ca_file: str
-    bundle: str
-    """The system's certificates and ours, for who reads SSL_CERT_FILE."""
-
-
-@contextlib.contextmanager
-def serve(root: Path, http: int, https: int) -> Iterator[Site]:
-    """Run nginx over a folder."""
-    with tempfile.TemporaryDirectory() as name:
-        work = Path(name)
-        ca = trustme.CA()
-        cert = ca.issue_cert("127.0.0.1", "localhost")
-        cert.private_key_pem.write_to_path(str(work / "server.key"))
-        for blob in cert.cert_chain_pems:
-            blob.write_to_path(str(work / "server.pem"), append=True)
-        ca.cert_pem.write_to_path(str(work / "ca.pem"))
-        system = ssl.get_default_verify_paths().openssl_cafile
-        together = Path(system).read_bytes() + ca.cert_pem.bytes()
-        (work / "bundle.pem").write_bytes(together)
-        (work / "nginx.conf").write_text(
-            NGINX.format(work=work, root=root.resolve(), http=http, https=https)
-        )
-        work.chmod(0o755)
-        server = subprocess.Popen(["nginx", "-p", name, "-c", str(work / "nginx.conf")])
-        try:
-            time.sleep(1)
-            if server.poll() is not None:
-                raise SystemExit((work / "error.log").read_text() or "nginx does not start")
-            yield Site(http, https, str(work / "ca.pem"), str(work / "bundle.pem"))
-        finally:
-            server.terminate()
-            server.wait()
-
-
-# --- the runs -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -304,60 +165,6 @@ def compare(name: str, case: dict, urls: list[str], site: Site, args: argparse.N
         )
 
 
-# --- the quality --------------------------------------------------------------------------------
-
-
-def ssim(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the mean structural similarity of two grey pictures (Wang 2004, 8 x 8 windows)."""
-
-    def mean(x: np.ndarray) -> np.ndarray:
-        total = np.pad(x, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
-        return (total[8:, 8:] - total[:-8, 8:] - total[8:, :-8] + total[:-8, :-8]) / 64
-
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    mean_a, mean_b = mean(a), mean(b)
-    var_a, var_b = mean(a * a) - mean_a**2, mean(b * b) - mean_b**2
-    cov = mean(a * b) - mean_a * mean_b
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    top = (2 * mean_a * mean_b + c1) * (2 * cov + c2)
-    return float((top / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))).mean())
-
-
-def quality(stored: dict[str, bytes], originals: Path, names: list[str]) -> str:
-    """Compare stored pictures with their originals, fully decoded and resized by Lanczos."""
-    scores = []
-    for name in names:
-        if name in stored:
-            image = Image.open(io.BytesIO(stored[name])).convert("RGB")
-            reference = Image.open(originals / name).convert("RGB")
-            reference = reference.resize(image.size, Image.Resampling.LANCZOS)
-            scores.append(
-                ssim(*(np.asarray(picture.convert("L")) for picture in (image, reference)))
-            )
-    size = statistics.mean(len(data) for data in stored.values()) / 1000
-    worst = sorted(scores)[len(scores) // 20]
-    return f"{statistics.mean(scores):.4f} (5th percentile {worst:.4f}), {size:.1f} kB a picture"
-
-
-def ours_stored(folder: Path, names: list[str]) -> dict[str, bytes]:
-    """Read our shard, whose rows are in the order of the urls."""
-    with ShardReader(folder / "0.h5") as shard:
-        return dict(zip(names, shard.read(range(len(shard))), strict=True))
-
-
-def peer_stored(folder: Path) -> dict[str, bytes]:
-    """Read img2dataset's tars."""
-    found = {}
-    for path in folder.glob("set/*.tar"):
-        with tarfile.open(path) as tar:
-            files = {member.name: tar.extractfile(member).read() for member in tar}
-        for name, data in files.items():
-            if name.endswith(".json"):
-                url = json.loads(data)["url"]
-                found[url.rpartition("/")[2]] = files[name.replace(".json", ".jpg")]
-    return found
-
-
 def print_quality(
     label: str, case: dict, names: list[str], site: Site, args: argparse.Namespace
 ) -> None:
@@ -370,83 +177,6 @@ def print_quality(
         _, folder = measure(args.peer, PEER, case, urls, site)
         print(f"SSIM {label}, img2dataset: {quality(peer_stored(folder), originals, names)}")
 
-
-# --- names ---------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def name_server(port: int) -> Iterator[None]:
-    """Say of every name that it is 127.0.0.1."""
-    code = (
-        "import socket, sys\n"
-        "server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
-        "server.bind(('127.0.0.1', int(sys.argv[1])))\n"
-        "while True:\n"
-        "    asked, peer = server.recvfrom(4096)\n"
-        "    end = asked.index(0, 12) + 5\n"
-        "    is_a = asked[end - 4 : end - 2] == bytes((0, 1))\n"
-        "    head = asked[:2] + bytes((0x81, 0x80, 0, 1, 0, is_a, 0, 0, 0, 0))\n"
-        "    record = bytes((0xC0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 127, 0, 0, 1))\n"
-        "    server.sendto(head + asked[12:end] + is_a * record, peer)\n"
-    )
-    child = subprocess.Popen([sys.executable, "-c", code, str(port)])
-    try:
-        yield
-    finally:
-        child.terminate()
-        child.wait()
-
-
-# --- the hostile part of the web ----------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def silence(port: int) -> Iterator[None]:
-    """Accept connections and never answer."""
-    code = (
-        "import socket, sys\n"
-        "server = socket.create_server(('0.0.0.0', int(sys.argv[1])), backlog=1024)\n"
-        "held = []\n"
-        "while True: held.append(server.accept())\n"
-    )
-    child = subprocess.Popen([sys.executable, "-c", code, str(port)])
-    try:
-        yield
-    finally:
-        child.terminate()
-        child.wait()
-
-
-def draw_hostile(folder: Path) -> None:
-    """Write what a decoder should not swallow."""
-    folder = folder / "hostile"
-    folder.mkdir(exist_ok=True)
-    Image.new("1", (12_000, 12_000)).save(folder / "bomb.png")
-    noise = np.random.default_rng(0).integers(0, 255, (3500, 3500, 3), np.uint8)
-    Image.fromarray(noise).save(folder / "huge.png", compress_level=0)
-    (folder / "corrupt.jpg").write_bytes(b"\xff\xd8\xff\xe0" + b"junk" * 5000)
-    (folder / "page.html").write_text("<html>no image</html>")
-
-
-def hostile_urls(names: list[str], http: int, silent: int) -> list[str]:
-    """Return a list of which about 60 % is fine, each url at one of 300 loopback addresses."""
-    rng = random.Random(0)
-    kinds = {"small": 60, "gone": 12, "refused": 6, "redirect": 5, "noai": 3, "slow": 5}
-    files = {"corrupt.jpg": 3, "page.html": 2, "bomb.png": 1, "huge.png": 1}
-    urls = []
-    for name in names:
-        host = f"127.0.{rng.randrange(1, 4)}.{rng.randrange(1, 101)}"
-        kind = rng.choices([*kinds, *files, "silent"], [*kinds.values(), *files.values(), 2])[0]
-        if kind == "silent":
-            urls.append(f"http://{host}:{silent}/{name}")
-        elif kind in files:
-            urls.append(f"http://{host}:{http}/hostile/{kind}?{name}")
-        else:
-            urls.append(f"http://{host}:{http}/{kind}/{name}")
-    return urls
-
-
-# --- all together -------------------------------------------------------------------------------
 
 TAR = {"output_format": "webdataset", "resize_mode": "keep_ratio"}
 SOUND = {"output_format": "webdataset", "resize_mode": "no", "skip_reencode": True}
@@ -490,6 +220,7 @@ def main() -> None:
         both = {"processes": 2, "options": {}}  # with the default number of decoders
         plain, secure = f"http://127.0.0.1:{http}", f"https://127.0.0.1:{https}"
         small_http = [f"{plain}/small/{name}" for name in small]
+        six_times = [f"{url}?{n}" for url in small_http for n in range(6)]
         small_https = [f"{secure}/small/{name}" for name in small[: args.images // 4]]
         named = [f"http://h{n % 1000}.bench.example:{http}/small/{name}"
                  for n, name in enumerate(small)]  # fmt: skip
@@ -502,6 +233,8 @@ def main() -> None:
             "http, 256 px": (case, small_http),
             "http, 256 px, 2 processes": (case | both, small_http),
             "http, 256 px, JPEG only": (case, [u for u in small_http if u.endswith(".jpg")]),
+            "http, 256 px, PNG only": (case, [u for u in six_times if ".png?" in u]),
+            "http, 256 px, WebP only": (case, [u for u in six_times if ".webp?" in u]),
             "http, originals": (case | original | {"peer": SOUND}, small_http),
             "http, originals, peer blind": (case | original | {"peer": AS_IS}, small_http),
             "https, 256 px": (case, small_https),

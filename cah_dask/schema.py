@@ -220,13 +220,14 @@ the body as far as it was received.
 
 ROBOTS = pa.schema(
     [
-        pa.field("origin", pa.string(), nullable=False),
+        pa.field("place", pa.string(), nullable=False),
         pa.field("fetched_at", pa.timestamp("ms", tz="UTC"), nullable=False),
         pa.field("lines", pa.string(), nullable=False),
     ]
 )
-"""``robots/``: one row per origin that a bucket's lists asked for its robots.txt.
+"""``robots/``: one row per robots.txt that a bucket's lists asked for.
 
+``place`` is the origin, or the url of a robots.txt that has moved away from its usual path.
 ``lines`` are those that concern us, empty where everything is allowed.
 """
 

@@ -147,7 +147,7 @@ class Resolver(AbstractResolver):
             flags=_DNS_FLAGS,
         )
         self._names = names_of(options.nameservers)
-        self._answers: Once[Addresses | Status] = Once(self._ask)
+        self._answers: Once[str, Addresses | Status] = Once(self._ask)
 
     async def lookup(self, host: str) -> Addresses:
         """Return the addresses of a host (a name, or an address as urls write it).

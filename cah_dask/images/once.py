@@ -1,13 +1,14 @@
 """One answer for many askers: a function that runs once per key, however many wait for it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 
-class Once(Generic[T]):
+class Once(Generic[K, T]):
     """Remembers what an async function returned for each key.
 
     Parameters
@@ -16,25 +17,25 @@ class Once(Generic[T]):
         Must report failures as values: it runs in a task of its own.
     """
 
-    def __init__(self, function: Callable[[str], Awaitable[T]]) -> None:
+    def __init__(self, function: Callable[[K], Awaitable[T]]) -> None:
         self._function = function
-        self._tasks: dict[str, asyncio.Task[T]] = {}
+        self._tasks: dict[K, asyncio.Task[T]] = {}
 
-    def known(self, key: str) -> T | None:
+    def known(self, key: K) -> T | None:
         """Return the value if it is there and need not be waited for."""
         task = self._tasks.get(key)
         return task.result() if task is not None and task.done() else None
 
-    async def get(self, key: str) -> T:
+    async def get(self, key: K) -> T:
         """Return the value; one who stops waiting leaves the others undisturbed."""
         task = self._tasks.get(key)
         if task is None:
             task = self._tasks[key] = asyncio.ensure_future(self._run(key))
         return task.result() if task.done() else await asyncio.shield(task)
 
-    def forget(self, key: str) -> None:
+    def forget(self, key: K) -> None:
         """Have the next asker run the function again."""
         self._tasks.pop(key, None)
 
-    async def _run(self, key: str) -> T:
+    async def _run(self, key: K) -> T:
         return await self._function(key)

@@ -1,5 +1,6 @@
-"""What robots.txt allows (RFC 9309): asked once per origin in 24 hours, before anything else."""
+"""What robots.txt allows (RFC 9309): asked for before anything else, and believed for 24 hours."""
 
+import asyncio
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ from cah_dask.images.robotsfile import RobotsFile
 from cah_dask.images.targets import Target
 from cah_dask.schema import Status
 
-_MAX_REDIRECTS = 5
+_MAX_REDIRECTS = 5  # RFC 9309 2.3.1.2: at least five should be followed
+_TROUBLE_S = 10.0
+_MAX_PARSED_CHARS = 2 << 20  # Protego takes up to 100 bytes of memory for each
 _AGENT_LINE = re.compile(r"user[ -]?agent\s*:?\s*(.*)", re.IGNORECASE)
 
 
@@ -42,6 +45,11 @@ def rules_of(lines: str) -> Rules:
     return Rules(Protego.parse(lines) if lines else None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    location: str
+
+
 class Robots:
     """The rules of all origins of one list.
 
@@ -52,7 +60,8 @@ class Robots:
     said
         What earlier lists of the bucket were told; what this one is told goes there. A host lives
         in one bucket, so it is asked once in 24 hours. Only a host that lists of other buckets are
-        redirected to may be asked once more by each of those buckets.
+        redirected to may be asked once more by each of those buckets. Where a robots.txt has moved,
+        the new place is asked once for all hosts that it has moved from.
     target_of
         Reads a url, relative to another; the status says why it may not be requested.
     pause
@@ -70,17 +79,25 @@ class Robots:
         self._said = said
         self._target_of = target_of
         self._pause = pause
-        self._rules: dict[str, Rules] = {}
-        self._answers: Once[Answer | None] = Once(self._ask)
+        self._parsed: dict[str, Rules] = {}
+        self._n_chars = 0
+        self._troubles: Once[str, Answer | None] = Once(self._ask)
+        self._answers: Once[Target, str | Answer | _Moved] = Once(self._request)
 
     def known(self, origin: str) -> Rules | None:
         """Return the rules of an origin if they are at hand and not too old."""
         lines = self._said.get(origin)
-        if lines is None:
-            return None
-        if origin not in self._rules:
-            self._rules[origin] = rules_of(lines)
-        return self._rules[origin]
+        return None if lines is None else self._rules_of(lines)
+
+    def _rules_of(self, lines: str) -> Rules:
+        """Return the rules that some lines make; hosts that say the same share them."""
+        if lines not in self._parsed:
+            self._n_chars += len(lines)
+            if self._n_chars > _MAX_PARSED_CHARS:
+                self._parsed.clear()
+                self._n_chars = len(lines)
+            self._parsed[lines] = rules_of(lines)
+        return self._parsed[lines]
 
     async def learn(self, origin: str) -> Answer | None:
         """Ask for the rules of an origin, which are `known` then.
@@ -93,36 +110,59 @@ class Robots:
         """
         if self.known(origin) is not None:  # while this visit waited for an address
             return None
-        answer = await self._answers.get(origin)
-        self._answers.forget(origin)
-        return answer
+        trouble = await self._troubles.get(origin)
+        self._troubles.forget(origin)
+        return trouble
 
     async def _ask(self, origin: str) -> Answer | None:
-        lines = await self._load(origin)
-        if isinstance(lines, Answer):
-            return lines
-        self._rules.pop(origin, None)
-        self._said.put(origin, lines)
+        """Ask; a file that is not there allows all, a server in trouble allows nothing now.
+
+        What is said where redirects lead holds for every place on the way. Where they lead nowhere,
+        to a place that may not be asked, or too far, all is allowed.
+        """
+        where = self._target_of(f"{origin}/robots.txt", None)
+        passed: dict[str, Target] = {}
+        while isinstance(where, Target) and _place(where) not in passed:
+            if self._said.get(_place(where)) is not None:
+                self._said.repeat(_place(where), passed)
+                return None
+            if len(passed) > _MAX_REDIRECTS:
+                break
+            passed[_place(where)] = where
+            said = await self._answers.get(where)
+            if not isinstance(said, _Moved):
+                return self._settle(passed, said)
+            where = self._target_of(said.location, where.url)
+            await self._pause.over()
+        self._said.put(origin, "")
         return None
 
-    async def _load(self, origin: str) -> str | Answer:
-        """Ask; a file that is not there allows all, a server in trouble allows nothing now."""
-        where = self._target_of(f"{origin}/robots.txt", None)
-        for _ in range(1 + _MAX_REDIRECTS):
-            if isinstance(where, Status):
-                break
-            answer = await self._fetcher.robots(where)
-            if answer.location is None:
-                return _lines(answer)
-            where = self._target_of(answer.location, where.url)
-            await self._pause.over()
-        return ""
+    def _settle(self, passed: dict[str, Target], said: str | Answer) -> Answer | None:
+        """Remember for all places passed what was said at the last one, or hand back trouble."""
+        last = next(reversed(passed))
+        if isinstance(said, Answer):
+            if len(passed) == 1:  # others that lead here keep out of its way for a while
+                self._answers.forget(passed[last])
+            return said
+        self._said.put(last, said)
+        self._said.repeat(last, passed)
+        for where in passed.values():
+            self._answers.forget(where)
+        return None
+
+    async def _request(self, where: Target) -> str | Answer | _Moved:
+        answer = await self._fetcher.robots(where)
+        if answer.location is not None:
+            return _Moved(answer.location)
+        if answer.status in FAILURES:
+            asyncio.get_running_loop().call_later(_TROUBLE_S, self._answers.forget, where)
+            return answer
+        return relevant(answer.body) if answer.status is Status.OK else ""
 
 
-def _lines(answer: Answer) -> str | Answer:
-    if answer.status is Status.OK:
-        return relevant(answer.body)
-    return answer if answer.status in FAILURES else ""
+def _place(where: Target) -> str:
+    """Name a robots.txt: by its origin, unless it has moved away from its usual path."""
+    return where.origin if where.url == f"{where.origin}/robots.txt" else where.url
 
 
 def relevant(body: bytes | bytearray) -> str:

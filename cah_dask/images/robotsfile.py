@@ -5,7 +5,7 @@ happens.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,11 +26,16 @@ KEEP = timedelta(hours=24)
 """How long an answer is believed (RFC 9309 2.4)."""
 
 LIMIT_BYTES = 64 << 20
-"""Bytes of text that one file may hold; the oldest entries make room. A list of 10,000 hosts takes
-about 10 MB, unless its hosts mean harm."""
+"""Bytes of text that one file may hold, where the oldest entries make room, and that a list adds to
+them in memory. A list of 10,000 hosts takes about 10 MB, unless its hosts mean harm."""
+
+REFUSAL = "User-agent: *\nDisallow: /"
+"""What stands for a text that there is no memory for."""
+
+_SHORT = 1000
 
 _ENTRY_BYTES = 300
-"""What an entry takes besides its lines."""
+"""What an entry takes besides its text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,8 @@ class _Entry:
 
 class RobotsFile:
     """The robots.txt of the origins of one bucket; a context manager, read and then replaced.
+
+    A place is an origin, or the url of a robots.txt that has moved away from its usual path.
 
     It is replaced however the list ends: what was learned is true, and another attempt at the list
     need not ask again. Of two attempts at once the last one's file stays.
@@ -61,12 +68,13 @@ class RobotsFile:
         self._path = path
         self._clock = clock
         self._entries: dict[str, _Entry] = {}
+        self._n_chars = 0
         self._has_news = False
 
     def __enter__(self) -> Self:
         if self._path is not None:
             entries = _read(self._path)
-            self._entries = {o: entry for o, entry in entries.items() if self._is_believed(entry)}
+            self._entries = {p: entry for p, entry in entries.items() if self._is_believed(entry)}
         return self
 
     def __exit__(
@@ -78,14 +86,23 @@ class RobotsFile:
         if self._path is not None and self._has_news:
             _write(self._path, dict(self._worth_keeping()))
 
-    def get(self, origin: str) -> str | None:
-        """Return the lines that an origin has for us, empty if it allows all; None if unknown."""
-        entry = self._entries.get(origin)
+    def get(self, place: str) -> str | None:
+        """Return the lines that a place has for us, empty if it allows all; None if unknown."""
+        entry = self._entries.get(place)
         return entry.lines if entry is not None and self._is_believed(entry) else None
 
-    def put(self, origin: str, lines: str) -> None:
-        """Remember what an origin has just said."""
-        self._entries[origin] = _Entry(self._clock(), lines)
+    def put(self, place: str, lines: str) -> None:
+        """Remember what a place has just said; nothing long is believed once memory is full."""
+        if len(lines) > _SHORT and self._n_chars + len(lines) > LIMIT_BYTES:
+            lines = REFUSAL
+        self._n_chars += len(lines)
+        self._entries[place] = _Entry(self._clock(), lines)
+        self._has_news = True
+
+    def repeat(self, of: str, places: Iterable[str]) -> None:
+        """Remember that some places say what another one said, as long as that is believed."""
+        entry = self._entries[of]
+        self._entries.update(dict.fromkeys(places, entry))
         self._has_news = True
 
     def _is_believed(self, entry: _Entry) -> bool:
@@ -95,14 +112,14 @@ class RobotsFile:
         """Yield the newest entries, as many as there is room for, none longer than is read."""
         room = LIMIT_BYTES
         newest = sorted(self._entries.items(), key=lambda item: item[1].fetched_at, reverse=True)
-        for origin, entry in newest:
+        for place, entry in newest:
             n_bytes = len(entry.lines.encode())
             if n_bytes > ROBOTS_BYTES or not self._is_believed(entry):
                 continue
-            room -= n_bytes + _ENTRY_BYTES
+            room -= n_bytes + len(place) + _ENTRY_BYTES
             if room < 0:
                 return
-            yield origin, entry
+            yield place, entry
 
 
 def _read(path: Path) -> dict[str, _Entry]:
@@ -116,13 +133,13 @@ def _read(path: Path) -> dict[str, _Entry]:
     except (OSError, ValueError, ArithmeticError, pa.ArrowException) as error:
         logger.warning("%s cannot be read (%s): hosts are asked for robots.txt again", path, error)
         return {}
-    return {row["origin"]: _Entry(row["fetched_at"], row["lines"]) for row in rows}
+    return {row["place"]: _Entry(row["fetched_at"], row["lines"]) for row in rows}
 
 
 def _write(path: Path, entries: dict[str, _Entry]) -> None:
     rows = [
-        {"origin": origin, "fetched_at": entry.fetched_at, "lines": entry.lines}
-        for origin, entry in sorted(entries.items())
+        {"place": place, "fetched_at": entry.fetched_at, "lines": entry.lines}
+        for place, entry in sorted(entries.items())
     ]
     table = pa.Table.from_pylist(rows, schema=ROBOTS)
     try:

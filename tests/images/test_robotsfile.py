@@ -113,6 +113,93 @@ def test_a_robots_txt_that_has_moved_is_remembered_where_it_was(tmp_path: Path):
         assert (asked(web, "a.test"), asked(web, "b.test")) == (1, 1)
 
 
+def test_where_many_robots_txt_have_moved_to_is_asked_once(tmp_path: Path):
+    hosts = [f"h{n}.test" for n in range(20)]
+    with WebServer() as web:
+        web.robots["there.test"] = b"User-agent: cah-dask\nDisallow: /ok-2"
+        for host in hosts[:10]:
+            web.moved[host] = web.url("/robots.txt", "there.test")
+        for host in hosts[10:]:
+            web.moved[host] = web.url("/robots.txt?of=shops", "there.test")
+        for _ in range(2):
+            urls = [web.url(path, host) for host in hosts for path in ("/ok-1.jpg", "/ok-2.jpg")]
+            assert fetch(web, tmp_path, *urls) == ["ok", "robots"] * 20
+        assert fetch(web, tmp_path, web.url("/ok-2.jpg", "there.test")) == ["robots"]
+        assert [asked(web, host) for host in hosts] == [1] * 20
+        assert asked(web, "there.test") == 2, "the usual place, and the other one"
+
+
+@pytest.mark.parametrize("there", ["/robots.txt", ""])
+def test_a_robots_txt_that_leads_to_itself_allows_all(tmp_path: Path, there: str):
+    with WebServer() as web:
+        web.moved["a.test"] = web.url(there, "b.test")
+        web.moved["b.test"] = web.url("/robots.txt", "a.test") if there else there
+        urls = [web.url("/ok-1.jpg"), web.url("/ok-1.jpg", "b.test")]
+        assert fetch(web, tmp_path, *urls) == ["ok", "ok"]
+        assert (asked(web, "a.test"), asked(web, "b.test")) == (1, 1)
+
+
+def test_a_long_chain_of_hosts_hides_the_rules_of_none_of_them(tmp_path: Path):
+    """The sixth redirect is not followed: all is allowed at the host that began, not at others."""
+    hosts = [f"h{n}.test" for n in range(7)]
+    with WebServer() as web:
+        for host, following in itertools.pairwise(hosts):
+            web.moved[host] = web.url("/robots.txt", following)
+        web.robots["h6.test"] = b"User-agent: *\nDisallow: /"
+        for host, status in [("h0.test", "ok"), ("h1.test", "robots"), ("h5.test", "robots")]:
+            assert fetch(web, tmp_path, web.url("/ok-1.jpg", host)) == [status]
+
+
+@pytest.mark.parametrize("arrive", ["together", "one by one"])
+def test_where_many_robots_txt_lead_is_left_alone_while_it_is_in_trouble(tmp_path: Path, arrive):
+    hosts = [f"h{n}.test" for n in range(30)]
+    with WebServer() as web:
+        web.robots["there.test"] = 429
+        web.moved = {host: web.url("/robots.txt", "there.test") for host in hosts}
+        connections = {"connections": 30 if arrive == "together" else 1}
+        urls = [web.url("/ok-1.jpg", host) for host in hosts]
+        assert fetch(web, tmp_path, *urls, alarm_share=0, **connections) == ["http_429"] * 30
+        assert asked(web, "there.test") == 1
+
+
+@pytest.mark.parametrize("arrive", ["together", "one by one"])
+def test_a_place_on_the_way_is_asked_once(tmp_path: Path, arrive):
+    hosts = [f"h{n}.test" for n in range(30)]
+    with WebServer() as web:
+        web.robots["end.test"] = b"User-agent: *\nDisallow: /ok-2"
+        web.moved = {host: web.url("/robots.txt", "there.test") for host in hosts}
+        web.moved["there.test"] = web.url("/robots.txt", "end.test")
+        connections = {"connections": 30 if arrive == "together" else 1}
+        urls = [web.url("/ok-2.jpg", host) for host in hosts]
+        assert fetch(web, tmp_path, *urls, **connections) == ["robots"] * 30
+        assert (asked(web, "there.test"), asked(web, "end.test")) == (1, 1)
+
+
+def test_long_texts_that_memory_has_no_room_for_are_refusals(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(robotsfile, "LIMIT_BYTES", 5_000)
+    with RobotsFile() as file:
+        for n in range(3):
+            file.put(f"http://h{n}.test", "x" * 2000)
+        file.put("http://short.test", "y" * 900)
+        assert [len(file.get(f"http://h{n}.test") or "") for n in range(2)] == [2000, 2000]
+        assert file.get("http://h2.test") == robotsfile.REFUSAL
+        assert file.get("http://short.test") == "y" * 900
+
+
+def test_what_a_moved_robots_txt_said_is_believed_for_a_day_from_then_on(tmp_path: Path):
+    path = tmp_path / "robots" / "b00000.parquet"
+    with WebServer() as web:
+        for host in ("a.test", "b.test"):
+            web.moved[host] = web.url("/robots.txt", "there.test")
+        fetch(web, tmp_path, web.url("/ok-1.jpg"))
+        age(path, timedelta(hours=23))
+        fetch(web, tmp_path, web.url("/ok-1.jpg", "b.test"))
+        assert asked(web, "there.test") == 1
+        age(path, timedelta(hours=2))
+        fetch(web, tmp_path, web.url("/ok-2.jpg", "b.test"))
+        assert asked(web, "there.test") == 2
+
+
 def test_a_list_that_is_stopped_leaves_what_it_learned(tmp_path: Path):
     with WebServer() as web:
         urls = [web.url("/404.jpg", f"h{n}.test") for n in range(20)]
@@ -158,7 +245,7 @@ def test_no_damage_to_a_file_is_an_exception_or_another_rule(tmp_path: Path):
 
 
 def test_a_file_of_other_columns_is_ignored(tmp_path: Path):
-    pq.write_table(pa.table({"origin": ["http://a.test"]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"place": ["http://a.test"]}), tmp_path / "a.parquet")
     with RobotsFile(tmp_path / "a.parquet") as file:
         assert file.get("http://a.test") is None
 

@@ -67,7 +67,7 @@ class HostOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     patience_s: Annotated[float, msgspec.Meta(ge=0)] = 600.0
     """Seconds beyond `prompt_s`, and of pauses asked for, that one host may cost a list."""
     max_time_s: Annotated[float, msgspec.Meta(ge=0)] = 10_800.0
-    """Seconds after its first request when a host is given up for the list, pauses excepted."""
+    """Seconds after its first turn when a host is given up for the list, pauses excepted."""
 
     def share(self, lists: int) -> "HostOptions":
         """Return the manners of one of so many lists that may be in flight at the same time.
@@ -117,6 +117,7 @@ class Lane:
         "_late_s",
         "_later",
         "_options",
+        "_paused_until",
         "_refusals",
         "_rests_until",
         "_sent_at",
@@ -132,7 +133,7 @@ class Lane:
         self._spacing_s = options.spacing_s
         self._waiting: deque[Visit] = deque()
         self._later: list[tuple[float, int, Visit]] = []
-        self._free_at = self._rests_until = self._late_s = 0.0
+        self._free_at = self._rests_until = self._paused_until = self._late_s = 0.0
         self._sent_at = -math.inf
         self._failures = self._refusals = 0
         self.in_flight = 0
@@ -198,8 +199,8 @@ class Lane:
         return visits
 
     def free(self, now: float) -> None:
-        """Let the next visit start at once: the last one needed no request."""
-        self._free_at = min(self._free_at, now)
+        """Let the next visit start at once, if it need not rest: the last one needed no request."""
+        self._free_at = max(min(self._free_at, now), self._rests_until, self._paused_until)
 
     def slow_down(self, delay_s: float) -> None:
         """Keep to a Crawl-delay."""
@@ -229,7 +230,8 @@ class Lane:
     def _pause(self, asked_s: float, now: float) -> None:
         backoff_s = self._options.backoff_s * 2 ** max(0, self._failures - 1)
         pause_s = max(asked_s, min(backoff_s, self._options.max_backoff_s))
-        self._free_at = max(self._free_at, now + pause_s)
+        self._paused_until = max(self._paused_until, now + pause_s)
+        self._free_at = max(self._free_at, self._paused_until)
         self._late_s += pause_s if pause_s <= self._options.max_backoff_s else math.inf
 
     def _judge(self, status: Status, now: float) -> Status | None:

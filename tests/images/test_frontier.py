@@ -107,6 +107,24 @@ def test_retry_after_is_kept_to():
     assert frontier.take(42) is not None
 
 
+def test_retry_after_is_kept_to_when_another_visit_needed_no_request():
+    frontier = Frontier(visits(*"aaa"), QUICK)
+    first, second = take_all(frontier, 0)
+    frontier.release(first, 0, status=Status.HTTP_429, pause_s=42)
+    frontier.skip(second, 0)
+    assert frontier.take(41) is None
+    assert frontier.take(42) is not None
+
+
+def test_a_host_that_rests_does_so_when_another_visit_needed_no_request():
+    frontier = Frontier(visits(*"aaa"), HostOptions(spacing_s=0, max_failures=1, rest_s=60))
+    first, second = take_all(frontier, 0)
+    frontier.release(first, 0, status=Status.TIMEOUT)
+    frontier.skip(second, 0)
+    assert frontier.take(59) is None
+    assert frontier.take(60) is not None
+
+
 def test_pauses_without_a_time_double():
     frontier = Frontier(visits(*"aaaa"), HostOptions(spacing_s=0, backoff_s=10, concurrency=1))
     now = 0

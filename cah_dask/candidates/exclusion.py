@@ -146,29 +146,25 @@ def _phrases(lines: Sequence[str]) -> Phrases:
 
 
 def path_of(entry: str) -> Path:
-    """Return the file of an entry.
+    """Return the file of an entry, which may not be there."""
+    return _split(entry)[1]
 
-    Raises
-    ------
-    InputError
-        It is missing, or nothing says what it lists.
-    """
-    return _kind(entry)[1]
+
+def _split(entry: str) -> tuple[str, Path]:
+    kind, colon, name = entry.partition(":")
+    return (kind, Path(name)) if colon and kind in COLUMNS else ("", Path(entry))
 
 
 def _kind(entry: str) -> tuple[str, Path]:
-    kind, colon, name = entry.partition(":")
-    if not colon or kind not in COLUMNS:
-        kind, name = "", entry
-    path = Path(name)
+    kind, path = _split(entry)
     if not path.is_file():
-        raise InputError(f"exclusion list {name} does not exist")
+        raise InputError(f"exclusion list {path} does not exist")
     if not kind and path.suffix == ".npy":
         kind = "uid"
     if not kind and path.suffix == ".parquet":
         kind = _kind_of_columns(path)
     if not kind:
-        raise InputError(f"exclusion list {name}: say what it lists, {':..., '.join(COLUMNS)}:...")
+        raise InputError(f"exclusion list {path}: say what it lists, {':..., '.join(COLUMNS)}:...")
     return kind, path
 
 

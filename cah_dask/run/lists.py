@@ -4,16 +4,22 @@ Every worker reads them anew, and a resumed run reads them again. A list that ha
 would split a release into rows judged by one list and rows judged by another, so it is refused.
 """
 
+import contextlib
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 
-from cah_dask.candidates.exclusion import load_exclusion, path_of
+from cah_dask.candidates.exclusion import Exclusion, load_exclusion, path_of
 from cah_dask.errors import ConfigError, RunError
 from cah_dask.images.hashlists import load_hash_lists
 from cah_dask.run.config import Config
 from cah_dask.storage import side_file
+
+Pinned: TypeAlias = tuple[tuple[str, str], ...]
+"""Files with the SHA-256 that they had when the run was started."""
 
 
 def pin_lists(config: Config) -> Config:
@@ -43,46 +49,61 @@ def pin_lists(config: Config) -> Config:
     return msgspec.structs.replace(config, lists_sha256=found)
 
 
-def require_pinned(config: Config) -> None:
-    """Refuse lists that are not those that the run was started with; a process looks once.
+def read_exclusion(config: Config) -> Exclusion | None:
+    """Have this process read the lists of `dedup.exclude`; None if there are none.
+
+    A process reads them once, for its first task, which may be hours after the driver looked at
+    them. So they are compared with those of the start, before and after.
 
     Raises
     ------
     RunError
-        It names the list.
+        If a list is not the one that the run was started with; it names the list.
     """
-    _require(tuple(config.lists_sha256.items()))
+    entries = config.dedup.exclude
+    return _read_exclusion(entries, _pinned(config, map(path_of, entries)))
 
 
-def require_hash_lists(config: Config) -> None:
-    """Have this process read its hash lists, and refuse any that the run was not started with.
-
-    A process reads them once, for its first download, which may be hours after `require_pinned`
-    looked at them; so they are compared again, before and after.
+def read_hash_lists(config: Config) -> None:
+    """Have this process read its hash lists, as `read_exclusion` does for its first download.
 
     Raises
     ------
     RunError
-        It names the list.
+        If a list is not the one that the run was started with; it names the list.
     """
-    names = {str(Path(path)) for path in config.download.hash_lists}
-    pinned = tuple(item for item in config.lists_sha256.items() if item[0] in names)
-    _read_hash_lists(config.download.hash_lists, pinned)
+    paths = config.download.hash_lists
+    _read_hash_lists(paths, _pinned(config, map(Path, paths)))
+
+
+def _pinned(config: Config, paths: Iterable[Path]) -> Pinned:
+    """Return the pins of some lists; a run that was begun without pins has none."""
+    names = {str(path) for path in paths}
+    return tuple(item for item in config.lists_sha256.items() if item[0] in names)
 
 
 @cache
-def _read_hash_lists(paths: tuple[str, ...], pinned: tuple[tuple[str, str], ...]) -> None:
-    _compare(pinned)
-    load_hash_lists(paths)
-    _compare(pinned)
+def _read_exclusion(entries: tuple[str, ...], pinned: Pinned) -> Exclusion | None:
+    with _unchanged(pinned):
+        return load_exclusion(entries) if entries else None
 
 
 @cache
-def _require(pinned: tuple[tuple[str, str], ...]) -> None:
+def _read_hash_lists(paths: tuple[str, ...], pinned: Pinned) -> None:
+    with _unchanged(pinned):
+        load_hash_lists(paths)
+
+
+@contextlib.contextmanager
+def _unchanged(pinned: Pinned) -> Iterator[None]:
     _compare(pinned)
+    try:
+        yield
+    finally:
+        _compare(pinned)
 
 
-def _compare(pinned: tuple[tuple[str, str], ...]) -> None:
+def _compare(pinned: Pinned) -> None:
     for name, wanted in pinned:
         if not Path(name).is_file() or side_file(Path(name)).sha256 != wanted:
             raise RunError(

@@ -34,7 +34,7 @@ from cah_dask.pairs.embed import embed_list, from_scored, from_shard
 from cah_dask.pairs.models import EmbedOptions, Encoder, load_encoder
 from cah_dask.pairs.store import Slice, pack_shard
 from cah_dask.run.config import Config
-from cah_dask.run.lists import require_hash_lists, require_pinned
+from cah_dask.run.lists import read_exclusion, read_hash_lists
 from cah_dask.run.manifest import RunFolder
 from cah_dask.run.plan import FOLDERS, Stage, Unit
 from cah_dask.schema import CANDIDATES, OUTCOMES, SAMPLES, Counts, Status
@@ -148,7 +148,7 @@ def dedup_task(job: Job) -> Receipt:
         Bucket([Path(job.run_dir) / part for part in job.inputs], unit.bucket),
         _earlier(folder.seen_path, unit),
         options,
-        _exclusion(job.config),
+        read_exclusion(job.config),
         fetched=_earlier(folder.fetched_path, unit),
     )
     for path, keys in ((folder.seen_path, made.keys), (folder.fetched_path, made.urls)):
@@ -174,23 +174,14 @@ def _earlier(path_of: Callable[[int, int], Path], unit: Unit) -> Iterator[Keys]:
             ) from error
 
 
-def _exclusion(config: Config) -> Exclusion | None:
-    """Return what must not be fetched; refuse any list that is not the one of the start."""
-    require_pinned(config)
-    return _load_exclusion(config.dedup.exclude) if config.dedup.exclude else None
-
-
 def _not_asked(job: Job) -> Exclusion | None:
     """Return what must not be fetched, with the hosts that opted out since the run began."""
-    exclusion, optouts = _exclusion(job.config), job.folder.optout_file
+    exclusion, optouts = read_exclusion(job.config), job.folder.optout_file
     if not optouts.exists():
         return exclusion
     exclusion = exclusion or Exclusion()
     added = load_exclusion([f"host:{optouts}"]).hosts
     return replace(exclusion, hosts=unique(np.concatenate([exclusion.hosts, added])))
-
-
-_load_exclusion = cache(load_exclusion)
 
 
 def download_task(job: Job) -> Receipt:
@@ -212,7 +203,7 @@ def download_task(job: Job) -> Receipt:
     samples = _fetch_list(job, columns=["url"])
     urls = list(dict.fromkeys(samples["url"].to_pylist()))
     shard = job.part.with_name(f"{job.part.stem}-{attempt[:8]}.h5")
-    require_hash_lists(job.config)
+    read_hash_lists(job.config)
     log = Path(job.run_dir) / REQUESTS_FOLDER / job.part.parent.name / f"{shard.stem}.parquet"
     with staged(shard) as unfinished:
         made = download_list(

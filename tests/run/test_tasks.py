@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cah_dask.candidates.dedup import dedup_bucket
+from cah_dask.candidates.exclusion import load_exclusion
 from cah_dask.errors import RetryableError, RunError
 from cah_dask.run import lists, tasks
 from cah_dask.run.config import Config
@@ -101,9 +102,39 @@ def test_a_worker_refuses_a_list_that_is_not_the_one_of_the_start(tmp_path: Path
     receipt = tasks.dedup_task(msgspec.structs.replace(given, inputs=(part,)))
     assert receipt.counts.rejected == {"excluded": 10}
     hosts.write_text("other.test")
-    lists._require.cache_clear()  # as in another process
+    lists._read_exclusion.cache_clear()  # as in another process
     with pytest.raises(RunError, match=r"hosts\.txt is missing or has changed"):
         tasks.dedup_task(msgspec.structs.replace(given, inputs=(part,)))
+
+
+def test_a_worker_refuses_a_list_that_changes_while_it_is_read(tmp_path: Path, monkeypatch):
+    hosts = tmp_path / "hosts.txt"
+    hosts.write_text("h.test")
+    given = job(tmp_path, Unit(Stage.DEDUP), dedup={"exclude": [f"host:{hosts}"]})
+    given = msgspec.structs.replace(given, config=pin_lists(given.config))
+
+    def read_and_change(entries):
+        read = load_exclusion(entries)
+        hosts.write_text("other.test")
+        return read
+
+    monkeypatch.setattr(lists, "load_exclusion", read_and_change)
+    with pytest.raises(RunError, match=r"hosts\.txt is missing or has changed"):
+        tasks.dedup_task(msgspec.structs.replace(given, inputs=(candidates_part(tmp_path, 0, 10),)))
+
+
+def test_a_worker_refuses_a_list_for_two_uses_that_changed(tmp_path: Path):
+    """It names images that must be neither fetched nor stored."""
+    listed = tmp_path / "md5s.txt"
+    listed.write_text("0" * 32)
+    given = job(tmp_path, Unit(Stage.DEDUP), dedup={"exclude": [f"md5:{listed}"]})
+    download = msgspec.structs.replace(given.config.download, hash_lists=(str(listed),))
+    config = pin_lists(msgspec.structs.replace(given.config, download=download))
+    listed.write_text("1" * 32)
+    with pytest.raises(RunError, match=r"md5s\.txt is missing or has changed"):
+        lists.read_exclusion(config)
+    with pytest.raises(RunError, match=r"md5s\.txt is missing or has changed"):
+        lists.read_hash_lists(config)
 
 
 def listed_image(folder: Path, web: WebServer) -> tuple[Path, Job]:

@@ -8,6 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.webserver import WebServer
+
 
 def wait_until(is_so: Callable[[], bool], timeout_s: float = 10) -> bool:
     deadline = time.monotonic() + timeout_s
@@ -39,3 +41,9 @@ def leaves_nothing_behind() -> Iterator[None]:
     assert wait_until(lambda: threads() <= before), threads() - before
     assert wait_until(lambda: descriptors() <= files), descriptors() - files
     assert wait_until(lambda: not psutil.Process().children()), psutil.Process().children()
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[WebServer]:
+    with WebServer() as server:
+        yield server

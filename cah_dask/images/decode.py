@@ -1,9 +1,9 @@
 """Received bytes -> a picture that may be kept, or the status that says why not.
 
-Nothing here trusts the bytes: the format must be on the list, the
-size is judged from the header before a pixel is decoded, and every kept picture was decoded to its
-end once. `cah_dask.images.decoders` runs this in processes of their own, because a fault in a C
-library must cost one image.
+Nothing here trusts the bytes: the format must be on the list, the size is judged from the header
+before a pixel is decoded, and every kept picture was decoded to its end once.
+`cah_dask.images.decoders` runs this in processes of their own, because a fault in a C library must
+cost one image.
 """
 
 import contextlib

@@ -1,24 +1,27 @@
 """One picture -> a smaller one, with the vector instructions of the CPU where a library has them.
 
-cykooz_resizer (AVX2, SSE4.1) comes as a wheel for x86-64 only; elsewhere Pillow's own resize does
-the same with the same filters, four times as slowly, and pictures may differ in their last bits.
+cykooz_resizer (AVX2, SSE4.1) is required on x86-64. On Linux there are wheels for nothing else, so
+other processors make do with Pillow's own resampling: the same filters and quality, more CPU time,
+and not the same pixels where the filters overshoot (docs/benchmarks.md has the figures).
 """
 
 import math
+import platform
 from typing import TypeAlias
 
 from PIL import Image
 from PIL.Image import Resampling
 
-try:
+IS_VECTORISED = platform.machine() == "x86_64"
+
+if IS_VECTORISED:
     import cykooz_resizer as simd
-except ImportError:
-    simd = None
 
 Box: TypeAlias = tuple[float, float, float, float]
 """Left, upper, right and lower edge of a part of a picture, in pixels."""
 
-IS_VECTORISED = simd is not None
+MAX_PIXELS = 16_000_000
+"""Larger pictures are left to Pillow, as the copies of their pixels take more than 200 MB."""
 
 _RAW = {"L": "L", "RGB": "RGBX", "RGBA": "RGBA", "CMYK": "CMYK"}
 """How the pixels of each mode lie in Pillow's memory, so that copying them converts nothing."""
@@ -29,8 +32,7 @@ def shrunk(
 ) -> Image.Image:
     """Make what `box` shows of a picture smaller: averaged by whole numbers, the rest resampled.
 
-    The whole numbers leave a factor below 2 for `resample`, bicubic or Lanczos. Modes other than
-    L, RGB, RGBA and CMYK are left to Pillow.
+    The whole numbers leave a factor below 2 for `resample`, bicubic or Lanczos.
     """
     left, upper, right, lower = box or (0, 0, *image.size)
     factor = math.floor(min((right - left) / size[0], (lower - upper) / size[1]))
@@ -39,8 +41,9 @@ def shrunk(
         left, upper, right, lower = (edge / factor for edge in (left, upper, right, lower))
     if image.size == size == (right - left, lower - upper):
         return image
-    resized = by_simd if IS_VECTORISED and image.mode in _RAW else by_pillow
-    return resized(image, size, resample, (left, upper, right, lower))
+    is_fast = IS_VECTORISED and image.mode in _RAW and image.width * image.height <= MAX_PIXELS
+    resample_by = by_simd if is_fast else by_pillow
+    return resample_by(image, size, resample, (left, upper, right, lower))
 
 
 def by_pillow(
@@ -62,9 +65,10 @@ def by_simd(
         crop_box=simd.CropBox(left, upper, right - left, lower - upper),
     )
     kind = simd.PixelType.U8 if image.mode == "L" else simd.PixelType.U8x4
-    pixels = image.tobytes("raw", _RAW[image.mode])
+    raw = _RAW[image.mode]
+    pixels = simd.ImageData(*image.size, kind, image.tobytes("raw", raw))
     result = simd.ImageData(*size, kind)
-    simd.Resizer().resize(simd.ImageData(*image.size, kind, pixels), result, options)
-    small = Image.frombytes(image.mode, size, result.get_buffer(), "raw", _RAW[image.mode])
-    small.info = image.info
+    simd.Resizer().resize(pixels, result, options)
+    small = Image.frombytes(image.mode, size, result.get_buffer(), "raw", raw)
+    small.info = image.info.copy()
     return small

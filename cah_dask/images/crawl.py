@@ -154,8 +154,8 @@ class Crawl:
             return Answer(error.status)
         finally:  # what `run` has charged; from here on each request is charged when it is sent
             self._pace.requests.charge(-1)
-        if self._pace.pause.is_set():
-            self._frontier.put_back(visit)
+        if self._pace.pause.is_set() or self._frontier.verdict(where.host) is not None:
+            self._put_back(visit)
             return None
         if not self._frontier.bind(visit, addresses[0], self._now()):
             return None
@@ -168,8 +168,16 @@ class Crawl:
         """Ask for robots.txt; that was a request, so the visit has had its turn."""
         trouble = await self._robots.learn(visit.target.origin)
         if trouble is None:
-            self._frontier.put_back(visit)
+            self._put_back(visit)
         return trouble
+
+    def _put_back(self, visit: Visit) -> None:
+        """Have a visit wait for another turn, unless its host has been given up meanwhile."""
+        if self._frontier.verdict(visit.host) is None:
+            self._frontier.put_back(visit)
+        else:
+            self._frontier.skip(visit, self._now())
+            self._give_up(visit)
 
     def _settle(self, visit: Visit, answer: Answer) -> bool:
         """Do what an answer asks for; True says that its body is an image to be kept.

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 
 import pytest
+from aiohttp.web import Response
 
 from cah_dask.images.hosts import HostOptions
 from tests.images.conftest import wait_until
@@ -197,6 +198,28 @@ class Holding(WebServer):
         if (host, request.path) == ("moved.test", "/robots.txt"):
             await asyncio.to_thread(self.may_answer.wait, 30)
         return await super()._behave(host, request)
+
+
+class Refusing(WebServer):
+    """Wants to be left alone for a month on one port, and is slow to answer on the other."""
+
+    refuses = False
+
+    async def _behave(self, host, request):
+        if self.refuses:
+            return Response(status=429, headers={"Retry-After": "2592000"})
+        await asyncio.sleep(0.5)
+        return await super()._behave(host, request)
+
+
+def test_what_waits_for_a_robots_txt_is_dropped_with_its_host(tmp_path):
+    with Refusing() as slow, Refusing() as refusing:
+        refusing.refuses = True
+        urls = [server.url("/ok-1.jpg", "two.test") for server in (slow, refusing)]
+        given = options(slow, allow_ports=(slow.port, refusing.port), retries=0)
+        made, _ = download(urls, tmp_path, given)
+        assert statuses(made) == ["host_suspended", "http_429"]
+        assert slow.hits["two.test", "/ok-1.jpg"] == 0
 
 
 def test_a_pause_holds_back_what_a_robots_txt_has_moved_to(tmp_path):

@@ -21,11 +21,6 @@ class Once(Generic[K, T]):
         self._function = function
         self._tasks: dict[K, asyncio.Task[T]] = {}
 
-    def known(self, key: K) -> T | None:
-        """Return the value if it is there and need not be waited for."""
-        task = self._tasks.get(key)
-        return task.result() if task is not None and task.done() else None
-
     async def get(self, key: K) -> T:
         """Return the value; one who stops waiting leaves the others undisturbed."""
         task = self._tasks.get(key)

@@ -26,13 +26,8 @@ KEEP = timedelta(hours=24)
 """How long an answer is believed (RFC 9309 2.4)."""
 
 LIMIT_BYTES = 64 << 20
-"""Bytes of text that one file may hold, where the oldest entries make room, and that a list adds to
-them in memory. A list of 10,000 hosts takes about 10 MB, unless its hosts mean harm."""
-
-REFUSAL = "User-agent: *\nDisallow: /"
-"""What stands for a text that there is no memory for."""
-
-_SHORT = 1000
+"""Bytes of text that one file may hold; the oldest entries make room. A list of 10,000 hosts takes
+about 10 MB, unless its hosts mean harm."""
 
 _ENTRY_BYTES = 300
 """What an entry takes besides its text."""
@@ -68,7 +63,6 @@ class RobotsFile:
         self._path = path
         self._clock = clock
         self._entries: dict[str, _Entry] = {}
-        self._n_chars = 0
         self._has_news = False
 
     def __enter__(self) -> Self:
@@ -92,17 +86,13 @@ class RobotsFile:
         return entry.lines if entry is not None and self._is_believed(entry) else None
 
     def put(self, place: str, lines: str) -> None:
-        """Remember what a place has just said; nothing long is believed once memory is full."""
-        if len(lines) > _SHORT and self._n_chars + len(lines) > LIMIT_BYTES:
-            lines = REFUSAL
-        self._n_chars += len(lines)
+        """Remember what a place has just said."""
         self._entries[place] = _Entry(self._clock(), lines)
         self._has_news = True
 
     def repeat(self, of: str, places: Iterable[str]) -> None:
         """Remember that some places say what another one said, as long as that is believed."""
-        entry = self._entries[of]
-        self._entries.update(dict.fromkeys(places, entry))
+        self._entries.update(dict.fromkeys(places, self._entries[of]))
         self._has_news = True
 
     def _is_believed(self, entry: _Entry) -> bool:

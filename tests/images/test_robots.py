@@ -3,8 +3,10 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from protego import Protego
 
 from cah_dask.images.fetch import ROBOTS_BYTES
+from cah_dask.images.network import AGENT_NAME
 from cah_dask.images.robots import Rules, relevant, rules_of
 
 URL = "http://a.example/images/b.jpg"
@@ -58,6 +60,39 @@ def test_a_hostile_file_is_read_in_no_time(line):
     began = time.process_time()
     rules_of(relevant(body)).allow("http://a.example/" + "a" * 2000)
     assert time.process_time() - began < 3
+
+
+AGENTS = ["cah-dask", "CAH-Dask*", "cah", "*", "", "otherbot", "cah-dask/1.0", "dask"]
+RULES = ["Disallow: /images", "Allow: /images/b", "Disallow", "disallow /", "Allow : /"]
+ODD = [
+    "User-agents: cah-dask",
+    "User-agent cah-dask",
+    "User agent otherbot",
+    "user  agent otherbot",
+]
+ODD += ["user  agent: otherbot", "useragent", "User-agent other:bot", "User-agent otherbot: x"]
+OTHERS = ["Crawl-delay: 3", "Crawl-delay: 7", "Sitemap: http://a.example/s", "Foo: x", "", "# none"]
+
+
+@given(
+    st.lists(
+        st.sampled_from([f"User-agent: {agent}" for agent in AGENTS] * 2 + RULES + ODD + OTHERS),
+        max_size=14,
+    )
+)
+def test_what_is_left_out_changes_nothing_for_us(lines):
+    whole, ours = Protego.parse("\n".join(lines)), rules("\n".join(lines))
+    assert ours.allow(URL) == whole.can_fetch(URL, AGENT_NAME)
+    assert ours.delay_s == (whole.crawl_delay(AGENT_NAME) or 0)
+
+
+def test_the_rules_of_others_are_left_out():
+    text = "".join(f"User-agent: bot{n}\nDisallow: /{n}\n" for n in range(1000))
+    assert relevant(f"{text}User-agent: *\nDisallow: /x".encode()).splitlines() == [
+        "User-agent: -",
+        "User-agent: *",
+        "Disallow: /x",
+    ]
 
 
 @given(st.binary(max_size=300) | st.text(max_size=300).map(str.encode))

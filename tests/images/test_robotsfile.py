@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cah_dask.errors import RunError
-from cah_dask.images import robotsfile
+from cah_dask.images import robots, robotsfile
 from cah_dask.images.decode import DecodeOptions
 from cah_dask.images.download import download_list
 from cah_dask.images.fetch import ROBOTS_BYTES
@@ -129,14 +129,25 @@ def test_where_many_robots_txt_have_moved_to_is_asked_once(tmp_path: Path):
         assert asked(web, "there.test") == 2, "the usual place, and the other one"
 
 
-@pytest.mark.parametrize("there", ["/robots.txt", ""])
-def test_a_robots_txt_that_leads_to_itself_allows_all(tmp_path: Path, there: str):
+def test_a_robots_txt_that_moves_in_circles_allows_all(tmp_path: Path):
     with WebServer() as web:
-        web.moved["a.test"] = web.url(there, "b.test")
-        web.moved["b.test"] = web.url("/robots.txt", "a.test") if there else there
-        urls = [web.url("/ok-1.jpg"), web.url("/ok-1.jpg", "b.test")]
-        assert fetch(web, tmp_path, *urls) == ["ok", "ok"]
-        assert (asked(web, "a.test"), asked(web, "b.test")) == (1, 1)
+        web.moved["a.test"] = web.url("/robots.txt", "b.test")
+        web.moved["b.test"] = web.url("/robots.txt", "a.test")
+        web.moved["c.test"] = ""  # to itself
+        urls = [web.url("/ok-1.jpg", host) for host in HOSTS]
+        assert fetch(web, tmp_path, *urls) == ["ok"] * 3
+        assert [asked(web, host) for host in HOSTS] == [1] * 3
+
+
+def test_a_robots_txt_that_leads_to_no_host_or_a_huge_url_allows_all(tmp_path: Path):
+    with WebServer() as web:
+        web.moved["a.test"] = web.url("/robots.txt", "nowhere.invalid")
+        web.moved["b.test"] = web.url(f"/robots.txt?{'x' * 3000}", "c.test")
+        urls = [web.url("/ok-1.jpg", host) for host in HOSTS[:2]]
+        assert fetch(web, tmp_path, *urls) == ["ok"] * 2
+        assert asked(web, "c.test") == 0
+    with RobotsFile(tmp_path / "robots" / "b00000.parquet") as file:
+        assert file.get(web.url("", "nowhere.invalid").rstrip("/")) is None, "it said nothing"
 
 
 def test_a_long_chain_of_hosts_hides_the_rules_of_none_of_them(tmp_path: Path):
@@ -150,15 +161,29 @@ def test_a_long_chain_of_hosts_hides_the_rules_of_none_of_them(tmp_path: Path):
             assert fetch(web, tmp_path, web.url("/ok-1.jpg", host)) == [status]
 
 
-@pytest.mark.parametrize("arrive", ["together", "one by one"])
-def test_where_many_robots_txt_lead_is_left_alone_while_it_is_in_trouble(tmp_path: Path, arrive):
-    hosts = [f"h{n}.test" for n in range(30)]
+def test_where_many_robots_txt_lead_is_left_alone_while_it_is_in_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(robots, "_TROUBLE_S", 0.5)
+    hosts = [f"h{n}.test" for n in range(40)]
     with WebServer() as web:
-        web.robots["there.test"] = 429
+        web.robots["there.test"] = 503
         web.moved = {host: web.url("/robots.txt", "there.test") for host in hosts}
-        connections = {"connections": 30 if arrive == "together" else 1}
         urls = [web.url("/ok-1.jpg", host) for host in hosts]
-        assert fetch(web, tmp_path, *urls, alarm_share=0, **connections) == ["http_429"] * 30
+        made = fetch(web, tmp_path, *urls, alarm_share=0, connections=10)
+        assert made == ["http_5xx"] * 40
+        times = web.starts["there.test"]
+        assert 4 <= len(times) <= 8, "about ten hosts share each answer"
+        assert min(b - a for a, b in itertools.pairwise(times)) > 0.45
+
+
+def test_many_that_share_an_answer_do_not_use_up_the_memory_for_it(tmp_path: Path):
+    hosts = [f"h{n}.test" for n in range(60)]
+    lines = b"User-agent: *\n" + b"".join(b"Disallow: /%d/\n" % n for n in range(20_000))
+    with WebServer() as web:
+        web.robots["there.test"] = lines
+        web.moved = {host: web.url("/robots.txt", "there.test") for host in hosts}
+        assert fetch(web, tmp_path, *[web.url("/ok-1.jpg", host) for host in hosts]) == ["ok"] * 60
         assert asked(web, "there.test") == 1
 
 
@@ -173,17 +198,6 @@ def test_a_place_on_the_way_is_asked_once(tmp_path: Path, arrive):
         urls = [web.url("/ok-2.jpg", host) for host in hosts]
         assert fetch(web, tmp_path, *urls, **connections) == ["robots"] * 30
         assert (asked(web, "there.test"), asked(web, "end.test")) == (1, 1)
-
-
-def test_long_texts_that_memory_has_no_room_for_are_refusals(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(robotsfile, "LIMIT_BYTES", 5_000)
-    with RobotsFile() as file:
-        for n in range(3):
-            file.put(f"http://h{n}.test", "x" * 2000)
-        file.put("http://short.test", "y" * 900)
-        assert [len(file.get(f"http://h{n}.test") or "") for n in range(2)] == [2000, 2000]
-        assert file.get("http://h2.test") == robotsfile.REFUSAL
-        assert file.get("http://short.test") == "y" * 900
 
 
 def test_what_a_moved_robots_txt_said_is_believed_for_a_day_from_then_on(tmp_path: Path):

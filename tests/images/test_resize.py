@@ -14,7 +14,7 @@ SIZE = (256, 192)
 
 
 def drawn(mode: str, low: int = 0, high: int = 256) -> Image.Image:
-    """Noise, the hardest picture there is: every filter overshoots at every pixel."""
+    """Noise, the hardest picture there is; between 70 and 186 no filter is cut off at 0 or 255."""
     size, pixels = (400, 300), np.random.default_rng(0).integers(low, high, (300, 400, 4), np.uint8)
     kind = {"RGBA": "RGBA", "CMYK": "CMYK"}.get(mode, "RGB")
     bands = pixels if kind != "RGB" else np.ascontiguousarray(pixels[:, :, :3])
@@ -38,7 +38,7 @@ def test_x86_64_has_the_fast_way():
 @pytest.mark.parametrize("box", [(0, 0, 400, 300), (0, 0, 399.5, 299.25), (1.5, 2, 390, 280.1)])
 @pytest.mark.parametrize("resample", [Resampling.BICUBIC, Resampling.LANCZOS])
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "CMYK"])
-def test_both_ways_give_the_same_picture_where_filters_do_not_overshoot(mode, resample, box):
+def test_both_ways_give_the_same_picture_where_nothing_is_cut_off(mode, resample, box):
     image = drawn(mode, 70, 186)
     fast, plain = (by(image, SIZE, resample, box) for by in (by_simd, by_pillow))
     assert gap(fast, plain).max() <= 3
@@ -47,10 +47,11 @@ def test_both_ways_give_the_same_picture_where_filters_do_not_overshoot(mode, re
 @pytest.mark.skipif(not resize.IS_VECTORISED, reason="x86-64 only")
 @pytest.mark.parametrize("resample", [Resampling.BICUBIC, Resampling.LANCZOS])
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "CMYK"])
-def test_both_ways_give_nearly_the_same_picture_where_filters_overshoot(mode, resample):
+def test_both_ways_give_nearly_the_same_picture_where_filters_are_cut_off(mode, resample):
     image = drawn(mode)
     fast, plain = (by(image, SIZE, resample, (0, 0, *image.size)) for by in (by_simd, by_pillow))
     assert gap(fast, plain).mean() <= 1
+    assert gap(fast, plain).max() <= 60
 
 
 @pytest.mark.skipif(not resize.IS_VECTORISED, reason="x86-64 only")

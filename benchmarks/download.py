@@ -21,7 +21,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from drawn_web import Site, draw_hostile, draw_set, hostile_urls, name_server, serve, silence
+from drawn_web import (
+    NAME_SERVER,
+    SILENCE,
+    Site,
+    draw_hostile,
+    draw_set,
+    hostile_urls,
+    running,
+    serve,
+)
 from similarity import ours_stored, peer_stored, quality
 
 OURS = """
@@ -201,8 +210,8 @@ def main() -> None:
     draw_hostile(Path(args.folder))
     with (
         serve(Path(args.folder), http, https) as site,
-        silence(silent),
-        name_server(names),
+        running(SILENCE, silent),
+        running(NAME_SERVER, names),
         tempfile.TemporaryDirectory() as work,
     ):
         case = {

@@ -166,38 +166,32 @@ def serve(root: Path, http: int, https: int) -> Iterator[Site]:
             server.wait()
 
 
-@contextlib.contextmanager
-def name_server(port: int) -> Iterator[None]:
-    """Say of every name that it is 127.0.0.1."""
-    code = (
-        "import socket, sys\n"
-        "server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
-        "server.bind(('127.0.0.1', int(sys.argv[1])))\n"
-        "while True:\n"
-        "    asked, peer = server.recvfrom(4096)\n"
-        "    end = asked.index(0, 12) + 5\n"
-        "    is_a = asked[end - 4 : end - 2] == bytes((0, 1))\n"
-        "    head = asked[:2] + bytes((0x81, 0x80, 0, 1, 0, is_a, 0, 0, 0, 0))\n"
-        "    record = bytes((0xC0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 127, 0, 0, 1))\n"
-        "    server.sendto(head + asked[12:end] + is_a * record, peer)\n"
-    )
-    child = subprocess.Popen([sys.executable, "-c", code, str(port)])
-    try:
-        yield
-    finally:
-        child.terminate()
-        child.wait()
+NAME_SERVER = """
+import socket, sys
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(('127.0.0.1', int(sys.argv[1])))
+while True:
+    asked, peer = server.recvfrom(4096)
+    end = asked.index(0, 12) + 5
+    is_a = asked[end - 4 : end - 2] == bytes((0, 1))
+    head = asked[:2] + bytes((0x81, 0x80, 0, 1, 0, is_a, 0, 0, 0, 0))
+    record = bytes((0xC0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 127, 0, 0, 1))
+    server.sendto(head + asked[12:end] + is_a * record, peer)
+"""
+"""Says of every name that it is 127.0.0.1."""
+
+SILENCE = """
+import socket, sys
+server = socket.create_server(('0.0.0.0', int(sys.argv[1])), backlog=1024)
+held = []
+while True: held.append(server.accept())
+"""
+"""Accepts connections and never answers."""
 
 
 @contextlib.contextmanager
-def silence(port: int) -> Iterator[None]:
-    """Accept connections and never answer."""
-    code = (
-        "import socket, sys\n"
-        "server = socket.create_server(('0.0.0.0', int(sys.argv[1])), backlog=1024)\n"
-        "held = []\n"
-        "while True: held.append(server.accept())\n"
-    )
+def running(code: str, port: int) -> Iterator[None]:
+    """Run a server on a port."""
     child = subprocess.Popen([sys.executable, "-c", code, str(port)])
     try:
         yield

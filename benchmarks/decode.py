@@ -36,25 +36,33 @@ SMALL = (341, 256)
 
 
 def print_steps(folder: Path) -> None:
-    """Print how long each step takes, by format."""
-    print(f"| format | {' | '.join(STEPS)} | the rest | ms an image |")
+    """Print how long each step takes, by kind of image."""
+    print(f"| images | {' | '.join(STEPS)} | the rest | ms an image |")
     print("|---" * (len(STEPS) + 3) + "|")
-    names = draw_set("small", 2000, folder)
-    task = Task(DecodeOptions(min_side_px=1, side_px=256, quality=95))
+    small, photos = draw_set("small", 2000, folder), draw_set("photos", 150, folder)
     for suffix in ("jpg", "png", "webp"):
-        images = [(folder / "small" / n).read_bytes() for n in names if n.endswith(suffix)][:1000]
-        for image in images[:50]:
+        print_row(suffix, [folder / "small" / name for name in small if name.endswith(suffix)])
+    print_row("photographs", [folder / "photos" / name for name in photos])
+
+
+def print_row(kind: str, paths: list[Path]) -> None:
+    """Print how long each step takes with some images."""
+    images = [path.read_bytes() for path in paths[:1000]]
+    task = Task(DecodeOptions(min_side_px=1, side_px=256, quality=95))
+    for image in images[:50]:
+        judge(image, task)
+    with cProfile.Profile() as profile:
+        for image in images:
             judge(image, task)
-        with cProfile.Profile() as profile:
-            for image in images:
-                judge(image, task)
-        stats = pstats.Stats(profile)
-        own = {name: row[2] for (_, _, name), row in stats.stats.items()}
-        spent = [sum(own[n] for n in own if any(part in n for part in parts))
-                 for parts in STEPS.values()]  # fmt: skip
-        columns = [*spent, stats.total_tt - sum(spent), stats.total_tt]
-        each = " | ".join(f"{1000 * seconds / len(images):.2f}" for seconds in columns)
-        print(f"| {suffix} | {each} |", flush=True)
+    stats = pstats.Stats(profile)
+    own = {name: row[2] for (_, _, name), row in stats.stats.items()}
+    spent = [
+        sum(own[name] for name in own if any(part in name for part in parts))
+        for parts in STEPS.values()
+    ]
+    columns = [*spent, stats.total_tt - sum(spent), stats.total_tt]
+    each = " | ".join(f"{1000 * seconds / len(images):.2f}" for seconds in columns)
+    print(f"| {kind} | {each} |", flush=True)
 
 
 def text(width: int, height: int) -> Image.Image:

@@ -193,6 +193,59 @@ AS_IS = {"output_format": "webdataset", "resize_mode": "no", "disable_all_reenco
 FETCH_ONLY = {"output_format": "dummy", "resize_mode": "no", "disable_all_reencoding": True}
 
 
+def all_cases(
+    args: argparse.Namespace, site: Site, work: str, small: list[str], photos: list[str]
+) -> dict[str, tuple[dict, list[str]]]:
+    """Return the settings and the urls of each case, by its name in the table."""
+    http, https, silent, names = args.ports
+    case = {
+        "work": work,
+        "processes": 1,
+        "connections": args.connections,
+        "ports": args.ports,
+        "ca_file": site.ca_file,
+        "options": {"decoders": 1},  # of a process, as img2dataset decodes in one thread
+        "decode": {"store": "jpeg"},
+        "peer": TAR,
+    }
+    original = {"decode": {"store": "original"}}
+    polite = {"connections": 256, "options": {}, "hosts": {}}  # as users have it by default
+    both = {"processes": 2, "options": {}}  # with the default number of decoders
+    plain, secure = f"http://127.0.0.1:{http}", f"https://127.0.0.1:{https}"
+    small_http = [f"{plain}/small/{name}" for name in small]
+    six_times = [f"{url}?{n}" for url in small_http for n in range(6)]
+    small_https = [f"{secure}/small/{name}" for name in small[: args.images // 4]]
+    named = [f"http://h{n % 1000}.bench.example:{http}/small/{name}"
+             for n, name in enumerate(small)]  # fmt: skip
+    by_name = {"peer": None, "connections": 256}
+    told = case["options"] | {"resolve": {"*.bench.example": "127.0.0.1"}}
+    asked = case["options"] | {"nameservers": [f"127.0.0.1:{names}"]}
+    many = [f"http://127.0.{4 + n % 1000 // 250}.{1 + n % 250}:{http}/small/{name}"
+            for n, name in enumerate(small)]  # fmt: skip
+    return {
+        "http, 256 px": (case, small_http),
+        "http, 256 px, 2 processes": (case | both, small_http),
+        "http, 256 px, JPEG only": (case, [u for u in small_http if u.endswith(".jpg")]),
+        "http, 256 px, PNG only": (case, [u for u in six_times if ".png?" in u]),
+        "http, 256 px, WebP only": (case, [u for u in six_times if ".webp?" in u]),
+        "http, originals": (case | original | {"peer": SOUND}, small_http),
+        "http, originals, peer blind": (case | original | {"peer": AS_IS}, small_http),
+        "https, 256 px": (case, small_https),
+        "https, originals, peer fetches only": (
+            case | original | {"peer": FETCH_ONLY},
+            small_https,
+        ),
+        "photos of 2-11 MP, 256 px": (case, [f"{plain}/photos/{name}" for name in photos]),
+        "1,000 hosts, 256 px": (case | polite, many),
+        "1,000 names, told": (case | by_name | {"options": told}, named),
+        "1,000 names, asked for": (case | by_name | {"options": asked}, named),
+        "hostile, 256 px": (
+            case | {"connections": 256, "options": {"retries": 0}},
+            hostile_urls(small, http, silent),
+        ),
+    }
+
+
 def main() -> None:
     """Run the cases asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -214,52 +267,7 @@ def main() -> None:
         running(NAME_SERVER, names),
         tempfile.TemporaryDirectory() as work,
     ):
-        case = {
-            "work": work,
-            "processes": 1,
-            "connections": args.connections,
-            "ports": args.ports,
-            "ca_file": site.ca_file,
-            "options": {"decoders": 1},  # of a process, as img2dataset decodes in one thread
-            "decode": {"store": "jpeg"},
-            "peer": TAR,
-        }
-        original = {"decode": {"store": "original"}}
-        polite = {"connections": 256, "options": {}, "hosts": {}}  # as users have it by default
-        both = {"processes": 2, "options": {}}  # with the default number of decoders
-        plain, secure = f"http://127.0.0.1:{http}", f"https://127.0.0.1:{https}"
-        small_http = [f"{plain}/small/{name}" for name in small]
-        six_times = [f"{url}?{n}" for url in small_http for n in range(6)]
-        small_https = [f"{secure}/small/{name}" for name in small[: args.images // 4]]
-        named = [f"http://h{n % 1000}.bench.example:{http}/small/{name}"
-                 for n, name in enumerate(small)]  # fmt: skip
-        by_name = {"peer": None, "connections": 256}
-        told = case["options"] | {"resolve": {"*.bench.example": "127.0.0.1"}}
-        asked = case["options"] | {"nameservers": [f"127.0.0.1:{names}"]}
-        many = [f"http://127.0.{4 + n % 1000 // 250}.{1 + n % 250}:{http}/small/{name}"
-                for n, name in enumerate(small)]  # fmt: skip
-        cases = {
-            "http, 256 px": (case, small_http),
-            "http, 256 px, 2 processes": (case | both, small_http),
-            "http, 256 px, JPEG only": (case, [u for u in small_http if u.endswith(".jpg")]),
-            "http, 256 px, PNG only": (case, [u for u in six_times if ".png?" in u]),
-            "http, 256 px, WebP only": (case, [u for u in six_times if ".webp?" in u]),
-            "http, originals": (case | original | {"peer": SOUND}, small_http),
-            "http, originals, peer blind": (case | original | {"peer": AS_IS}, small_http),
-            "https, 256 px": (case, small_https),
-            "https, originals, peer fetches only": (
-                case | original | {"peer": FETCH_ONLY},
-                small_https,
-            ),
-            "photos of 2-11 MP, 256 px": (case, [f"{plain}/photos/{name}" for name in photos]),
-            "1,000 hosts, 256 px": (case | polite, many),
-            "1,000 names, told": (case | by_name | {"options": told}, named),
-            "1,000 names, asked for": (case | by_name | {"options": asked}, named),
-            "hostile, 256 px": (
-                case | {"connections": 256, "options": {"retries": 0}},
-                hostile_urls(small, http, silent),
-            ),
-        }
+        cases = all_cases(args, site, work, small, photos)
         print(f"{ssl.OPENSSL_VERSION}, {args.runs} runs, {args.connections} connections")
         columns = ["case", "program", "CPU ms a url", "images/CPU-s", "wall s", "cores busy"]
         columns += ["images", "peak MB"]
@@ -268,8 +276,9 @@ def main() -> None:
             if args.cases == ["all"] or name in args.cases:
                 compare(name, settings, urls, site, args)
         if args.cases == ["all"] or "quality" in args.cases:
-            print_quality("small", case, small[:400], site, args)
-            print_quality("photos", case, photos[:60], site, args)
+            settings, _ = cases["http, 256 px"]
+            print_quality("small", settings, small[:400], site, args)
+            print_quality("photos", settings, photos[:60], site, args)
 
 
 if __name__ == "__main__":

@@ -147,6 +147,8 @@ def _picture(data: bytes, image: Image.Image, options: DecodeOptions) -> Picture
     image.load()
     orientation = _orientation(image)
     if options.store == "jpeg":
+        # bicubic is as close to a picture resized in one step as others come, but after a decoding
+        # at 1/4 or 1/8, Lanczos is (docs/benchmarks.md)
         resample = Resampling.LANCZOS if width > 2 * image.width else Resampling.BICUBIC
         small = shrunk(_plain(image), size, resample, draft[1] if draft else None)
         image = _upright(_flat(_srgb(small)), orientation)

@@ -1,8 +1,8 @@
 """One picture -> a smaller one, with the vector instructions of the CPU where a library has them.
 
 cykooz_resizer (AVX2, SSE4.1) is required on x86-64. On Linux there are wheels for nothing else, so
-other processors make do with Pillow's own resampling: the same filters and quality, more CPU time,
-and not the same pixels where the filters overshoot (docs/benchmarks.md has the figures).
+other processors make do with Pillow's own resampling: the same filters, more CPU time, and not
+the same pixels where the filters overshoot (docs/benchmarks.md has the figures).
 """
 
 import math
@@ -21,7 +21,7 @@ Box: TypeAlias = tuple[float, float, float, float]
 """Left, upper, right and lower edge of a part of a picture, in pixels."""
 
 MAX_PIXELS = 16_000_000
-"""Larger pictures are left to Pillow, as the copies of their pixels take more than 200 MB."""
+"""Larger pictures are left to Pillow, as each copy of their pixels takes more than 64 MB."""
 
 _RAW = {"L": "L", "RGB": "RGBX", "RGBA": "RGBA", "CMYK": "CMYK"}
 """How the pixels of each mode lie in Pillow's memory, so that copying them converts nothing."""

@@ -177,7 +177,7 @@ def test_where_many_robots_txt_lead_is_left_alone_while_it_is_in_trouble(
         assert min(b - a for a, b in itertools.pairwise(times)) > 0.45
 
 
-def test_many_that_share_an_answer_do_not_use_up_the_memory_for_it(tmp_path: Path):
+def test_many_hosts_share_one_long_text(tmp_path: Path):
     hosts = [f"h{n}.test" for n in range(60)]
     lines = b"User-agent: *\n" + b"".join(b"Disallow: /%d/\n" % n for n in range(20_000))
     with WebServer() as web:

@@ -7,11 +7,14 @@
     ├── ShardError        one input is lost: its receipt says why, the run goes on
     ├── RetryableError    may succeed later: the driver tries the task again
     ├── RunError          the run stops; a person looks, then runs the same command again
+    │   └── DamageError   a committed file is not what was written; its unit is done anew
     └── ConfigError       a user's mistake, found before anything was written
         └── InputError    the inputs named by the config are missing or of the wrong kind
 
 Faults of the web are not exceptions: they are `schema.Status` values.
 """
+
+from pathlib import Path
 
 
 class CahError(Exception):
@@ -32,6 +35,14 @@ class RetryableError(CahError):
 
 class RunError(CahError):
     """The run must stop and a person must look; nothing committed is lost."""
+
+
+class DamageError(RunError):
+    """A committed file is not what was written; `path` says which."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} is damaged: {reason}")
+        self.path = path
 
 
 class ConfigError(CahError):

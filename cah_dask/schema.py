@@ -123,10 +123,15 @@ class Counts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             merge(self.notes, other.notes),
         )
 
+    @property
+    def is_balanced(self) -> bool:
+        """Whether every row is accounted for."""
+        return self.seen == self.kept + sum(self.rejected.values())
+
     def require_balance(self, where: str) -> None:
         """Raise RunError when rows were lost or invented; `where` names the task in the message."""
-        out = self.kept + sum(self.rejected.values())
-        if self.seen != out:
+        if not self.is_balanced:
+            out = self.kept + sum(self.rejected.values())
             raise RunError(f"{where}: {self.seen} rows came in but {out} are accounted for: {self}")
 
 

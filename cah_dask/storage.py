@@ -3,6 +3,9 @@
 A task writes to an attempt-unique temporary name beside its target, fsyncs, and publishes in one
 step. A part that exists is done; one that does not is not. Several copies of a task may run at once
 (Slurm requeues a node that was only cut off), so the first to publish wins, the others learn it.
+
+What is read again is compared with what was written: parts by their seal, side files by the
+checksum in the receipt of their part.
 """
 
 import contextlib
@@ -11,23 +14,29 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cah_dask.errors import RetryableError, RunError
+from cah_dask import seals
+from cah_dask.errors import DamageError, RetryableError, RunError
 from cah_dask.schema import Counts
 
 TEMPORARY = ".tmp-"
 """Prefix of every unpublished file; `sweep` removes them when no task of the run is alive."""
 
 RECEIPT_KEY = b"cah.receipt"
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+_NO_WRITING = {
+    errno.ENOSPC: "no space left on device",
+    errno.EDQUOT: "your quota is used up",
+    errno.EFBIG: "files may not be so large here (ulimit -f)",
+    errno.EROFS: "the file system is read-only now",
+}
+_NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
 
 
 class SideFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,15 +73,19 @@ def temporary(target: Path) -> Path:
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk into a RunError that names what was to be written."""
+    """Turn what no other attempt would mend, such as a full disk, into a RunError with the path."""
     try:
         yield
     except OSError as error:
-        if error.errno in _DISK_FULL or "No space left on device" in str(error):
-            raise RunError(
-                f"no space left on device while writing {path}; free some and run again"
-            ) from error
-        raise
+        reason = _NO_WRITING.get(error.errno or _errno_in(str(error)), "")
+        if not reason:
+            raise
+        raise RunError(f"{reason}, while writing {path}; mend that and run again") from error
+
+
+def _errno_in(message: str) -> int:
+    """Return the error that HDF5 and others only tell in words, 0 if it is another one."""
+    return next((code for code in _NO_WRITING if os.strerror(code) in message), 0)
 
 
 @contextlib.contextmanager
@@ -95,7 +108,8 @@ def _temporary_beside(target: Path) -> Iterator[Path]:
     except FileNotFoundError as error:  # swept away by another driver of the run
         raise RetryableError(f"{path}: vanished while it was written") from error
     finally:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the fault that led here says more
+            path.unlink(missing_ok=True)
 
 
 def write_atomic(target: Path, data: bytes) -> None:
@@ -131,10 +145,12 @@ def write_part(
     """
     receipt.counts.require_balance(f"{receipt.stage} {receipt.unit}")
     with _temporary_beside(target) as path:
-        with pq.ParquetWriter(path, schema, compression="zstd", write_statistics=True) as writer:
+        options = {"compression": "zstd", "write_statistics": True, "write_page_checksum": True}
+        with pq.ParquetWriter(path, schema, **options) as writer:
             for group in groups:
                 writer.write_table(group, row_group_size=max(1, len(group)))
             writer.add_key_value_metadata({RECEIPT_KEY: msgspec.json.encode(receipt)})
+        seals.seal(path)
         fsync(path)
         if replace:
             path.replace(target)
@@ -154,51 +170,101 @@ def publish(path: Path, target: Path) -> bool:
     except OSError as error:
         if error.errno not in _NO_HARD_LINKS:
             raise
-        path.replace(
-            target
-        )  # no hard links here (some BeeGFS): last wins, and parts name their own side files
+        # no hard links here (FAT, some BeeGFS): the last wins, and parts name their own side files
+        path.replace(target)
     return True
 
 
+class Part:
+    """A published part, open: its receipt, and its row groups, each checked when it is read."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self.path = path
+        self._file = file
+        self._groups = seals.row_groups(file, path)
+        self._parquet = pq.ParquetFile(file)
+        self.metadata = self._parquet.metadata
+
+    @property
+    def receipt(self) -> Receipt:
+        """The receipt in the footer; see `read_receipt`."""
+        try:
+            receipt = msgspec.json.decode(self.metadata.metadata[RECEIPT_KEY], type=Receipt)
+        except (KeyError, TypeError, msgspec.DecodeError) as error:
+            raise DamageError(self.path, "it holds no receipt") from error
+        receipt.counts.require_balance(f"the receipt of {self.path}")
+        return receipt
+
+    def read(
+        self, groups: Sequence[int] | None = None, columns: list[str] | None = None
+    ) -> pa.Table:
+        """Return some row groups (by default all), and of them some columns (by default all)."""
+        chosen = range(self.metadata.num_row_groups) if groups is None else groups
+        for number in chosen:
+            seals.require_sound(self._file, self.path, self._groups[number])
+        return self._parquet.read_row_groups(list(chosen), columns=columns, use_threads=False)
+
+    def require_sound(self) -> None:
+        """Raise DamageError unless every byte of the part is as it was written."""
+        for group in self._groups:
+            seals.require_sound(self._file, self.path, group)
+
+
+@contextlib.contextmanager
+def open_part(path: Path) -> Iterator[Part]:
+    """Open a published part.
+
+    Raises
+    ------
+    DamageError
+        If it is no part of ours, or not what was published; also from `Part.read`.
+    RetryableError
+        If it cannot be read from here and now.
+    """
+    try:
+        with path.open("rb") as file:
+            yield Part(path, file)
+    except OSError as error:
+        raise RetryableError(f"{path} cannot be read from here: {error}") from error
+
+
 def read_receipt(path: Path) -> Receipt:
-    """Return the receipt in the footer of a part.
-
-    Raises
-    ------
-    RunError
-        If the file is no part of ours, or was damaged after it was published.
-    """
-    try:
-        metadata = pq.read_metadata(path).metadata or {}
-        return msgspec.json.decode(metadata[RECEIPT_KEY], type=Receipt)
-    except (KeyError, OSError, pa.ArrowInvalid, msgspec.DecodeError) as error:
-        raise RunError(
-            f"{path} is not a complete part of a run ({error}); delete it and run again"
-        ) from error
+    """Return the receipt in the footer of a part, which balances; see `open_part` for errors."""
+    with open_part(path) as part:
+        return part.receipt
 
 
-def read_part(path: Path, *, row_group: int | None = None, **options: Any) -> pa.Table:
-    """Return a part, or one of its row groups; `options` go to pyarrow.
-
-    Raises
-    ------
-    RunError
-        If the part is missing or was damaged after it was published.
-    """
-    try:
-        if row_group is None:
-            return pq.read_table(path, **options)
-        with pq.ParquetFile(path) as file:
-            return file.read_row_group(row_group, **options)
-    except (OSError, pa.ArrowException) as error:
-        raise RunError(f"{path} cannot be read ({error}); delete it and run again") from error
+def read_part(
+    path: Path, *, row_group: int | None = None, columns: list[str] | None = None
+) -> pa.Table:
+    """Return a part, or one of its row groups; see `open_part` for errors."""
+    with open_part(path) as part:
+        return part.read(None if row_group is None else [row_group], columns)
 
 
 def side_file(path: Path, name: str | None = None) -> SideFile:
     """Describe a finished file, as it will be called `name`, for the receipt of its part."""
+    return SideFile(name or path.name, path.stat().st_size, file_sha256(path))
+
+
+def file_sha256(path: Path) -> str:
+    """Return the hex SHA-256 of a file."""
     with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return SideFile(name or path.name, path.stat().st_size, digest)
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def require_same(path: Path, side: SideFile) -> None:
+    """Raise DamageError unless a file is what the receipt of its part says."""
+    try:
+        size = path.stat().st_size
+        if size != side.n_bytes:
+            raise DamageError(path, f"it has {size} bytes, {side.n_bytes} were written")
+        if file_sha256(path) != side.sha256:
+            raise DamageError(path, "its bytes are not those written")
+    except FileNotFoundError as error:
+        raise DamageError(path, "it is not there") from error
+    except OSError as error:
+        raise RetryableError(f"{path} cannot be read from here: {error}") from error
 
 
 def sweep(folder: Path) -> int:

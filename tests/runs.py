@@ -1,6 +1,7 @@
 """Whole runs in processes of their own, as a user starts them: start, kill, resume, compare."""
 
 import hashlib
+import os
 import subprocess
 import sys
 import time
@@ -55,20 +56,28 @@ def write_config(path: Path, *, inputs: str, model: Path, port: int, **changes: 
     return path
 
 
-def start(config: Path) -> subprocess.Popen[str]:
-    """Start a run; its output goes to a file beside the config."""
+def start(config: Path, **options: Any) -> subprocess.Popen[str]:
+    """Start a run; its output goes to a file beside the config. `options` go to Popen."""
     with config.with_suffix(".out").open("a") as out:
-        return subprocess.Popen(
-            [sys.executable, "-m", "cah_dask", "run", str(config)],
-            stdout=out,
-            stderr=out,
-            text=True,
-        )
+        command = [sys.executable, "-m", "cah_dask", "run", str(config)]
+        return subprocess.Popen(command, stdout=out, stderr=out, text=True, **options)
 
 
-def finish(config: Path, timeout: float = 180) -> int:
-    """Run to the end and return the exit code."""
-    return start(config).wait(timeout)
+def finish(config: Path, timeout: float = 180, **options: Any) -> int:
+    """Run to the end and return the exit code; `options` go to Popen."""
+    return start(config, **options).wait(timeout)
+
+
+def without_links(folder: Path) -> dict[str, str]:
+    """Return an environment in which Python, as on FAT and some BeeGFS, makes no hard links."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(
+        "import errno, os\n"
+        "def link(*args, **options):\n"
+        "    raise OSError(errno.EPERM, os.strerror(errno.EPERM))\n"
+        "os.link = link\n"
+    )
+    return os.environ | {"PYTHONPATH": f"{folder}:{Path.cwd()}"}
 
 
 def status(run_dir: Path) -> str:

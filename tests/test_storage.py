@@ -78,7 +78,7 @@ def test_a_damaged_part_is_named(tmp_path: Path):
     part = tmp_path / "p.parquet"
     storage.write_part(part, SCHEMA, [rows(1)], receipt())
     part.write_bytes(part.read_bytes()[:-10])
-    with pytest.raises(RunError, match=r"p\.parquet is not a complete part"):
+    with pytest.raises(RunError, match=r"p\.parquet is damaged: it has no parquet footer"):
         storage.read_receipt(part)
 
 

@@ -32,8 +32,8 @@ from cah_dask.candidates.keys import (
     starts_run,
     unique,
 )
-from cah_dask.errors import RunError
 from cah_dask.schema import BUCKET, Counts, Reject
+from cah_dask.storage import open_part
 
 
 class DedupOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -94,21 +94,15 @@ def read_bucket(path: Path, bucket: int) -> pa.Table:
 
     Only the row groups that hold the bucket are read.
 
-    Raises
-    ------
-    RunError
-        If the part is damaged.
+    See `storage.open_part` for errors.
     """
-    try:
-        with pq.ParquetFile(path) as file:
-            groups = [
-                group
-                for group in range(file.num_row_groups)
-                if _may_hold(file.metadata.row_group(group).column(0).statistics, bucket)
-            ]
-            table = file.read_row_groups(groups, use_threads=False)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise RunError(f"{path} cannot be read: {error}; delete it and run again") from error
+    with open_part(path) as part:
+        groups = [
+            group
+            for group in range(part.metadata.num_row_groups)
+            if _may_hold(part.metadata.row_group(group).column(0).statistics, bucket)
+        ]
+        table = part.read(groups)
     table = table.filter(pc.equal(table["bucket"], bucket))
     return table.drop_columns("bucket").cast(BUCKET)
 

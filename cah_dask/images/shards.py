@@ -12,17 +12,18 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
-from cah_dask.errors import RunError
+from cah_dask.errors import DamageError, RetryableError, RunError
 from cah_dask.storage import disk_errors
 
 FORMAT = "cah_dask image shard 1"
 _COPY_BYTES = 4 << 20
+_HEADER_BYTES = 1 << 20  # more than the rest of a shard of 10,000 images takes
 _LOCKING = "best-effort"  # DVS, some NFS and GPFS mounts have no locks
 
 
@@ -43,7 +44,8 @@ class ShardWriter:
         self._order: Sequence[int] | None = None
 
     def __enter__(self) -> Self:
-        self._spool = tempfile.TemporaryFile(dir=self._path.parent)
+        with disk_errors(self._path):
+            self._spool = tempfile.TemporaryFile(dir=self._path.parent)
         return self
 
     def __exit__(
@@ -82,33 +84,51 @@ class ShardWriter:
     def _write(self) -> None:
         order = np.arange(len(self)) if self._order is None else np.asarray(self._order, np.int64)
         sizes = np.asarray(self._sizes, np.int64)
-        offsets = _offsets(sizes[order])
+        starts, offsets = _offsets(sizes), _offsets(sizes[order])
+        self._require_room(int(offsets[-1]))
         with h5py.File(self._path, "w", locking=_LOCKING) as file:
             file.attrs["format"] = FORMAT
             file["offsets"] = offsets
             file["crc32"] = np.asarray(self._checksums, np.uint32)[order]
-            packed = file.create_dataset("bytes", (int(offsets[-1]),), np.uint8)
-            self._copy(packed, order, sizes)
+            packed = file.create_dataset("bytes", (int(offsets[-1]),), np.uint8, dcpl=_allocated())
+            begins_at = packed.id.get_offset()
+        if begins_at is not None:  # it is not empty
+            with self._path.open("rb+") as target:
+                target.seek(begins_at)
+                self._copy(target, starts[order], sizes[order])
+
+    def _require_room(self, n_bytes: int) -> None:
+        """Find out if a file may be so large: HDF5 takes a refusal by the system for a crash."""
+        with self._path.open("wb") as target:
+            target.truncate(n_bytes + _HEADER_BYTES)
 
     def _copy(
-        self, packed: h5py.Dataset, order: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]
+        self, target: BinaryIO, starts: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]
     ) -> None:
-        """Move the spool into the dataset, in order, a few megabytes at a time."""
+        """Move the spool into the file, image by image, a few megabytes at a time.
+
+        HDF5 only makes room for them: when a disk is full while it writes, its process may end.
+        """
         self._spool.flush()
-        starts = _offsets(sizes)
         buffer = np.empty(max(_COPY_BYTES, int(sizes.max(initial=0))), np.uint8)
-        filled = written = 0
-        for row in order:
-            size = int(sizes[row])
+        filled = 0
+        for start, size in zip(starts.tolist(), sizes.tolist(), strict=True):
             if filled + size > len(buffer):
-                packed[written : written + filled] = buffer[:filled]
-                written, filled = written + filled, 0
+                target.write(buffer[:filled].data)
+                filled = 0
             room = buffer[filled : filled + size].data
-            if os.preadv(self._spool.fileno(), [room], int(starts[row])) < size:
+            if os.preadv(self._spool.fileno(), [room], start) < size:
                 raise RunError(f"{self._path}: its spool cannot be read to the end")
             filled += size
-        if filled:
-            packed[written : written + filled] = buffer[:filled]
+        target.write(buffer[:filled].data)
+
+
+def _allocated() -> h5py.h5p.PropDCID:
+    """Return the properties of a dataset whose place in the file is fixed when it is created."""
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    return properties
 
 
 def _offsets(sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -162,8 +182,10 @@ class ShardReader:
 
         Raises
         ------
-        RunError
+        DamageError
             If an image is damaged; the message names the file and the row.
+        RetryableError
+            If it cannot be read from here and now.
         IndexError
             If there is no such row.
         """
@@ -175,7 +197,7 @@ class ShardReader:
         try:
             data = bytes(self._bytes[self._offsets[row] : self._offsets[row + 1]])
         except OSError as error:
-            raise RunError(f"{self._path}: row {row} cannot be read: {error}") from error
+            raise RetryableError(f"{self._path}: row {row} cannot be read: {error}") from error
         if zlib.crc32(data) != self._checksums[row]:
-            raise RunError(f"{self._path}: row {row} is damaged (its checksum differs)")
+            raise DamageError(self._path, f"the checksum of row {row} differs")
         return data

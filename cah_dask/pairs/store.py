@@ -5,9 +5,8 @@ of rows is fixed before anything is written, and one task owns one whole Zarr sh
 part with the same rows: concurrent writers inside one shard, or appends, lose rows silently.
 """
 
+import contextlib
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -15,19 +14,18 @@ from typing import Annotated
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import zarr
+from zarr.abc.buffer import Buffer
+from zarr.buffer import cpu
 from zarr.codecs import Crc32cCodec
+from zarr.storage import MemoryStore
 
 from cah_dask.errors import RunError
 from cah_dask.schema import PAIRS, Counts, scored
 from cah_dask.storage import (
-    TEMPORARY,
     Receipt,
     SideFile,
-    disk_errors,
     read_part,
-    read_receipt,
     side_file,
     staged,
     write_atomic,
@@ -115,39 +113,52 @@ def fingerprint(shards: Sequence[Sequence[Slice]]) -> str:
 
 
 def create_release(folder: Path, layout: Layout) -> None:
-    """Create an empty release: both arrays at their final shape, and the layout beside them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with disk_errors(folder):
-        root = zarr.open_group(folder / EMBEDDINGS, mode="w", zarr_format=3)
-        root.attrs.put(
-            {
-                "model": layout.encoder,
-                "weights_sha256": layout.weights_sha256,
-                "normalisation": "l2",
-                "row_order": "row i of the arrays is row i of pairs/part-*.parquet, in order",
-            }
-        )
-        for modality in MODALITIES:
-            root.create_array(
-                modality,
-                shape=(layout.rows, layout.dim),
-                dtype="float16",
-                chunks=(layout.rows_per_chunk, layout.dim),
-                shards=(layout.rows_per_shard, layout.dim),
-                # zstd saves 6 to 8 % of such vectors for 2 to 3 times the time
-                compressors=[Crc32cCodec()],
-                chunk_key_encoding={"name": "default", "separator": "."},
-                fill_value=float("nan"),  # a lost shard must never look like vectors
-            )
+    """Create an empty release: both arrays at their final shape, and the layout beside them.
+
+    What is there already of the same release stays.
+    """
+    for name, data in zarr_metadata(layout).items():
+        write_atomic(folder / EMBEDDINGS / name, data)
     write_atomic(folder / LAYOUT, msgspec.json.format(msgspec.json.encode(layout)))
 
 
+def zarr_metadata(layout: Layout) -> dict[str, bytes]:
+    """Return the metadata files of the arrays by their names.
+
+    They are made in memory: zarr itself can only write them where there are hard links.
+    """
+    files: dict[str, Buffer] = {}
+    root = zarr.create_group(
+        MemoryStore(files),
+        zarr_format=3,
+        attributes={
+            "model": layout.encoder,
+            "weights_sha256": layout.weights_sha256,
+            "normalisation": "l2",
+            "row_order": "row i of the arrays is row i of pairs/part-*.parquet, in order",
+        },
+    )
+    for modality in MODALITIES:
+        root.create_array(
+            modality,
+            shape=(layout.rows, layout.dim),
+            dtype="float16",
+            chunks=(layout.rows_per_chunk, layout.dim),
+            shards=(layout.rows_per_shard, layout.dim),
+            # zstd saves 6 to 8 % of such vectors for 2 to 3 times the time
+            compressors=[Crc32cCodec()],
+            chunk_key_encoding={"name": "default", "separator": "."},
+            fill_value=float("nan"),  # a lost shard must never look like vectors
+            dimension_names=("row", "dim"),
+        )
+    return {name: data.to_bytes() for name, data in files.items()}
+
+
 def read_layout(folder: Path) -> Layout | None:
-    """Return the layout of the release in `folder`, or None where there is none."""
-    path = folder / LAYOUT
-    if not path.is_file():
-        return None
-    return msgspec.json.decode(path.read_bytes(), type=Layout)
+    """Return the layout of the release in `folder`, or None where there is none that is whole."""
+    with contextlib.suppress(FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+        return msgspec.json.decode((folder / LAYOUT).read_bytes(), type=Layout)
+    return None
 
 
 def part_path(folder: Path, number: int) -> Path:
@@ -196,7 +207,10 @@ def pack_shard(run_dir: Path, folder: Path, number: int, parts: Sequence[Slice])
 def _kept_rows(run_dir: Path, parts: Sequence[Slice], dim: int) -> pa.Table:
     tables = [scored(dim).empty_table()]
     for part in parts:
-        table = read_part(run_dir / part.part, filters=pc.field("is_kept"))
+        table = read_part(run_dir / part.part)
+        table = table.filter(table["is_kept"])
+        if len(table) < part.stop:
+            raise RunError(f"{part.part} keeps {len(table)} rows, its receipt says {part.stop}")
         tables.append(table.slice(part.start, part.stop - part.start))
     return pa.concat_tables(tables)
 
@@ -206,17 +220,19 @@ def _write_vectors(
 ) -> SideFile:
     """Write one shard of an array, whole or not at all.
 
-    It is made in a copy of the array that holds nothing else: zarr would read an old shard before
+    It is made in memory, in an array that holds nothing else: zarr would read an old shard before
     it replaces it, and leave its own temporary file when it is killed.
     """
     start = number * layout.rows_per_shard
     vectors = np.frombuffer(b"".join(column.to_pylist()), "<f2").reshape(len(column), layout.dim)
-    path = folder / EMBEDDINGS / modality / f"c.{number}.0"
-    with staged(path) as unfinished, tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=folder) as t:
-        shutil.copy(path.with_name("zarr.json"), t)
-        zarr.open_array(t, mode="r+")[start : start + len(column)] = vectors
-        (Path(t) / path.name).replace(unfinished)
-    return side_file(path, f"{EMBEDDINGS}/{modality}/{path.name}")
+    array = zarr_metadata(layout)[f"{modality}/zarr.json"]
+    files: dict[str, Buffer] = {"zarr.json": cpu.Buffer.from_bytes(array)}
+    zarr.open_array(MemoryStore(files), mode="r+")[start : start + len(column)] = vectors
+    name = f"c.{number}.0"
+    path = folder / EMBEDDINGS / modality / name
+    with staged(path) as unfinished:
+        unfinished.write_bytes(files[name].as_numpy_array().data)
+    return side_file(path, f"{EMBEDDINGS}/{modality}/{name}")
 
 
 def _pairs_table(rows: pa.Table, start: int, encoder: str) -> pa.Table:
@@ -233,37 +249,3 @@ def _row_groups(table: pa.Table, rows_per_chunk: int) -> Iterator[pa.Table]:
     """Cut at multiples of the Zarr chunk, so that a row group and its vectors are read together."""
     step = rows_per_chunk * _CHUNKS_PER_ROW_GROUP
     return (table.slice(start, step) for start in range(0, len(table), step))
-
-
-def verify_release(folder: Path) -> Counts:
-    """Check that a release is whole: parts, shards and rows as the layout promises.
-
-    Returns
-    -------
-    Counts
-        Of all parts together.
-
-    Raises
-    ------
-    RunError
-        Naming the first thing that is missing, short or of another size. Zarr itself reads a lost
-        shard as fill values without an error.
-    """
-    layout = read_layout(folder)
-    if layout is None:
-        raise RunError(f"{folder} holds no release: {LAYOUT} is missing")
-    total = Counts()
-    for number in range(layout.shards):
-        receipt = read_receipt(part_path(folder, number))
-        for side in receipt.side:
-            size = (folder / side.name).stat().st_size if (folder / side.name).exists() else None
-            if size != side.n_bytes:
-                raise RunError(
-                    f"{folder / side.name} has {size} bytes, expected {side.n_bytes}; "
-                    f"delete {folder} and run again"
-                )
-        total += receipt.counts
-    shape = zarr.open_array(folder / EMBEDDINGS / MODALITIES[0], mode="r").shape
-    if total.kept != layout.rows or shape != (layout.rows, layout.dim):
-        raise RunError(f"{folder}: {total.kept} rows, Zarr {shape}, expected {layout.rows}")
-    return total

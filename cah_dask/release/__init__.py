@@ -1,1 +1,1 @@
-"""Stage 4 (CPU): pairs -> what others use.  report, data card."""
+"""Stage 4 (CPU): pairs -> what others use.  verify, report, data card."""

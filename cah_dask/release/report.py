@@ -11,14 +11,14 @@ from pathlib import Path
 import jinja2
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
-from cah_dask.errors import RunError
+from cah_dask.errors import RetryableError, RunError
 from cah_dask.images.decode import open_rgb
 from cah_dask.images.shards import ShardReader
 from cah_dask.pairs.embed import HISTOGRAM_BINS
 from cah_dask.release.summary import Summary, funnel, similarity_histogram
-from cah_dask.storage import read_receipt, write_atomic
+from cah_dask.storage import read_part, read_receipt, write_atomic
 
 SAMPLES_SHOWN = 24
 """Pictures in each of the two grids: kept pairs, and pairs below the threshold."""
@@ -146,8 +146,8 @@ def _samples(run_dir: Path, parts: list[str], *, is_kept: bool) -> list[Sample]:
     found: list[Sample] = []
     for part in chosen:
         columns = ["uid", "url", "text", "split", "lang", "similarity", "image_row"]
-        filters = [("is_kept", "=", is_kept)]
-        table = pq.read_table(run_dir / part, columns=columns, filters=filters)
+        table = read_part(run_dir / part, columns=[*columns, "is_kept"])
+        table = table.filter(pc.equal(table["is_kept"], is_kept))
         found += _with_thumbnails(run_dir, part, table.sort_by("uid").slice(0, each))
     return found[:SAMPLES_SHOWN]
 
@@ -169,7 +169,7 @@ def _images(run_dir: Path, part: str, rows: list[int]) -> list[bytes | None]:
         (side,) = read_receipt(outcomes).side
         with ShardReader(outcomes.with_name(side.name)) as shard:
             return list(shard.read(rows))
-    except (FileNotFoundError, RunError):
+    except (RetryableError, RunError):
         return [None] * len(rows)
 
 

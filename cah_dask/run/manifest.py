@@ -1,12 +1,11 @@
 """The run folder: what a run was told, what it has finished, and who is driving it.
 
-Parts are the truth: one that exists is done. The journal repeats their receipts in the order of
-commit, so that a resumed run need not open a million files; it is only ever appended to, and what
-is missing from it (or torn off its end) is read from the parts again.
+Parts are the truth: one that exists is done. The journal (`journal`) repeats their receipts.
 """
 
 import contextlib
 import fcntl
+import logging
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -14,13 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-import msgspec
-
-from cah_dask.errors import ConfigError, RunError
+from cah_dask.errors import ConfigError, DamageError, RunError
 from cah_dask.pairs.store import part_path
 from cah_dask.release.summary import StageSummary, Summary
 from cah_dask.run import config as configuration
 from cah_dask.run.config import Config, Loaded
+from cah_dask.run.journal import Commit, Journal, Void, latest, read_journal
 from cah_dask.run.plan import FOLDERS, Stage, Unit
 from cah_dask.schema import Counts
 from cah_dask.storage import (
@@ -33,23 +31,16 @@ from cah_dask.storage import (
     write_atomic,
 )
 
+logger = logging.getLogger(__name__)
+
 CONFIG_FILE = "config.yaml"
 ARCHIVES_FILE = "archives.txt"
 JOURNAL_FILE = "journal.jsonl"
 LOCK_FILE = "driver.lock"
+DAMAGED_FOLDER = "damaged"
+"""Where parts go that are not what was written; nothing reads them again."""
 RELEASE = "release"
 UNFINISHED_RELEASE = "release.partial"
-
-
-class Commit(msgspec.Struct, frozen=True):
-    """One line of the journal."""
-
-    at: datetime
-    stage: Stage
-    unit: str
-    worker: str
-    seconds: float
-    receipt: Receipt
 
 
 class RunFolder:
@@ -57,7 +48,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._journal: IO[bytes] | None = None
+        self._journal: Journal | None = None
 
     @property
     def release(self) -> Path:
@@ -135,8 +126,7 @@ class RunFolder:
                         self.path / ARCHIVES_FILE, "".join(f"{a}\n" for a in archives).encode()
                     )
                     write_atomic(self.path / CONFIG_FILE, configuration.render(loaded).encode())
-                self._end_torn_line()
-                self._journal = (self.path / JOURNAL_FILE).open("ab", buffering=0)
+                self._journal = Journal(self.path / JOURNAL_FILE)
             try:
                 yield
             finally:
@@ -189,16 +179,6 @@ class RunFolder:
             return None
         return (self.path / LOCK_FILE).read_text(encoding="utf-8").strip()
 
-    def _end_torn_line(self) -> None:
-        """Close a line that a killed driver left half-written: the next one must stand alone."""
-        path = self.path / JOURNAL_FILE
-        if not path.exists() or path.stat().st_size == 0:
-            return
-        with path.open("rb+") as file:
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                file.write(b"\n")
-
     def config(self) -> Config:
         """Return the configuration that the run was started with.
 
@@ -219,19 +199,32 @@ class RunFolder:
         """Append one commit to the journal. Only the driver of the folder may."""
         if self._journal is None:
             raise RunError(f"{self.path} is not driven by this process")
-        with disk_errors(self.path / JOURNAL_FILE):
-            self._journal.write(msgspec.json.encode(commit) + b"\n")
+        self._journal.record(commit)
 
     def commits(self) -> Iterator[Commit]:
-        """Yield the lines of the journal that are whole, oldest first."""
-        path = self.path / JOURNAL_FILE
-        if not path.exists():
-            return
-        decoder = msgspec.json.Decoder(Commit)
-        with path.open("rb") as file:
-            for line in file:
-                with contextlib.suppress(msgspec.DecodeError):
-                    yield decoder.decode(line)
+        """Yield the commits of the journal that can be believed, oldest first."""
+        entries = read_journal(self.path / JOURNAL_FILE)
+        return (entry for entry in entries if isinstance(entry, Commit))
+
+    def void(self, stage: Stage, unit: str) -> None:
+        """Write down that a unit is to be done again."""
+        if self._journal is None:
+            raise RunError(f"{self.path} is not driven by this process")
+        self._journal.record(Void(datetime.now(UTC), stage, unit))
+
+    def set_aside(self, stage: Stage, unit: str) -> None:
+        """Move a damaged part out of the way, so that its unit is done again at the next start.
+
+        With an outcomes part goes the scored part of the same list: it holds the vectors of images
+        that will be fetched anew.
+        """
+        for each in (stage, Stage.EMBED) if stage is Stage.DOWNLOAD else (stage,):
+            part = f"{FOLDERS[each]}/{unit}.parquet"
+            target = self.path / DAMAGED_FOLDER / part
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self.void(each, unit)
+            with contextlib.suppress(FileNotFoundError):
+                (self.path / part).replace(target)
 
     def count_barren(self, *, has_committed: bool) -> int:
         """Note whether this attempt committed anything; return how many in a row did not."""
@@ -251,7 +244,7 @@ class RunFolder:
 
     def summary(self) -> Summary:
         """Add up the journal: what became of every row so far, stage by stage."""
-        commits = {(commit.stage, commit.unit): commit for commit in self.commits()}
+        commits = latest(self.path / JOURNAL_FILE)
         stages = {stage.value: StageSummary(0, Counts(), 0.0) for stage in Stage}
         for commit in commits.values():
             so_far = stages[commit.stage]
@@ -300,7 +293,7 @@ class Existing:
             for path in (folder.path / name).glob("w*/*")
         }
         self._receipts = {
-            (commit.stage, commit.unit): commit.receipt for commit in folder.commits()
+            key: commit.receipt for key, commit in latest(folder.path / JOURNAL_FILE).items()
         }
         self._shards: dict[str, set[str]] = {}
         for name in self._names:
@@ -315,7 +308,9 @@ class Existing:
             return None
         receipt = self._receipts.pop((unit.stage, unit.name), None)
         if receipt is None:
-            receipt = read_receipt(path)
+            receipt = self._read(unit, path)
+            if receipt is None:
+                return None
             self._folder.record(
                 Commit(
                     at=datetime.now(UTC),
@@ -327,11 +322,24 @@ class Existing:
                 )
             )
         if unit.stage is Stage.DOWNLOAD and self._lacks_images(unit, receipt):
+            self._folder.void(unit.stage, unit.name)
             path.unlink()
             self._drop_orphans(unit, ())
             return None
         self._drop_orphans(unit, receipt.side)
         return receipt
+
+    def _read(self, unit: Unit, path: Path) -> Receipt | None:
+        """Read the receipt of a part; a damaged one is set aside and made again."""
+        try:
+            return read_receipt(path)
+        except DamageError as error:
+            logger.warning("%s; it is made again", error)
+        if unit.stage is Stage.PACK:
+            path.unlink()
+        else:
+            self._folder.set_aside(unit.stage, unit.name)
+        return None
 
     def _drop_orphans(self, unit: Unit, side: Sequence[SideFile]) -> None:
         """Delete image shards of attempts that died before their part was published."""
@@ -356,3 +364,12 @@ class Existing:
         return not embedded and any(
             f"{folder}/{side.name}" not in self._names for side in receipt.side
         )
+
+
+def maker_of(run_dir: Path, part: Path) -> tuple[Stage, str] | None:
+    """Return stage and name of the unit that made a part, or None if it is no part of the run."""
+    if not part.is_relative_to(run_dir):
+        return None
+    folder, *rest = part.relative_to(run_dir).parts
+    stage = next((stage for stage, name in FOLDERS.items() if name == folder), None)
+    return None if stage is None else (stage, "/".join(rest).removesuffix(".parquet"))

@@ -20,7 +20,8 @@ from cah_dask.errors import RunError
 from cah_dask.run.access import Dashboard, grant
 from cah_dask.run.cluster import DASK_SETTINGS, Cluster
 from cah_dask.run.config import Config, config_hash
-from cah_dask.run.manifest import Commit, RunFolder
+from cah_dask.run.journal import Commit
+from cah_dask.run.manifest import RunFolder
 from cah_dask.run.plan import Plan, Stage, Unit
 from cah_dask.run.pools import Pool, pools
 from cah_dask.run.publish import Publisher
@@ -295,6 +296,9 @@ class Driver:
         logger.error(
             "task=%s stage=%s %s\n%s", unit.name, unit.stage, failed.message, failed.detail
         )
+        if failed.damaged is not None:
+            self._set_aside(unit, failed.damaged, failed.message)
+            return
         if failed.is_fatal:
             raise RunError(failed.message)
         if self._attempts[unit] < self._config.max_attempts:
@@ -305,3 +309,11 @@ class Driver:
             f"{unit.stage} {unit.name} is given up after {self._attempts[unit]} attempts: "
             f"{failed.message}"
         )
+
+    def _set_aside(self, unit: Unit, damaged: tuple[Stage, str], message: str) -> None:
+        """Believe in damage when it is found twice; the next start makes the part again."""
+        if self._attempts[unit] == 1:
+            self._plan.put_back(unit)
+            return
+        self._folder.set_aside(*damaged)
+        raise RunError(f"{message}; it was set aside: the same command makes it again")

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 
 from cah_dask.run.access import Dashboard
-from cah_dask.run.manifest import Commit
+from cah_dask.run.journal import Commit
 from cah_dask.run.plan import Plan, Stage
 
 PLAIN_INTERVAL_S = 10.0

@@ -6,6 +6,7 @@ from pathlib import Path
 from cah_dask.errors import RunError
 from cah_dask.pairs import store
 from cah_dask.pairs.models import embedding_dim
+from cah_dask.release import verify
 from cah_dask.release.card import write_card
 from cah_dask.release.report import write_report
 from cah_dask.run.config import Config, config_hash
@@ -24,18 +25,24 @@ class Publisher:
         self._dealt: list[list[store.Slice]] = []
 
     def is_published(self) -> bool:
-        """Whether the release of exactly these scored parts is already there."""
-        return self._plan.is_scored and store.read_layout(self._folder.release) == self._layout()
+        """Whether the release of exactly these scored parts is already there, and whole."""
+        if not self._plan.is_scored:
+            return False
+        layout = self._layout()
+        release = self._folder.release
+        return store.read_layout(release) == layout and verify.is_whole(release, layout)
 
     def create(self) -> None:
         """Start the release, or go on with one that was begun; add its units to the plan."""
         self._require_all_rows()
         layout = self._layout()
-        folder = self._folder.unfinished_release
+        folder, published = self._folder.unfinished_release, self._folder.release
         if store.read_layout(folder) != layout:
-            if folder.exists():
-                shutil.rmtree(folder)
-            store.create_release(folder, layout)
+            shutil.rmtree(folder, ignore_errors=True)
+            if store.read_layout(published) == layout:  # but it has lost files
+                published.replace(folder)
+        store.create_release(folder, layout)
+        verify.drop_unsound(folder, layout)
         self._plan.add_pack(layout.shards)
 
     def slices(self, unit: Unit) -> tuple[store.Slice, ...]:
@@ -45,7 +52,7 @@ class Publisher:
     def publish(self) -> None:
         """Check the release, add its report and data card, and give it its name."""
         folder = self._folder.unfinished_release
-        store.verify_release(folder)
+        verify.verify_release(folder)
         describe(self._folder, folder)
         old = self._folder.path / "release.old"
         if self._folder.release.exists():

@@ -13,7 +13,7 @@ import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -27,7 +27,8 @@ from cah_dask.candidates.dedup import Bucket, dedup_bucket
 from cah_dask.candidates.exclusion import Exclusion, load_exclusion
 from cah_dask.candidates.extract import extract_archive
 from cah_dask.candidates.keys import Keys, unique
-from cah_dask.errors import ConfigError, RetryableError, RunError, ShardError
+from cah_dask.candidates.seen import fetched_keys, kept_keys, read_keys, write_keys
+from cah_dask.errors import ConfigError, DamageError, RetryableError, RunError, ShardError
 from cah_dask.images.download import download_list
 from cah_dask.images.shards import ShardReader
 from cah_dask.pairs.embed import embed_list, from_scored, from_shard
@@ -35,7 +36,7 @@ from cah_dask.pairs.models import EmbedOptions, Encoder, load_encoder
 from cah_dask.pairs.store import Slice, pack_shard
 from cah_dask.run.config import Config
 from cah_dask.run.lists import read_exclusion, read_hash_lists
-from cah_dask.run.manifest import RunFolder
+from cah_dask.run.manifest import RunFolder, maker_of
 from cah_dask.run.plan import FOLDERS, Stage, Unit
 from cah_dask.schema import CANDIDATES, OUTCOMES, SAMPLES, Counts, Status
 from cah_dask.storage import (
@@ -43,6 +44,7 @@ from cah_dask.storage import (
     Receipt,
     read_part,
     read_receipt,
+    require_same,
     side_file,
     staged,
     write_atomic,
@@ -102,11 +104,15 @@ class Done(msgspec.Struct, frozen=True):
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """The unit is not done. ``is_fatal`` faults, such as a full disk, stop the run."""
+    """The unit is not done. ``is_fatal`` faults, such as a full disk, stop the run.
+
+    ``damaged`` is the unit (stage and name) whose part was found to be damaged.
+    """
 
     message: str
     detail: str = ""
     is_fatal: bool = False
+    damaged: tuple[Stage, str] | None = None
 
 
 def run_task(job: Job) -> Done | Failed:
@@ -114,6 +120,8 @@ def run_task(job: Job) -> Done | Failed:
     started = time.perf_counter()
     try:
         receipt = _TASKS[job.unit.stage](job)
+    except DamageError as error:
+        return Failed(str(error), is_fatal=True, damaged=maker_of(Path(job.run_dir), error.path))
     except (RunError, ConfigError) as error:
         return Failed(str(error), is_fatal=True)
     except Exception as error:  # noqa: BLE001  # the one place: an unknown fault costs an attempt
@@ -146,32 +154,40 @@ def dedup_task(job: Job) -> Receipt:
     folder = job.folder
     made = dedup_bucket(
         Bucket([Path(job.run_dir) / part for part in job.inputs], unit.bucket),
-        _earlier(folder.seen_path, unit),
+        _earlier(job, folder.seen_path, lambda part, _: kept_keys(part, options.key)),
         options,
         read_exclusion(job.config),
-        fetched=_earlier(folder.fetched_path, unit),
+        fetched=_earlier(job, folder.fetched_path, fetched_keys),
     )
-    for path, keys in ((folder.seen_path, made.keys), (folder.fetched_path, made.urls)):
-        with staged(path(unit.bucket, unit.wave)) as unfinished, unfinished.open("wb") as file:
-            np.save(file, keys)
+    side = tuple(
+        write_keys(path, keys, _name_of(job, path))
+        for path, keys in (
+            (folder.seen_path(unit.bucket, unit.wave), made.keys),
+            (folder.fetched_path(unit.bucket, unit.wave), made.urls),
+        )
+    )
     notes = {**made.counts.notes, "lists": len(made.lists), "late_lists": len(made.late)}
     counts = msgspec.structs.replace(made.counts, notes=notes)
     wave = f"{FOLDERS[Stage.EXTRACT]}/w{unit.wave:05d}"  # all its parts, in canonical order
-    receipt = job.receipt(counts, started, inputs=(wave,))
+    receipt = job.receipt(counts, started, inputs=(wave,), side=side)
     return write_part(job.part, SAMPLES, itertools.chain(made.lists, made.late), receipt)
 
 
-def _earlier(path_of: Callable[[int, int], Path], unit: Unit) -> Iterator[Keys]:
+def _earlier(
+    job: Job, path_of: Callable[[int, int], Path], rebuild: Callable[[Path, int], Keys]
+) -> Iterator[Keys]:
     """Yield what the earlier waves of a bucket left behind."""
-    for wave in range(unit.wave):
-        path = path_of(unit.bucket, wave)
-        try:
-            yield np.load(path, mmap_mode="r")
-        except (OSError, ValueError) as error:
-            raise RunError(
-                f"{path} is missing or damaged; delete {FOLDERS[Stage.DEDUP]}/ and what follows it "
-                "(images/, scored/), then run again"
-            ) from error
+    bucket = job.unit.bucket
+    for wave in range(job.unit.wave):
+        part = Path(job.run_dir) / Unit(Stage.DEDUP, wave, bucket).part
+        path = path_of(bucket, wave)
+        side = {side.name: side for side in read_receipt(part).side}
+        yield read_keys(path, side[_name_of(job, path)], partial(rebuild, part, wave))
+
+
+def _name_of(job: Job, path: Path) -> str:
+    """Return how the receipts of dedup call a file of the run folder."""
+    return path.relative_to(job.run_dir).as_posix()
 
 
 def _not_asked(job: Job) -> Exclusion | None:
@@ -240,9 +256,9 @@ def embed_task(job: Job) -> Receipt:
     samples = _fetch_list(job)
     with contextlib.ExitStack() as stack:
         if samples["image_wave"][0].as_py() == job.unit.wave:
-            fetched = job.part_of(Stage.DOWNLOAD)
-            outcomes = read_part(fetched)
-            shard = stack.enter_context(ShardReader(_shard(fetched)))
+            stack.enter_context(_blamed_on(job.part_of(Stage.DOWNLOAD)))
+            outcomes, shard_path = _downloaded(job.part_of(Stage.DOWNLOAD))
+            shard = stack.enter_context(ShardReader(shard_path))
             images = from_shard(shard, encoder, config.embed.batch_size)
         else:
             outcomes, embedded = _earlier_images(job, samples)
@@ -265,13 +281,12 @@ def _earlier_images(job: Job, samples: pa.Table) -> tuple[pa.Table, pa.Table]:
     wanted = pc.field("url").isin(pc.unique(samples["url"]))
     lists = samples.group_by(["image_wave", "image_list"]).aggregate([]).to_pylist()
     units = [Unit(Stage.DOWNLOAD, row["image_wave"], bucket, row["image_list"]) for row in lists]
-    outcomes = [read_part(Path(job.run_dir) / unit.part, filters=wanted) for unit in units]
+    outcomes = [read_part(Path(job.run_dir) / unit.part).filter(wanted) for unit in units]
     embedded = [
         read_part(
             Path(job.run_dir) / msgspec.structs.replace(unit, stage=Stage.EMBED).part,
             columns=["url", "image_embedding"],
-            filters=wanted,
-        )
+        ).filter(wanted)
         for unit in units
     ]
     return pa.concat_tables(outcomes), pa.concat_tables(embedded)
@@ -299,10 +314,21 @@ def _input(job: Job) -> str:
     return Unit(Stage.DEDUP, job.unit.wave, job.unit.bucket).part
 
 
-def _shard(outcomes: Path) -> Path:
-    """Return the image shard that an outcomes part names."""
-    (side,) = read_receipt(outcomes).side
-    return outcomes.with_name(side.name)
+def _downloaded(part: Path) -> tuple[pa.Table, Path]:
+    """Return the outcomes of a list and the path of its image shard, both as they were written."""
+    (side,) = read_receipt(part).side
+    shard = part.with_name(side.name)
+    require_same(shard, side)
+    return read_part(part), shard
+
+
+@contextlib.contextmanager
+def _blamed_on(part: Path) -> Iterator[None]:
+    """Have damage of a side file be that of its part, which is made again together with it."""
+    try:
+        yield
+    except DamageError as error:
+        raise DamageError(part, str(error)) from error
 
 
 _LIBRARIES = (

@@ -81,7 +81,7 @@ def test_a_damaged_image_is_named(tmp_path):
     path.write_bytes(data.replace(b"second", b"sEcond"))
     with ShardReader(path) as shard:
         assert shard.read([0]) == [b"first image"]
-        with pytest.raises(RunError, match=r"a\.h5: row 1 is damaged"):
+        with pytest.raises(RunError, match=r"a\.h5 is damaged: the checksum of row 1 differs"):
             shard.read([1])
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -83,8 +82,7 @@ def run_dir(tmp_path: Path) -> Path:
         for f in schema
     ]
     path = tmp_path / "scored" / "w00000" / "b00000-l00000.parquet"
-    path.parent.mkdir(parents=True)
-    pq.write_table(pa.table(columns, schema=schema), path)
+    write_part(path, schema, [pa.table(columns, schema=schema)], receipt)
     return tmp_path
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from cah_dask.errors import ConfigError, RunError
 from cah_dask.run.config import Config, Loaded
-from cah_dask.run.manifest import Commit, RunFolder
+from cah_dask.run.journal import Commit
+from cah_dask.run.manifest import RunFolder
 from cah_dask.run.plan import Stage, Unit
 from cah_dask.schema import CANDIDATES, Counts
 from cah_dask.storage import Receipt, SideFile, write_part

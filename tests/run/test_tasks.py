@@ -218,8 +218,15 @@ def test_a_damaged_part_stops_the_run_and_is_named(tmp_path: Path):
     failed = tasks.run_task(job(tmp_path, Unit(Stage.DOWNLOAD)))
     assert isinstance(failed, Failed)
     assert failed.is_fatal
-    assert "b00000.parquet cannot be read" in failed.message
-    with pytest.raises(RunError):
+    assert failed.damaged == (Stage.DEDUP, "w00000/b00000")
+    assert "b00000.parquet is damaged" in failed.message
+
+
+def test_a_part_that_this_node_does_not_see_is_tried_again(tmp_path: Path):
+    failed = tasks.run_task(job(tmp_path, Unit(Stage.DOWNLOAD)))
+    assert isinstance(failed, Failed)
+    assert not failed.is_fatal
+    with pytest.raises(RetryableError, match="cannot be read from here"):
         read_part(tmp_path / "none.parquet")
 
 

@@ -1,0 +1,228 @@
+"""Files that are not what was written: found, named, and made again at the least cost."""
+
+import random
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from cah_dask.candidates.seen import fetched_keys, kept_keys
+from cah_dask.errors import DamageError
+from cah_dask.run import tasks
+from cah_dask.run.journal import Commit, Journal, Void, latest
+from cah_dask.run.manifest import RunFolder, maker_of
+from cah_dask.run.plan import Stage, Unit
+from cah_dask.schema import CANDIDATES, Counts, uid
+from cah_dask.storage import Receipt, read_part, write_part
+from tests import runs
+from tests.run.test_tasks import job
+from tests.webserver import WebServer
+
+
+def flip(path: Path, at: int) -> None:
+    """Turn one bit of a file round; `at` is a byte, from the end if negative."""
+    data = bytearray(path.read_bytes())
+    data[at] ^= 4
+    path.write_bytes(data)
+
+
+def candidates(run_dir: Path, wave: int, numbers: range, text: str) -> str:
+    rows = [
+        {
+            "bucket": 0, "uid": uid(text, f"http://h.test/{n}"), "url": f"http://h.test/{n}",
+            "text": text, "split": "en", "lang": "en", "lang_confidence": 1.0,
+            "lang_is_reliable": True, "text_is_filename": False, "page_url": "http://p.test/",
+            "archive": "a", "record_offset": n, "link_index": 0,
+        }
+        for n in numbers
+    ]  # fmt: skip
+    unit = Unit(Stage.EXTRACT, wave=wave, archive="a")
+    receipt = Receipt(stage="extract", unit="u", config="c", counts=Counts(len(rows), len(rows)))
+    table = pa.Table.from_pylist(rows, schema=CANDIDATES)
+    write_part(run_dir / unit.part, CANDIDATES, [table], receipt)
+    return unit.part
+
+
+@pytest.fixture(params=["uid", "url"])
+def deduped(request, tmp_path: Path) -> tasks.Job:
+    """A run folder with one wave of a bucket, and the job of the next one."""
+    options = {"dedup": {"buckets": 1, "list_urls": 7, "key": request.param}}
+    for wave in range(2):
+        unit = Unit(Stage.DEDUP, wave=wave)
+        part = candidates(tmp_path, wave, range(wave * 10, wave * 10 + 20), f"text {wave % 2}")
+        given = job(tmp_path, unit, **options)
+        given = tasks.Job(
+            run_dir=given.run_dir, unit=unit, config=given.config, config_hash="c", inputs=(part,)
+        )
+        if wave == 0:
+            tasks.dedup_task(given)
+    return given
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".urls.npy"])
+@pytest.mark.parametrize("harm", ["flipped", "cut", "gone"])
+def test_what_earlier_waves_kept_is_rebuilt_from_their_lists(
+    deduped: tasks.Job, suffix: str, harm: str
+):
+    undisturbed = tasks.dedup_task(deduped)
+    rows = read_part(deduped.part)
+    deduped.part.unlink()
+    path = deduped.folder.seen_path(0, 0).with_suffix(suffix)
+    whole = path.read_bytes()
+    if harm == "gone":
+        path.unlink()
+    elif harm == "cut":
+        path.write_bytes(whole[:-5])
+    else:
+        flip(path, -3)
+    assert tasks.dedup_task(deduped).counts == undisturbed.counts
+    assert read_part(deduped.part).equals(rows)
+    assert path.read_bytes() == whole
+
+
+def test_rebuilt_keys_are_those_that_dedup_wrote(deduped: tasks.Job):
+    tasks.dedup_task(deduped)
+    for wave in range(2):
+        part = Path(deduped.run_dir) / Unit(Stage.DEDUP, wave=wave).part
+        key = deduped.config.dedup.key
+        assert np.array_equal(kept_keys(part, key), np.load(deduped.folder.seen_path(0, wave)))
+        assert np.array_equal(
+            fetched_keys(part, wave), np.load(deduped.folder.fetched_path(0, wave))
+        )
+
+
+def test_damage_that_a_task_meets_is_told_with_the_unit_that_must_be_done_again(
+    deduped: tasks.Job,
+):
+    part = Path(deduped.run_dir) / deduped.inputs[0]
+    flip(part, 60)
+    failed = tasks.run_task(deduped)
+    assert isinstance(failed, tasks.Failed)
+    assert "is damaged" in failed.message
+    assert failed.damaged == (Stage.EXTRACT, Unit(Stage.EXTRACT, wave=1, archive="a").name)
+
+
+def test_the_maker_of_a_part_is_told_by_its_path(tmp_path: Path):
+    unit = Unit(Stage.EMBED, 3, 5, 7)
+    assert maker_of(tmp_path, tmp_path / unit.part) == (Stage.EMBED, unit.name)
+    assert maker_of(tmp_path, tmp_path / "release/pairs/part-00000.parquet") is None
+    assert maker_of(tmp_path, Path("/elsewhere/scored/x.parquet")) is None
+
+
+def commit(number: int) -> Commit:
+    unit = Unit(Stage.DOWNLOAD, number=number)
+    counts = Counts(10 + number, 10, {"http_404": number} if number else {})
+    receipt = Receipt(stage="download", unit=unit.name, config="c", counts=counts)
+    return Commit(datetime(2026, 1, 1, tzinfo=UTC), unit.stage, unit.name, "h/cpu-0", 1.5, receipt)
+
+
+def test_a_wrong_bit_in_the_journal_costs_that_line_and_lies_to_nobody(tmp_path: Path):
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path)
+    for number in range(5):
+        journal.record(commit(number))
+    journal.close()
+    truth, data = latest(path), path.read_bytes()
+    rng = random.Random(5)
+    for _ in range(300):
+        path.write_bytes(data)
+        flip_at = rng.randrange(len(data))
+        flip(path, flip_at)
+        believed = latest(path)
+        assert believed.items() <= truth.items()
+        assert len(believed) >= len(truth) - 2  # a line end is part of two lines
+
+
+def test_a_line_that_does_not_balance_is_not_believed(tmp_path: Path):
+    journal = Journal(tmp_path / "j")
+    lies = commit(0)
+    counts = Counts(10, 9)
+    receipt = Receipt(stage="download", unit=lies.unit, config="c", counts=counts)
+    journal.record(Commit(lies.at, lies.stage, lies.unit, "", 0.0, receipt))
+    journal.close()
+    assert latest(tmp_path / "j") == {}
+
+
+def test_a_unit_that_was_voided_is_not_done_until_it_is_done_again(tmp_path: Path):
+    journal = Journal(tmp_path / "j")
+    done = commit(1)
+    journal.record(done)
+    journal.record(Void(done.at, done.stage, done.unit))
+    assert latest(tmp_path / "j") == {}
+    journal.record(done)
+    journal.close()
+    assert list(latest(tmp_path / "j").values()) == [done]
+
+
+@pytest.fixture(scope="module")
+def web():
+    with WebServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, web: WebServer, random_model: Path) -> Path:
+    """The config of a finished run."""
+    links = [
+        (web.url(f"/ok-{number}.jpg", host=f"h{number % 5}.test"), f"A picture of thing {number}")
+        for number in range(40)
+    ]
+    folder = tmp_path_factory.mktemp("damage")
+    inputs = runs.write_inputs(folder / "inputs", links)
+    config = runs.write_config(
+        folder / "run.yaml", inputs=inputs, model=random_model, port=web.port
+    )
+    assert runs.finish(config) == 0, runs.output(config)
+    return config
+
+
+def test_a_run_tells_damage_sets_it_aside_and_ends_in_the_same_release(finished: Path):
+    run_dir = finished.with_suffix("")
+    before = runs.release_digests(run_dir)
+    shutil.rmtree(run_dir / "release")
+    scored = sorted((run_dir / "scored").rglob("*.parquet"))[0]
+    list_name = scored.stem
+    shard = next((run_dir / "images").rglob(f"{list_name}-*.h5"))
+    flip(scored, 200)
+    flip(shard, -40)
+
+    assert runs.finish(finished) == 5, runs.output(finished)
+    said = " ".join(runs.output(finished).split())
+    assert f"{list_name}.parquet is damaged" in said
+    assert "it was set aside: the same command makes it again" in said
+    assert not scored.exists()
+    assert (run_dir / "damaged" / scored.relative_to(run_dir)).exists()
+
+    assert runs.finish(finished) == 5, runs.output(finished)  # its images are damaged, too
+    assert f"{shard.name} is damaged" in " ".join(runs.output(finished).split())
+    assert not shard.with_name(f"{list_name}.parquet").exists()
+
+    assert runs.finish(finished) == 0, runs.output(finished)
+    assert runs.release_digests(run_dir) == before
+    assert not list(run_dir.rglob(".tmp-*"))
+
+    lost = [
+        run_dir / "release/pairs/part-00000.parquet",
+        run_dir / "release/embeddings.zarr/text/c.0.0",
+    ]
+    for path in lost:
+        path.unlink()
+    assert runs.finish(finished) == 0, runs.output(finished)
+    assert runs.release_digests(run_dir) == before
+
+
+def test_a_damaged_part_that_the_journal_does_not_know_is_made_again_at_once(tmp_path: Path):
+    folder = RunFolder(tmp_path / "run")
+    unit = Unit(Stage.EXTRACT, archive="a")
+    receipt = Receipt(stage="extract", unit=unit.name, config="c", counts=Counts())
+    write_part(folder.path / unit.part, CANDIDATES, [], receipt)
+    flip(folder.path / unit.part, -20)
+    with pytest.raises(DamageError):
+        read_part(folder.path / unit.part)
+    folder._journal = Journal(folder.path / "journal.jsonl")
+    assert folder.existing()(unit) is None
+    assert not (folder.path / unit.part).exists()
+    folder._journal.close()

@@ -7,6 +7,7 @@ part with the same rows: concurrent writers inside one shard, or appends, lose r
 
 import contextlib
 import hashlib
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,7 @@ import zarr
 from zarr.abc.buffer import Buffer
 from zarr.buffer import cpu
 from zarr.codecs import Crc32cCodec
+from zarr.errors import ZarrUserWarning
 from zarr.storage import MemoryStore
 
 from cah_dask.errors import RunError
@@ -128,8 +130,9 @@ def zarr_metadata(layout: Layout) -> dict[str, bytes]:
     They are made in memory: zarr itself can only write them where there are hard links.
     """
     files: dict[str, Buffer] = {}
+    store = MemoryStore(files)
     root = zarr.create_group(
-        MemoryStore(files),
+        store,
         zarr_format=3,
         attributes={
             "model": layout.encoder,
@@ -151,6 +154,9 @@ def zarr_metadata(layout: Layout) -> dict[str, bytes]:
             fill_value=float("nan"),  # a lost shard must never look like vectors
             dimension_names=("row", "dim"),
         )
+    with warnings.catch_warnings():  # no part of the specification, but xarray asks for it
+        warnings.simplefilter("ignore", ZarrUserWarning)
+        zarr.consolidate_metadata(store)
     return {name: data.to_bytes() for name, data in files.items()}
 
 

@@ -1,0 +1,53 @@
+"""What people open a release with sees the same rows, without a word from us."""
+
+from pathlib import Path
+
+import dask.array
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import xarray as xr
+
+from tests.pairs.test_store import pack
+
+KEPT = [[True, False, True] * 5] * 3
+UIDS = [n for n, kept in enumerate(sum(KEPT, [])) if kept]
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pack(tmp_path_factory.mktemp("run"), KEPT, 4, 2)
+
+
+def numbers(uids) -> list[int]:
+    return [int(uid, 16) for uid in uids]
+
+
+def test_pandas_reads_the_pairs(release: Path):
+    table = pd.read_parquet(release / "pairs").sort_values("row")
+    assert numbers(table["uid"]) == UIDS
+
+
+def test_polars_reads_the_pairs(release: Path):
+    table = pl.scan_parquet(release / "pairs" / "*.parquet").sort("row").collect()
+    assert numbers(table["uid"]) == UIDS
+
+
+def test_duckdb_reads_the_pairs(release: Path):
+    query = f"select uid from '{release}/pairs/*.parquet' order by row"
+    assert numbers(uid for (uid,) in duckdb.sql(query).fetchall()) == UIDS
+
+
+def test_xarray_reads_the_vectors_by_the_names_of_their_dimensions(release: Path):
+    arrays = xr.open_zarr(release / "embeddings.zarr")
+    assert arrays["image"].dims == ("row", "dim")
+    assert arrays["image"].isel(dim=0).values.tolist() == UIDS
+    assert arrays.attrs["model"] == "fake"
+
+
+def test_dask_reads_the_vectors(release: Path):
+    array = dask.array.from_zarr(str(release / "embeddings.zarr"), component="text")
+    assert (-array[:, 0]).compute(scheduler="synchronous").tolist() == UIDS
+    assert array.dtype == np.float16

@@ -1,5 +1,6 @@
 """What people open a release with sees the same rows, without a word from us."""
 
+import itertools
 from pathlib import Path
 
 import dask.array
@@ -13,7 +14,7 @@ import xarray as xr
 from tests.pairs.test_store import pack
 
 KEPT = [[True, False, True] * 5] * 3
-UIDS = [n for n, kept in enumerate(sum(KEPT, [])) if kept]
+UIDS = [n for n, kept in enumerate(itertools.chain(*KEPT)) if kept]
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ The order and the pace of requests are the business of `frontier` and `hosts`.
 import asyncio
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -19,6 +19,7 @@ from cah_dask.images.frontier import Frontier
 from cah_dask.images.hashlists import HashLists
 from cah_dask.images.hosts import RETRYABLE, Visit
 from cah_dask.images.ledger import Alarm, Ledger, Outcome, judged, outcome
+from cah_dask.images.loans import Loans
 from cah_dask.images.network import AddressError
 from cah_dask.images.options import DownloadOptions
 from cah_dask.images.pace import Pace
@@ -63,6 +64,7 @@ class Crawl:
         decoders: Decoders,
         fetcher: Fetcher,
         pace: Pace,
+        loans: Loans | None = None,
     ) -> None:
         self._work = work
         self._ledger = work.ledger
@@ -70,7 +72,10 @@ class Crawl:
         self._decoders = decoders
         self._fetcher = fetcher
         self._robots = Robots(fetcher, work.robots, self._target, pace.pause)
-        self._frontier = Frontier(self._visits(), options.hosts)
+        self._frontier = Frontier(
+            self._visits(), options.hosts, loans.is_foreign if loans else lambda _: False
+        )
+        self._loans = loans
         self._alarm = Alarm(
             options.alarm_hosts,
             min_share=options.alarm_share,
@@ -105,7 +110,7 @@ class Crawl:
         The next list may begin with the host that this one ends with: keep the distance for it.
         """
         try:
-            async with asyncio.TaskGroup() as group:
+            async with self._lent_hosts(), asyncio.TaskGroup() as group:
                 while not self._frontier.is_done:
                     await self._slots.acquire()
                     await asyncio.sleep(self._pace.requests.charge(1))
@@ -120,6 +125,15 @@ class Crawl:
         except ExceptionGroup as error:
             raise error.exceptions[0] from error
         await asyncio.sleep(self._frontier.keeps_away_until - self._now())
+
+    @contextlib.asynccontextmanager
+    async def _lent_hosts(self) -> AsyncIterator[None]:
+        """Share hosts with the other lists of the run, if there are any."""
+        if self._loans is None:
+            yield
+            return
+        async with self._loans.kept(self._frontier, self._now, self._changed):
+            yield
 
     async def _wait_for_change(self) -> None:
         """Return when a visit has been released, or some host may be asked again."""

@@ -20,6 +20,7 @@ from cah_dask.images.decoders import Decoders, Task
 from cah_dask.images.fetch import Fetcher
 from cah_dask.images.hashlists import load_hash_lists
 from cah_dask.images.ledger import Ledger
+from cah_dask.images.loans import Loans
 from cah_dask.images.options import DownloadOptions, check_options
 from cah_dask.images.pace import Budget, Pace, Pause
 from cah_dask.images.requestlog import RequestLog
@@ -49,6 +50,7 @@ def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not
     lists_at_once: int = 1,
     request_log: Path | None = None,
     robots_file: Path | None = None,
+    loans: Loans | None = None,
 ) -> Downloaded:
     """Download one fetch list, write its image shard, and say what became of every url.
 
@@ -74,6 +76,9 @@ def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not
     robots_file
         What earlier lists of the bucket were told by robots.txt (`schema.ROBOTS`), if there were
         any: it is read, and replaced at the end, also when the download fails.
+    loans
+        The way to the other lists of the run, where there are any: hosts that redirects of several
+        lists lead to are asked by one of them at a time.
 
     Raises
     ------
@@ -100,7 +105,7 @@ def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not
         listed = load_hash_lists(options.hash_lists)
         distance = options.phash_distance
         work = Work(urls, ledger, writer, robots, exclusion or Exclusion(), listed, distance)
-        notes = asyncio.run(_download(work, options, decode, pace, log))
+        notes = asyncio.run(_download(work, options, decode, pace, log, loans))
         writer.arrange(ledger.arrivals)
     return Downloaded(ledger.table(), ledger.counts(notes))
 
@@ -111,6 +116,7 @@ async def _download(
     decode: DecodeOptions,
     pace: Pace,
     log: RequestLog | None,
+    loans: Loans | None,
 ) -> dict[str, int]:
     takes_phash = decode.phash or work.listed.with_phash
     decoders = Decoders(
@@ -119,5 +125,5 @@ async def _download(
         timeout_s=options.decode_timeout_s,
     )
     async with decoders, Fetcher(options, pace, log) as fetcher:
-        await Crawl(work, options, decoders, fetcher, pace).run()
+        await Crawl(work, options, decoders, fetcher, pace, loans).run()
     return {"requests": fetcher.n_requests, "bytes": fetcher.n_bytes}

@@ -8,7 +8,7 @@ import heapq
 import itertools
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 from cah_dask.images.hosts import HostOptions, Lane, Visit
@@ -79,10 +79,24 @@ class Group:
 
 
 class Frontier:
-    """The visits of one list, handed out when their host may be asked."""
+    """The visits of one list, handed out when their host may be asked.
 
-    def __init__(self, visits: Iterable[Visit], options: HostOptions) -> None:
+    Parameters
+    ----------
+    is_foreign
+        Tells whether a host must be lent by other lists before it is asked; its lane is shut until
+        `open`.
+    """
+
+    def __init__(
+        self,
+        visits: Iterable[Visit],
+        options: HostOptions,
+        is_foreign: Callable[[str], bool] = lambda host: False,  # noqa: ARG005  all are its own
+    ) -> None:
         self._options = options
+        self._is_foreign = is_foreign
+        self.shut_hosts: set[str] = set()
         self._lanes: dict[str, Lane] = {}
         self._group_of: dict[Lane, Group] = {}
         self._counted_at: dict[int, Group] = {}
@@ -123,7 +137,7 @@ class Frontier:
             self._schedule(group)
         while self._fresh:
             lane = self._fresh.popleft()
-            if lane.started_at is None:  # a redirect may have led there before
+            if lane.started_at is None and not lane.is_shut:  # a redirect may have led there before
                 return self._start(lane, now)
         return None
 
@@ -216,10 +230,35 @@ class Frontier:
         """Tell whether a host will be asked again, and no more than `limit` hosts will be."""
         return self._lanes[visit.host] in self._begun and len(self._begun) <= limit
 
+    def shut(self, host: str) -> None:
+        """Start nothing more at a host that another list has or wants."""
+        self._lane(host).is_shut = True
+        self.shut_hosts.add(host)
+
+    def open(self, host: str) -> None:
+        """Go on with a host that this list has again."""
+        self._lane(host).is_shut = False
+        self.shut_hosts.discard(host)
+        self._queue(self._lane(host))
+
+    def waits_for(self, host: str) -> bool:
+        """Tell whether visits wait for a host."""
+        return len(self._lane(host)) > 0
+
+    def is_in_flight(self, host: str) -> bool:
+        """Tell whether a host is being asked something."""
+        return self._lane(host).in_flight > 0
+
+    def rests_for(self, host: str, now: float) -> float:
+        """Return the seconds for which nobody may ask a host."""
+        return self._lane(host).rests_for(now)
+
     def _lane(self, host: str) -> Lane:
         if host not in self._lanes:
             lane = self._lanes[host] = Lane(self._options)
             self._group_of[lane] = Group(math.inf)
+            if self._is_foreign(host):
+                self.shut(host)
         return self._lanes[host]
 
     def _start(self, lane: Lane, now: float) -> Visit:

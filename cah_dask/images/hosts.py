@@ -124,6 +124,7 @@ class Lane:
         "_spacing_s",
         "_waiting",
         "in_flight",
+        "is_shut",
         "started_at",
         "verdict",
     )
@@ -137,6 +138,8 @@ class Lane:
         self._sent_at = -math.inf
         self._failures = self._refusals = 0
         self.in_flight = 0
+        self.is_shut = False
+        """Whether another list has the host now."""
         self.started_at: float | None = None
         self.verdict: Status | None = None
         """Why the host has been given up, if it has."""
@@ -147,8 +150,8 @@ class Lane:
 
     @property
     def can_start(self) -> bool:
-        """Tell whether a visit waits that no other request holds up."""
-        return len(self) > 0 and self.in_flight < self._options.concurrency
+        """Tell whether a visit waits that no other request and no other list holds up."""
+        return len(self) > 0 and not self.is_shut and self.in_flight < self._options.concurrency
 
     @property
     def due(self) -> float:
@@ -190,6 +193,10 @@ class Lane:
     def keeps_away_until(self) -> float:
         """When the next request would keep its distance; -inf if none was sent."""
         return self._sent_at + self._spacing_s
+
+    def rests_for(self, now: float) -> float:
+        """Return the seconds for which nobody may ask the host."""
+        return max(0.0, self._free_at - now, self.keeps_away_until - now)
 
     def drain(self) -> list[Visit]:
         """Remove and return all visits that wait."""

@@ -17,10 +17,12 @@ import dask
 from distributed import Client, KilledWorker
 
 from cah_dask.errors import RunError
+from cah_dask.images.turns import Turns
 from cah_dask.run.access import Dashboard, grant
 from cah_dask.run.cluster import DASK_SETTINGS, Cluster
 from cah_dask.run.config import Config, config_hash
 from cah_dask.run.journal import Commit
+from cah_dask.run.lending import lend_hosts
 from cah_dask.run.manifest import RunFolder
 from cah_dask.run.plan import Plan, Stage, Unit
 from cah_dask.run.pools import Pool, pools
@@ -137,6 +139,7 @@ class Driver:
             self._start_cluster() as self._cluster,
             Client(self._cluster, asynchronous=True) as client,
         ):
+            lend_hosts(self._cluster.scheduler, Turns(self._config.dedup.buckets))
             way = self._cluster.way
             way.write(self._folder.dashboard_file)
             self._view.start(self._plan, way)

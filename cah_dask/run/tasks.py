@@ -30,11 +30,13 @@ from cah_dask.candidates.keys import Keys, unique
 from cah_dask.candidates.seen import fetched_keys, kept_keys, read_keys, write_keys
 from cah_dask.errors import ConfigError, DamageError, RetryableError, RunError, ShardError
 from cah_dask.images.download import download_list
+from cah_dask.images.loans import Loans
 from cah_dask.images.shards import ShardReader
 from cah_dask.pairs.embed import embed_list, from_scored, from_shard
 from cah_dask.pairs.models import EmbedOptions, Encoder, load_encoder
 from cah_dask.pairs.store import Slice, pack_shard
 from cah_dask.run.config import Config
+from cah_dask.run.lending import exchange_with_driver
 from cah_dask.run.lists import read_exclusion, read_hash_lists
 from cah_dask.run.manifest import RunFolder, maker_of
 from cah_dask.run.plan import FOLDERS, Stage, Unit
@@ -232,6 +234,7 @@ def download_task(job: Job) -> Receipt:
             lists_at_once=job.lists_at_once,
             request_log=log,
             robots_file=job.folder.robots_path(job.unit.bucket),
+            loans=_loans(job, attempt),
         )
     if begun.exists() and begun.read_text() != attempt:
         shard.unlink()
@@ -246,6 +249,14 @@ def download_task(job: Job) -> Receipt:
     if published.side != receipt.side:
         shard.unlink()  # another attempt was first, and its part names its own shard
     return published
+
+
+def _loans(job: Job, attempt: str) -> Loans | None:
+    """Return the way to the other lists in flight; None if this one is always alone."""
+    if job.lists_at_once == 1:
+        return None
+    buckets = job.config.dedup.buckets
+    return Loans(exchange_with_driver(), attempt, bucket=job.unit.bucket, buckets=buckets)
 
 
 def embed_task(job: Job) -> Receipt:

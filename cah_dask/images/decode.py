@@ -14,14 +14,24 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias, get_args
 
 import msgspec
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageChops, ImageCms, UnidentifiedImageError
 from PIL.Image import Resampling
 
+from cah_dask.images import jpeg, png
 from cah_dask.images.phash import SIDE_PX, perceptual_hash
 from cah_dask.images.resize import shrunk
 from cah_dask.schema import Status
 
 Format: TypeAlias = Literal["JPEG", "PNG", "WEBP", "GIF", "AVIF"]
+
+_MAGIC: dict[Format, tuple[int, bytes]] = {
+    "JPEG": (0, jpeg.START),
+    "PNG": (0, png.SIGNATURE),
+    "WEBP": (8, b"WEBP"),
+    "GIF": (0, b"GIF8"),
+    "AVIF": (4, b"ftyp"),
+}
+"""Where each format has which bytes."""
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -79,11 +89,20 @@ def decode(data: bytes, options: DecodeOptions) -> Picture | Status:
     """Judge and decode one file; return the picture, or the status that says why there is none."""
     if len(data) < options.min_bytes:
         return Status.TOO_SMALL
+    result = _decoded(data, options)
+    if result is Status.DECODE_TRUNCATED and jpeg.is_complete(data):
+        return _decoded(data, options, end=jpeg.END)
+    return result
+
+
+def _decoded(data: bytes, options: DecodeOptions, end: bytes = b"") -> Picture | Status:
     try:
-        with _opened(data, options.formats) as image:
+        with _opened(data, options.formats, end) as image:
             return _fault(image, options) or _picture(data, image, options)
     except UnidentifiedImageError:
-        return Status.DECODE_FORMAT
+        marks = (_MAGIC[name] for name in options.formats)
+        is_known = any(data.startswith(magic, at) for at, magic in marks)
+        return Status.DECODE_ERROR if is_known else Status.DECODE_FORMAT
     except Image.DecompressionBombError:
         return Status.TOO_MANY_PIXELS
     except MemoryError:
@@ -106,14 +125,22 @@ def open_rgb(data: bytes) -> Image.Image:
     OSError
         If the bytes are no picture; bytes from an image shard always are.
     """
-    with _opened(data, get_args(Format)) as image:
+    end = jpeg.END if data.startswith(jpeg.START) else b""
+    with _opened(data, get_args(Format), end) as image:
         image.load()
         return _upright(_flat(_srgb(_plain(image))), _orientation(image))
 
 
 @contextlib.contextmanager
-def _opened(data: bytes, formats: tuple[Format, ...]) -> Iterator[Image.Image]:
-    """Open without decoding; PIL's warnings of odd metadata are dropped, the pixels decide."""
+def _opened(data: bytes, formats: tuple[Format, ...], end: bytes) -> Iterator[Image.Image]:
+    """Open without decoding; PIL's warnings of odd metadata are dropped, the pixels decide.
+
+    `end` is put behind the data.
+    """
+    if data.startswith(png.SIGNATURE):
+        data = png.essence(data)
+    if end and not data.endswith(end):
+        data += end
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with Image.open(io.BytesIO(data), formats=formats) as image:
@@ -169,9 +196,14 @@ def _stored_size(image: Image.Image, options: DecodeOptions) -> tuple[int, int]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation of a loaded picture, 1 to 8; damaged EXIF counts as upright."""
+    """Return the EXIF orientation of a loaded picture, 1 to 8; damaged EXIF counts as upright.
+
+    Pillow's own `getexif` also goes by XMP, which no browser does.
+    """
     with contextlib.suppress(Exception):
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        exif = Image.Exif()
+        exif.load(image.info.get("exif") or b"")
+        orientation = exif.get(ExifTags.Base.Orientation)
         return orientation if orientation in _UPRIGHT else 1
     return 1
 
@@ -183,11 +215,25 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
 
 def _plain(image: Image.Image) -> Image.Image:
     """Return a loaded picture in a mode that can be resized and laid flat."""
+    if image.mode.startswith("I;16"):
+        return _grey(image)
     if image.has_transparency_data:
         return image if image.mode == "RGBA" else image.convert("RGBA")
-    if image.mode.startswith("I;16"):
-        return image.point(lambda value: value / 256).convert("L")
     return image.convert("RGB") if image.mode in ("1", "P") else image
+
+
+def _grey(image: Image.Image) -> Image.Image:
+    """Return a picture of 16-bit grey in 8 bits, with alpha where one value is transparent."""
+    pixels = image.tobytes("raw", "I;16")
+    low, high = (Image.frombytes("L", image.size, pixels[byte::2]) for byte in (0, 1))
+    value = image.info.get("transparency")
+    if not isinstance(value, int):
+        return high
+    differs = [
+        half.point([0 if level == byte else 255 for level in range(256)])
+        for half, byte in ((low, value & 255), (high, value >> 8))
+    ]
+    return Image.merge("RGBA", (high, high, high, ImageChops.lighter(*differs)))
 
 
 def _flat(image: Image.Image) -> Image.Image:

@@ -1,0 +1,128 @@
+"""What carries no pixels costs no picture: chunks of a PNG, the end of a JPEG, XMP."""
+
+import io
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from PIL import Image
+
+from cah_dask.images import jpeg, png
+from cah_dask.images.decode import DecodeOptions, Picture, decode, open_rgb
+from cah_dask.schema import Status
+from tests.images.test_second_decoder import KEEP, STORE, chunk, encoded, scene
+
+PLAIN = encoded(scene(), "PNG")
+ANCILLARY = st.sampled_from(
+    [b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"pHYs", b"gAMA", b"cHRM", b"sRGB", b"bKGD", b"sBIT",
+     b"tIME", b"hIST", b"sPLT", b"eXIf", b"oFFs", b"vpAg", b"caNv", b"zzZz"]
+)  # fmt: skip
+HUGE = zlib.compress(b"a" * 1_300_000)
+
+
+def damaged(kind: bytes, body: bytes) -> bytes:
+    whole = chunk(kind, body)
+    return whole[:-1] + bytes([whole[-1] ^ 1])
+
+
+def with_chunk(data: bytes, at: int, piece: bytes) -> bytes:
+    """Put a chunk behind the first, second, ... chunk of a PNG."""
+    ends = [end for _, end in png._chunks(data)]
+    position = ends[at % (len(ends) - 1)]
+    return data[:position] + piece + data[position:]
+
+
+@given(kind=ANCILLARY, body=st.binary(max_size=60), at=st.integers(0, 5), is_damaged=st.booleans())
+@example(kind=b"zTXt", body=b"Raw profile\0\0" + HUGE, at=0, is_damaged=False)
+@example(kind=b"iTXt", body=b"XML:com.adobe.xmp\0\1\0\0\0" + HUGE, at=0, is_damaged=False)
+@example(kind=b"iCCP", body=b"cmyk\0\0" + HUGE, at=0, is_damaged=False)
+@example(kind=b"pHYs", body=b"\0\0", at=0, is_damaged=False)
+def test_no_ancillary_chunk_changes_or_costs_a_picture(kind, body, at, is_damaged):
+    piece = damaged(kind, body) if is_damaged else chunk(kind, body)
+    expected, result = (decode(data, STORE) for data in (PLAIN, with_chunk(PLAIN, at, piece)))
+    assert isinstance(result, Picture)
+    assert result == expected
+
+
+def test_an_original_is_stored_as_received_and_read_without_its_metadata():
+    data = with_chunk(PLAIN, 0, chunk(b"zTXt", b"x\0\0" + HUGE))
+    result = decode(data, KEEP)
+    assert isinstance(result, Picture)
+    assert result.data == data
+    assert open_rgb(result.data).tobytes() == open_rgb(PLAIN).tobytes()
+
+
+def test_a_damaged_header_is_an_error_of_a_known_format():
+    data = bytearray(PLAIN)
+    data[30] ^= 1  # the checksum of IHDR
+    assert decode(bytes(data), STORE) is Status.DECODE_ERROR
+
+
+def test_a_colour_next_to_the_transparent_one_stays():
+    """Only sixteen bits tell the two values apart."""
+    width, height = 80, 80
+    row = b"\0" + b"\x20\x00" * (width // 2) + b"\x20\x01" * (width // 2)
+    data = b"".join(
+        [
+            png.SIGNATURE,
+            chunk(b"IHDR", bytes([0, 0, 0, width, 0, 0, 0, height, 16, 0, 0, 0, 0])),
+            chunk(b"tRNS", b"\x20\x01"),
+            chunk(b"IDAT", zlib.compress(row * height)),
+            chunk(b"IEND", b""),
+        ]
+    )
+    pixels = np.asarray(open_rgb(data))[:, :, 0]
+    assert pixels[:, : width // 2].max() == 0x20
+    assert pixels[:, width // 2 :].min() == 255
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "PNG"])
+def test_no_picture_is_turned_by_its_xmp(kind: str):
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    if kind == "PNG":
+        piece = chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)
+        data = with_chunk(PLAIN, 0, piece)
+    else:
+        data = encoded(scene(), kind, xmp=xmp)
+    result = decode(data, STORE)
+    assert isinstance(result, Picture)
+    assert (result.original_width, result.original_height) == scene().size
+
+
+BASELINE = encoded(scene(), "JPEG", quality=90)
+
+
+@pytest.mark.parametrize("options", [STORE, KEEP], ids=["jpeg", "original"])
+def test_a_jpeg_without_its_end_is_kept_if_it_holds_every_pixel(options: DecodeOptions):
+    whole = decode(BASELINE, options)
+    assert isinstance(whole, Picture)
+    lengths = []
+    for missing in range(1, 60):
+        result = decode(BASELINE[:-missing], options)
+        if isinstance(result, Picture):
+            lengths.append(missing)
+            assert open_rgb(result.data).tobytes() == open_rgb(whole.data).tobytes()
+        else:
+            assert result is Status.DECODE_TRUNCATED
+    assert lengths[:2] == [1, 2]  # of the marker itself
+    assert max(lengths) < 9
+
+
+def test_a_progressive_jpeg_without_its_end_may_lack_a_scan():
+    data = encoded(scene(), "JPEG", progressive=True)
+    assert not jpeg.is_complete(data[:-2])
+    assert decode(data[:-2], STORE) is Status.DECODE_TRUNCATED
+
+
+def test_nothing_but_a_jpeg_lacks_the_end_of_one():
+    assert not jpeg.is_complete(b"")
+    assert not jpeg.is_complete(PLAIN[:-2])
+
+
+def test_walking_many_small_chunks_takes_no_time():
+    many = chunk(b"tEXt", b"a\0b") * 200_000
+    data = with_chunk(PLAIN, 0, many)
+    assert len(png.essence(data)) < len(PLAIN) + 100
+    assert Image.open(io.BytesIO(png.essence(data))).size == scene().size

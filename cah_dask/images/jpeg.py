@@ -20,6 +20,7 @@ def is_complete(data: bytes) -> bool:
     """
     if not data.startswith(START):
         return False
+    data = data.rstrip(END[:1])  # half of the marker
     with Image.open(io.BytesIO(data + END), formats=["JPEG"]) as image:
         if image.info.get("progressive"):
             return False

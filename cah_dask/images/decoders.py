@@ -3,7 +3,10 @@
 What a decoder is to work on lies in its inbox, a file in memory; its standard input tells the
 length, and it answers on its standard output, with a length before each answer. It holds no other
 file, no socket and little memory, and ends when its input does, so none outlives the task that
-started it. One that crashes or hangs is replaced; its image is counted.
+started it. One that crashes or hangs is replaced, and its image tried once more.
+
+Own code, as pools of processes (pebble, concurrent.futures) copy an image through a pipe and a
+pickle each way, which costs more than hashing it.
 """
 
 import asyncio
@@ -21,7 +24,7 @@ from typing import BinaryIO, Self
 
 import msgspec
 
-from cah_dask.errors import RunError
+from cah_dask.errors import RetryableError
 from cah_dask.images.decode import DecodeOptions, Picture, decode
 from cah_dask.schema import Status
 
@@ -33,6 +36,7 @@ _ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": f"{64 << 20}", "MALLOC_TRIM_THRESHOLD_"
 _READY = b"\n"
 _UNCHANGED = b""
 """What an answer holds in place of a picture to be stored as received."""
+_TRIES = 2
 _START_S = 120.0  # a cold start of Python from a busy parallel file system
 
 
@@ -116,17 +120,32 @@ class Decoders:
         await self._stop_all()
 
     async def judge(self, data: bytes | bytearray) -> Verdict:
-        """Return the verdict on one file; a crash or a hang of the decoder is one, too."""
+        """Return the verdict on one file; a crash or a hang of two decoders in a row is one, too.
+
+        One that dies may have been killed, as out-of-memory killers do; the image is not to blame
+        before it has done the same to another one.
+
+        Raises
+        ------
+        RetryableError
+            If a new decoder does not start, or there is no memory for the file.
+        """
         decoder = await self._idle.get()
         try:
-            async with asyncio.timeout(self._timeout_s):
-                return await _ask(decoder, data)
-        except (TimeoutError, OSError, EOFError):
-            await _stop(decoder)
-            decoder = await _start(self._task)
+            for _ in range(_TRIES):
+                if decoder.process.returncode is not None or decoder.answers.at_eof():
+                    decoder = await self._replaced(decoder)  # killed while it was idle
+                with contextlib.suppress(TimeoutError, OSError, EOFError):
+                    async with asyncio.timeout(self._timeout_s):
+                        return await _ask(decoder, data)
+                decoder = await self._replaced(decoder)
             return _verdict(data, self._task, Status.DECODE_CRASH)
         finally:
             self._idle.put_nowait(decoder)
+
+    async def _replaced(self, decoder: _Decoder) -> _Decoder:
+        await _stop(decoder)
+        return await _start(self._task)
 
     async def _stop_all(self) -> None:
         while not self._idle.empty():
@@ -150,7 +169,7 @@ async def _start(task: Task) -> _Decoder:
         inbox.close()
         raise
     if process.stdin is None or process.stdout is None:
-        raise RunError(f"no pipe to a decoder: {' '.join(command)}")
+        raise RetryableError(f"no pipe to a decoder: {' '.join(command)}")
     decoder = _Decoder(process, process.stdin, process.stdout, inbox)
     try:
         async with asyncio.timeout(_START_S):
@@ -159,7 +178,7 @@ async def _start(task: Task) -> _Decoder:
     except BaseException as error:
         await _stop(decoder)
         if isinstance(error, TimeoutError | OSError | EOFError):
-            raise RunError(f"a decoder does not start: {' '.join(command)}") from error
+            raise RetryableError(f"a decoder does not start: {' '.join(command)}") from error
         raise
     return decoder
 
@@ -175,9 +194,9 @@ def _send(decoder: _Decoder, data: bytes | bytearray) -> None:
     try:
         n_bytes = os.pwrite(decoder.inbox.fileno(), data, 0)
     except OSError as error:
-        raise RunError(f"no memory for an image of {len(data)} bytes: {error}") from error
+        raise RetryableError(f"no memory for an image of {len(data)} bytes: {error}") from error
     if n_bytes < len(data):
-        raise RunError(f"no memory for an image of {len(data)} bytes")
+        raise RetryableError(f"no memory for an image of {len(data)} bytes")
     decoder.requests.write(len(data).to_bytes(_LENGTH_BYTES))
 
 

@@ -1,8 +1,11 @@
 import asyncio
+import contextlib
 import hashlib
 import os
 import platform
+import random
 import signal
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -11,11 +14,13 @@ import psutil
 import pytest
 from PIL import Image
 
-from cah_dask.errors import RunError
+from cah_dask.errors import RetryableError
 from cah_dask.images.decode import DecodeOptions
 from cah_dask.images.decoders import Decoders, Task, Verdict, judge
 from cah_dask.schema import Status
 from tests.hostile import bomb, encoded, many_scans, mutants, picture, polyglots
+from tests.images.downloads import download, options
+from tests.webserver import WebServer
 
 TASK = Task(DecodeOptions())
 
@@ -55,12 +60,86 @@ def test_hashes_are_those_of_the_received_bytes():
 
 
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSEGV, signal.SIGSTOP])
-def test_a_crash_or_a_hang_costs_one_image_each(blow):
+def test_a_decoder_that_is_killed_or_stopped_from_outside_costs_no_image(blow):
     files = [picture(seed=n) for n in range(10)]
     verdicts = judge_all(files, timeout_s=3, disturb=blow)
-    statuses = [verdict.status for verdict in verdicts]
-    assert statuses == [Status.DECODE_CRASH] * 2 + [Status.OK] * 8
-    assert verdicts[0].sha256 == hashlib.sha256(files[0]).hexdigest()
+    assert verdicts == [judge(file, TASK) for file in files]
+
+
+def test_decoders_that_are_killed_while_they_are_idle_cost_nothing():
+    files = [picture(seed=n) for n in range(6)]
+
+    async def run() -> list[Verdict]:
+        verdicts = []
+        async with Decoders(TASK, processes=2, timeout_s=30) as decoders:
+            for file in files:
+                victims = psutil.Process().children()
+                for child in victims:
+                    child.kill()
+                while any(child.is_running() for child in victims):  # noqa: ASYNC110  no event
+                    await asyncio.sleep(0.01)  # until asyncio has reaped them
+                verdicts.append(await decoders.judge(file))
+        return verdicts
+
+    assert asyncio.run(run()) == [judge(file, TASK) for file in files]
+
+
+def test_an_image_that_kills_two_decoders_is_to_blame():
+    async def run() -> Verdict:
+        async with Decoders(TASK, processes=1, timeout_s=30) as decoders:
+            task = asyncio.ensure_future(decoders.judge(picture(size=(4000, 4000))))
+            for _ in range(2):
+                (child,) = psutil.Process().children()
+                while not has_work(child):  # noqa: ASYNC110  no event
+                    await asyncio.sleep(0.001)
+                child.kill()
+                while child in psutil.Process().children():  # noqa: ASYNC110  no event
+                    await asyncio.sleep(0.001)
+                while not (task.done() or psutil.Process().children()):  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
+            return await task
+
+    verdict = asyncio.run(run())
+    assert verdict.status is Status.DECODE_CRASH
+    assert verdict.sha256 == hashlib.sha256(picture(size=(4000, 4000))).hexdigest()
+
+
+def has_work(process: psutil.Process) -> bool:
+    """Tell whether a decoder has been given an image: its inbox holds more than its task."""
+    with contextlib.suppress(OSError, psutil.Error):
+        inbox = process.cmdline()[-1]
+        return Path(f"/proc/{process.pid}/fd/{inbox}").stat().st_size > 10_000
+    return False
+
+
+def test_a_download_whose_decoders_are_killed_again_and_again_stores_the_same(tmp_path: Path):
+    with WebServer() as web:
+        urls = [web.url(f"/slow-{n}.jpg?s={n / 10}", f"h{n}.test") for n in range(40)]
+        _, expected = download(urls, tmp_path, options(web))
+        stop = threading.Event()
+        killer = threading.Thread(target=kill_decoders, args=(stop, random.Random(7)))
+        killer.start()
+        try:
+            made, images = download(urls, tmp_path, options(web, decoders=2))
+        finally:
+            stop.set()
+            killer.join()
+    assert made.counts.kept == len(urls), made.counts
+    assert images == expected
+
+
+def kill_decoders(stop: threading.Event, rng: random.Random) -> None:
+    """Kill one idle decoder after another, once it has started."""
+    while not stop.wait(0.1):
+        idle = [
+            child
+            for child in psutil.Process().children()
+            if "cah_dask.images.decoders" in child.cmdline()
+            and not has_work(child)
+            and child.create_time() < time.time() - 1
+        ]
+        if idle:
+            rng.choice(idle).kill()
 
 
 def test_a_large_file_passes_the_pipes():
@@ -147,9 +226,9 @@ def test_a_file_of_two_formats_is_one_of_them_or_none(data):
         assert b"PK" not in verdict.picture.data[:100]
 
 
-def test_a_decoder_that_does_not_start_stops_the_run_and_blames_no_image(tmp_path, monkeypatch):
+def test_a_decoder_that_does_not_start_is_the_trouble_of_its_task(tmp_path, monkeypatch):
     (tmp_path / "python").write_text("#!/bin/sh\nexit 3\n")
     (tmp_path / "python").chmod(0o755)
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
-    with pytest.raises(RunError, match="a decoder does not start"):
+    with pytest.raises(RetryableError, match="a decoder does not start"):
         judge_all([picture()])

@@ -20,7 +20,9 @@ from cah_dask.images.fetch import ROBOTS_BYTES
 from cah_dask.images.hosts import HostOptions
 from cah_dask.images.options import DownloadOptions
 from tests.hostile import picture
+from tests.images.downloads import download, options, statuses
 from tests.rawserver import RawServer, mutated_answers, odd_answers
+from tests.webserver import WebServer
 
 RULES = b"User-agent: *\nDisallow: /\n"
 PICTURE = picture()
@@ -49,7 +51,7 @@ class RobotsServer(RawServer):
 def outcomes(answers: list[bytes], folder: Path) -> list[str]:
     """Ask for one picture of a host for each answer; return the statuses."""
     with RobotsServer(answers) as server:
-        options = DownloadOptions(
+        given = DownloadOptions(
             contact="me@lab.example",
             resolve={"*.test": "127.0.0.1"},
             allow_addresses=("127.0.0.1/32",),
@@ -62,10 +64,10 @@ def outcomes(answers: list[bytes], folder: Path) -> list[str]:
             alarm_share=0,
         )
         urls = [f"http://h{n}.test:{server.port}/ok.jpg" for n in range(len(answers))]
-        made = download_list(urls, folder / "a.h5", options, DecodeOptions())
-    statuses: list[str] = made.outcomes["status"].to_pylist()
-    assert [server.pictures[n] > 0 for n in range(len(answers))] == [s == "ok" for s in statuses]
-    return statuses
+        made = download_list(urls, folder / "a.h5", given, DecodeOptions())
+    found = statuses(made)
+    assert [server.pictures[n] > 0 for n in range(len(answers))] == [s == "ok" for s in found]
+    return found
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -250,6 +252,18 @@ def test_a_bomb_costs_no_more_than_a_long_file(pack, coding):
     assert text.startswith(RULES)
     assert len(text) == ROBOTS_BYTES
     assert peak < 6 * ROBOTS_BYTES
+
+
+def test_a_host_whose_rules_cannot_be_read_is_not_asked_for_them_for_ever(tmp_path: Path):
+    with WebServer() as web:
+        web.robots["a.test"] = b"\x1f\x8b"
+        hosts = HostOptions(spacing_s=0, max_failures=4, rest_s=0.1)
+        urls = [web.url(f"/ok-{n}.jpg") for n in range(40)]
+        made, _ = download(urls, tmp_path, options(web, hosts=hosts, retries=3, alarm_share=0))
+        found = Counter(statuses(made))
+        assert found.keys() == {"robots_unreachable", "host_suspended"}
+        assert web.hits["a.test", "/robots.txt"] <= 6
+        assert len(web.log) == web.hits["a.test", "/robots.txt"]
 
 
 @pytest.mark.parametrize("coding", ["", "gzip"])

@@ -90,6 +90,7 @@ class Status(StrEnum):
     BLOCKED_PORT = "blocked_port"
     HOST_SUSPENDED = "host_suspended"
     ROBOTS = "robots"
+    ROBOTS_UNREACHABLE = "robots_unreachable"
     OPTOUT = "optout"
     HASH_LISTED = "hash_listed"
     # the picture
@@ -227,13 +228,14 @@ ROBOTS = pa.schema(
     [
         pa.field("place", pa.string(), nullable=False),
         pa.field("fetched_at", pa.timestamp("ms", tz="UTC"), nullable=False),
-        pa.field("lines", pa.string(), nullable=False),
+        pa.field("rules", pa.string(), nullable=False),
     ]
 )
-"""``robots/``: one row per robots.txt that a bucket's lists asked for.
+"""``robots/``: one row per robots.txt, or tdmrep.json, that a bucket's lists asked for.
 
-``place`` is the origin, or the url of a robots.txt that has moved away from its usual path.
-``lines`` are those that concern us, empty where everything is allowed.
+``place`` is the origin, or the url of a robots.txt that has moved away from its usual path; those
+of tdmrep.json begin with ``tdm`` and a blank. ``rules`` are the lines that concern us, empty where
+everything is allowed.
 """
 
 

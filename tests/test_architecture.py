@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parent.parent
 CONDA_NAMES = {
     "ada-url": "ada-url-python",
+    "brotli": "brotli-python",
     "open_clip_torch": "open-clip-torch",
     "torch": "pytorch",
 }

@@ -4,21 +4,18 @@ Both are read from the WAT itself, so respecting them costs no request. Directiv
 that is not parsed before one of their words is found in it.
 """
 
+import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import msgspec
 
-AGENTS = ("cah-dask", "ccbot")
-"""Names under which a directive means us: our own, and Common Crawl's, whose copy we read."""
+from cah_dask.directives import AGENT_NAME, is_reserved, meta_names_us, robots_directives
 
-_HEADER = "x-robots-tag"
 _TDM = "tdm-reservation"
-_BOT, _TDM_BYTES, _US = b"bot", _TDM.encode(), AGENTS[0].encode()  # in every name that counts
-# Directives that carry a value after a colon, so that the colon does not name an agent.
-_VALUED = ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview")
+_NAMES = (b"bot", _TDM.encode(), AGENT_NAME.encode())  # one of them is in every name that counts
 _DEED = re.compile(
     r"\s*(?:https?:)?//(?:[a-z0-9-]+\.)*creativecommons\.org/"
     r"(licenses|publicdomain)/([a-z+-]+)(?:/(\d\.\d)(?:/(?!deed)([a-z]{2,5})(?![a-z]))?)?",
@@ -32,11 +29,11 @@ def directives(metas: msgspec.Raw, headers: msgspec.Raw, wanted: frozenset[str])
     Parameters
     ----------
     metas
-        JSON of the ``Head.Metas`` list: robots metas, metas named after one of `AGENTS`, and
-        ``tdm-reservation``.
+        JSON of the ``Head.Metas`` list: robots metas, metas named after one of
+        `cah_dask.directives.AGENTS`, and ``tdm-reservation``.
     headers
-        JSON of the response headers, in any case, one value or a list of them: ``X-Robots-Tag``
-        without an agent or for one of `AGENTS`, and ``tdm-reservation``.
+        JSON of the response headers: ``X-Robots-Tag`` and ``tdm-reservation``, in any case and
+        more than once, each with one value or a list of them.
     wanted
         Such as ``{"noindex", "noai"}``. ``tdm-reservation`` is given when its value is 1.
 
@@ -46,7 +43,10 @@ def directives(metas: msgspec.Raw, headers: msgspec.Raw, wanted: frozenset[str])
         Anything malformed says nothing.
     """
     data = (bytes(metas) + bytes(headers)).lower()
-    if not (_BOT in data or _TDM_BYTES in data or _US in data):
+    for name in _NAMES:
+        if name in data:
+            break
+    else:
         return frozenset()
     for word in _encoded(wanted):
         if word in data:
@@ -62,47 +62,40 @@ def _encoded(words: frozenset[str]) -> list[bytes]:
 
 
 def _parse(raw: msgspec.Raw) -> Any:
+    """Read JSON whose objects become tuples of pairs: a name may be there twice."""
+    text = bytes(raw).decode(errors="replace")
     try:
-        return msgspec.json.decode(bytes(raw).lower())
-    except (msgspec.DecodeError, RecursionError):
+        return json.loads(text, strict=False, object_pairs_hook=tuple, parse_int=str)
+    except (ValueError, RecursionError):
         return None
 
 
 def _of_metas(metas: Any) -> Iterator[str]:
     for meta in metas if isinstance(metas, list) else ():
-        name, content = (
-            (meta.get("name"), meta.get("content")) if isinstance(meta, dict) else ("", "")
-        )
-        if isinstance(content, str):
-            if name == "robots" or name in AGENTS:
-                yield from _split(content)
-            elif name == _TDM and content.strip() == "1":
+        texts = [(field.lower(), text) for field, text in _texts(meta)]
+        names = [text for field, text in texts if field == "name"]
+        for content in (text for field, text in texts if field == "content"):
+            if any(map(meta_names_us, names)):
+                yield from robots_directives(content)
+            if is_reserved(content) and any(name.strip().lower() == _TDM for name in names):
                 yield _TDM
 
 
 def _of_headers(headers: Any) -> Iterator[str]:
-    for name, values in headers.items() if isinstance(headers, dict) else ():
-        for value in values if isinstance(values, list) else [values]:
-            if name == _HEADER and isinstance(value, str):
-                yield from _scoped(value)
-            elif name == _TDM and isinstance(value, str) and value.strip() == "1":
+    for name, value in _texts(headers):
+        match name.strip().lower():
+            case "x-robots-tag":
+                yield from robots_directives(value)
+            case "tdm-reservation" if is_reserved(value):
                 yield _TDM
 
 
-def _scoped(value: str) -> Iterator[str]:
-    """Split ``otherbot: noindex, cah-dask: noai``: an agent holds until the next one is named."""
-    is_ours = True
-    for part in value.split(","):
-        agent, colon, rest = part.partition(":")
-        names_agent = bool(colon) and agent.strip() not in _VALUED
-        if names_agent:
-            is_ours = agent.strip() in (*AGENTS, "*", "robots")
-        if is_ours:
-            yield from _split(rest if names_agent else part)
-
-
-def _split(content: str) -> Iterable[str]:
-    return re.split(r"[\s,;]+", content.strip())
+def _texts(pairs: Any) -> Iterator[tuple[str, str]]:
+    """Yield the names of an object with each text that they stand for."""
+    for name, values in pairs if isinstance(pairs, tuple) else ():
+        for value in values if isinstance(values, list) else [values]:
+            if isinstance(value, str):
+                yield name, value
 
 
 def deed(url: str) -> str | None:

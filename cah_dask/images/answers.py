@@ -43,7 +43,9 @@ def without_body(code: int, headers: Mapping[str, str]) -> Answer:
     """Answer for every HTTP status code but 200."""
     if code in _REDIRECTS:
         return Answer(Status.OK, code, location=headers.get("Location", ""))
-    pause_s = retry_after_s(headers.get("Retry-After", "")) if code in _PAUSES else None
+    pause_s = None
+    if code in _PAUSES:
+        pause_s = retry_after_s(headers.get("Retry-After", ""), headers.get("Date", ""))
     return Answer(status_of_code(code), code, pause_s=pause_s)
 
 
@@ -52,17 +54,26 @@ def status_of_code(code: int) -> Status:
     return _OF_CODE.get(code) or _OF_CLASS.get(code // 100, Status.HTTP_OTHER)
 
 
-def retry_after_s(value: str) -> float:
-    """Return the seconds that a Retry-After header asks for (RFC 9110 10.2.3), 0 if none."""
+def retry_after_s(value: str, date: str = "") -> float:
+    """Return the seconds that a Retry-After header asks for (RFC 9110 10.2.3), 0 if none.
+
+    A point in time is one of the server's clock, which its Date header tells.
+    """
     if value.strip().isdecimal():
         return float(value)
+    then = _moment(value)
+    if then is None:
+        return 0.0
+    now = _moment(date) or datetime.now(UTC)
+    return max(0.0, (then - now).total_seconds())
+
+
+def _moment(value: str) -> datetime | None:
     try:
         then = email.utils.parsedate_to_datetime(value)
     except ValueError:
-        return 0.0
-    if then.tzinfo is None:  # "-0000" is UTC, of an unknown place
-        then = then.replace(tzinfo=UTC)
-    return max(0.0, (then - datetime.now(UTC)).total_seconds())
+        return None
+    return then if then.tzinfo else then.replace(tzinfo=UTC)  # "-0000" is UTC, of an unknown place
 
 
 _FAULTS: tuple[tuple[type[Exception], Status], ...] = (

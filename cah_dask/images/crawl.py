@@ -23,13 +23,15 @@ from cah_dask.images.loans import Loans
 from cah_dask.images.network import AddressError
 from cah_dask.images.options import DownloadOptions
 from cah_dask.images.pace import Pace
-from cah_dask.images.robots import Robots, Rules
+from cah_dask.images.robots import Robots
 from cah_dask.images.robotsfile import RobotsFile
 from cah_dask.images.shards import ShardWriter
 from cah_dask.images.targets import Target, target
 from cah_dask.schema import Status
 
 _RETRY_GROWTH = 4
+_UNASKED = frozenset({Status.ROBOTS, Status.OPTOUT})
+"""Statuses of urls that what their site says keeps from being requested."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class Crawl:
         self._options = options
         self._decoders = decoders
         self._fetcher = fetcher
-        self._robots = Robots(fetcher, work.robots, self._target, pace.pause)
+        self._robots = Robots(options, fetcher, work.robots, self._target, pace.pause)
         self._frontier = Frontier(
             self._visits(), options.hosts, loans.is_foreign if loans else lambda _: False
         )
@@ -157,12 +159,12 @@ class Crawl:
     async def _ask(self, visit: Visit) -> Answer | None:
         """Make the request; None says that the visit was put back to wait for another turn."""
         where = visit.target
-        rules = self._robots.known(where.origin) if self._options.obey_robots else Rules()
+        rules = self._robots.known(where.origin)
         try:
             if rules is not None:
                 self._frontier.slow_down(where.host, rules.delay_s)
-                if not rules.allow(where.url):
-                    return Answer(Status.ROBOTS)
+                if (refusal := rules.refusal(where.url)) is not None:
+                    return Answer(refusal)
             addresses = await self._fetcher.lookup(where.host)
         except AddressError as error:
             return Answer(error.status)
@@ -173,13 +175,13 @@ class Crawl:
             return None
         if not self._frontier.bind(visit, addresses[0], self._now()):
             return None
-        if rules is None:
+        if rules is None or not rules.is_complete:
             return await self._learn_rules(visit)
         keep = self._frontier.keeps_connection(visit, self._options.connections)
         return await self._fetcher.image(where, keep_connection=keep)
 
     async def _learn_rules(self, visit: Visit) -> Answer | None:
-        """Ask for robots.txt; that was a request, so the visit has had its turn."""
+        """Ask for what its site allows; that was a request, so the visit has had its turn."""
         trouble = await self._robots.learn(visit.target.origin)
         if trouble is None:
             self._put_back(visit)
@@ -198,7 +200,7 @@ class Crawl:
 
         Nothing here waits: between a release and what follows from it the frontier may look done.
         """
-        if answer.status is Status.ROBOTS:
+        if answer.status in _UNASKED and answer.http_status is None:
             self._frontier.skip(visit, self._now())
         else:
             self._release(visit, answer)

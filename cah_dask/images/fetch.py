@@ -15,7 +15,9 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from cah_dask.directives import allows_training
 from cah_dask.images.answers import Answer, status_of, without_body
+from cah_dask.images.codings import read_text
 from cah_dask.images.directives import OPT_OUTS, is_opted_out
 from cah_dask.images.network import (
     AddressError,
@@ -62,6 +64,12 @@ class FetchOptions(NetworkOptions, frozen=True, forbid_unknown_fields=True, kw_o
     """Values of X-Robots-Tag that forbid to keep an image; an empty list ignores the header."""
     respect_tdm: bool = True
     """Whether ``TDM-Reservation: 1`` forbids to keep an image."""
+    respect_content_signal: bool = True
+    """Whether ``Content-Signal: ai-train=no``, in robots.txt or of an answer, forbids to keep an
+    image (Cloudflare's content signals)."""
+    respect_content_usage: bool = True
+    """Whether ``Content-Usage: train-ai=n``, in robots.txt or of an answer, forbids to keep an
+    image (drafts of the IETF's AIPREF group)."""
 
 
 @dataclass(slots=True)
@@ -117,10 +125,9 @@ class Fetcher:
         headers = {} if keep_connection else {"Connection": "close"}
         return await self._exchange(target, self._read_image, headers)
 
-    async def robots(self, target: Target) -> Answer:
-        """Request a robots.txt; a long one is cut."""
-        headers = {"Accept": "text/plain, */*;q=0.1"}
-        return await self._exchange(target, self._read_robots, headers)
+    async def text(self, target: Target, accept: str) -> Answer:
+        """Request a robots.txt or the like; a long one is cut."""
+        return await self._exchange(target, self._read_text, {"Accept": accept})
 
     async def _exchange(self, target: Target, read: Reader, headers: dict[str, str]) -> Answer:
         try:
@@ -159,9 +166,10 @@ class Fetcher:
         if len(body) > _SMALL_BYTES:
             self._large.release()
 
-    async def _read_robots(self, incoming: Incoming) -> Answer:
+    async def _read_text(self, incoming: Incoming) -> Answer:
+        """Read a text of a whole answer, however it is packed; what is none is unreachable."""
         response = incoming.response
-        if response.status != HTTPStatus.OK:
+        if not HTTPStatus(200) <= response.status < HTTPStatus(300):
             return without_body(response.status, response.headers)
         body = bytearray()
         async for chunk in response.content.iter_any():
@@ -169,12 +177,19 @@ class Fetcher:
             body += chunk[: ROBOTS_BYTES - len(body)]
             if len(body) == ROBOTS_BYTES:
                 break
-        return Answer(Status.OK, response.status, bytes(body))
+        codings = ",".join(response.headers.getall("Content-Encoding", ()))
+        text = read_text(bytes(body), codings, ROBOTS_BYTES)
+        # We asked for no part: who sends one (206) leaves open what the rest says.
+        if response.status == HTTPStatus.PARTIAL_CONTENT or text is None:
+            return Answer(Status.ROBOTS_UNREACHABLE, response.status)
+        return Answer(Status.OK, response.status, text)
 
     async def _read_image(self, incoming: Incoming) -> Answer:
         response = incoming.response
         if response.status != HTTPStatus.OK:
-            return without_body(response.status, response.headers)
+            answer = without_body(response.status, response.headers)
+            is_refused = answer.location is not None and self._is_reserved(response)
+            return Answer(Status.OPTOUT, response.status) if is_refused else answer
         status = self._refusal(response)
         body = bytearray()
         try:
@@ -190,14 +205,23 @@ class Fetcher:
 
     def _refusal(self, response: aiohttp.ClientResponse) -> Status:
         """Judge by the headers alone."""
-        headers = response.headers
-        tags = headers.getall("X-Robots-Tag", ())
-        tdm = headers.get("TDM-Reservation", "") if self._options.respect_tdm else ""
-        if is_opted_out(tags, tdm, self._options.opt_outs):
+        if self._is_reserved(response):
             return Status.OPTOUT
         if (response.content_length or 0) > self._options.max_bytes:
             return Status.TOO_BIG
         return Status.OK
+
+    def _is_reserved(self, response: aiohttp.ClientResponse) -> bool:
+        """Tell whether the headers forbid to keep an image, or what they redirect to."""
+        options, read = self._options, response.headers.getall
+        tdm = ",".join(read("TDM-Reservation", ())) if options.respect_tdm else ""
+        preferences = [
+            *(read("Content-Signal", ()) if options.respect_content_signal else ()),
+            *(read("Content-Usage", ()) if options.respect_content_usage else ()),
+        ]
+        return is_opted_out(read("X-Robots-Tag", ()), tdm, options.opt_outs) or (
+            allows_training(",".join(preferences)) is False
+        )
 
     async def _fill(self, body: bytearray, incoming: Incoming) -> Status:
         """Read the body as far as it is worth it; our own waiting does not count as its time."""

@@ -28,6 +28,7 @@ FAILURES = frozenset(
         Status.HTTP_5XX,
         Status.TIMEOUT,
         Status.TOO_SLOW,
+        Status.ROBOTS_UNREACHABLE,
     }
 )
 """Statuses that speak against the host as a whole; a streak of them opens its circuit breaker."""

@@ -19,13 +19,11 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from cah_dask import __version__
 from cah_dask.addresses import Network, is_public
+from cah_dask.directives import AGENT_NAME
 from cah_dask.errors import ConfigError
 from cah_dask.images.names import Addresses, names_of
 from cah_dask.images.once import Once
 from cah_dask.schema import Status
-
-AGENT_NAME = "cah-dask"
-"""What robots.txt and X-Robots-Tag call us."""
 
 _PUBLIC_PORTS = frozenset({80, 443})
 _DNS_TIMEOUT_S = 5.0

@@ -20,7 +20,10 @@ class DownloadOptions(FetchOptions, frozen=True, forbid_unknown_fields=True, kw_
     hosts: HostOptions = HostOptions()
     """Manners towards one host."""
     obey_robots: bool = True
-    """Whether robots.txt decides what may be requested."""
+    """Whether robots.txt decides what may be requested; else it is not asked for."""
+    respect_tdm_file: bool = False
+    """Whether ``/.well-known/tdmrep.json`` decides what may be used. Off by default: it is one more
+    request to every site, and few have the file; ``TDM-Reservation`` headers come with images."""
     max_redirects: Annotated[int, msgspec.Meta(ge=0)] = 5
     """Redirects followed for one url."""
     retries: Annotated[int, msgspec.Meta(ge=0)] = 1

@@ -42,7 +42,8 @@ class _Entry:
 class RobotsFile:
     """The robots.txt of the origins of one bucket; a context manager, read and then replaced.
 
-    A place is an origin, or the url of a robots.txt that has moved away from its usual path.
+    A place is an origin, or the url of a robots.txt that has moved away from its usual path; see
+    `schema.ROBOTS`.
 
     It is replaced however the list ends: what was learned is true, and another attempt at the list
     need not ask again. Of two attempts at once the last one's file stays.
@@ -123,12 +124,12 @@ def _read(path: Path) -> dict[str, _Entry]:
     except (OSError, ValueError, ArithmeticError, pa.ArrowException) as error:
         logger.warning("%s cannot be read (%s): hosts are asked for robots.txt again", path, error)
         return {}
-    return {row["place"]: _Entry(row["fetched_at"], row["lines"]) for row in rows}
+    return {row["place"]: _Entry(row["fetched_at"], row["rules"]) for row in rows}
 
 
 def _write(path: Path, entries: dict[str, _Entry]) -> None:
     rows = [
-        {"place": place, "fetched_at": entry.fetched_at, "lines": entry.lines}
+        {"place": place, "fetched_at": entry.fetched_at, "rules": entry.lines}
         for place, entry in sorted(entries.items())
     ]
     table = pa.Table.from_pylist(rows, schema=ROBOTS)

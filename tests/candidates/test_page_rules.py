@@ -3,6 +3,7 @@ import json
 import msgspec
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from cah_dask.candidates.extract import RESPECTED
 from cah_dask.candidates.page_rules import deed, directives
@@ -11,6 +12,21 @@ from tests.strategies import TREES
 
 def raw(value) -> msgspec.Raw:
     return msgspec.Raw(json.dumps(value).encode())
+
+
+def headers_of(pairs: list[tuple[str, str | list[str]]]) -> msgspec.Raw:
+    """Write headers as JSON, be it with one name twice."""
+    members = (f"{json.dumps(name)}: {json.dumps(value)}" for name, value in pairs)
+    return msgspec.Raw(f"{{{', '.join(members)}}}".encode())
+
+
+def in_any_case(name: str) -> st.SearchStrategy[str]:
+    cased = st.tuples(*(st.sampled_from([letter, letter.upper()]) for letter in name))
+    return cased.map("".join)
+
+
+NAMES = in_any_case("x-robots-tag") | st.sampled_from(["X-Robots-Tag", "x-robots-tag", "Other"])
+VALUES = st.sampled_from(["noai", "noml", "all", "otherbot: none", "index, follow"])
 
 
 def found(metas=None, headers=None, wanted=frozenset(RESPECTED)) -> set[str]:
@@ -51,6 +67,47 @@ def test_metas_for_all_robots_and_for_us_add_up_with_headers():
         {"property": "og:image", "content": "robots"},
     ]
     assert found(metas, {"tdm-reservation": ["0"]}) == {"noindex", "noai", "tdm-reservation"}
+
+
+@given(st.lists(st.tuples(NAMES, VALUES | st.lists(VALUES, max_size=2)), max_size=5))
+def test_every_value_of_every_spelling_of_a_header_counts(pairs):
+    told = " ".join(
+        text
+        for name, values in pairs
+        for text in ([values] if isinstance(values, str) else values)
+        if name.lower() == "x-robots-tag"
+    )
+    expected = {word for word in ("noai", "noml") if word in told}
+    assert directives(raw([]), headers_of(pairs), frozenset(RESPECTED)) == expected
+
+
+@pytest.mark.parametrize("values", [("0", "1"), ("1", "0"), ("1, 1",), (["0", "1"],)])
+def test_one_tdm_header_that_reserves_is_enough(values):
+    pairs = list(zip(["TDM-Reservation", "tdm-reservation"], values, strict=False))
+    assert directives(raw([]), headers_of(pairs), frozenset(RESPECTED)) == {"tdm-reservation"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["robots ", " ROBOTS\t", "googlebot, robots", "cah-dask robots", "ccbot/2.0", "Cah-Dask"],
+)
+def test_a_meta_may_have_blanks_and_more_than_one_agent_in_its_name(name):
+    assert found([{"name": name, "content": "noai"}]) == {"noai"}
+    assert found([{"NAME": name, "Content": "noai"}]) == {"noai"}
+
+
+@pytest.mark.parametrize("name", ["", " ", "googlebot", "robotstxt", "description", "cah"])
+def test_a_meta_of_another_name_means_others(name):
+    assert found([{"name": name, "content": "noai"}]) == set()
+
+
+@pytest.mark.parametrize("more", [b"caf\xff", b'a": "\x01", "b', b'a": 1' + b"0" * 9999 + b', "b'])
+def test_what_else_stands_there_hides_no_directive(more):
+    """A byte that is no UTF-8, a raw control character, a number that is too long."""
+    pair = b'"%b": ""' % more
+    metas = msgspec.Raw(b'[{%b}, {"name": "robots", "content": "noai"}]' % pair)
+    headers = msgspec.Raw(b'{%b, "X-Robots-Tag": "noml"}' % pair)
+    assert directives(metas, headers, frozenset(RESPECTED)) == {"noai", "noml"}
 
 
 @given(TREES, TREES)

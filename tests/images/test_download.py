@@ -168,8 +168,8 @@ def test_a_host_that_opted_out_is_not_asked_where_a_robots_txt_has_moved_to(web,
     (tmp_path / "hosts.txt").write_text("listed.test")
     lists = load_exclusion([f"host:{tmp_path / 'hosts.txt'}"])
     url = web.url("/ok-1.jpg", "moved.test")
-    made, _ = download([url], tmp_path, options(web), exclusion=lists)
-    assert statuses(made) == ["ok"]
+    made, _ = download([url], tmp_path, options(web, retries=0), exclusion=lists)
+    assert statuses(made) == ["robots_unreachable"]
     assert web.hits["moved.test", "/robots.txt"] == 1
     assert web.hits["listed.test", "/robots.txt"] == 0
 

@@ -54,6 +54,7 @@ def secure_web() -> Iterator[WebServer]:
 def web() -> Iterator[WebServer]:
     with WebServer() as server:
         server.robots["robots.test"] = b"User-agent: *\nDisallow: /"
+        server.robots["garbled.test"] = b"\x1f\x8b"
         server.bodies["/listed.jpg"] = picture(seed=99)
         server.bodies["/scans.jpg"] = many_scans()
         yield server
@@ -114,6 +115,7 @@ def planted(web: WebServer, secure_web: WebServer, dead_end: int, closed: int) -
         "http://ok.test:6379/": Status.BLOCKED_PORT,
         "mailto:me@lab.example": Status.BAD_URL,
         at("/ok.jpg", "robots"): Status.ROBOTS,
+        at("/ok.jpg", "garbled"): Status.ROBOTS_UNREACHABLE,
         at("/ok.jpg", "images.closed-shop"): Status.OPTOUT,
         **{at(f"/hang-{n}.jpg", "dead"): Status.TIMEOUT for n in range(3)},
         **{at(f"/hang-{n}.jpg", "dead"): Status.HOST_SUSPENDED for n in range(3, 9)},

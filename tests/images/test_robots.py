@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from protego import Protego
 
+from cah_dask.directives import AGENT_NAME
 from cah_dask.images.fetch import ROBOTS_BYTES
-from cah_dask.images.network import AGENT_NAME
 from cah_dask.images.robots import Rules, relevant, rules_of
 
 URL = "http://a.example/images/b.jpg"
@@ -30,8 +30,18 @@ def rules(text: str) -> Rules:
         ("User-agent: cah-dask\nUser-agent: otherbot\nDisallow: /", False),
         ("User-agent: cah-dask\nDisallow:\nUser-agent: *\nDisallow: /", True),
         ("User-agent: *\nDisallow: /images\nAllow: /images/b.jpg", True),
+        ("User-agent: cah-dask/0.1.0 (+https://lab.example; me@lab.example)\nDisallow: /", False),
+        ("User-agent: cah\nDisallow: /", True),
+        ("User-agent: cah\nAllow: /\nUser-agent: *\nDisallow: /", False),
+        ("User-agent: cah-daskette\nAllow: /\nUser-agent: *\nDisallow: /", False),
+        ("User-agent: cah-dask\nDisallow: /a\nUser-agent: CAH-Dask/2\nDisallow: /images", False),
+        ("User-agent: cah-dask\n\nUser-agent: *\nDisallow: /", False),
+        ("User-agent: *\nDisallow: /\nUser-agent: cah-dask", True),
         ("\ufeffUser-agent: *\nDisallow: /", False),
         ("<html><body>404</body></html>", True),
+        ("User-agent: *\rDisallow: /\r", False),
+        ("User-Agent : *\nDisallow : /", False),
+        ("User-agent: *\nSitemap: http://a.example/s\nUser-agent: b\nDisallow: /images", False),
     ],
 )
 def test_rules_are_read_as_the_standard_says(text, is_allowed):
@@ -62,37 +72,78 @@ def test_a_hostile_file_is_read_in_no_time(line):
     assert time.process_time() - began < 3
 
 
-AGENTS = ["cah-dask", "CAH-Dask*", "cah", "*", "", "otherbot", "cah-dask/1.0", "dask"]
+NAMES_US = ["cah-dask", "CAH-Dask*", "cah-dask/1.0", "Cah-Dask (+http://a.example)"]
+AGENTS = {"*": "*", "* ": "*", "": "", **dict.fromkeys(NAMES_US, AGENT_NAME)}
+AGENTS |= dict.fromkeys(["cah", "dask", "otherbot", "cah-daskette", "otherbot cah-dask"], "other")
 RULES = ["Disallow: /images", "Allow: /images/b", "Disallow", "disallow /", "Allow : /"]
-ODD = [
-    "User-agents: cah-dask",
-    "User-agent cah-dask",
-    "User agent otherbot",
-    "user  agent otherbot",
-]
-ODD += ["user  agent: otherbot", "useragent", "User-agent other:bot", "User-agent otherbot: x"]
-OTHERS = ["Crawl-delay: 3", "Crawl-delay: 7", "Sitemap: http://a.example/s", "Foo: x", "", "# none"]
+RULES += ["dissallow: /", "Disalow /images", "ALLOW /images/b.jpg"]
+OTHERS = ["Crawl-delay: 3", "crawl delay 7", "Sitemap: http://a.example/s", "Foo: x", "", "# none"]
+OTHERS += ["Host: a", "Content-Signal: ai-train=no", "visit-time 0400-0845", "hello", "a b: c d"]
+FIELDS = ["User-agent:", "user-agent :", "User-agent", "user  agent", "user agent:", "useragent:"]
 
 
 @given(
     st.lists(
-        st.sampled_from([f"User-agent: {agent}" for agent in AGENTS] * 2 + RULES + ODD + OTHERS),
+        st.tuples(st.sampled_from(FIELDS), st.sampled_from(list(AGENTS)))
+        | st.sampled_from(RULES + OTHERS),
         max_size=14,
     )
 )
-def test_what_is_left_out_changes_nothing_for_us(lines):
-    whole, ours = Protego.parse("\n".join(lines)), rules("\n".join(lines))
+def test_protego_reads_the_same_where_each_agent_is_only_its_token(lines):
+    """What is left out changes nothing: of the groups of others, and of what they are called."""
+    ours = rules("\n".join(line if isinstance(line, str) else " ".join(line) for line in lines))
+    exact = [line if isinstance(line, str) else f"{line[0]} {AGENTS[line[1]]}" for line in lines]
+    whole = Protego.parse("\n".join(exact))
     assert ours.allow(URL) == whole.can_fetch(URL, AGENT_NAME)
     assert ours.delay_s == (whole.crawl_delay(AGENT_NAME) or 0)
 
 
 def test_the_rules_of_others_are_left_out():
     text = "".join(f"User-agent: bot{n}\nDisallow: /{n}\n" for n in range(1000))
-    assert relevant(f"{text}User-agent: *\nDisallow: /x".encode()).splitlines() == [
-        "User-agent: -",
-        "User-agent: *",
-        "Disallow: /x",
-    ]
+    everyone, us = "User-agent: *\nDisallow: /x\n", "User-agent: cah-dask\nDisallow: /y\n"
+    assert relevant(text.encode()) == ""
+    assert relevant(f"{text}{everyone}".encode()) == "User-agent: *\nDisallow: /x"
+    assert relevant(f"{text}{everyone}{us}{text}".encode()) == "User-agent: *\nDisallow: /y"
+
+
+PREFERENCES = [
+    ("Content-Signal: search=yes, ai-train=no", {"/a": True, "/b/c": True}),
+    ("content-signal:ai-train=no # none", {"/a": True}),
+    ("Content-Signal: search=no, ai-input=no", {"/a": False}),
+    ("Content-Signal: ai-train=yes", {"/a": False}),
+    ("Content-Usage: train-ai=n", {"/a": True}),
+    ("Content-Usage: train-ai=n\nContent-Usage: /b/ train-ai=y", {"/a": True, "/b/c": False}),
+    ("Content-Usage: /b/ train-ai=n\nContent-Usage: train-ai=y", {"/a": False, "/b/c": True}),
+    ("Content-Usage: /*.jpg$ train-ai=n", {"/a.jpg": True, "/a.jpg.png": False}),
+    ("Content-Usage: /b\ttrain-ai=n", {"/a": False, "/b/c": True}),
+    ("Content-Usage: train-ai=n\nContent-Usage: train-ai=y", {"/a": True}),
+    ("Content-Usage: train-ai=y\nContent-Signal: ai-train=no", {"/a": True}),
+    ("Content-Usage: train-ai=n\nContent-Usage: /b search=n", {"/b/c": True}),
+    ("Content-Usage: /b", {"/b": False}),
+    ("X-Content-Signal: ai-train=no", {"/a": False}),
+]
+
+
+@pytest.mark.parametrize(("lines", "expected"), PREFERENCES)
+@pytest.mark.parametrize("agent", ["*", "cah-dask/1.0"])
+def test_what_is_said_of_training_holds_for_the_longest_path(lines, expected, agent):
+    found = rules(f"User-agent: otherbot\nAllow: /\n\nUser-agent: {agent}\n{lines}\nAllow: /")
+    assert {path: found.reserve(f"http://a.example{path}") for path in expected} == expected
+    assert all(found.allow(f"http://a.example{path}") for path in expected)
+
+
+def test_what_is_said_of_training_to_others_does_not_hold_for_us():
+    found = rules(
+        "User-agent: *\nContent-Signal: ai-train=no\nAllow: /\nUser-agent: cah-dask\nAllow: /"
+    )
+    assert not found.reserve(URL)
+    assert not rules("User-agent: otherbot\nContent-Signal: ai-train=no").reserve(URL)
+
+
+def test_each_way_to_speak_of_training_can_be_ignored():
+    lines = "User-agent: *\nContent-Signal: ai-train=no"
+    assert rules_of(lines).reserve(URL)
+    assert not rules_of(lines, ["content-usage"]).reserve(URL)
 
 
 @given(st.binary(max_size=300) | st.text(max_size=300).map(str.encode))

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cah_dask.errors import RunError
-from cah_dask.images import robots, robotsfile
+from cah_dask.images import robotsfile, sitefiles
 from cah_dask.images.decode import DecodeOptions
 from cah_dask.images.download import download_list
 from cah_dask.images.fetch import ROBOTS_BYTES
@@ -19,6 +19,7 @@ from cah_dask.images.hosts import HostOptions
 from cah_dask.images.options import DownloadOptions
 from cah_dask.images.robotsfile import RobotsFile
 from cah_dask.schema import ROBOTS
+from tests.nameserver import NameServer
 from tests.webserver import WebServer
 
 HOSTS = ["a.test", "b.test", "c.test"]
@@ -26,14 +27,17 @@ HOSTS = ["a.test", "b.test", "c.test"]
 
 def fetch(web: WebServer, folder: Path, *urls: str, **changes: object) -> list[str]:
     """Download one list of a bucket; return its statuses."""
+    usual = {
+        "resolve": {"*.test": "127.0.0.1"},
+        "allow_ports": (web.port,),
+        "hosts": HostOptions(spacing_s=0),
+    }
     options = DownloadOptions(
         contact="me@lab.example",
-        resolve={"*.test": "127.0.0.1"},
         allow_addresses=("127.0.0.1/32",),
-        allow_ports=(web.port,),
         retries=0,
         decoders=1,
-        **{"hosts": HostOptions(spacing_s=0), **changes},
+        **usual | changes,
     )
     robots, shard = folder / "robots" / "b00000.parquet", folder / "a.h5"
     made = download_list(urls, shard, options, DecodeOptions(), robots_file=robots)
@@ -133,21 +137,37 @@ def test_a_robots_txt_that_moves_in_circles_allows_all(tmp_path: Path):
     with WebServer() as web:
         web.moved["a.test"] = web.url("/robots.txt", "b.test")
         web.moved["b.test"] = web.url("/robots.txt", "a.test")
-        web.moved["c.test"] = ""  # to itself
+        web.moved["c.test"] = "/robots.txt"
         urls = [web.url("/ok-1.jpg", host) for host in HOSTS]
         assert fetch(web, tmp_path, *urls) == ["ok"] * 3
         assert [asked(web, host) for host in HOSTS] == [1] * 3
 
 
-def test_a_robots_txt_that_leads_to_no_host_or_a_huge_url_allows_all(tmp_path: Path):
-    with WebServer() as web:
-        web.moved["a.test"] = web.url("/robots.txt", "nowhere.invalid")
-        web.moved["b.test"] = web.url(f"/robots.txt?{'x' * 3000}", "c.test")
-        urls = [web.url("/ok-1.jpg", host) for host in HOSTS[:2]]
-        assert fetch(web, tmp_path, *urls) == ["ok"] * 2
-        assert asked(web, "c.test") == 0
-    with RobotsFile(tmp_path / "robots" / "b00000.parquet") as file:
-        assert file.get(web.url("", "nowhere.invalid").rstrip("/")) is None, "it said nothing"
+@pytest.mark.parametrize(
+    "location",
+    [
+        "",
+        "http://nowhere.invalid/robots.txt",
+        "http://closed.test:9/robots.txt",
+        "http://10.9.8.7/robots.txt",
+        "http://a.test:23/robots.txt",
+        "ftp://a.test/robots.txt",
+        "http://[/robots.txt",
+        f"/robots.txt?{'x' * 3000}",
+    ],
+)
+def test_a_robots_txt_that_has_moved_out_of_reach_allows_nothing_now(tmp_path: Path, location: str):
+    names = {"*.test": "127.0.0.1", "closed.test": "127.0.0.1"}
+    with WebServer() as web, NameServer({}) as nameserver:
+        web.moved["a.test"] = location
+        way = {"nameservers": (nameserver.address,), "allow_ports": (web.port, 9), "resolve": names}
+        urls = [web.url(f"/ok-{n}.jpg") for n in range(2)]
+        expected = "connect_refused" if "closed" in location else "robots_unreachable"
+        assert fetch(web, tmp_path, *urls, **way) == [expected] * 2
+        assert not (tmp_path / "robots").exists(), "it is asked again by the next list"
+        assert [web.hits["a.test", f"/ok-{n}.jpg"] for n in range(2)] == [0, 0]
+        web.moved["a.test"] = web.url("/robots.txt", "b.test")
+        assert fetch(web, tmp_path, *urls, **way) == ["ok"] * 2
 
 
 def test_a_long_chain_of_hosts_hides_the_rules_of_none_of_them(tmp_path: Path):
@@ -164,7 +184,7 @@ def test_a_long_chain_of_hosts_hides_the_rules_of_none_of_them(tmp_path: Path):
 def test_where_many_robots_txt_lead_is_left_alone_while_it_is_in_trouble(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(robots, "_TROUBLE_S", 0.5)
+    monkeypatch.setattr(sitefiles, "_TROUBLE_S", 0.5)
     hosts = [f"h{n}.test" for n in range(40)]
     with WebServer() as web:
         web.robots["there.test"] = 503
@@ -256,6 +276,15 @@ def test_no_damage_to_a_file_is_an_exception_or_another_rule(tmp_path: Path):
         path.write_bytes(damaged[: chance.choice([len(whole), chance.randrange(len(whole))])])
         with RobotsFile(path) as file:
             assert {file.get(origin) for origin in said} <= {*said.values(), None}
+
+
+def test_what_an_earlier_version_has_kept_is_asked_again(tmp_path: Path):
+    """It took for allowed what it could not read."""
+    rows = [{"place": "http://a.test", "fetched_at": datetime.now(UTC), "lines": ""}]
+    schema = ROBOTS.set(2, pa.field("lines", pa.string(), nullable=False))
+    pq.write_table(pa.Table.from_pylist(rows, schema), tmp_path / "a.parquet")
+    with RobotsFile(tmp_path / "a.parquet") as file:
+        assert file.get("http://a.test") is None
 
 
 def test_a_file_of_other_columns_is_ignored(tmp_path: Path):

@@ -1,0 +1,100 @@
+"""Text that came packed, although we ask for it as it is, read within bounds (RFC 9110 8.4).
+
+What a header says of the packing is often wrong: what counts is what can be unpacked, and whether
+the result is text.
+"""
+
+import codecs
+import re
+import zlib
+
+import brotli
+
+_MAX_CODINGS = 3
+_FORMATS = {"gzip": (31,), "x-gzip": (31,), "deflate": (15, -15)}
+"""The window bits that zlib wants for a coding; deflate is sent with and without zlib's frame."""
+_FRAMED = 47  # gzip or zlib, told by their first bytes
+_GZIP = b"\x1f\x8b"
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# Tabs, line ends, escapes (ISO 2022) and the end mark of DOS may be in a text.
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x19\x1c-\x1f]")
+_SIGNS = re.compile(rb"^\s*user.?agent|<[!a-z]", re.IGNORECASE | re.MULTILINE)
+
+
+def read_text(body: bytes, codings: str, limit: int) -> bytes | None:
+    """Return the text of a body, or None if there is none to be read.
+
+    Parameters
+    ----------
+    body
+        What was received.
+    codings
+        What Content-Encoding says. A plain body that it calls packed is read, and a packed one of
+        which it says nothing if it begins like gzip or zlib.
+    limit
+        Bytes of text, and of each packing inside another one, that are unpacked at most; a text
+        that is longer ends with its last whole line.
+    """
+    named = [coding for coding in re.split(r"[\s,]+", codings.lower()) if coding]
+    if len(named) > _MAX_CODINGS:
+        return None
+    for coding in reversed(named):
+        body = _unpack(body, coding, limit)
+    for _ in range(_MAX_CODINGS):
+        unpacked = _inflate(body, _FRAMED, limit)
+        body = body if unpacked is None else unpacked
+    is_whole = len(body) < limit
+    if body.startswith(_UTF_16):
+        body = body.decode("utf-16", errors="replace").encode(errors="replace")
+    if not is_text(body):
+        return None
+    return body if is_whole else body[: 1 + max(body.rfind(b"\n"), body.rfind(b"\r"))]
+
+
+def is_text(body: bytes) -> bool:
+    """Tell whether a body is text: in UTF-8, or in another encoding a page or a robots.txt."""
+    if _CONTROL.search(body):
+        return False
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(body)  # its last character may be cut
+    except UnicodeDecodeError:
+        return _SIGNS.search(body) is not None
+    return True
+
+
+def _unpack(body: bytes, coding: str, limit: int) -> bytes:
+    """Return what a body holds if it is packed in this way, else the body."""
+    if coding == "br":
+        return _unpack_brotli(body, limit)
+    for window_bits in _FORMATS.get(coding, ()):
+        text = _inflate(body, window_bits, limit)
+        if text is not None:
+            return text
+    return body
+
+
+def _unpack_brotli(body: bytes, limit: int) -> bytes:
+    unpacker = brotli.Decompressor()
+    try:
+        text: bytes = unpacker.process(body, output_buffer_limit=limit)[:limit]
+    except brotli.error:
+        return body
+    return text if unpacker.is_finished() or len(text) == limit else body
+
+
+def _inflate(body: bytes, window_bits: int, limit: int) -> bytes | None:
+    """Unpack all members of a gzip file, or the one of another format, whole or to the limit."""
+    text = bytearray()
+    while True:
+        unpacker = zlib.decompressobj(window_bits)
+        try:
+            text += unpacker.decompress(body, limit - len(text))
+        except zlib.error:
+            return None
+        if len(text) == limit:
+            return bytes(text)
+        if not unpacker.eof:
+            return None
+        body = unpacker.unused_data
+        if not body.startswith(_GZIP):
+            return None if body and window_bits < 0 else bytes(text)

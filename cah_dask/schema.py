@@ -52,6 +52,7 @@ class Reject(StrEnum):
     EXCLUDED = "excluded"
     # embed: one row is one sample; a sample without an image is counted under its status
     BELOW_THRESHOLD = "below_threshold"
+    NO_VECTOR = "no_vector"
 
 
 class Status(StrEnum):

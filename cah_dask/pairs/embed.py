@@ -9,13 +9,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cah_dask.errors import ShardError
+from cah_dask.errors import RunError, ShardError
 from cah_dask.images.shards import ShardReader
 from cah_dask.pairs.models import Embeddings, Encoder
 from cah_dask.schema import SPLITS, Counts, Reject, Split, Status, scored
 
 HISTOGRAM_BINS = 100
 """Bins over [-1, 1] in which each task counts its similarities: 0.02 wide."""
+
+_UNIT_WITHIN = 1e-2  # a vector in half precision is off by 1e-3 at the most
 
 
 ImageVectors: TypeAlias = Callable[[pa.Table], Embeddings]
@@ -109,7 +111,12 @@ def embed_list(
     Returns
     -------
     Embedded
-        One row per sample with an image, in the order of `samples`.
+        One row per sample with an image and two vectors, in the order of `samples`.
+
+    Raises
+    ------
+    RunError
+        If the model gives no vectors for half of them.
     """
     outcome = outcomes.take(pc.index_in(samples["url"], outcomes["url"]))
     has_image = pc.equal(outcome["status"], Status.OK.value)
@@ -121,10 +128,31 @@ def embed_list(
         encoder.dim,
     )
     vectors = images(outcome)
+    is_sound = _is_unit(vectors) & _is_unit(texts)
+    _require_most(is_sound, encoder)
+    rows, outcome = rows.filter(pa.array(is_sound)), outcome.filter(pa.array(is_sound))
+    vectors, texts = vectors[is_sound], texts[is_sound]
     cosine = similarity(vectors, texts)
     is_kept = cosine >= _floor(rows["split"], thresholds)
     table = _table(rows, outcome, cosine, is_kept, vectors, texts)
-    return Embedded(table, _counts(len(samples), table, lost))
+    counts = _counts(len(samples), table, lost, n_without=int((~is_sound).sum()))
+    return Embedded(table, counts)
+
+
+def _is_unit(vectors: Embeddings) -> npt.NDArray[np.bool_]:
+    """Tell of each row whether it is a unit vector: one of NaN, infinity or zeros is none."""
+    is_unit: npt.NDArray[np.bool_] = np.abs(np.linalg.norm(vectors, axis=1) - 1) < _UNIT_WITHIN
+    return is_unit
+
+
+def _require_most(is_sound: npt.NDArray[np.bool_], encoder: Encoder) -> None:
+    """Raise RunError if a model fails for so many samples that it is the model's fault."""
+    n_without = int((~is_sound).sum())
+    if n_without > 1 and 2 * n_without >= len(is_sound):
+        raise RunError(
+            f"model {encoder.name} gave no vector (NaN, infinite or zero) for {n_without} of "
+            f"{len(is_sound)} samples of a list; try embed.precision fp32, and check its weights"
+        )
 
 
 def _stack(batches: list[Embeddings], dim: int) -> Embeddings:
@@ -171,8 +199,10 @@ def _packed(vectors: Embeddings) -> pa.Array:
     return pa.Array.from_buffers(pa.binary(width), len(vectors), [None, data])
 
 
-def _counts(seen: int, table: pa.Table, lost: pa.ChunkedArray) -> Counts:
+def _counts(seen: int, table: pa.Table, lost: pa.ChunkedArray, *, n_without: int) -> Counts:
     rejected = {item["values"]: item["counts"] for item in pc.value_counts(lost).to_pylist()}
+    if n_without:
+        rejected[Reject.NO_VECTOR.value] = n_without
     kept = pc.sum(table["is_kept"]).as_py() or 0
     if below := len(table) - kept:
         rejected[Reject.BELOW_THRESHOLD.value] = below

@@ -7,6 +7,8 @@ never pay for them, the driver only to look up a model by open_clip's name.
 import difflib
 import hashlib
 import json
+import os
+import socket
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -14,6 +16,7 @@ from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, TypeAlias
+from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
@@ -21,6 +24,7 @@ import numpy.typing as npt
 
 from cah_dask.errors import ConfigError
 from cah_dask.images.decode import open_rgb
+from cah_dask.pairs.loadable import require_loadable
 from cah_dask.pairs.open_clip_import import open_clip
 from cah_dask.schema import SPLITS, Split
 
@@ -37,6 +41,8 @@ PUBLISHED_THRESHOLDS: dict[str, dict[Split, float]] = {
 }
 """Known similarity thresholds; each holds for one model and one split only."""
 
+_HUB = "https://huggingface.co"
+_HUB_TIMEOUT_S = 5.0
 _CONFIG_FILE = "open_clip_config.json"
 _WEIGHTS_FILES = (  # in the order in which open_clip looks for them
     "open_clip_model.safetensors",
@@ -99,7 +105,8 @@ def resolve(options: EmbedOptions, splits: Sequence[Split] = SPLITS) -> EmbedOpt
     Raises
     ------
     ConfigError
-        For an unknown model, missing or unexpected weights, or a split without a threshold.
+        For an unknown model, missing or unexpected weights or ones that cannot be loaded, or a
+        split without a threshold.
     """
     if find_spec("open_clip") is None:
         raise ConfigError("open_clip is not installed; run: pip install 'cah_dask[clip]'")
@@ -111,13 +118,21 @@ def resolve(options: EmbedOptions, splits: Sequence[Split] = SPLITS) -> EmbedOpt
             f"set embed.thresholds.{missing[0]} (a cosine in [-1, 1]) or leave such texts out "
             "with extract.splits"
         )
-    found = file_sha256(_weights(options.model))
+    weights = _weights(options.model)
+    found = file_sha256(weights)
     if options.weights_sha256 not in (None, found):
         raise ConfigError(
             f"the weights of {options.model} have SHA-256 {found}, "
             f"embed.weights_sha256 wants {options.weights_sha256}"
         )
+    require_loadable(_open_clip_name(options.model), weights, found)
     return msgspec.structs.replace(options, weights_sha256=found, thresholds=known)
+
+
+def _open_clip_name(model: str) -> str:
+    """Return what open_clip calls a model."""
+    folder = model_folder(model)
+    return f"local-dir:{folder}" if folder else model.split("/", maxsplit=1)[0]
 
 
 def embedding_dim(options: EmbedOptions) -> int:
@@ -158,7 +173,23 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _look_for_hub() -> None:
+    """Where the model hub is out of reach, have its client say so at once.
+
+    Left alone it asks again for a minute. It reads the variable when it is imported.
+    """
+    if "HF_HUB_OFFLINE" in os.environ:
+        return
+    hub = urlsplit(os.environ.get("HF_ENDPOINT") or _HUB)
+    port = hub.port or (80 if hub.scheme == "http" else 443)
+    try:
+        socket.create_connection((hub.hostname or "", port), timeout=_HUB_TIMEOUT_S).close()
+    except OSError:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+
+
 def _require_known(model: str) -> None:
+    _look_for_hub()
     library = open_clip()
     known = [f"{name}/{tag}" for name, tag in library.list_pretrained()]
     if model not in known:
@@ -204,7 +235,7 @@ class OpenClipEncoder:
 
         library = open_clip()
         folder = model_folder(options.model)
-        name = f"local-dir:{folder}" if folder else options.model.split("/")[0]
+        name = _open_clip_name(options.model)
         cuda = options.device == "cuda" or (options.device == "auto" and torch.cuda.is_available())
         self._device = torch.device("cuda" if cuda else "cpu")
         self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
@@ -259,7 +290,7 @@ def _fetched_weights(model: str) -> Path:
         return Path(library.download_pretrained(library.get_pretrained_cfg(name, tag)))
     except (OSError, ValueError) as error:  # huggingface_hub raises subclasses of both
         raise ConfigError(
-            f"the weights of {model} are neither in the local cache nor to be fetched from here "
-            f"({type(error).__name__}); fetch them on a node with internet, or set embed.model to "
-            "a local folder"
+            f"the weights of {model} are neither in the local cache nor to be fetched from here; "
+            f"run `cah config check` once on a node with internet that shares your home, or set "
+            "embed.model to a local folder"
         ) from error

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cah_dask.errors import ShardError
+from cah_dask.errors import RunError, ShardError
 from cah_dask.images.shards import ShardReader, ShardWriter
 from cah_dask.pairs.embed import Embedded, embed_list, from_scored, from_shard, similarity
 from cah_dask.schema import OUTCOMES, SAMPLES, scored, uid
@@ -159,3 +159,39 @@ def test_every_sample_is_accounted_for_and_its_similarity_ignores_the_batch(
     assert made.counts.seen == len(rows)
     assert len(made.table) == sum(fates[url] == "ok" for url, _ in rows)
     assert made.table["is_kept"].to_pylist() == [t == "cat" for t in made.table["text"].to_pylist()]
+
+
+def embed_ten(folder: Path, encoder: HashEncoder) -> Embedded:
+    names = [f"u{number}" for number in range(10)]
+    rows = samples(*((name, f"text {name}") for name in names))
+    fates = outcomes(**dict.fromkeys(names, "ok"))
+    thresholds = dict.fromkeys(THRESHOLDS, -1.0)
+    return embed(folder, rows, fates, names, encoder=encoder, batch_size=10, thresholds=thresholds)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0])
+@pytest.mark.parametrize("tower", ["encode_images", "encode_texts"])
+def test_a_sample_without_a_vector_is_counted_and_not_stored(tmp_path, bad, tower):
+    class Faulty(HashEncoder):
+        pass
+
+    def encode(self, items):
+        vectors = getattr(HashEncoder, tower)(self, items)
+        vectors[:1] = bad
+        return vectors
+
+    setattr(Faulty, tower, encode)
+    made = embed_ten(tmp_path, Faulty())
+    made.counts.require_balance("test")
+    assert made.counts.rejected == {"no_vector": 1}
+    assert made.counts.kept == len(made.table) == 9
+    assert sum(made.counts.notes.values()) == 9
+
+
+def test_a_model_that_gives_no_vectors_stops_the_run_by_its_name(tmp_path):
+    class Silent(HashEncoder):
+        def encode_images(self, images):
+            return np.full((len(images), self.dim), np.nan, np.float32)
+
+    with pytest.raises(RunError, match=r"model hash gave no vector .* for 10 of 10"):
+        embed_ten(tmp_path, Silent())

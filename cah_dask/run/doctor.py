@@ -18,7 +18,7 @@ from cah_dask.run.access import Access
 from cah_dask.run.checks import Finding, check_node
 from cah_dask.run.cluster import DASK_SETTINGS
 from cah_dask.run.config import Config
-from cah_dask.run.jobs import PoolJob, call, job_options
+from cah_dask.run.jobs import PoolJob, call, job_options, submit
 from cah_dask.run.pools import Pool, pools
 from cah_dask.storage import write_atomic
 
@@ -106,12 +106,13 @@ class _Visits:
         command = [*self._command, "--report", report]
         script.write_text(_script(self._config, pool, self._folder, command), encoding="utf-8")
         try:
-            out = self._call("sbatch", "--parsable", f"--time={JOB_TIME}", str(script))
+            self._waiting[pool.name] = self._submitted(f"--time={JOB_TIME}", str(script))
         except RetryableError as error:
             finding = Finding("fail", f"Slurm did not take its job: {error}", "see pools.*")
             self._refused.append(Visit(f"pool {pool.name}", [finding]))
-            return
-        self._waiting[pool.name] = out.strip().partition(";")[0]
+
+    def _submitted(self, *arguments: str) -> str:
+        return asyncio.run(submit(*arguments, timeout_s=self._config.slurm.command_timeout_s))
 
     def _call(self, *command: str) -> str:
         return asyncio.run(call(*command, timeout_s=self._config.slurm.command_timeout_s))

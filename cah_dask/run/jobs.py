@@ -62,6 +62,15 @@ async def call(*command: str, timeout_s: float) -> str:
     return out.decode(errors="replace")
 
 
+async def submit(*arguments: str, timeout_s: float) -> str:
+    """Hand a job to Slurm; return its id. RetryableError where that failed."""
+    out = await call("sbatch", "--parsable", *arguments, timeout_s=timeout_s)
+    try:
+        return slurm.parse_job_id(out)
+    except ValueError as error:
+        raise RetryableError(str(error)) from error
+
+
 class PoolJob(SLURMJob):  # type: ignore[misc]  # untyped library
     """A Slurm job whose worker processes serve one pool."""
 
@@ -182,8 +191,7 @@ class Batch:
     async def start(self, name: str, script: str) -> str:
         """Submit a job; return its id."""
         path = write_script(self._jobs_dir, name, script)
-        out = await call("sbatch", "--parsable", str(path), timeout_s=self._timeout)
-        return out.strip().partition(";")[0]
+        return await submit(str(path), timeout_s=self._timeout)
 
     async def queue(self) -> list[Queued]:
         """Ask Slurm once for all jobs of this user, and return those of this run."""

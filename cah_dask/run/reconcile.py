@@ -22,6 +22,9 @@ LONGEST_WAIT_S = 300.0
 
 RATE_WINDOW_S = 60.0
 
+LOOKS_UNSEEN = 2
+"""Looks at the queue in a row that must not show a job without workers before it is gone."""
+
 LONG_S = 600.0
 """Seconds after which a person is told why a pool's jobs do not start."""
 
@@ -30,8 +33,8 @@ class Job:
     """One worker job of ours."""
 
     __slots__ = (
-        "idle_since", "is_listed", "job_id", "left_s", "lonely_since", "name", "pool", "reason",
-        "since", "state",
+        "idle_since", "is_listed", "job_id", "left_s", "lonely_since", "n_unseen", "name", "pool",
+        "reason", "since", "state",
     )  # fmt: skip
 
     def __init__(self, name: str, pool: Pool, job_id: str, since: float) -> None:
@@ -40,6 +43,7 @@ class Job:
         self.job_id = job_id
         self.since = since
         self.is_listed = False
+        self.n_unseen = 0
         self.state = "PD"
         self.reason = ""
         self.left_s: float | None = None
@@ -104,8 +108,8 @@ class Reconciler:
         for job in list(self.jobs.values()):
             seen = live.get(job.job_id)
             if seen is None:
-                if job.is_listed or now - job.since > 2 * self._options.poll_s:
-                    orders.gone.append(job.name)  # what squeue shows may be a little old
+                if self._is_gone(job, now, has_workers=job.name in workers):
+                    orders.gone.append(job.name)
                     del self.jobs[job.name]
                 continue
             self._update(job, seen, workers.get(job.name), now)
@@ -116,8 +120,17 @@ class Reconciler:
             self._shrink(pool, orders, now)
         return orders
 
+    def _is_gone(self, job: Job, now: float, *, has_workers: bool) -> bool:
+        """Judge a job that the queue does not show: it may be a little old, or not all of it.
+
+        One with a worker that talks to us is there, whatever Slurm says.
+        """
+        job.n_unseen = 0 if has_workers else job.n_unseen + 1
+        is_old = job.is_listed or now - job.since > 2 * self._options.poll_s
+        return is_old and job.n_unseen >= LOOKS_UNSEEN
+
     def _update(self, job: Job, seen: Queued, is_busy: bool | None, now: float) -> None:  # noqa: FBT001
-        job.is_listed = True
+        job.is_listed, job.n_unseen = True, 0
         job.state, job.left_s, job.reason = seen.state, seen.left_s, seen.reason
         is_lonely = seen.is_running and is_busy is None
         job.lonely_since = (job.lonely_since or now) if is_lonely else None

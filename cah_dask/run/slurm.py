@@ -65,12 +65,16 @@ class JobOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             walltime_s(self.time)
         if self.memory is not None:
             require_memory(self.memory)
+        if slurm_names(self.directives) & {"-M", "--cluster", "--clusters"}:
+            raise ValueError(
+                "directives name another cluster (--clusters), whose jobs the driver cannot see; "
+                "start it on a node of that cluster"
+            )
 
     @property
     def n_gpus(self) -> int:
-        """GPUs of a job, as far as `gres` says."""
-        match = re.search(r"(?:^|,)gpu(?::[A-Za-z]\w*)?(?::(\d+))?(?:$|,|\()", self.gres or "")
-        return int(match[1] or 1) if match else 0
+        """GPUs of a job, as far as `gres` says: those of all types together."""
+        return sum(map(_n_gpus, _GRES_COMMA.split(self.gres or "")))
 
 
 class SlurmOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -112,6 +116,42 @@ class SlurmOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     sites forbid chains of jobs there."""
     barren_restarts: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 3
     """Restarts in a row that may commit nothing before the driver stops for good."""
+
+
+_GRES_COMMA = re.compile(r",(?![^()]*\))")  # one that is not within (S:0,1)
+
+
+def _n_gpus(gres: str) -> int:
+    """Return the GPUs that one entry asks for: ``gpu``, ``gpu:N``, ``gpu:TYPE`` or ``gpu:TYPE:N``.
+
+    A type may hold anything but a colon, also nothing but digits (``gpu:3090:2``).
+    """
+    kind, *rest = gres.partition("(")[0].split(":")
+    if kind != "gpu":
+        return 0
+    return int(rest[-1]) if rest and rest[-1].isdecimal() else 1
+
+
+def parse_job_id(text: str) -> str:
+    """Return the id of a job out of what ``sbatch --parsable`` printed.
+
+    Sites print more: banners before it, news behind it, or in words what the option left out.
+
+    Raises
+    ------
+    ValueError
+        With what was printed, if there is no id in it.
+    """
+    for form in (_JOB_ID, _SUBMITTED):
+        found = form.findall(text)
+        if found:
+            return str(found[-1])
+    shown = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    raise ValueError(f"sbatch printed no job id but {shown[-200:]!r}")
+
+
+_JOB_ID = re.compile(r"^[ \t]*(\d+)(?:;[\w.-]+)?[ \t\r]*$", re.MULTILINE | re.ASCII)
+_SUBMITTED = re.compile(r"submitted batch job (\d+)", re.IGNORECASE | re.ASCII)
 
 
 def walltime_s(time: str | int) -> int:
@@ -278,7 +318,7 @@ def count_processors(text: str) -> int:
 
 
 INHERITED = re.compile(
-    r"^((SBATCH|SQUEUE|SINFO|SCANCEL|SCONTROL)_.*"
+    r"^((SBATCH|SQUEUE|SINFO|SCANCEL|SCONTROL)_.*|SLURM_EXPORT_ENV|SLURM_CLUSTERS"
     r"|SLURM_(MEM|CPUS|TRES|GPUS|NTASKS)_PER_.*|SLURM_(NTASKS|NPROCS|EXCLUSIVE|HINT))$"
 )
 
@@ -286,7 +326,9 @@ INHERITED = re.compile(
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return an environment to submit jobs from, without what the driver's own job was given.
 
-    ``SBATCH_PARTITION`` would overrule our partition, ``SQUEUE_STATES`` hide our own jobs, and
-    ``SLURM_MEM_PER_CPU`` beside ``--mem`` makes every ``srun`` in the new job fail.
+    ``SBATCH_PARTITION`` would overrule our partition, ``SQUEUE_STATES`` hide our own jobs,
+    ``SLURM_CLUSTERS`` send them elsewhere, and ``SLURM_MEM_PER_CPU`` beside ``--mem`` makes every
+    ``srun`` in the new job fail. After ``sbatch --export=NONE``, ``SLURM_EXPORT_ENV`` would leave
+    the steps without ``PATH``.
     """
     return {name: value for name, value in environment.items() if not INHERITED.match(name)}

@@ -44,7 +44,7 @@ def test_a_pool_gets_the_jobs_that_its_tasks_are_worth_and_no_more():
 def test_a_lost_job_is_replaced_under_a_new_name():
     found, _ = start(cpu=2)
     assert found.look([], {}, 1.0).gone == [], "what squeue shows may be older than the job"
-    assert found.look([], {}, 3.0).gone == ["cpu-1"]
+    assert found.look([], {}, 3.0).gone == ["cpu-1"], "it was not shown twice in a row"
     assert [name for name, _ in found.submissions(3.0)] == ["cpu-2"]
 
 
@@ -73,6 +73,7 @@ def test_jobs_that_fail_at_once_come_slower_and_slower_until_a_worker_arrives():
     now = 1.0
     for wait in (2, 4, 8):
         found.look(queue(*found.jobs), {}, now)
+        found.look([], {}, now)
         found.look([], {}, now)
         assert found.false_start(CPU, now) == wait
         assert found.submissions(now + wait - 0.1) == []
@@ -177,3 +178,45 @@ def test_limits_hold_and_names_never_return_whatever_happens(steps):
             found.accepted(name, pool, f"id-{name}", now)
         assert len(found.jobs) <= 4
         assert sum(job.pool is CPU for job in found.jobs.values()) <= 3
+
+
+def test_a_job_whose_worker_is_connected_is_there_whatever_the_queue_shows():
+    found, _ = start(cpu=2)
+    for now in range(1, 200):
+        assert found.look([], {"cpu-1": True}, float(now)).gone == []
+    assert found.look([], {}, 200.0).gone == []
+    assert found.look([], {}, 201.0).gone == ["cpu-1"]
+
+
+def test_a_queue_that_was_not_shown_whole_once_loses_no_job():
+    found, _ = start(cpu=2, gpu=1)
+    found.look(queue("cpu-1", "gpu-1", state="PD"), {}, 1.0)
+    assert found.look(queue("gpu-1", state="PD"), {}, 2.0).gone == []
+    assert found.look(queue("cpu-1", state="PD"), {}, 3.0).gone == []
+    assert found.look([], {}, 4.0).gone == ["gpu-1"]
+
+
+@given(st.randoms(use_true_random=False))
+def test_there_are_never_more_jobs_than_may_be_however_little_the_queue_shows(rng):
+    """Jobs start, end and have workers; of the queue any part is shown, and any part of it late."""
+    found = Reconciler((GPU, CPU), OPTIONS)
+    found.demand.update(cpu=1000, gpu=1000)
+    running: dict[str, bool] = {}  # the jobs that there are, and whether they have workers
+    for now in range(0, 120, 2):
+        for name, pool in found.submissions(float(now)):
+            found.accepted(name, pool, f"id-{name}", float(now))
+            running[name] = False
+        for name in list(running):
+            if rng.random() < 0.5:
+                running[name] = True
+            if rng.random() < 0.02:
+                del running[name]
+        with_workers = {name: True for name, has in running.items() if has}
+        shown = [name for name in running if running[name] and rng.random() < 0.5]
+        shown += [name for name in running if not running[name]]
+        orders = found.look(queue(*shown), with_workers, float(now))
+        assert not set(orders.gone) & set(running)
+        for name in (*orders.cancel, *orders.no_show, *orders.retire):
+            running.pop(name, None)
+        for pool in (CPU, GPU):
+            assert sum(name.startswith(pool.name) for name in running) <= pool.max_jobs

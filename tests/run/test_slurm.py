@@ -82,8 +82,15 @@ def test_a_missing_account_is_named_where_the_site_needs_one(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("gres", "count"),
-    [(None, 0), ("gpu", 1), ("gpu:4", 4), ("gpu:a100:2", 2), ("nvme:1,gpu:h100:3", 3), ("nvme", 0)],
-)
+    [
+        (None, 0), ("gpu", 1), ("gpu:4", 4), ("gpu:a100:2", 2), ("gpu:a100", 1), ("nvme", 0),
+        ("nvme:1,gpu:h100:3", 3), ("gpu:v100-sxm2:4", 4), ("gpu:nvidia_a100-sxm4-80gb:4", 4),
+        ("gpu:1g.10gb:2", 2), ("gpu:a100_3g.20gb:2", 2), ("gpu:nvidia_h100_nvl_1g.12gb:1", 1),
+        ("gpu:2080ti:4", 4), ("gpu:3090:2", 2), ("gpu:rtx_a6000:4(S:0-1)", 4), ("gpu:8(S:0,1)", 8),
+        ("gpu:a100:1,gpu:v100:1", 2), ("gpu:h200:4(IDX:0,2-3),nvme:2", 4), ("shard:4", 0),
+        ("gpufs:2", 0), ("craynetwork:0,gpu:mi250:8", 8),
+    ],
+)  # fmt: skip
 def test_gpus_are_counted_in_any_gres(gres: str | None, count: int):
     assert JobOptions(gres=gres).n_gpus == count
 
@@ -186,3 +193,45 @@ def test_a_run_has_its_own_short_prefix_for_the_names_of_its_jobs(tmp_path: Path
     one, other = slurm.run_prefix(tmp_path / "a"), slurm.run_prefix(tmp_path / "b")
     assert one != other
     assert re.fullmatch(r"cah-[0-9a-f]{8}-", one)
+
+
+BANNERS = st.lists(
+    st.sampled_from(
+        [
+            "-----------------", "   Welcome to Example5", "", "sbatch: Warning: 12",
+            "--> Verifying valid submit host (login2)...OK", "Sun Jul 7 03:08:22 2019 [INFO4] auks",
+            "you have used 4711 of 5000 hours", "Account: 12-345", "\x1b[1mnews\x1b[0m", "job 17?",
+        ]
+    ),
+    max_size=5,
+)  # fmt: skip
+
+
+@given(BANNERS, BANNERS, st.integers(1, 10**9), st.sampled_from(["{}", " {} ", "{};alps", "{}\r"]))
+def test_the_id_of_a_job_is_found_among_whatever_a_site_prints(before, behind, job_id, form):
+    printed = "\n".join([*before, form.format(job_id), *behind]) + "\n"
+    assert slurm.parse_job_id(printed) == str(job_id)
+
+
+@given(BANNERS, st.integers(1, 10**9))
+def test_the_id_of_a_job_is_also_found_in_words(before, job_id):
+    printed = "\n".join([*before, f"Submitted batch job {job_id} on cluster alps"])
+    assert slurm.parse_job_id(printed) == str(job_id)
+
+
+@given(BANNERS)
+def test_what_holds_no_id_is_shown_in_one_printable_line(printed):
+    with pytest.raises(ValueError, match="sbatch printed no job id but") as caught:
+        slurm.parse_job_id("\n".join(printed))
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("directive", ["--clusters=b", "-M b", "--cluster=b", "--clusters b"])
+def test_jobs_of_another_cluster_are_refused(directive: str):
+    with pytest.raises(ValueError, match="name another cluster"):
+        JobOptions(directives=(directive,))
+
+
+def test_what_a_driver_was_given_does_not_reach_its_steps_and_jobs():
+    given = {"SLURM_EXPORT_ENV": "NONE", "SLURM_CLUSTERS": "b", "SBATCH_CLUSTERS": "b", "PATH": "/"}
+    assert slurm.clean_environment(given) == {"PATH": "/"}

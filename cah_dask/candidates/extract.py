@@ -15,12 +15,13 @@ import pyarrow as pa
 
 from cah_dask.candidates.language import Detector, LanguageOptions
 from cah_dask.candidates.page_images import Extra, Link, marks
+from cah_dask.candidates.records import Record, Records
 from cah_dask.candidates.rows import Pair, RowBuilder
-from cah_dask.candidates.sources import check_archive, read_records
+from cah_dask.candidates.sources import check_archive
 from cah_dask.candidates.tables import TableOptions, check_table, is_table, read_table
 from cah_dask.candidates.text import clean
 from cah_dask.candidates.urls import ABSOLUTE, NOWHERE, resolve
-from cah_dask.candidates.wat import Page, parse_page
+from cah_dask.candidates.wat import Page, is_json, parse_page
 from cah_dask.errors import RecordError, ShardError
 from cah_dask.schema import SPLITS, Counts, Reject, Split, uid
 
@@ -28,6 +29,7 @@ RESPECTED = ("noindex", "noimageindex", "noai", "noimageai", "noml", "none", "td
 """Directives that keep a page's images out: those of img2dataset, `noml`, `none` (noindex and
 nofollow in one) and the TDM reservation protocol."""
 
+_ERRORS_SHOWN = 10
 _ESCAPE = 16  # no entity or mojibake is longer: a raw text of 16 limits is too long when clean
 
 Characters = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
@@ -128,22 +130,46 @@ def _read_pages(
     reserve = frozenset(name.lower() for name in options.respect)
     also = frozenset(options.also)
     may_have_images = marks(also).search
+    records = Records(archive)
     n_records = n_bytes = n_pages = 0
     try:
-        for record, data in read_records(archive):
+        for record in records:
             n_records += 1
-            n_bytes += len(data)
-            if may_have_images(data):
-                url = record.headers.get("WARC-Target-URI") or ""
-                try:
-                    page = parse_page(url, data, reserve, also)
-                except RecordError:
-                    notes["bad_records"] += 1
+            n_bytes += len(record.data)
+            if may_have_images(record.data) or not is_json(record.data):
+                page = _page(record, records, reserve, also)
+                if page is None:
+                    records.n_bad += 1
                 else:
                     n_pages += 1
-                    yield record.stream_pos, page
+                    yield record.offset, page
     finally:
-        notes.update(records=n_records, bytes=n_bytes, pages=n_pages)
+        bad = records.n_bad
+        notes.update(records=n_records, bytes=n_bytes, pages=n_pages, bad_records=bad)
+    if records.errors:
+        raise ShardError(f"{archive}: {'; '.join(_few(records.errors))}")
+
+
+def _page(
+    record: Record, records: Records, reserve: frozenset[str], also: frozenset[Extra]
+) -> Page | None:
+    """Parse a record; where it is no JSON, what its gzip member holds."""
+    try:
+        return parse_page(record.url, record.data, reserve, also)
+    except RecordError:
+        data = records.reread()
+    if data is None:
+        return None
+    try:
+        return parse_page(record.url, data, reserve, also)
+    except RecordError:
+        return None
+
+
+def _few(errors: Sequence[str]) -> list[str]:
+    """Return the first errors, and how many more there are."""
+    more = [f"{len(errors) - _ERRORS_SHOWN} more places"] if len(errors) > _ERRORS_SHOWN else []
+    return [*errors[:_ERRORS_SHOWN], *more]
 
 
 def _read_rows(

@@ -103,7 +103,7 @@ def _og_images(metas: msgspec.Raw) -> list[Link]:
 def _properties(metas: msgspec.Raw) -> Iterable[tuple[str, str]]:
     try:
         values = msgspec.json.decode(metas)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return
     for meta in values if isinstance(values, list) else ():
         if isinstance(meta, dict):

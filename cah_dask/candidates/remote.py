@@ -10,8 +10,9 @@ import re
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import BinaryIO, TypeAlias
 
 from cah_dask import __version__
 from cah_dask.errors import RetryableError, ShardError
@@ -26,8 +27,40 @@ BACKOFF_S = (0.1, 2.0, 5.0, 15.0, 30.0)
 """Pauses in seconds between them: a cut is resumed at once, a busy server (Common Crawl's "503 Slow
 Down") is left alone for longer and longer."""
 
+KEPT_BYTES = 4 << 20
+"""Bytes that can be jumped back over without a request: more than a WAT record takes."""
+
 _RETRYABLE = (408, 425, 429, 500, 502, 503, 504)
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+
+
+Stream: TypeAlias = str | BinaryIO
+"""The path of a local file, or an open remote one."""
+
+_BUFFER = 1 << 20
+
+
+def is_remote(name: str) -> bool:
+    """Tell whether a name is an http(s) url."""
+    return name.startswith(("http://", "https://"))
+
+
+@contextmanager
+def open_archive(archive: str) -> Iterator[Stream]:
+    """Yield a local path as it is, an http(s) url as a stream that resumes.
+
+    Raises
+    ------
+    ShardError
+        The server refuses the file.
+    RetryableError
+        The server does not answer.
+    """
+    if not is_remote(archive):
+        yield archive
+        return
+    with RemoteFile(archive) as raw, io.BufferedReader(raw, _BUFFER) as stream:
+        yield stream
 
 
 class RemoteFile(io.RawIOBase):
@@ -45,6 +78,8 @@ class RemoteFile(io.RawIOBase):
         self._url = url
         self._pause = pause
         self._position = 0
+        self._received = 0  # where the next byte of the answer lies
+        self._kept = bytearray()  # the last bytes before that
         self._length: int | None = None
         self._version = ""
         self._failures = 0
@@ -56,7 +91,7 @@ class RemoteFile(io.RawIOBase):
         return True
 
     def seekable(self) -> bool:
-        """Say that it can be read from anywhere; a jump costs a request."""
+        """Say that it can be read from anywhere; a jump costs a request, a short one back none."""
         return True
 
     def tell(self) -> int:
@@ -68,24 +103,40 @@ class RemoteFile(io.RawIOBase):
         if whence == io.SEEK_END and self._length is None:
             raise ShardError(f"{self._url}: the server does not tell its length")
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._length or 0}
-        if start[whence] + offset != self._position:
-            self._position = start[whence] + offset
+        self._position = start[whence] + offset
+        if not self._received - len(self._kept) <= self._position <= self._received:
+            self._received = self._position
+            self._kept.clear()
             self._disconnect()
         return self._position
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # a Buffer
         """Read some bytes into `buffer`; 0 at the end of the file."""
+        if self._position < self._received:
+            at = len(self._kept) - (self._received - self._position)
+            piece = self._kept[at : at + len(buffer)]
+            buffer[: len(piece)] = piece
+            self._position += len(piece)
+            return len(piece)
         while self._length is None or self._position < self._length:
             if self._response is None:
                 self._connect()
             count = self._receive(buffer)
             if count:
                 self._failures = 0
-                self._position += count
+                self._keep(buffer[:count])
+                self._position = self._received
                 return count
             if self._length is None and self._response is not None:
                 return 0  # a server that never told the length says so that it has ended
         return 0
+
+    def _keep(self, data: bytearray | memoryview) -> None:
+        """Hold the last bytes for short jumps back, as at the end of an archive."""
+        self._received += len(data)
+        self._kept += data
+        if len(self._kept) > 2 * KEPT_BYTES:
+            del self._kept[:-KEPT_BYTES]
 
     def close(self) -> None:
         """Close the connection."""

@@ -1,4 +1,4 @@
-"""Archives: where they are, whether they can be read, and their WAT records one by one.
+"""Archives: where they are, and whether they can be read.
 
 An archive is named by a path or an http(s) url; the name is its identity in a run.
 """
@@ -6,27 +6,20 @@ An archive is named by a path or an http(s) url; the name is its identity in a r
 import contextlib
 import glob
 import gzip
-import io
 import zlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
 
-from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
-
-from cah_dask.candidates.remote import RemoteFile
+from cah_dask.candidates.records import Records
+from cah_dask.candidates.remote import is_remote, open_archive
 from cah_dask.errors import CahError, InputError, RetryableError, ShardError
 
 COMMON_CRAWL = "https://data.commoncrawl.org/"
 """Public address of Common Crawl's files; prefixed to the lines of its own lists."""
 
-Stream: TypeAlias = str | BinaryIO
-"""What FastWARC reads: the path of a local file, or an open remote one."""
-
+_CHECKED_RECORDS = 5
 _CRAWL_PREFIXES = ("crawl-data/", "cc-index/", "contrib/")
 _LIST_SUFFIXES = (".paths", ".paths.gz")
-_CHECKED_RECORDS = 5
-_BUFFER = 1 << 20
 
 
 def list_archives(inputs: Sequence[str]) -> list[str]:
@@ -48,11 +41,6 @@ def list_archives(inputs: Sequence[str]) -> list[str]:
     if not found:
         raise InputError("no inputs; give WAT files, globs, http(s) urls or a wat.paths.gz list")
     return list(dict.fromkeys(found))
-
-
-def is_remote(name: str) -> bool:
-    """Tell whether a name is an http(s) url."""
-    return name.startswith(("http://", "https://"))
 
 
 def _expand(entry: str) -> Iterator[str]:
@@ -117,75 +105,11 @@ def check_archive(archive: str) -> None:
     if is_remote(archive):
         return
     try:
-        with contextlib.closing(_records(archive, WarcRecordType.any_type)) as records:
-            for _, record in zip(range(_CHECKED_RECORDS), records, strict=False):
-                if _is_wat(record):
-                    return
+        records = Records(archive, most=_CHECKED_RECORDS)
+        with contextlib.closing(iter(records)) as found:
+            if next(found, None) is not None:
+                return
     except (ShardError, RetryableError) as error:
         raise InputError(f"{error}; expected a WAT archive (.warc.wat.gz)") from error
-    raise InputError(f"{archive} holds no WAT records; give .warc.wat.gz files, not .warc.gz")
-
-
-@contextlib.contextmanager
-def open_archive(archive: str) -> Iterator[Stream]:
-    """Yield what FastWARC reads: a local path as it is, an http(s) url as a stream that resumes.
-
-    Raises
-    ------
-    ShardError
-        The server refuses the file.
-    RetryableError
-        The server does not answer.
-    """
-    if not is_remote(archive):
-        yield archive
-        return
-    with RemoteFile(archive) as raw, io.BufferedReader(raw, _BUFFER) as stream:
-        yield stream
-
-
-def read_records(archive: str) -> Iterator[tuple[WarcRecord, bytes]]:
-    """Yield each WAT record with its JSON, in the order of the archive.
-
-    Raises
-    ------
-    ShardError
-        The archive cannot be read from here on: it is cut, damaged or no WARC. What was yielded
-        before is good.
-    RetryableError
-        A local archive is out of reach from this machine, or the server of a remote one stopped
-        answering.
-    """
-    for record in _records(archive, WarcRecordType.metadata):
-        data = record.reader.read()
-        if len(data) < record.content_length:
-            raise ShardError(
-                f"{archive} is cut: the record at byte {record.stream_pos} has {len(data)} of "
-                f"{record.content_length} bytes"
-            )
-        if data.startswith(b"{"):
-            yield record, data
-
-
-def _records(archive: str, types: WarcRecordType) -> Generator[WarcRecord, None, None]:
-    with open_archive(archive) as stream:
-        position = 0
-        try:
-            records = ArchiveIterator(
-                stream,
-                record_types=types,
-                parse_http=False,
-                quirks_mode=True,  # bare LF line ends, as in archives that an editor has touched
-                fsspec_args=False,
-            )
-            for record in records:
-                position = record.stream_pos
-                yield record
-        except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
-            raise RetryableError(f"{archive} is out of reach from here: {error}") from error
-        except OSError as error:
-            raise ShardError(f"{archive} is unreadable after byte {position}: {error}") from error
-
-
-def _is_wat(record: WarcRecord) -> bool:
-    return (record.headers.get("Content-Type") or "").startswith("application/json")
+    why = f" ({records.errors[0]})" if records.errors else ""
+    raise InputError(f"{archive} holds no WAT records{why}; give .warc.wat.gz files, not .warc.gz")

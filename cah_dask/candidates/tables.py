@@ -14,7 +14,7 @@ import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
 from cah_dask.candidates.page_images import IMAGE, Link
-from cah_dask.candidates.sources import Stream, is_remote, open_archive
+from cah_dask.candidates.remote import Stream, is_remote, open_archive
 from cah_dask.candidates.urls import NOWHERE
 from cah_dask.candidates.wat import Page
 from cah_dask.errors import CahError, InputError, ShardError

@@ -3,7 +3,8 @@ import gzip
 import pytest
 
 from cah_dask.candidates.extract import ExtractOptions, extract_archive
-from cah_dask.candidates.sources import COMMON_CRAWL, check_archive, list_archives, read_records
+from cah_dask.candidates.records import Records
+from cah_dask.candidates.sources import COMMON_CRAWL, check_archive, list_archives
 from cah_dask.errors import InputError, ShardError
 from tests.candidates.fileserver import FileServer, serve
 from tests.wats import WARCINFO, image, page, write_pages, write_wat
@@ -104,13 +105,13 @@ def test_an_archive_may_be_uncompressed_or_have_bare_line_ends(tmp_path):
     data = gzip.decompress(path.read_bytes())
     for content in (data, data.replace(b"\r\n", b"\n")):
         path.write_bytes(content)
-        assert len(list(read_records(str(path)))) == 1
+        assert len(list(Records(str(path)))) == 1
 
 
 def test_an_offset_is_that_of_a_member_which_can_be_read_alone(tmp_path):
     path = tmp_path / "x.wat.gz"
     archive = write_pages(path, page(image("1.jpg")), page(image("2.jpg")))
-    offsets = [record.stream_pos for record, _ in read_records(archive)]
+    offsets = [record.offset for record in Records(archive)]
     assert b"2.jpg" in gzip.decompress(path.read_bytes()[offsets[1] :])
     assert path.read_bytes()[offsets[0] :].startswith(b"\x1f\x8b")
 

@@ -1,0 +1,235 @@
+"""The WAT records of an archive, one by one: whatever is wrong with one costs no other.
+
+FastWARC reads them. Where it stops before the end (at an empty member, at damage), the rest is gone
+through member by member until there is a record again. A record that is not what it claims, such as
+one of a wrong length, is read again out of its own gzip member.
+"""
+
+import contextlib
+from collections.abc import Generator, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
+
+from cah_dask.candidates.members import (
+    MAGIC,
+    MAX_RECORD_BYTES,
+    Member,
+    holds_several,
+    next_record,
+    payload,
+    read_member,
+)
+from cah_dask.candidates.remote import is_remote, open_archive
+from cah_dask.errors import CahError, RetryableError
+
+_BEFORE_JSON = b"\xef\xbb\xbf \t\r\n"
+
+
+class Record(NamedTuple):
+    """One WAT record."""
+
+    offset: int
+    """Where its gzip member begins in the archive; in an uncompressed one, where it does itself."""
+    url: str
+    """Of the page that it is about."""
+    data: bytes
+    """JSON."""
+
+
+class Records:
+    """The WAT records of one archive in its order; an iterator, to be gone through once.
+
+    Raises (while it is gone through)
+    ---------------------------------
+    ShardError
+        The server of a remote archive refuses it.
+    RetryableError
+        A local archive is out of reach from this machine, or the server of a remote one stopped
+        answering.
+    """
+
+    def __init__(self, archive: str, most: int | None = None) -> None:
+        """Read all records, or the first ones of any type up to `most`."""
+        self._archive = archive
+        self._most = most
+        self._offset = self._n_seen = 0
+        self._go_on_at: int | None = None
+        self._file: BinaryIO | None = None
+        self.n_bad = 0
+        """Records that are larger than any may be, or not what they claim to be."""
+        self.errors: list[str] = []
+        """What could not be read, and where."""
+
+    def __iter__(self) -> Generator[Record, None, None]:
+        try:
+            with self._opened() as file:
+                self._file = file
+                yield from self._read(file)
+        except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+            raise RetryableError(f"{self._archive} is out of reach from here: {error}") from error
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[BinaryIO]:
+        if is_remote(self._archive):
+            with open_archive(self._archive) as stream:
+                yield stream  # type: ignore[misc]  # a stream where the archive is remote
+        else:
+            with Path(self._archive).open("rb") as file:
+                yield file
+
+    def reread(self) -> bytes | None:
+        """Return the JSON of the last record as its own gzip member has it.
+
+        None if the member says the same, or nothing. What follows is read from its end on, so a
+        record that claimed too much takes nothing from the next one.
+        """
+        member = self._member()
+        if member is None:
+            return None
+        self._go_on_at = member.end
+        return _json(payload(member.data)[1]) if member.is_sound else None
+
+    def _member(self) -> Member | None:
+        """Read the gzip member of the last record; None if it has none of its own."""
+        if self._file is None or not self._is_at_member(self._offset):
+            return None
+        member = read_member(self._file, self._offset)
+        return None if holds_several(member.data) else member
+
+    def _is_at_member(self, offset: int) -> bool:
+        if self._file is None:
+            return False
+        self._file.seek(offset)
+        return self._file.read(len(MAGIC)) == MAGIC
+
+    def _read(self, file: BinaryIO) -> Iterator[Record]:
+        """Go through the archive, again and again from where there is a record.
+
+        FastWARC is strict at first: it would make rubbish and the record behind it into one. Where
+        it refuses what is a record, line ends are bare, as in archives that an editor has touched.
+        """
+        start: int | None = 0
+        is_lenient = is_plain = not self._is_at_member(0)
+        while start is not None:
+            self._go_on_at, self._offset = None, start
+            self._n_seen, fault = 0, ""
+            try:
+                for record in self._parsed(file, is_lenient=is_lenient):
+                    yield record
+                    if self._was_read_apart():
+                        break
+            except CahError:
+                raise
+            except OSError as error:
+                fault = str(error)
+            except BaseException as error:
+                if not _is_panic(error):
+                    raise
+                fault = f"FastWARC: {error}"
+            if fault and not self._n_seen and not is_lenient:
+                is_lenient = True
+                continue
+            start = self._next(fault)
+            is_lenient = is_plain
+
+    def _was_read_apart(self) -> bool:
+        """Tell whether the last record was read out of its member, so that FastWARC is astray."""
+        return self._go_on_at is not None
+
+    def _parsed(self, file: BinaryIO, *, is_lenient: bool) -> Iterator[Record]:
+        """Have FastWARC read from the present offset on."""
+        file.seek(self._offset)
+        records = ArchiveIterator(
+            file,
+            record_types=WarcRecordType.any_type,
+            parse_http=False,
+            quirks_mode=is_lenient,
+            fsspec_args=False,
+        )
+        for record in islice(records, self._most):
+            self._offset = record.stream_pos
+            self._n_seen += 1
+            if not _is_metadata(record):
+                continue
+            if record.content_length > MAX_RECORD_BYTES:
+                yield from self._mended(record)
+                continue
+            data = _content(record)
+            if len(data) < record.content_length or not data:
+                yield from self._mended(record)
+            elif (json := _json(data)) is not None:
+                yield Record(self._offset, _url(record.headers.get("WARC-Target-URI")), json)
+
+    def _mended(self, record: WarcRecord) -> Iterator[Record]:
+        """Read a record out of its member, as its length is wrong; or count it as bad."""
+        member = self._member()
+        if member is None:
+            self.n_bad += 1
+            if record.content_length:
+                self.errors.append(f"the record at byte {self._offset} is cut")
+            return
+        self._go_on_at = member.end
+        fields, body = payload(member.data)
+        data = _json(body)
+        if member.is_sound and len(body) <= MAX_RECORD_BYTES and data is not None:
+            yield Record(self._offset, _url(fields.get("warc-target-uri")), data)
+            return
+        self.n_bad += 1
+        if not member.is_sound:
+            self.errors.append(f"the record at byte {self._offset} is cut or damaged")
+
+    def _next(self, fault: str) -> int | None:
+        """Return where to go on once FastWARC has stopped, None at the end."""
+        if self._file is None or self._most is not None:
+            return None
+        if not self._is_at_member(self._offset):  # uncompressed, or all in one member
+            if fault:
+                self.errors.append(f"unreadable after byte {self._offset}: {fault}")
+            return None
+        position = self._go_on_at
+        if position is None:
+            member = read_member(self._file, self._offset, keep=0)
+            position = member.end if member.is_sound else self._offset + len(MAGIC)
+            if not member.is_sound:
+                what = fault or "its gzip member is cut or damaged"
+                self.errors.append(f"unreadable at byte {self._offset}: {what}")
+        start, n_lost = next_record(self._file, position)
+        if n_lost:
+            self.errors.append(f"{n_lost} bytes after byte {position} are no records")
+        return start
+
+
+def _is_panic(error: BaseException) -> bool:
+    """Tell a fault of FastWARC's native code, which is no Exception, from an order to stop."""
+    return type(error).__name__ == "PanicException"
+
+
+def _content(record: WarcRecord) -> bytes:
+    """Return the content of a record, nothing if FastWARC finds no way through it."""
+    try:
+        return record.reader.read()
+    except OSError:
+        return b""
+
+
+def _is_metadata(record: WarcRecord) -> bool:
+    """Tell by the type, whose field FastWARC knows in one spelling (ISO 28500 takes any)."""
+    if record.record_type == WarcRecordType.metadata:
+        return True
+    fields = {str(name).lower(): str(value).strip() for name, value in record.headers.items()}
+    return fields.get("warc-type", "").lower() == "metadata"
+
+
+def _json(data: bytes) -> bytes | None:
+    """Return what may be JSON, without what stands before it; None if it is something else."""
+    if not data.startswith(b"{"):
+        data = data.lstrip(_BEFORE_JSON)
+    return data if data.startswith(b"{") else None
+
+
+def _url(value: str | None) -> str:
+    """Return a WARC-Target-URI; older writers put it in angle brackets."""
+    return (value or "").strip().removeprefix("<").removesuffix(">")

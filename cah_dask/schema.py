@@ -46,6 +46,7 @@ class Reject(StrEnum):
     PRIVATE_HOST = "private_host"
     FORMAT = "format"
     DUPLICATE = "duplicate"
+    PAGE_SIZE = "page_size"
     SPLIT = "split"
     # dedup: one row is one candidate (and DUPLICATE again, across archives of a wave)
     SEEN_EARLIER = "seen_earlier"

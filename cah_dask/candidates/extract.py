@@ -5,6 +5,7 @@ page asks, the text, the url, the file format, an equal pair before. Only texts 
 the language detector.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from cah_dask.candidates.rows import Pair, RowBuilder
 from cah_dask.candidates.sources import check_archive
 from cah_dask.candidates.tables import TableOptions, check_table, is_table, read_table
 from cah_dask.candidates.text import clean
-from cah_dask.candidates.urls import ABSOLUTE, NOWHERE, resolve
+from cah_dask.candidates.urls import ABSOLUTE, NOWHERE, Url, resolve
 from cah_dask.candidates.wat import Page, is_json, parse_page
 from cah_dask.errors import RecordError, ShardError
 from cah_dask.schema import SPLITS, Counts, Reject, Split, uid
@@ -31,6 +32,13 @@ nofollow in one) and the TDM reservation protocol."""
 
 _ERRORS_SHOWN = 10
 _ESCAPE = 16  # no entity or mojibake is longer: a raw text of 16 limits is too long when clean
+
+PAGE_BYTES, PAGE_FACTOR = 16 << 10, 16
+"""What the rows of a page may take: so many bytes, and so many times those of its JSON. Usual pages
+take less than twice their JSON; one could repeat its address and licences in thousands of rows."""
+
+ARCHIVE_BYTES = 1 << 30
+"""What the rows of an archive may take in memory; those of a WAT take about 0.1 GB."""
 
 Characters = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 
@@ -189,7 +197,8 @@ class _Links:
         self._options = options
         self._suffixes = tuple(suffix.lower() for suffix in options.reject_suffixes)
         self._uids: set[bytes] = set()
-        self._seen = 0
+        self._seen = self._n_bytes = 0
+        self._room = math.inf
         self._rejected: Counter[Reject] = Counter()
 
     def counts(self, kept: int, notes: dict[str, int]) -> Counts:
@@ -199,7 +208,16 @@ class _Links:
         return Counts(self._seen, kept, by_reason, notes)
 
     def add_page(self, page: Page, offset: int) -> None:
-        """Judge the links of one page; keep the good ones."""
+        """Judge the links of one page; keep the good ones.
+
+        Raises
+        ------
+        ShardError
+            If the rows of the archive take more than any archive's should.
+        """
+        self._room = PAGE_BYTES + PAGE_FACTOR * page.n_bytes
+        if len(page.url) > self._options.max_url:
+            page.url = ""
         self._seen += len(page.images)
         if page.is_reserved:
             self._rejected[Reject.PAGE_DIRECTIVE] += len(page.images)
@@ -212,26 +230,47 @@ class _Links:
                 self._rejected[reason] += 1
         if n_without:
             self._rejected[Reject.NO_TEXT] += n_without
+        if self._n_bytes > ARCHIVE_BYTES:
+            raise ShardError(
+                f"its rows take more than {ARCHIVE_BYTES >> 20} MiB; what follows byte {offset} "
+                "is not read"
+            )
 
     def _judge(self, link: Link, page: Page, offset: int, index: int) -> Reject | None:
         """Keep a link, or return why not."""
         text = self._text(link.alt or "")
         if isinstance(text, Reject):
             return text
-        href = link.url or ""
-        url = resolve(href, NOWHERE if href.startswith(ABSOLUTE) else page.base)
+        url = self._url(link.url or "", page)
+        if isinstance(url, Reject):
+            return url
+        key = uid(text, url.href)
+        if key in self._uids:
+            return Reject.DUPLICATE
+        n_bytes = len(url.href) + len(text) + len(page.license or "") + len(page.url)
+        if n_bytes > self._room:
+            return Reject.PAGE_SIZE
+        self._room -= n_bytes
+        self._n_bytes += n_bytes
+        self._uids.add(key)
+        self.rows.add(Pair(key, url.href, url.host, text, page.license, page.url, offset, index))
+        return None
+
+    def _url(self, href: str, page: Page) -> Url | Reject:
+        """Resolve a link, or return why it leads to no picture of ours.
+
+        One that is relative to an endless base is too long without a look.
+        """
+        base = NOWHERE if href.startswith(ABSOLUTE) else page.base
+        is_rooted = base.origin and href.startswith("/")
+        if len(base.href) > self._options.max_url and not is_rooted:
+            return Reject.LONG_URL
+        url = resolve(href, base)
         if isinstance(url, Reject):
             return url
         if len(url.href) > self._options.max_url:
             return Reject.LONG_URL
-        if url.path.lower().endswith(self._suffixes):
-            return Reject.FORMAT
-        key = uid(text, url.href)
-        if key in self._uids:
-            return Reject.DUPLICATE
-        self._uids.add(key)
-        self.rows.add(Pair(key, url.href, url.host, text, page.license, page.url, offset, index))
-        return None
+        return Reject.FORMAT if url.path.lower().endswith(self._suffixes) else url
 
     def _text(self, alt: str) -> str | Reject:
         options = self._options

@@ -6,6 +6,7 @@ of the wrong type) is read again by the tolerant parser of the standard library.
 """
 
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from cah_dask.errors import RecordError
 
 _COMMONS = "creativecommons.org"
 _LICENSE = "license"
+_MAX_TOLD = 100  # links of a page that are looked at, for licences
+_MAX_LICENSE = 500  # characters of all licences of a page; a deed takes fifty
 _NOTHING = msgspec.Raw(b"null")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -67,6 +70,8 @@ class Page:
     images: list[Link]
     is_reserved: bool
     find_license: Callable[[], str | None]
+    n_bytes: float = math.inf
+    """Bytes of JSON that say all this; inf where a page is no more than its one image."""
 
     @cached_property
     def base(self) -> Base:
@@ -75,7 +80,7 @@ class Page:
 
     @cached_property
     def license(self) -> str | None:
-        """Addresses of all licences that the page links to, divided by spaces.
+        """Addresses of the licences that the page links to, divided by spaces.
 
         Looked for when asked for: that costs a quarter of what parsing has cost so far.
         """
@@ -120,11 +125,15 @@ def parse_page(
         image_links(html.links, html.head.metas, also),
         bool(directives(html.head.metas, response.headers, reserve)),
         partial(_license, url, data, html),
+        len(data),
     )
 
 
 def _license(url: str, data: bytes, html: _Html) -> str | None:
-    """Return the addresses of all licences that the page links to, divided by spaces."""
+    """Return the addresses of the licences that the page links to, divided by spaces.
+
+    They stand in every row of the page, so one that has more than any page needs says nothing.
+    """
     links = html.links
     has_deeds = _COMMONS.encode() in data
     if has_deeds or _LICENSE.encode() in bytes(html.head.link):
@@ -135,7 +144,9 @@ def _license(url: str, data: bytes, html: _Html) -> str | None:
     if not told:
         return None
     base = Base.of_page(url, html.head.base)
-    return " ".join(dict.fromkeys(filter(None, (_licensed(link, base) for link in told)))) or None
+    addresses = dict.fromkeys(filter(None, (_licensed(link, base) for link in told[:_MAX_TOLD])))
+    told_by_page = " ".join(addresses)
+    return told_by_page if 0 < len(told_by_page) <= _MAX_LICENSE else None
 
 
 def _head_links(raw: msgspec.Raw) -> list[Link]:

@@ -20,7 +20,7 @@ from cah_dask.candidates.records import Record, Records
 from cah_dask.candidates.rows import Pair, RowBuilder
 from cah_dask.candidates.sources import check_archive
 from cah_dask.candidates.tables import TableOptions, check_table, is_table, read_table
-from cah_dask.candidates.text import clean
+from cah_dask.candidates.text import clean, has_length
 from cah_dask.candidates.urls import ABSOLUTE, NOWHERE, Url, resolve
 from cah_dask.candidates.wat import Page, is_json, parse_page
 from cah_dask.errors import RecordError, ShardError
@@ -184,7 +184,7 @@ def _read_rows(
     archive: str, options: ExtractOptions, notes: Counter[str]
 ) -> Iterator[tuple[int, Page]]:
     """Yield the rows of a table, each as a page of one image with its number as offset."""
-    for number, page in read_table(archive, options.table):
+    for number, page in read_table(archive, options.table, notes):
         notes["records"] += 1
         yield number, page
 
@@ -277,6 +277,6 @@ class _Links:
         if len(alt) > _ESCAPE * options.max_text:
             return Reject.LONG_TEXT
         text = clean(alt)
-        if len(text) < options.min_text:
-            return Reject.SHORT_TEXT if text else Reject.NO_TEXT
+        if not has_length(text, options.min_text):
+            return Reject.SHORT_TEXT if has_length(text, 1) else Reject.NO_TEXT
         return text if len(text) <= options.max_text else Reject.LONG_TEXT

@@ -18,10 +18,15 @@ _REPAIR = ftfy.TextFixerConfig(
     explain=False,
 )
 _BLANK_CONTROLS = str.maketrans(dict.fromkeys("\t\n\v\f\r\x1c\x1d\x1e\x1f", " "))
-_INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\xad\ud800-\udfff]")
+# In upper case an a with a tilde and a hard blank are what they seem (MAÇÃ VERDE); ftfy would make
+# an à of them, as it must in lower case (the two bytes of à, read as Latin-1).
+_TILDE_AND_BLANK = re.compile("(?<=[A-ZÀ-ÖØ-Þ])Ã\u00a0")
+_FILLERS = frozenset(map(chr, (0x034F, 0x115F, 0x1160, 0x2800, 0x3164, 0xFFA0, 0xFFFC, 0xFFFD)))
+_VARIATION = re.compile("[\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 
 # What ftfy drops or repairs by single characters: entities, controls, lone surrogates.
-_BROKEN = "&\x00-\x08\x0e-\x1b\x7f-\x9f\u206a-\u206f\ufeff\ufff9-\ufffc\ud800-\udfff"
+_BROKEN = "&\xad\x00-\x08\x0e-\x1b\x7f-\x9f\u206a-\u206f\ufeff\ufff9-\ufffc\ud800-\udfff"
 _STRONG = "".join(
     MOJIBAKE_CATEGORIES[name]
     for name in (
@@ -68,7 +73,8 @@ def clean(text: str) -> str:
     """Return a text with entities and mojibake repaired and every run of blanks as one space.
 
     Blanks are all that Unicode calls so (NBSP, tab, U+2028), so words stay apart; joiners (ZWJ,
-    ZWNJ) stay, because Persian, Hindi and emoji need them; control characters go. NFC.
+    ZWNJ) stay, because Persian, Hindi and emoji need them; control characters and soft hyphens go.
+    NFC.
     """
     if text.isascii():
         if "&" not in text and "  " not in text and text.isprintable():
@@ -82,9 +88,32 @@ def clean(text: str) -> str:
 
 def repair(text: str) -> str:
     """Return what `clean` returns, by way of ftfy whatever the text."""
-    fixed, _ = ftfy.fix_and_explain(text.translate(_BLANK_CONTROLS), _REPAIR)
+    text = _TILDE_AND_BLANK.sub("Ã ", text.translate(_BLANK_CONTROLS))
+    fixed, _ = ftfy.fix_and_explain(text, _REPAIR)
     visible = _INVISIBLE.sub("", " ".join(fixed.split()))
     return " ".join(visible.split())  # what was between two blanks may be gone
+
+
+def has_length(text: str, length: int) -> bool:
+    """Tell whether a clean text has so many characters that can be seen, blanks between included.
+
+    Not seen are format and control characters, fillers, private and unassigned characters, the
+    replacement character, and marks without anything to stand on.
+    """
+    if text.isascii():
+        return len(text) >= length
+    n = 0
+    for character in text:
+        kind = unicodedata.category(character)
+        needs_base = kind[0] in "MZ"
+        if kind[0] == "C" or character in _FILLERS or (needs_base and not n):
+            continue
+        if needs_base and _VARIATION.match(character):
+            continue
+        n += 1
+        if n >= length:
+            return True
+    return False
 
 
 def is_filename(text: str) -> bool:

@@ -140,10 +140,18 @@ def _split(href: str) -> Url | Reject:
         return Reject.SCHEME
     authority, _, tail = rest.partition("#")[0].partition("/")
     authority = authority.rpartition("@")[2]
-    host = authority[: authority.find("]") + 1] or authority.partition(":")[0]
+    spelt = authority[: authority.find("]") + 1] or authority.partition(":")[0]
+    host = without_root(spelt)
     if not 0 < len(host) <= MAX_HOST:
         return Reject.BAD_URL
+    authority = host + authority[len(spelt) :]
     return Url(f"{scheme}://{authority}/{tail}", host, "/" + tail.partition("?")[0])
+
+
+def without_root(host: str) -> str:
+    """Return a host without the dot at its end, which names the same one; "" for more dots."""
+    name = host.removesuffix(".")
+    return "" if name.endswith(".") or ".." in name else name
 
 
 @lru_cache(maxsize=1 << 16)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import ada_url
 
+from cah_dask.candidates.urls import without_root
 from cah_dask.images.network import Guard
 from cah_dask.schema import Status
 
@@ -34,10 +35,10 @@ def target(url: str, guard: Guard, base: str | None = None) -> Target | Status:
         parts = ada_url.parse_url(url if base is None else ada_url.join_url(base, url), _PARTS)
     except (ValueError, UnicodeError):
         return Status.BAD_URL
-    if parts["protocol"] not in _PORTS or not parts["hostname"]:
+    host = without_root(parts["hostname"])
+    if parts["protocol"] not in _PORTS or not host:
         return Status.BAD_URL
     if not guard.allows_port(int(parts["port"] or _PORTS[parts["protocol"]])):
         return Status.BLOCKED_PORT
-    host = parts["hostname"].rstrip(".")
-    origin = f"{parts['protocol']}//{parts['host']}"
+    origin = f"{parts['protocol']}//{host}{parts['host'][len(parts['hostname']) :]}"
     return Target(f"{origin}{parts['pathname']}{parts['search']}", origin, host)

@@ -1,8 +1,13 @@
 import gzip
+import itertools
+import subprocess
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cah_dask.candidates.extract import ExtractOptions, check_input, extract_archive
 from cah_dask.candidates.tables import TableOptions
@@ -24,7 +29,7 @@ def write_delimited(path, columns: dict, delimiter: str) -> None:
         return '"' + (value or "").replace('"', '""') + '"'
 
     rows = zip(*columns.values(), strict=True)
-    lines = [delimiter.join(columns), *(delimiter.join(map(field, row)) for row in rows)]
+    lines = [delimiter.join(map(field, row)) for row in (columns, *rows)]
     data = ("\n".join(lines) + "\n").encode()
     path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
 
@@ -94,10 +99,10 @@ def test_a_table_may_be_remote_and_its_connection_may_break(tmp_path):
             b"url,name\na,b\n",
             r"no column text or TEXT or caption or alt; it has url, name",
         ),
-        ("x.csv", b"", "unreadable after row 0"),
+        ("x.csv", b"", "no column url or URL or image_url; it has "),
+        ("x.tsv", b"url\ttext\ttext\n1\t2\t3\n", "has more than one column text"),
         ("x.parquet", b"PAR1", "unreadable after row 0"),
         ("x.csv.gz", b"no gzip", "unreadable after row 0"),
-        ("x.csv", b"url,text\n\xff,a text\n", "unreadable after row 0"),
     ],
 )
 def test_a_bad_table_is_a_clear_error(tmp_path, name, content, message):
@@ -117,9 +122,63 @@ def test_a_missing_table_and_an_empty_one_are_lost_shards(tmp_path):
 
 
 def test_a_table_that_breaks_gives_what_was_before(tmp_path):
-    path = tmp_path / "x.csv"
+    path = tmp_path / "x.csv.gz"
     rows = "".join(f"http://ex.org/{i}.jpg,a photo of a dog\n" for i in range(120_000))
-    path.write_text(f"url,text\n{rows}one,two,three\n")
+    path.write_bytes(gzip.compress(f"url,text\n{rows}".encode())[:-40])
     found = extract(str(path))
     assert found.counts.kept > 0
     assert len(found.errors) == 1
+
+
+LINE = st.text(alphabet="abc\"'\\,;é ", max_size=12)
+
+
+@given(st.lists(LINE, max_size=30))
+def test_a_raw_tsv_has_as_many_rows_as_lines(tmp_path_factory, captions):
+    path = tmp_path_factory.mktemp("t") / "x.tsv"
+    lines = [f"http://ex.org/{n}.jpg\t{caption}\n" for n, caption in enumerate(captions)]
+    path.write_text("url\ttext\n" + "".join(lines) + "http://ex.org/z.jpg\tthe last one\n")
+    found = extract(str(path))
+    assert found.counts.seen == len(captions) + 1
+    assert found.counts.notes["bad_records"] == 0
+
+
+def test_quotes_of_a_tsv_count_where_its_header_has_them_or_the_option_says_so(tmp_path):
+    (tmp_path / "x.tsv").write_text('"url"\t"text"\n"http://ex.org/1.jpg"\t"two\tdogs here"\n')
+    assert [text for _, text, _ in kept(extract(str(tmp_path / "x.tsv")))] == ["two dogs here"]
+    (tmp_path / "y.tsv").write_text('url\ttext\nhttp://ex.org/1.jpg\t"two\tdogs here"\n')
+    found = extract(str(tmp_path / "y.tsv"), table=TableOptions(quoted=True))
+    assert [text for _, text, _ in kept(found)] == ["two dogs here"]
+
+
+def test_rows_that_are_none_cost_themselves(tmp_path):
+    good = [f"http://ex.org/{n}.jpg,a photo of dog {n}" for n in range(4)]
+    bad = [
+        b"one,two,three",
+        b"alone",
+        b"http://ex.org/9.jpg,caf\xff\0 x",
+        b'a,"' + b"x" * (5 << 20),
+    ]
+    lines = itertools.chain(*zip((line.encode() for line in good), bad, strict=True))
+    (tmp_path / "x.csv").write_bytes(b"url,text\n" + b"\n".join(lines) + b"\n")
+    found = extract(str(tmp_path / "x.csv"))
+    assert found.errors == ()
+    texts = [text for _, text, _ in kept(found)]
+    assert set(texts) == {*(f"a photo of dog {n}" for n in range(4)), "caf\ufffd x"}
+    assert found.counts.notes["bad_records"] == 3
+
+
+def test_endless_cells_of_a_parquet_file_take_no_memory_together(tmp_path):
+    texts = ["x" * 5_000_000] * 150 + ["a photo of a dog"]
+    urls = [f"http://ex.org/{n}.jpg" for n in range(len(texts))]
+    name = write(tmp_path / "x.parquet", {"url": urls, "text": texts})
+    code = (
+        "import sys, resource\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))\n"
+        "from cah_dask.candidates.extract import ExtractOptions, extract_archive\n"
+        "print(extract_archive(sys.argv[1], ExtractOptions(), buckets=1).counts.rejected)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, name], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "{'long_text': 150}\n"

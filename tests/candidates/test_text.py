@@ -1,10 +1,12 @@
 # ruff: noqa: RUF001  # characters that look alike are the subject
+import itertools
+
 import ftfy.badness
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cah_dask.candidates.text import clean, is_filename, repair
+from cah_dask.candidates.text import clean, has_length, is_filename, repair
 
 MOJIBAKE = (
     "".join(ftfy.badness.MOJIBAKE_CATEGORIES.values()).replace("-", "") + "ВГРСΒΓΞΟвЂўβ€ØÙ‚Ä√≈"
@@ -112,3 +114,50 @@ def test_names_of_files_are_recognised(text):
 )
 def test_captions_are_not_taken_for_file_names(text):
     assert not is_filename(text)
+
+
+UNSEEN = "\u200b\u200e\u2060\u3164\u2800\ufe0f\ue0f0\ufffd\u115f\uffa0\u034f\U000e0101\u0378\u0301"
+
+
+@given(st.text(alphabet=UNSEEN + " ", max_size=30))
+def test_a_text_of_which_nothing_is_seen_has_no_length(text):
+    assert not has_length(clean(text), 1)
+
+
+@given(st.text(alphabet="aбक字👨é", min_size=1, max_size=12), st.text(alphabet=UNSEEN, max_size=12))
+def test_what_is_not_seen_does_not_count(seen, unseen):
+    text = clean("".join(itertools.chain(*itertools.zip_longest(seen, unseen, fillvalue=""))))
+    assert has_length(text, len(seen))
+    assert not has_length(text, len(seen) + len(unseen) + 1)
+
+
+@pytest.mark.parametrize(
+    "text", ["می\u200cخواهم خانه", "👨\u200d👩\u200d👧 family", "क्\u200dष है", "né"]
+)
+def test_what_is_seen_counts_in_any_script(text):
+    assert has_length(clean(text), 2)
+
+
+@given(st.text(alphabet="abcdéß ", max_size=20), st.integers(0, 20))
+def test_soft_hyphens_are_dropped(text, at):
+    assert clean(text[:at] + "\xad" + text[at:]) == clean(text)
+
+
+@given(
+    st.sampled_from(["MAÇ", "IRM", "ALEM", "S", "CORAÇ", "JO"]),
+    st.sampled_from(["VERDE", "– ITALIANA", "2 KG", "DO CAMPO", "(NOVA)"]),
+)
+def test_a_hard_blank_after_a_capital_with_a_tilde_stays_a_blank(before, behind):
+    assert clean(f"{before}Ã\u00a0{behind}") == f"{before}Ã {behind}"
+
+
+@pytest.mark.parametrize(
+    ("broken", "repaired"),
+    [
+        ("S.Ã\u00a0 r.l.", "S.à r.l."),
+        ("pietÃ\u00a0?", "pietà?"),
+        ("voilÃ\u00a0 tout", "voilà tout"),
+    ],
+)
+def test_in_lower_case_it_is_repaired(broken, repaired):
+    assert clean(broken) == repaired

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cah_dask.candidates.urls import Base, Url, _resolve_by_ada, resolve
+from cah_dask.candidates.urls import (
+    NOWHERE,
+    Base,
+    Url,
+    _resolve_by_ada,
+    normal,
+    normal_host,
+    resolve,
+)
 from cah_dask.schema import Reject
 
 PAGE = Base.of_page("https://www.example.com/shop/items/page.html?id=1")
@@ -195,3 +203,35 @@ def test_without_a_page_address_only_absolute_links_resolve():
     assert resolve("http://ex.org/x.jpg", Base.of_page("")) == Url(
         "http://ex.org/x.jpg", "ex.org", "/x.jpg"
     )
+
+
+HOSTS = st.lists(
+    st.text(alphabet="abcxyz0189-", min_size=1, max_size=8).filter(
+        lambda label: label.strip("-") == label and not label.startswith("xn")
+    ),
+    min_size=1,
+    max_size=3,
+).map(lambda labels: ".".join([*labels, "example"]))
+
+
+@given(HOSTS, st.sampled_from(["{}", "{}.", "%{:02x}", "upper", "{}.:80", "u@{}", "{}。"]))
+def test_one_host_has_one_name_however_it_is_spelt(host, form):
+    if form == "upper":
+        spelt = host.upper()
+    elif form.startswith("%"):
+        spelt = form.format(ord(host[0])) + host[1:]
+    else:
+        spelt = form.format(host)
+    url = resolve(f"http://{spelt}/x.jpg", NOWHERE)
+    assert isinstance(url, Url)
+    assert url.host == host
+    assert url.href == f"http://{host}/x.jpg"
+    assert normal(f"http://{spelt}/x.jpg") == url.href
+    if "@" not in spelt and ":" not in spelt:
+        assert normal_host(spelt) == host
+
+
+@pytest.mark.parametrize("host", ["shop.example..", "shop..example", "..", ".", "a...b."])
+def test_a_host_with_dots_but_no_names_between_them_is_none(host):
+    assert resolve(f"http://{host}/x.jpg", NOWHERE) in (Reject.BAD_URL, Reject.PRIVATE_HOST)
+    assert normal_host(host) is None

@@ -7,30 +7,37 @@ kept on disk, and no more than the caller asks for in memory.
 import http.client
 import io
 import re
+import socket
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
+from urllib.parse import urlsplit
 
 from cah_dask import __version__
+from cah_dask.addresses import is_public, is_public_host
 from cah_dask.errors import RetryableError, ShardError
 
 TIMEOUT_S = 60.0
 """Longest silence of the server in seconds."""
 
-ATTEMPTS = 6
-"""Requests in a row that may fail without a single byte of progress."""
+BACKOFF_S = (0.1, 2.0, 5.0, 15.0, 30.0, 60.0, 120.0, 240.0)
+"""Pauses in seconds between requests that fail without a byte of progress: a cut is resumed at
+once, a busy server (Common Crawl's "503 Slow Down", and its 403 to who asks too fast) is left alone
+for longer and longer, eight minutes in all, or as long as it asks for."""
 
-BACKOFF_S = (0.1, 2.0, 5.0, 15.0, 30.0)
-"""Pauses in seconds between them: a cut is resumed at once, a busy server (Common Crawl's "503 Slow
-Down") is left alone for longer and longer."""
+ATTEMPTS = len(BACKOFF_S) + 1
+"""Requests in a row that may fail so."""
+
+MAX_PAUSE_S = 600.0
+"""Longest Retry-After that is waited for in one task."""
 
 KEPT_BYTES = 4 << 20
 """Bytes that can be jumped back over without a request: more than a WAT record takes."""
 
-_RETRYABLE = (408, 425, 429, 500, 502, 503, 504)
+_RETRYABLE = (403, 408, 425, 429, 500, 502, 503, 504)
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
@@ -63,15 +70,46 @@ def open_archive(archive: str) -> Iterator[Stream]:
         yield stream
 
 
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to http(s) only, and from the internet to nothing but the internet."""
+
+    def redirect_request(
+        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> Any:
+        here, there = urlsplit(req.full_url), urlsplit(newurl)
+        if there.scheme not in ("http", "https"):
+            raise ShardError(
+                f"{req.full_url}: redirected to {there.scheme}:, which is not followed"
+            )
+        if _is_public(here.hostname) and not _is_public(there.hostname):
+            raise ShardError(f"{req.full_url} leads to {there.hostname}, which is not public")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+_OPENER = urllib.request.build_opener(_Redirects)
+
+
+def _is_public(host: str | None) -> bool:
+    """Tell whether all that a host stands for is on the public internet."""
+    name = host or ""
+    if not is_public_host(f"[{name}]" if ":" in name else name):
+        return False
+    try:
+        found = {info[4][0] for info in socket.getaddrinfo(name, None)}
+    except OSError:
+        return True  # then nothing can be reached there
+    return all(is_public(str(address)) for address in found)
+
+
 class RemoteFile(io.RawIOBase):
     """The bytes behind an http(s) url.
 
     Raises (from the constructor and `readinto`)
     --------------------------------------------
     ShardError
-        The server refuses the file (404, 403), changed it meanwhile, or cannot resume it.
+        The server has no such file (404, 410), changed it meanwhile, or cannot resume it.
     RetryableError
-        The server does not answer, or cuts, `ATTEMPTS` times without progress.
+        The server does not answer, cuts, or refuses, `ATTEMPTS` times without progress.
     """
 
     def __init__(self, url: str, *, pause: Callable[[float], None] = time.sleep) -> None:
@@ -163,8 +201,8 @@ class RemoteFile(io.RawIOBase):
             except urllib.error.HTTPError as error:
                 error.close()
                 if error.code not in _RETRYABLE:
-                    raise ShardError(f"{self._url}: HTTP {error.code} {error.reason}") from error
-                self._failed(f"HTTP {error.code}")
+                    raise ShardError(f"{self._url}: HTTP {error.code}") from error
+                self._failed(f"HTTP {error.code}", error.headers.get("Retry-After") or "")
             except (OSError, http.client.HTTPException) as error:
                 self._failed(str(getattr(error, "reason", error)) or type(error).__name__)
 
@@ -175,7 +213,7 @@ class RemoteFile(io.RawIOBase):
             if self._version:
                 headers["If-Range"] = self._version
         request = urllib.request.Request(self._url, headers=headers)  # noqa: S310  # sources checks it
-        response = urllib.request.urlopen(request, timeout=TIMEOUT_S)  # noqa: S310
+        response = _OPENER.open(request, timeout=TIMEOUT_S)
         try:
             self._accept(response)
         except BaseException:
@@ -198,12 +236,14 @@ class RemoteFile(io.RawIOBase):
                 "there (no range requests, or the file has changed)"
             )
 
-    def _failed(self, reason: str) -> None:
+    def _failed(self, reason: str, asked: str = "") -> None:
+        """Wait before the next request; `asked` is a Retry-After in seconds."""
         self._disconnect()
         self._failures += 1
-        if self._failures >= ATTEMPTS:
+        asked_s = float(asked) if asked.isdecimal() else 0.0
+        if self._failures >= ATTEMPTS or asked_s > MAX_PAUSE_S:
             raise RetryableError(f"{self._url}: {reason}, {self._failures} times in a row")
-        self._pause(BACKOFF_S[self._failures - 1])
+        self._pause(max(asked_s, BACKOFF_S[self._failures - 1]))
 
     def _disconnect(self) -> None:
         if self._response is not None:

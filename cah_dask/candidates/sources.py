@@ -46,7 +46,12 @@ def list_archives(inputs: Sequence[str]) -> list[str]:
 def _expand(entry: str) -> Iterator[str]:
     if entry.endswith(_LIST_SUFFIXES):
         for line in _list_lines(entry):
-            yield from _expand_plain(_locate(line, entry))
+            archive = _locate(line, entry)
+            if is_remote(entry) and not is_remote(archive):
+                raise InputError(
+                    f"{entry} names {line!r}, which is no http(s) url and not beside it"
+                )
+            yield from _expand_plain(archive)
     else:
         yield from _expand_plain(entry)
 

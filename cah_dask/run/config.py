@@ -67,6 +67,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Downloads pause while more than this many GB (1e9 bytes) of images wait to be embedded."""
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=100)] = 3
     """Attempts at one task before it is given up and named at the end of the run."""
+    max_lost_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    """Share of the archives that a release may lack because their server refused them or did not
+    answer. Each time the same command runs it asks for them again."""
     lists_sha256: dict[str, str] = {}
     """SHA-256 of each file of `dedup.exclude` and `download.hash_lists`. Filled in at the start, so
     that a run cannot go on with other lists."""
@@ -96,6 +99,7 @@ OPERATIONAL = (
     "keep_images",
     "staged_gb",
     "max_attempts",
+    "max_lost_share",
     "pools",
     "slurm",
     "site",

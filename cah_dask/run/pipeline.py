@@ -23,6 +23,7 @@ from cah_dask.run.cluster import DASK_SETTINGS, Cluster
 from cah_dask.run.config import Config, config_hash
 from cah_dask.run.journal import Commit
 from cah_dask.run.lending import lend_hosts
+from cah_dask.run.lost import late_waves, write_lost
 from cah_dask.run.manifest import RunFolder
 from cah_dask.run.plan import Plan, Stage, Unit
 from cah_dask.run.pools import Pool, pools
@@ -80,6 +81,7 @@ def run(config: Config, folder: RunFolder, view: View, signals: Signals) -> Endi
         buckets=config.dedup.buckets,
         committed=folder.existing(),
         staged_limit=config.staged_gb * 1e9,
+        late=late_waves(folder),
     )
     publisher = Publisher(config, folder, plan)
     if publisher.is_published():
@@ -132,7 +134,10 @@ class Driver:
             await self._drive()
         if self._stop.is_set():
             return ending_of(self._stopped_by)
-        return Ending.INCOMPLETE if self._plan.failed else None
+        if self._publisher.too_many_lost:
+            self._view.warn(self._publisher.too_many_lost)
+        is_whole = not (self._plan.failed or self._publisher.too_many_lost)
+        return None if is_whole else Ending.INCOMPLETE
 
     async def _drive(self) -> None:
         async with (
@@ -145,7 +150,11 @@ class Driver:
             self._view.start(self._plan, way)
             try:
                 await self._work(client)
-                if self._plan.is_scored and not self._stop.is_set():
+                if (
+                    self._plan.is_scored
+                    and not self._publisher.too_many_lost
+                    and not self._stop.is_set()
+                ):
                     self._publisher.create()
                     await self._work(client)
             finally:
@@ -307,11 +316,19 @@ class Driver:
         if self._attempts[unit] < self._config.max_attempts:
             self._plan.put_back(unit)
             return
+        if unit.stage is Stage.EXTRACT:
+            self._lose(unit, failed)
+            return
         self._plan.fail(unit, failed.message)
         self._view.warn(
             f"{unit.stage} {unit.name} is given up after {self._attempts[unit]} attempts: "
             f"{failed.message}"
         )
+
+    def _lose(self, unit: Unit, failed: Failed) -> None:
+        """Let the run go on without an archive, until it is taken up again."""
+        receipt = write_lost(self._folder, unit, self._hash, failed.message)
+        self._done(unit, Done(receipt, 0.0, ""))
 
     def _set_aside(self, unit: Unit, damaged: tuple[Stage, str], message: str) -> None:
         """Believe in damage when it is found twice; the next start makes the part again."""

@@ -93,6 +93,8 @@ class Plan:
         Gives the receipt of a unit whose part already exists, else None.
     staged_limit
         Bytes of images that may wait for the embed stage before downloads pause.
+    late
+        Waves behind all others, of archives that were lost in earlier attempts at the run.
     """
 
     def __init__(
@@ -103,11 +105,11 @@ class Plan:
         buckets: int,
         committed: Callable[[Unit], Receipt | None],
         staged_limit: float = float("inf"),
+        late: Sequence[Sequence[str]] = (),
     ) -> None:
-        self._waves = [
-            _Wave(archives[start : start + archives_per_wave], buckets)
-            for start in range(0, len(archives), archives_per_wave)
-        ]
+        starts = range(0, len(archives), archives_per_wave)
+        waves = [archives[start : start + archives_per_wave] for start in starts]
+        self._waves = [_Wave(wave, buckets) for wave in (*waves, *late)]
         self._committed = committed
         self._staged_limit = staged_limit
         self._offered_waves = 0
@@ -121,7 +123,8 @@ class Plan:
         self.kept: dict[Unit, int] = {}
         self.lost: list[str] = []
         self.failed: dict[Unit, str] = {}
-        self.known[Stage.EXTRACT] = len(archives)
+        self.n_late = sum(map(len, late))
+        self.known[Stage.EXTRACT] = len(archives) + self.n_late
         self.known[Stage.DEDUP] = len(self._waves) * buckets
         self._open_waves()
         self._settle()

@@ -10,6 +10,7 @@ from cah_dask.release import verify
 from cah_dask.release.card import write_card
 from cah_dask.release.report import write_report
 from cah_dask.run.config import Config, config_hash
+from cah_dask.run.lost import LOST
 from cah_dask.run.manifest import RunFolder
 from cah_dask.run.plan import FOLDERS, Plan, Stage, Unit
 from cah_dask.storage import fsync
@@ -24,9 +25,25 @@ class Publisher:
         self._plan = plan
         self._dealt: list[list[store.Slice]] = []
 
+    @property
+    def too_many_lost(self) -> str:
+        """Why nothing may be published, as more archives are lost than the user allows; else ""."""
+        n_lost = self._plan.counts[Stage.EXTRACT].notes.get(LOST, 0) - self._plan.n_late
+        n_archives = self._plan.known[Stage.EXTRACT] - self._plan.n_late
+        if n_lost <= self._config.max_lost_share * n_archives:
+            return ""
+        return (
+            f"{n_lost} of {n_archives} archives were not to be had and nothing is published; run "
+            f"again to ask for them, or allow it with max_lost_share={n_lost / n_archives:.2g}"
+        )
+
+    def may_begin(self) -> bool:
+        """Whether all is scored that a release needs."""
+        return self._plan.is_scored and not self.too_many_lost
+
     def is_published(self) -> bool:
         """Whether the release of exactly these scored parts is already there, and whole."""
-        if not self._plan.is_scored:
+        if not self.may_begin():
             return False
         layout = self._layout()
         release = self._folder.release

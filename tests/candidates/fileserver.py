@@ -17,6 +17,8 @@ class FileServer:
     """Close the connection after so many bytes of each answer."""
     failures: list[int] = field(default_factory=list)
     """Statuses of the first answers."""
+    retry_after: str = ""
+    location: str = ""
     has_ranges: bool = True
     has_length: bool = True
     etags: list[str] = field(default_factory=lambda: ['"v1"'])
@@ -27,7 +29,13 @@ class FileServer:
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         self.requests.append(handler.headers["Range"])
         if self.failures:
-            handler.send_error(self.failures.pop(0))
+            handler.send_response(self.failures.pop(0))
+            handler.send_header("Content-Length", "0")
+            if self.retry_after:
+                handler.send_header("Retry-After", self.retry_after)
+            if self.location:
+                handler.send_header("Location", self.location)
+            handler.end_headers()
             return
         etag = self.etags.pop(0) if len(self.etags) > 1 else self.etags[0]
         start = self._start(handler, etag)

@@ -1,8 +1,9 @@
 import random
+import urllib.request
 
 import pytest
 
-from cah_dask.candidates.remote import ATTEMPTS, BACKOFF_S, RemoteFile
+from cah_dask.candidates.remote import ATTEMPTS, BACKOFF_S, RemoteFile, _Redirects
 from cah_dask.errors import RetryableError, ShardError
 from tests.candidates.fileserver import FileServer, serve
 
@@ -28,9 +29,18 @@ def test_a_cut_connection_is_resumed_where_it_broke():
 
 
 def test_a_busy_server_is_asked_again_after_growing_pauses():
-    server, pauses = FileServer(CONTENT, failures=[503, 429, 500]), []
+    server, pauses = FileServer(CONTENT, failures=[503, 429, 500, 403]), []
     assert read(server, pauses) == CONTENT
-    assert pauses == list(BACKOFF_S[:3])
+    assert pauses == list(BACKOFF_S[:4])
+
+
+@pytest.mark.parametrize("status", [403, 429, 503])
+def test_a_server_that_says_how_long_it_wants_to_be_left_alone_is_heeded(status: int):
+    server, pauses = FileServer(CONTENT, failures=[status], retry_after="77"), []
+    assert read(server, pauses) == CONTENT
+    assert pauses == [77.0]
+    with pytest.raises(RetryableError, match=f"HTTP {status}, 1 times in a row"):
+        read(FileServer(CONTENT, failures=[status], retry_after="86400"))
 
 
 def test_progress_makes_up_for_failures():
@@ -51,7 +61,7 @@ def test_a_connection_that_breaks_at_once_each_time_may_be_tried_later():
         read(FileServer(CONTENT, cut_after=0))
 
 
-@pytest.mark.parametrize("status", [403, 404, 410])
+@pytest.mark.parametrize("status", [404, 410])
 def test_a_refused_file_is_lost(status):
     with pytest.raises(ShardError, match=f"HTTP {status}"):
         read(FileServer(CONTENT, failures=[status]))
@@ -80,3 +90,37 @@ def test_the_position_is_that_of_the_next_byte():
         file.read(5)
         assert file.readable()
         assert file.tell() == 5
+
+
+@pytest.mark.parametrize("place", ["ftp://127.0.0.1/x", "file:///etc/hostname", "data:,x"])
+def test_a_redirect_leads_to_nothing_but_http(place: str):
+    with pytest.raises(ShardError, match="which is not followed|HTTP 302"):
+        read(FileServer(CONTENT, failures=[302], location=place))
+
+
+def test_a_redirect_of_a_private_server_is_followed():
+    with serve(FileServer(CONTENT)) as there:
+        assert read(FileServer(b"", failures=[302], location=there.url)) == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "is_followed"),
+    [
+        ("http://192.0.2.1/x", "http://192.0.2.2/x", True),
+        ("http://9.9.9.9/x", "http://9.9.9.10/x", True),
+        ("http://9.9.9.9/x", "http://127.0.0.1/x", False),
+        ("http://9.9.9.9/x", "http://[::1]/x", False),
+        ("http://9.9.9.9/x", "http://10.0.0.1/x", False),
+        ("http://9.9.9.9/x", "http://localhost/x", False),
+        ("http://127.0.0.1/x", "http://10.0.0.1/x", True),
+    ],
+)
+def test_a_public_server_leads_to_public_ones_only(here, there, is_followed):
+    """Nothing is sent: only the judgement about a redirect is asked for."""
+    request = urllib.request.Request(here)
+    arguments = (request, None, 302, "", {}, there)
+    if is_followed:
+        assert _Redirects().redirect_request(*arguments).full_url == there
+    else:
+        with pytest.raises(ShardError, match="which is not public"):
+            _Redirects().redirect_request(*arguments)

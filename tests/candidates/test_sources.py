@@ -136,3 +136,12 @@ def test_a_remote_archive_that_is_refused_is_a_lost_shard(tmp_path):
         pytest.raises(ShardError, match="HTTP 404"),
     ):
         extract_archive(server.url, ExtractOptions(), buckets=1)
+
+
+@pytest.mark.parametrize("line", ["/etc/hostname", "file:///etc/hostname"])
+def test_a_remote_list_names_no_local_file(line: str):
+    with (
+        serve(FileServer(line.encode()), "wat.paths") as server,
+        pytest.raises(InputError),
+    ):
+        list_archives([server.url])

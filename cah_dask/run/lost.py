@@ -1,0 +1,58 @@
+"""Archives that their server did not give: they are asked for again when the run is taken up.
+
+A lost archive leaves an empty part that says why, so its wave goes on without it. The next start
+asks for it again: in its own wave as long as that is not deduplicated, else in a wave of its own
+behind all others. Which archives came late is part of the run (`LATE_FILE`), and of its order.
+"""
+
+from collections import Counter
+
+import msgspec
+
+from cah_dask.run.journal import latest
+from cah_dask.run.manifest import JOURNAL_FILE, RunFolder
+from cah_dask.run.plan import FOLDERS, Stage, Unit
+from cah_dask.schema import CANDIDATES, Counts
+from cah_dask.storage import Receipt, write_atomic, write_part
+
+LATE_FILE = "late.json"
+LOST = "lost"
+"""The note in the counts of a part that holds nothing because its archive was lost."""
+
+
+def write_lost(folder: RunFolder, unit: Unit, config_hash: str, reason: str) -> Receipt:
+    """Leave an empty part in the place of an archive; return its receipt."""
+    receipt = Receipt(
+        stage=unit.stage.value,
+        unit=unit.name,
+        config=config_hash,
+        counts=Counts(notes={LOST: 1}),
+        inputs=(unit.archive,),
+        errors=(f"lost for now: {reason}",),
+    )
+    return write_part(folder.path / unit.part, CANDIDATES, [], receipt)
+
+
+def late_waves(folder: RunFolder) -> list[list[str]]:
+    """Have all lost archives asked for again; return the waves behind those of the inputs.
+
+    Only the driver of the folder may, before it makes its plan.
+    """
+    path = folder.path / LATE_FILE
+    waves = msgspec.json.decode(path.read_bytes(), type=list[list[str]]) if path.exists() else []
+    times_lost: Counter[str] = Counter()
+    for (stage, name), commit in latest(folder.path / JOURNAL_FILE).items():
+        if stage is not Stage.EXTRACT or not commit.receipt.counts.notes.get(LOST):
+            continue
+        wave = name.partition("/")[0]
+        if any((folder.path / FOLDERS[Stage.DEDUP] / wave).glob("*.parquet")):
+            times_lost[commit.receipt.inputs[0]] += 1
+        else:
+            folder.void(stage, name)
+            (folder.path / FOLDERS[stage] / f"{name}.parquet").unlink(missing_ok=True)
+    times_asked_again = Counter(archive for wave in waves for archive in wave)
+    later = sorted(times_lost - times_asked_again)
+    if later:
+        waves.append(later)
+        write_atomic(path, msgspec.json.encode(waves))
+    return waves

@@ -1,0 +1,111 @@
+"""A server that refuses archives: the run says so, and the same command asks for them again."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pyarrow.dataset as ds
+import pytest
+
+from tests import runs
+from tests.wats import image, page, write_pages
+from tests.webserver import WebServer
+
+ARCHIVES = 4
+
+
+class ArchiveServer:
+    """Serves the files of a folder, so many answers of them; then it refuses, as long as asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.answers_left = 10**9
+        self.port = 0
+
+
+@pytest.fixture
+def archives(tmp_path: Path, web: WebServer) -> Iterator[ArchiveServer]:
+    folder = tmp_path / "archives"
+    folder.mkdir()
+    for number in range(ARCHIVES):
+        links = [
+            image(web.url(f"/ok-{number}{n}.jpg", f"h{n}.test"), f"A picture of {number} and {n}")
+            for n in range(5)
+        ]
+        write_pages(folder / f"{number}.warc.wat.gz", page(*links))
+    server = ArchiveServer(folder)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            if server.answers_left <= 0:
+                self.send_response(403)
+                self.send_header("Retry-After", "86400")
+                self.end_headers()
+                return
+            server.answers_left -= 1
+            data = (folder / Path(self.path).name).read_bytes()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        server.port = http.server_port
+        try:
+            yield server
+        finally:
+            http.shutdown()
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def web():
+    with WebServer() as server:
+        yield server
+
+
+@pytest.fixture
+def config(tmp_path: Path, archives: ArchiveServer, web: WebServer, random_model: Path) -> Path:
+    (tmp_path / "wat.paths").write_text(
+        "".join(f"http://127.0.0.1:{archives.port}/{n}.warc.wat.gz\n" for n in range(ARCHIVES))
+    )
+    return runs.write_config(
+        tmp_path / "run.yaml", inputs=str(tmp_path / "wat.paths"), model=random_model,
+        port=web.port, archives_per_wave=2,
+    )  # fmt: skip
+
+
+def texts(run_dir: Path) -> list[str]:
+    return sorted(ds.dataset(run_dir / "release" / "pairs").to_table()["text"].to_pylist())
+
+
+def test_what_a_server_refuses_is_told_allowed_if_so_wished_and_asked_for_again(
+    config: Path, archives: ArchiveServer
+):
+    run_dir = config.with_suffix("")
+    archives.answers_left = 1
+    assert runs.finish(config) == 6, runs.output(config)
+    said = " ".join(runs.output(config).split())
+    assert "3 of 4 archives were not to be had and nothing is published; run again" in said
+    assert "HTTP 403" in said
+    assert not (run_dir / "release").exists()
+    assert runs.status(run_dir).count("lost for now") == 3
+
+    config.write_text(config.read_text() + "max_lost_share: 0.5\n")
+    archives.answers_left = 2
+    assert runs.finish(config) == 0, runs.output(config)
+    assert len(texts(run_dir)) == 15
+    assert "lost for now" in runs.status(run_dir)
+    assert "lost for now" in (run_dir / "release" / "report.html").read_text()
+
+    archives.answers_left = 10**9
+    assert runs.finish(config) == 0, runs.output(config)
+    assert texts(run_dir) == sorted(
+        f"A picture of {number} and {n}" for number in range(ARCHIVES) for n in range(5)
+    )

@@ -97,7 +97,9 @@ def check_input(archive: str, options: ExtractOptions) -> None:
         check_archive(archive)
 
 
-def extract_archive(archive: str, options: ExtractOptions, *, buckets: int) -> Extraction:
+def extract_archive(
+    archive: str, options: ExtractOptions, *, buckets: int, name: str | None = None
+) -> Extraction:
     """Return the candidates of one archive.
 
     Parameters
@@ -108,6 +110,8 @@ def extract_archive(archive: str, options: ExtractOptions, *, buckets: int) -> E
         Which links to keep.
     buckets
         Number of host buckets; see `dedup.host_bucket`.
+    name
+        What rows call the archive; by default as it is called here.
 
     Raises
     ------
@@ -127,7 +131,7 @@ def extract_archive(archive: str, options: ExtractOptions, *, buckets: int) -> E
         errors = (str(error),)
     if not notes["records"]:
         raise ShardError(*errors or (f"{archive} holds no records",))
-    groups = links.rows.groups(archive)
+    groups = links.rows.groups(name or archive)
     return Extraction(groups, links.counts(groups.n_rows, dict(notes)), errors)
 
 

@@ -7,8 +7,10 @@ import contextlib
 import glob
 import gzip
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 from cah_dask.candidates.records import Records
 from cah_dask.candidates.remote import is_remote, open_archive
@@ -40,7 +42,39 @@ def list_archives(inputs: Sequence[str]) -> list[str]:
     found = [archive for entry in inputs for archive in _expand(entry)]
     if not found:
         raise InputError("no inputs; give WAT files, globs, http(s) urls or a wat.paths.gz list")
+    for archive in found:
+        if not archive.isprintable() and "\udc80" <= max(archive) <= "\udcff":
+            raise InputError(f"{archive!r}: the name is no UTF-8; give the file another one")
     return list(dict.fromkeys(found))
+
+
+def public_names(archives: Sequence[str]) -> dict[str, str]:
+    """Return what each archive is called in what is published, without what is only ours.
+
+    A file of Common Crawl by its path there (``crawl-data/...``), one of another server by host and
+    path, a local one by its file name, and by as many of its folders as it takes to tell it from
+    the others.
+    """
+    local = [archive for archive in archives if not is_remote(archive)]
+    paths = {archive: PurePosixPath(archive).parts for archive in local}
+    names = {archive: _public_url(archive) for archive in archives if is_remote(archive)}
+    depth = 1
+    while paths:
+        tails = {archive: "/".join(parts[-depth:]) for archive, parts in paths.items()}
+        times = Counter(tails.values())
+        for archive, tail in tails.items():
+            if times[tail] == 1 or depth >= len(paths[archive]):
+                names[archive] = tail
+                del paths[archive]
+        depth += 1
+    return names
+
+
+def _public_url(url: str) -> str:
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    name = f"{host}{parts.path}"
+    return name.removeprefix(COMMON_CRAWL.removeprefix("https://"))
 
 
 def _expand(entry: str) -> Iterator[str]:

@@ -166,6 +166,12 @@ def model_folder(model: str) -> Path | None:
     return path if path.is_dir() or path.is_absolute() or model.startswith(".") else None
 
 
+def public_name(model: str) -> str:
+    """Return what a model is called in what is published: a folder by its own name alone."""
+    folder = model_folder(model)
+    return model if folder is None or model == TINY else folder.resolve().name
+
+
 @cache
 def file_sha256(path: Path) -> str:
     """Return the hex SHA-256 of a file that does not change while the process lives."""

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from distributed import SpecCluster, Status
 from distributed.deploy.cluster import Cluster as DaskCluster
 from distributed.utils import get_ip, get_ip_interface
 
-from cah_dask.errors import ConfigError, RetryableError
+from cah_dask.errors import ConfigError, RetryableError, RunError
 from cah_dask.run.access import Access, Dashboard, dashboard
 from cah_dask.run.gate import gated_scheduler
 from cah_dask.run.jobs import Batch, Launcher, PoolJob, Steps, job_options
@@ -58,6 +58,38 @@ DASK_SETTINGS: Mapping[str, Any] = {
     "jobqueue.slurm.walltime": None,
     "jobqueue.slurm.job-mem": None,
 }
+
+
+STARTS = 3
+"""Attempts at starting the local workers, one of which may be killed before it is up."""
+
+
+@contextlib.asynccontextmanager
+async def started(make: Callable[[], "Cluster"]) -> AsyncIterator["Cluster"]:
+    """Yield a cluster whose scheduler and local workers are up.
+
+    Raises
+    ------
+    RunError
+        If they do not start, again and again.
+    """
+    for attempt in range(1, STARTS + 1):
+        cluster = make()
+        try:
+            await cluster
+        except RuntimeError as error:  # Dask gives the reason in its log only
+            with contextlib.suppress(Exception):
+                await cluster.close()
+            logger.warning("local workers do not start: %s", error)
+            if attempt == STARTS:
+                raise RunError(
+                    f"local workers did not start, {STARTS} times: is there memory for them? "
+                    "logs/driver.log may say more"
+                ) from error
+        else:
+            break
+    async with cluster:
+        yield cluster
 
 
 class Cluster(SpecCluster):  # type: ignore[misc]  # untyped library

@@ -23,7 +23,7 @@ from cah_dask.candidates.extract import ExtractOptions
 from cah_dask.errors import ConfigError
 from cah_dask.images.decode import DecodeOptions
 from cah_dask.images.options import DownloadOptions
-from cah_dask.pairs.models import EmbedOptions
+from cah_dask.pairs.models import EmbedOptions, public_name
 from cah_dask.pairs.store import PackOptions
 from cah_dask.run.sites import defaults, forbids_crawling, merge
 from cah_dask.run.slurm import JobOptions, SlurmOptions
@@ -252,6 +252,22 @@ def result_settings(config: Config) -> dict[str, Any]:
     }
 
 
+def published_settings(config: Config) -> dict[str, Any]:
+    """Return the settings that a report may show to anybody, by dotted key.
+
+    They decide what is published and tell nothing of the place: no path, host or address of ours.
+    """
+    shown = result_settings(config)
+    for key in (
+        "inputs", "lists_sha256", "dedup.exclude", "download.hash_lists", "download.resolve",
+        "download.ca_file", "download.allow_addresses", "download.deny_addresses",
+        "download.allow_ports",
+    ):  # fmt: skip
+        shown.pop(key, None)
+    shown["embed.model"] = public_name(config.embed.model)
+    return shown
+
+
 def settings(config: Config) -> dict[str, Any]:
     """Return every setting by dotted key, as plain JSON values."""
     return dict(_flatten(msgspec.to_builtins(config), Config, ""))
@@ -267,8 +283,16 @@ def _flatten(tree: Mapping[str, Any], kind: Any, prefix: str) -> Iterator[tuple[
 
 
 def config_hash(config: Config) -> str:
-    """Return the first 16 hex digits of the SHA-256 of all settings that decide results."""
-    data = msgspec.json.encode(result_settings(config), order="sorted")
+    """Return the first 16 hex digits of the SHA-256 of all settings that decide results.
+
+    Files count by what they hold, wherever they lie: the model by its weights, lists by their own
+    checksums. Archives are told apart in what they give.
+    """
+    known = result_settings(config)
+    for key in ("inputs", "embed.model", "dedup.exclude", "download.hash_lists"):
+        known.pop(key, None)
+    known["lists_sha256"] = sorted(config.lists_sha256.values())
+    data = msgspec.json.encode(known, order="sorted")
     return hashlib.sha256(data).hexdigest()[:16]
 
 

@@ -8,11 +8,14 @@ import fcntl
 import logging
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
+import msgspec
+
+from cah_dask.candidates.sources import public_names
 from cah_dask.errors import ConfigError, DamageError, RunError
 from cah_dask.pairs.store import part_path
 from cah_dask.release.summary import StageSummary, Summary
@@ -34,7 +37,7 @@ from cah_dask.storage import (
 logger = logging.getLogger(__name__)
 
 CONFIG_FILE = "config.yaml"
-ARCHIVES_FILE = "archives.txt"
+ARCHIVES_FILE = "archives.jsonl"
 JOURNAL_FILE = "journal.jsonl"
 LOCK_FILE = "driver.lock"
 DAMAGED_FOLDER = "damaged"
@@ -122,9 +125,8 @@ class RunFolder:
             sweep(self.path)
             with disk_errors(self.path):
                 if not (self.path / CONFIG_FILE).exists():
-                    write_atomic(
-                        self.path / ARCHIVES_FILE, "".join(f"{a}\n" for a in archives).encode()
-                    )
+                    lines = b"".join(msgspec.json.encode(name) + b"\n" for name in archives)
+                    write_atomic(self.path / ARCHIVES_FILE, lines)
                     write_atomic(self.path / CONFIG_FILE, configuration.render(loaded).encode())
                 self._journal = Journal(self.path / JOURNAL_FILE)
             try:
@@ -193,7 +195,8 @@ class RunFolder:
 
     def archives(self) -> list[str]:
         """Return the archives of the run in canonical order."""
-        return (self.path / ARCHIVES_FILE).read_text(encoding="utf-8").splitlines()
+        lines = (self.path / ARCHIVES_FILE).read_bytes().split(b"\n")
+        return [msgspec.json.decode(line, type=str) for line in lines if line]
 
     def record(self, commit: Commit) -> None:
         """Append one commit to the journal. Only the driver of the folder may."""
@@ -254,18 +257,19 @@ class RunFolder:
                 so_far.seconds + commit.seconds,
             )
         config = self.config()
+        names = public_names(self.archives())
         times = [commit.at for commit in commits.values()]
         return Summary(
             stages=stages,
             lost=[
-                f"{commit.receipt.inputs[0]}: {error}"
+                _called(names, commit.receipt.inputs[0], error)
                 for _, commit in sorted(commits.items())
                 for error in commit.receipt.errors
             ],
             started=min(times, default=None),
             finished=max(times, default=None),
             versions=next(iter(commits.values())).receipt.versions if commits else {},
-            settings=configuration.settings(config),
+            settings=configuration.published_settings(config),
             thresholds=config.embed.thresholds,
             scored=[
                 f"{FOLDERS[Stage.EMBED]}/{name}.parquet"
@@ -277,6 +281,12 @@ class RunFolder:
     def existing(self) -> "Existing":
         """Return what is finished, by looking at the parts that exist."""
         return Existing(self)
+
+
+def _called(names: Mapping[str, str], archive: str, error: str) -> str:
+    """Say what was lost of an archive, by the name that it has in what is published."""
+    name = names.get(archive, archive)
+    return f"{name}: {error.replace(archive, name).removeprefix(f'{name}: ')}"
 
 
 class Existing:

@@ -16,10 +16,11 @@ from typing import Protocol
 import dask
 from distributed import Client, KilledWorker
 
+from cah_dask.candidates.sources import public_names
 from cah_dask.errors import RunError
 from cah_dask.images.turns import Turns
 from cah_dask.run.access import Dashboard, grant
-from cah_dask.run.cluster import DASK_SETTINGS, Cluster
+from cah_dask.run.cluster import DASK_SETTINGS, Cluster, started
 from cah_dask.run.config import Config, config_hash
 from cah_dask.run.journal import Commit
 from cah_dask.run.lending import lend_hosts
@@ -115,6 +116,7 @@ class Driver:
         self._plan = plan
         self._publisher = publisher
         self._view = view
+        self._archive_names = public_names(folder.archives())
         self._attempts: Counter[Unit] = Counter()
         self._is_paused = False
         self._running: dict[asyncio.Task[Done | Failed], tuple[Pool, Unit]] = {}
@@ -141,7 +143,7 @@ class Driver:
 
     async def _drive(self) -> None:
         async with (
-            self._start_cluster() as self._cluster,
+            started(self._make_cluster) as self._cluster,
             Client(self._cluster, asynchronous=True) as client,
         ):
             lend_hosts(self._cluster.scheduler, Turns(self._config.dedup.buckets))
@@ -160,7 +162,7 @@ class Driver:
             finally:
                 self._folder.dashboard_file.unlink(missing_ok=True)  # nobody listens any more
 
-    def _start_cluster(self) -> Cluster:
+    def _make_cluster(self) -> Cluster:
         return Cluster(
             self._pools,
             self._config.slurm,
@@ -267,6 +269,7 @@ class Driver:
             unit=unit,
             config=self._config,
             config_hash=self._hash,
+            archive_name=self._archive_names.get(unit.archive, ""),
             inputs=inputs,
             slices=self._publisher.slices(unit) if unit.stage is Stage.PACK else (),
             lists_at_once=lists_at_once(self._config),

@@ -73,13 +73,17 @@ class Unit(msgspec.Struct, frozen=True):
         return f"{FOLDERS[self.stage]}/{self.name}.parquet"
 
 
+_SLUG_BYTES = 80  # file systems take 255 bytes, and names of temporaries are longer
+
+
 def _slug(archive: str) -> str:
     """Return a file name for an archive: its own, with a hash because folders may differ."""
-    digest = hashlib.sha256(archive.encode()).hexdigest()[:8]
+    digest = hashlib.sha256(archive.encode("utf-8", "surrogateescape")).hexdigest()[:8]
     name = PurePosixPath(archive).name
     for suffix in (".gz", ".wat", ".warc"):
         name = name.removesuffix(suffix)
-    return f"{name[:80]}-{digest}"
+    plain = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
+    return f"{plain.encode()[:_SLUG_BYTES].decode(errors='ignore')}-{digest}"
 
 
 class Plan:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cah_dask.errors import RunError
 from cah_dask.pairs import store
-from cah_dask.pairs.models import embedding_dim
+from cah_dask.pairs.models import embedding_dim, public_name
 from cah_dask.release import verify
 from cah_dask.release.card import write_card
 from cah_dask.release.report import write_report
@@ -99,7 +99,7 @@ class Publisher:
         return store.Layout(
             rows=sum(part.stop - part.start for shard in self._dealt for part in shard),
             dim=embedding_dim(self._config.embed),
-            encoder=self._config.embed.model,
+            encoder=public_name(self._config.embed.model),
             weights_sha256=self._config.embed.weights_sha256 or "",
             config=config_hash(self._config),
             rows_per_shard=options.rows_per_shard,

@@ -64,6 +64,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     unit: Unit
     config: Config
     config_hash: str
+    archive_name: str = ""
     inputs: tuple[str, ...] = ()
     slices: tuple[Slice, ...] = ()
     lists_at_once: int = 1
@@ -126,7 +127,10 @@ def run_task(job: Job) -> Done | Failed:
         return Failed(str(error), is_fatal=True, damaged=maker_of(Path(job.run_dir), error.path))
     except (RunError, ConfigError) as error:
         return Failed(str(error), is_fatal=True)
-    except Exception as error:  # noqa: BLE001  # the one place: an unknown fault costs an attempt
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # noqa: BLE001  # the one place: an unknown fault, native code's
+        # too (Rust's panics are no Exceptions), costs an attempt
         return Failed(f"{type(error).__name__}: {error}", detail=traceback.format_exc())
     return Done(receipt, time.perf_counter() - started, worker_name())
 
@@ -141,7 +145,9 @@ def extract_task(job: Job) -> Receipt:
     started = time.perf_counter()
     unit, config = job.unit, job.config
     try:
-        found = extract_archive(unit.archive, config.extract, buckets=config.dedup.buckets)
+        found = extract_archive(
+            unit.archive, config.extract, buckets=config.dedup.buckets, name=job.archive_name
+        )
         groups, counts, errors = found.groups, found.counts, found.errors
     except ShardError as error:
         groups, counts, errors = [], Counts(), (str(error),)

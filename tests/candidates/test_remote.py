@@ -94,7 +94,7 @@ def test_the_position_is_that_of_the_next_byte():
 
 @pytest.mark.parametrize("place", ["ftp://127.0.0.1/x", "file:///etc/hostname", "data:,x"])
 def test_a_redirect_leads_to_nothing_but_http(place: str):
-    with pytest.raises(ShardError, match="which is not followed|HTTP 302"):
+    with pytest.raises(ShardError, match=r"which is not followed|HTTP 302"):
         read(FileServer(CONTENT, failures=[302], location=place))
 
 

@@ -2,7 +2,7 @@
 
 import random
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cah_dask.run.plan import WAVES_AHEAD, Plan, Stage, Unit
@@ -139,3 +139,14 @@ def test_units_of_equal_names_in_different_folders_have_different_parts():
     a, b = (Unit(Stage.EXTRACT, archive=f"{folder}/x.warc.wat.gz") for folder in "ab")
     assert a.part != b.part
     assert a.part.startswith("candidates/w00000/x-")
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=300))
+@example("漢" * 72 + ".warc.wat.gz")
+@example("a\nb\u0085c.warc.wat.gz")
+def test_an_archive_of_any_name_gives_a_unit_that_any_file_system_takes(archive: str):
+    name = Unit(Stage.EXTRACT, archive=archive).name.partition("/")[2]
+    assert len(name.encode()) <= 255 - len(".tmp--.parquet") - 32
+    assert name.isprintable()
+    assert "/" not in name
+    assert name != Unit(Stage.EXTRACT, archive=f"x/{archive}").name.partition("/")[2]

@@ -275,3 +275,16 @@ def test_a_node_without_a_network_does_not_speak_for_the_web_before_the_last_att
     assert not list(tmp_path.rglob("*.h5"))
     receipt = tasks.download_task(msgspec.structs.replace(given, is_last_attempt=True))
     assert receipt.counts.rejected == {"connect_error": 2}
+
+
+def test_a_panic_of_native_code_costs_an_attempt(tmp_path: Path, monkeypatch):
+    class PanicException(BaseException):
+        pass
+
+    def panic(_):
+        raise PanicException("index out of bounds")
+
+    monkeypatch.setitem(tasks._TASKS, Stage.EXTRACT, panic)
+    failed = tasks.run_task(job(tmp_path, Unit(Stage.EXTRACT, archive="a")))
+    assert isinstance(failed, Failed)
+    assert (failed.message, failed.is_fatal) == ("PanicException: index out of bounds", False)

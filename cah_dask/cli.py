@@ -70,7 +70,7 @@ def run(config: ConfigPath, overrides: Overrides = None) -> None:
         folder = RunFolder(Path(prepared.config.run_dir))
         try:
             with (
-                folder.driving(prepared.loaded, prepared.archives),
+                folder.driving(prepared.loaded, prepared.archives, _say),
                 _log_to(folder.log_file),
                 Progress(_console) as view,
             ):
@@ -171,8 +171,9 @@ def status(folder: RunPath) -> None:
     run_folder = RunFolder(folder)
     summary = run_folder.summary()
     _print_funnel(summary, _answer)
-    driver, last = run_folder.driver(), summary.finished
-    text = f"driver: {driver or 'none at work'}; last commit: {last or 'none yet'}"
+    driver, last = run_folder.driver(wait_s=10.0), summary.finished
+    when = f"{last:%Y-%m-%d %H:%M:%S} UTC" if last else "none yet"
+    text = f"driver: {driver}; last commit: {when}"
     _answer.print(text, soft_wrap=True, highlight=False)
     if run_folder.pause_file.exists():
         text = f"downloads are paused: remove {run_folder.pause_file} to go on"
@@ -258,6 +259,10 @@ def _options(
     ] = False,
 ) -> None:
     """From Common Crawl archives to published image-text pairs."""
+
+
+def _say(line: str) -> None:
+    _console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -1,7 +1,7 @@
 """Who may talk to a run: its certificate, the token of its dashboard, and the way to it.
 
-All secrets of a run lie in ``<run>/secrets``, which only its owner can enter. They travel as paths,
-never in arguments, environments or names of jobs, which every user of a cluster can read.
+All secrets of a run lie in a folder that only who drives it can enter. They travel as paths, never
+in arguments, environments or names of jobs, which every user of a cluster can read.
 """
 
 import getpass
@@ -35,10 +35,10 @@ class Access(msgspec.Struct, frozen=True):
 
 
 def grant(folder: Path) -> Access:
-    """Make a new certificate in `folder`, and a token unless there is one already.
+    """Make a new certificate and a new token in `folder`.
 
-    A certificate lives as long as its driver: workers that a killed driver left behind cannot come
-    back to the next one. The token stays, so that an open dashboard survives a restart.
+    They live as long as their driver: workers that a killed driver left behind cannot come back to
+    the next one, and whoever got hold of a token, by its old port perhaps, has nothing.
 
     Raises
     ------
@@ -51,13 +51,12 @@ def grant(folder: Path) -> Access:
         raise ConfigError(f"{folder} belongs to another user; set run_dir to a folder of yours")
     folder.chmod(0o700)
     made = Security.temporary()
-    token_path = folder / "token"
-    if not token_path.exists():
-        write_private(token_path, secrets.token_urlsafe(32))
+    token = secrets.token_urlsafe(32)
+    write_private(folder / "token", token)
     return Access(
         write_private(folder / "cert.pem", made.tls_client_cert),
         write_private(folder / "key.pem", made.tls_client_key),
-        token_path.read_text(encoding="ascii"),
+        token,
     )
 
 

@@ -122,7 +122,7 @@ def _folder(folder: Path) -> Iterator[Finding]:
             Path(lock.name).unlink()
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        advice = "two drivers of one run would not notice each other; mount with flock"
+        advice = "a driver that takes up the run of a killed one waits half a minute first"
         yield Finding("warn", f"{folder} has no file locks ({error.strerror})", advice)
     if has_links:
         yield Finding("ok", f"{folder} can be written, with hard links")

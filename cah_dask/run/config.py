@@ -171,13 +171,34 @@ def _above_site(tree: dict[str, Any], origins: dict[str, str], folder: Path) -> 
     return merged
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads YAML whose keys are there once, without references: a config needs neither."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # of yaml
+            raise yaml.MarkedYAMLError(None, None, "references (*) are not taken", mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:  # noqa: FBT001, FBT002
+        seen: set[Any] = set()
+        for key, _ in node.value:
+            name = self.construct_object(key, deep=True)
+            if isinstance(name, str) and name in seen:
+                raise yaml.MarkedYAMLError(None, None, f"key {name} is there twice", key.start_mark)
+            seen.add(name if isinstance(name, str) else id(key))
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506  # a SafeLoader
     except FileNotFoundError as error:
         raise ConfigError(f"config file {path} does not exist") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"config file {path} cannot be read: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path} is nested too deeply for a config") from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict):
@@ -197,8 +218,8 @@ def _apply(tree: dict[str, Any], override: str) -> str:
         if not isinstance(tree, dict):
             raise ConfigError(f"--set {override!r}: {name} is a value, not a group of keys")
     try:
-        tree[names[-1]] = yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError) as error:
+        tree[names[-1]] = yaml.load(value, _Loader)  # noqa: S506  # a SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"--set {override!r}: the value is not YAML") from error
     return ".".join(names)
 

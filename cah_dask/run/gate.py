@@ -26,31 +26,33 @@ def gated_scheduler(*, token: str, **options: Any) -> Scheduler:
 
 
 def close_gate(application: Application, token: str) -> None:
-    """Let only requests with the token pass; one in a link becomes a cookie."""
+    """Let only requests with the token pass; one in a link becomes a cookie of another value.
+
+    Cookies belong to a host, not to a port: who listens there next would be sent it.
+    """
     find = application.find_handler
-    cookie = cookie_name(token)
+    name, value = cookie_of(token)
 
     def guarded(request: HTTPServerRequest, **details: Any) -> Any:
-        if _is_known(request, token, cookie):
+        if _is_known(request, token, name, value):
             return find(request, **details)
         if _same(_query_token(request), token):
-            return application.get_handler_delegate(
-                request, _Login, {"cookie": cookie, "token": token}
-            )
+            return application.get_handler_delegate(request, _Login, {"name": name, "value": value})
         return application.get_handler_delegate(request, _Denied)
 
     application.find_handler = guarded  # type: ignore[method-assign]  # the one way in
 
 
-def cookie_name(token: str) -> str:
-    """Return a name of its own for each run: browsers share cookies between ports of a host."""
-    return f"cah_{hashlib.sha256(token.encode()).hexdigest()[:8]}"
+def cookie_of(token: str) -> tuple[str, str]:
+    """Return name and value of the cookie, of its own for each driver."""
+    made = hmac.new(token.encode(), b"cookie", hashlib.sha256).hexdigest()
+    return f"cah_{hashlib.sha256(token.encode()).hexdigest()[:8]}", made
 
 
-def _is_known(request: HTTPServerRequest, token: str, cookie: str) -> bool:
-    sent = request.cookies.get(cookie)
+def _is_known(request: HTTPServerRequest, token: str, name: str, value: str) -> bool:
+    sent = request.cookies.get(name)
     bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
-    return _same(bearer, token) or (sent is not None and _same(sent.value, token))
+    return _same(bearer, token) or (sent is not None and _same(sent.value, value))
 
 
 def _query_token(request: HTTPServerRequest) -> str:
@@ -62,13 +64,13 @@ def _same(one: str, other: str) -> bool:
 
 
 class _Login(RequestHandler):
-    """Keep the token as a cookie and show the same page without it in the address."""
+    """Set the cookie and show the same page without the token in the address."""
 
-    def initialize(self, cookie: str, token: str) -> None:
-        self._cookie, self._token = cookie, token
+    def initialize(self, name: str, value: str) -> None:
+        self._name, self._value = name, value
 
     def prepare(self) -> None:
-        self.set_cookie(self._cookie, self._token, httponly=True, samesite="Strict")
+        self.set_cookie(self._name, self._value, httponly=True, samesite="Strict")
         self.redirect("/" + self.request.path.lstrip("/"))
 
 

@@ -4,14 +4,11 @@ Parts are the truth: one that exists is done. The journal (`journal`) repeats th
 """
 
 import contextlib
-import fcntl
 import logging
 import os
-import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
 
 import msgspec
 
@@ -20,6 +17,7 @@ from cah_dask.errors import ConfigError, DamageError, RunError
 from cah_dask.pairs.store import part_path
 from cah_dask.release.summary import StageSummary, Summary
 from cah_dask.run import config as configuration
+from cah_dask.run import lease
 from cah_dask.run.config import Config, Loaded
 from cah_dask.run.journal import Commit, Journal, Void, latest, read_journal
 from cah_dask.run.plan import FOLDERS, Stage, Unit
@@ -75,8 +73,8 @@ class RunFolder:
 
     @property
     def secrets(self) -> Path:
-        """Certificate, key and token; for the owner's eyes only."""
-        return self.path / "secrets"
+        """Certificate, key and token of who drives the run; for the eyes of this user only."""
+        return self.path / "secrets" / str(os.getuid())
 
     @property
     def dashboard_file(self) -> Path:
@@ -101,8 +99,15 @@ class RunFolder:
         return self.path / "robots" / f"b{bucket:05d}.parquet"
 
     @contextlib.contextmanager
-    def driving(self, loaded: Loaded, archives: Sequence[str]) -> Iterator[None]:
+    def driving(
+        self,
+        loaded: Loaded,
+        archives: Sequence[str],
+        say: Callable[[str], None] = lambda _: None,
+    ) -> Iterator[None]:
         """Be the one driver of this folder: check that it is ours, lock it, open the journal.
+
+        `say` shows a line to a person who has to wait for the lock.
 
         Raises
         ------
@@ -114,13 +119,12 @@ class RunFolder:
         try:
             self._require_same(loaded.config, archives)
             self.log_file.parent.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / LOCK_FILE).open("a+")
+            (self.path / f"{LOCK_FILE}.flock").touch()
         except OSError as error:
             raise ConfigError(
                 f"run folder {self.path} cannot be written ({error.strerror}); set run_dir"
             ) from error
-        with lock:
-            self._lock(lock)
+        with lease.held(self.path / LOCK_FILE, say):
             self._require_same(loaded.config, archives)  # nobody else changes it from here on
             sweep(self.path)
             with disk_errors(self.path):
@@ -160,26 +164,12 @@ class RunFolder:
     def _is_only_locked(self) -> bool:
         """Whether the folder holds nothing but what a driver makes before its config."""
         names = {path.name for path in self.path.iterdir()}
-        before_config = {LOCK_FILE, "logs", ARCHIVES_FILE}
+        before_config = {LOCK_FILE, f"{LOCK_FILE}.flock", "logs", ARCHIVES_FILE}
         return all(name in before_config or name.startswith(TEMPORARY) for name in names)
 
-    def _lock(self, lock: IO[str]) -> None:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            raise RunError(
-                f"another driver ({lock.read().strip() or 'unknown'}) is at work in {self.path}"
-            ) from error
-        lock.truncate(0)
-        lock.write(f"pid {os.getpid()} on {socket.gethostname()}")
-        lock.flush()
-
-    def driver(self) -> str | None:
-        """Return which process drives this run, or did when it was killed; None if none does."""
-        if not self.dashboard_file.exists():
-            return None
-        return (self.path / LOCK_FILE).read_text(encoding="utf-8").strip()
+    def driver(self, wait_s: float = 0.0) -> str:
+        """Say which process drives this run, or that none does; see `lease.state_of`."""
+        return lease.state_of(self.path / LOCK_FILE, wait_s)
 
     def config(self) -> Config:
         """Return the configuration that the run was started with.

@@ -12,6 +12,7 @@ from cah_dask.run.access import Access
 from cah_dask.run.cluster import DASK_SETTINGS
 from cah_dask.run.config import Config
 from cah_dask.run.jobs import PoolJob, job_options
+from cah_dask.run.manifest import RunFolder
 from cah_dask.run.pools import Pool, pools
 
 LINKS_PER_ARCHIVE = 105_800
@@ -63,7 +64,7 @@ def expected(config: Config, n_archives: int) -> list[Expected]:
 def job_script(pool: Pool, config: Config) -> str:
     """Return the script of the first job of a Slurm pool, but for the scheduler's address."""
     run_dir = Path(config.run_dir)
-    secrets = run_dir.resolve() / "secrets"
+    secrets = RunFolder(run_dir.resolve()).secrets
     access = Access(secrets / "cert.pem", secrets / "key.pem", "")
     with dask.config.set(DASK_SETTINGS):
         options = job_options(f"{pool.name}-1", pool, config.slurm, run_dir, access)

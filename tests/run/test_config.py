@@ -113,3 +113,22 @@ def test_every_option_says_what_it_means():
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.name)
 def test_every_shipped_config_loads(path: Path):
     configuration.load(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("run_dir: a\ninputs: [x]\nrun_dir: b\n", "key run_dir is there twice"),
+        ("run_dir: a\ninputs: [x]\ndownload: {contact: a@b}\ndownload: {retries: 2}\n", "twice"),
+        ("run_dir: &a [*a]\n", "references"),
+        ("run_dir: a\ninputs: &i [x]\nembed: *i\n", "references"),
+        ("a: " + "[" * 3000 + "]" * 3000, "nested too deeply"),
+        ("a: " + "{b: " * 3000 + "1" + "}" * 3000, "nested too deeply"),
+    ],
+)  # fmt: skip
+def test_yaml_that_says_things_twice_or_in_circles_is_one_line(tmp_path: Path, text, message):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message) as caught:
+        configuration.load(path)
+    assert "\n" not in str(caught.value)

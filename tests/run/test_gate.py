@@ -9,7 +9,7 @@ import pytest
 from distributed import Client, Security
 
 from cah_dask.run.access import Access, dashboard, grant, write_private
-from cah_dask.run.gate import cookie_name, gated_scheduler
+from cah_dask.run.gate import cookie_of, gated_scheduler
 
 PATHS = [
     "/status",
@@ -46,7 +46,8 @@ def with_dashboard(tmp_path: Path, use: Callable[[str, Access], Awaitable[None]]
 def test_everything_is_refused_without_the_token(tmp_path: Path):
     async def use(site: str, access: Access) -> None:
         wrong = {"Authorization": f"Bearer {access.token[:-1]}"}
-        cookies = {cookie_name(access.token): "x"}
+        name, _ = cookie_of(access.token)
+        cookies = {name: access.token}  # the token itself opens nothing as a cookie
         async with aiohttp.ClientSession() as session:
             for path in PATHS:
                 for options in ({}, {"headers": wrong}, {"cookies": cookies}):
@@ -106,6 +107,8 @@ def test_the_link_lets_a_browser_in_and_hides_the_token(tmp_path: Path):
         (cookie,) = jar
         assert cookie["httponly"]
         assert cookie["samesite"] == "Strict"
+        assert access.token not in cookie.value
+        assert cookie_of("another token") != (cookie.key, cookie.value)
 
     with_dashboard(tmp_path, use)
 
@@ -120,12 +123,12 @@ def test_a_link_cannot_lead_elsewhere(tmp_path: Path):
     with_dashboard(tmp_path, use)
 
 
-def test_secrets_are_for_the_owner_alone_and_the_token_stays(tmp_path: Path):
+def test_secrets_are_for_the_owner_alone_and_new_for_each_driver(tmp_path: Path):
     folder = tmp_path / "secrets"
     first, second = grant(folder), grant(folder)
     assert folder.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
-    assert first.token == second.token
+    assert first.token != second.token == (folder / "token").read_text()
     assert len(first.token) >= 32
 
 

@@ -1,5 +1,6 @@
 """What a run would submit and write is shown before it does."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ def test_a_job_script_is_the_accepted_one(tmp_path: Path):
     options = PoolsOptions(gpu=gpu)
     found = config(tmp_path, pools=options, slurm=SlurmOptions(account="mine"))
     script = job_script(pools(options)[0], found)
+    script = script.replace(f"/secrets/{os.getuid()}/", "/secrets/UID/")
     golden = GOLDEN / "gpu-job.sh"
     assert script == golden.read_text(), (
         f"if the new script is right, accept it: write it to {golden}\n{script}"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cah_dask.run.manifest import RunFolder
 from tests import runs
 from tests.slurm.cluster import Cluster, Layout, wait_until
 from tests.slurm.launched import (
@@ -67,7 +68,7 @@ def test_a_run_on_slurm_publishes_what_a_local_run_does_each_task_on_its_pool(st
         ("extract", "cpu"), ("dedup", "cpu"), ("download", "io"), ("embed", "gpu"), ("pack", "cpu"),
     }  # fmt: skip
     assert "ssh -N -L 8787:127.0.0.1:" in run.text()
-    assert (run.folder / "secrets" / "token").read_text() not in run.text()
+    assert (RunFolder(run.folder).secrets / "token").read_text() not in run.text()
 
 
 def test_a_lost_job_a_killed_worker_and_a_cancelled_pending_job_cost_only_time(

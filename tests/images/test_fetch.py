@@ -7,7 +7,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from cah_dask.images.answers import Answer, retry_after_s
+from cah_dask.images.answers import Answer, retry_after_s, without_body
 from cah_dask.images.fetch import Fetcher, FetchOptions, Incoming
 from cah_dask.images.pace import Budget, Pace, Pause
 from cah_dask.images.targets import Target
@@ -39,6 +39,20 @@ def test_a_wish_may_be_a_date():
     assert 88 <= retry_after_s(then) <= 90
     assert 88 <= retry_after_s(then.replace("GMT", "-0000")) <= 90
     assert retry_after_s("Fri, 31 Dec 9999 23:59:59 -2300") > 1e11
+
+
+@pytest.mark.parametrize("days", [-900, -1, 0, 1, 900])
+def test_a_date_is_told_by_the_clock_of_the_server(days):
+    now = datetime.now(UTC) + timedelta(days=days)
+    then = format_datetime(now + timedelta(seconds=90), usegmt=True)
+    assert retry_after_s(then, format_datetime(now, usegmt=True)) == 90
+    assert without_body(503, {"Retry-After": then, "Date": format_datetime(now)}).pause_s == 90
+
+
+@pytest.mark.parametrize("date", ["", "soon", "Thu, 99 Foo 2026 25:61:61 GMT"])
+def test_a_server_without_a_clock_goes_by_ours(date):
+    then = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
+    assert 88 <= retry_after_s(then, date) <= 90
 
 
 @pytest.mark.parametrize("fault", [IndexError("odd"), RecursionError(), AssertionError("parser")])

@@ -181,6 +181,8 @@ def status(folder: RunPath) -> None:
     done = run_folder.release.exists()
     release = run_folder.release if done else "not published yet"
     _answer.print(f"release: {release}", soft_wrap=True, highlight=False)
+    for fault in run_folder.odd_optouts():
+        _answer.print(f"ignored: {fault}", soft_wrap=True, markup=False, highlight=False)
     for line in summary.lost:
         _answer.print(f"lost: {line}", soft_wrap=True, markup=False, highlight=False)
 

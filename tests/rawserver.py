@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import random
+import ssl
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Self
 
 from tests.hostile import picture
@@ -15,8 +17,9 @@ _CHUNKED = b"5\r\nabcde\r\n0\r\nX-Trailer: 1\r\n\r\n"
 class RawServer:
     """Answers request `/n` with the nth of its answers and hangs up; runs in a thread."""
 
-    def __init__(self, answers: list[bytes]) -> None:
+    def __init__(self, answers: list[bytes], tls: ssl.SSLContext | None = None) -> None:
         self._answers = answers
+        self._tls = tls
         self._ready = threading.Event()
 
     def __enter__(self) -> Self:
@@ -31,7 +34,8 @@ class RawServer:
 
     async def _serve(self) -> None:
         self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
-        async with await asyncio.start_server(self._answer, "127.0.0.1", 0, backlog=512) as server:
+        where = {"host": "127.0.0.1", "port": 0, "backlog": 512, "ssl": self._tls}
+        async with await asyncio.start_server(self._answer, **where) as server:
             self.port = server.sockets[0].getsockname()[1]
             self._ready.set()
             await self._stopped.wait()
@@ -45,7 +49,57 @@ class RawServer:
         writer.close()
 
 
+Talk = Callable[[str, int, asyncio.StreamWriter], Awaitable[None]]
+
+
+class KeptServer(RawServer):
+    """Keeps its connections and says what a test wants, when it wants; remembers every request.
+
+    `talk` gets the path, the number of the request on its connection, and what to write to.
+    """
+
+    def __init__(self, talk: Talk, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__([], tls)
+        self._talk = talk
+        self.requests: list[tuple[float, str]] = []
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number = 0
+        try:
+            while not writer.is_closing():
+                request = await reader.readuntil(b"\r\n\r\n")
+                path = request.split(b" ")[1].decode()
+                self.requests.append((time.monotonic(), path))
+                self._writer = writer
+                await self._talk(path, number, writer)
+                number += 1
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    def say(self, data: bytes) -> None:
+        """Write something that nobody asked for where the last request came from."""
+        asyncio.run_coroutine_threadsafe(self._say(data), self._loop).result(10)
+
+    async def _say(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+
 _NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+def response(body: bytes, *lines: bytes, status: bytes = b"200 OK") -> bytes:
+    """Return an answer with its length."""
+    length = b"Content-Length: %d" % len(body)
+    return _response(b"\r\n".join([status, length, *lines]), body)
+
+
+def chunked(*pieces: bytes) -> bytes:
+    """Return an answer in chunks."""
+    chunks = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in [*pieces, b""]]
+    return _response(b"200 OK\r\nTransfer-Encoding: chunked", b"".join(chunks))
 
 
 def _response(head: bytes, body: bytes = b"") -> bytes:

@@ -140,6 +140,18 @@ async def _slow(request: web.Request) -> web.Response:
     return await _ok(request)
 
 
+async def _halves(request: web.Request) -> web.StreamResponse:
+    """Send the second half of a picture after a while."""
+    body = (await _ok(request)).body
+    response = web.StreamResponse(headers={"Content-Type": "image/jpeg"})
+    response.content_length = len(body)
+    await response.prepare(request)
+    await response.write(body[:300])
+    await asyncio.sleep(float(request.query.get("s", "0.5")))
+    await response.write(body[300:])
+    return response
+
+
 async def _hang(_: web.Request) -> web.Response:
     await asyncio.Event().wait()
     raise AssertionError
@@ -237,6 +249,7 @@ async def _busy(request: web.Request) -> web.Response:
 BEHAVIOURS: dict[str, Behaviour] = {
     "ok": _ok,
     "slow": _slow,
+    "halves": _halves,
     "hang": _hang,
     "redirect": _redirect,
     "loop": _loop,

@@ -1,10 +1,9 @@
 """Lists of what must not be fetched: other data sets, opt-outs, removals."""
 
-import gzip
 import itertools
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,8 +23,9 @@ from cah_dask.candidates.keys import (
     of_texts,
     unique,
 )
-from cah_dask.candidates.phrases import Phrases, phrases_of
-from cah_dask.candidates.urls import host_of, normal, normal_host
+from cah_dask.candidates.listfiles import host_named, read_lines, url_named
+from cah_dask.candidates.phrases import Phrases, phrase, phrases_of
+from cah_dask.candidates.urls import host_of, normal
 from cah_dask.errors import InputError
 
 COLUMNS = {
@@ -104,9 +104,9 @@ def load_exclusion(entries: Sequence[str]) -> Exclusion:
     entries
         ``kind:path`` with kind one of `COLUMNS`. The path ends in ``.parquet`` (a column of that
         kind; without a kind the first kind whose column is there), ``.npy`` (two uint64 a row, as
-        DataComp's subset files; without a kind: uid) or anything else: text, one value a line,
-        ``.gz`` or not. Uids, hashes and md5s are 32 hex digits. Urls are normalised before they
-        are compared. Phrases are whole words, whatever their case.
+        DataComp's subset files; without a kind: uid) or anything else: a text (`listfiles`).
+        Uids, hashes and md5s are 32 hex digits. Urls are normalised before they are compared.
+        Phrases are whole words, whatever their case.
 
     Raises
     ------
@@ -122,27 +122,43 @@ def load_exclusion(entries: Sequence[str]) -> Exclusion:
                 keys[kind].append(values)
             elif kind == "phrase":
                 phrases += values
-            elif kind == "host":
-                keys[kind].append(of_texts(_hosts(values, path)))
-            elif kind == "url":
-                keys[kind].append(of_texts(map(normal, values)))
+            elif kind in ("host", "url"):
+                keys[kind].append(of_texts(values))
             else:
-                keys[kind].append(_hex_keys(values, path))
+                keys[kind].append(from_digests(bytes.fromhex("".join(values))))
     sorted_keys = {kind: unique(np.concatenate(parts)) for kind, parts in keys.items()}
     return Exclusion(
         uids=sorted_keys["uid"],
         urls=unique(np.concatenate([sorted_keys["url"], sorted_keys["url_md5"]])),
         hosts=sorted_keys["host"],
         image_md5s=sorted_keys["md5"],
-        phrases=_phrases(phrases),
+        phrases=phrases_of(phrases),
     )
 
 
-def _phrases(lines: Sequence[str]) -> Phrases:
+def load_optouts(path: Path) -> tuple[Keys, list[str]]:
+    """Read a list of hosts that somebody may be writing at this moment.
+
+    Returns
+    -------
+    tuple
+        Keys as in `Exclusion.hosts`, and what is wrong with each line that means no host.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    hosts, faults = [], []
     try:
-        return phrases_of(lines)
-    except ValueError as error:
-        raise InputError(f"exclusion list of phrases: {error}") from error
+        for line in read_lines(path, errors="replace"):
+            try:
+                hosts.append(line.read_by(host_named))
+            except ValueError as error:
+                faults.append(f"{path}, {error}")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    return unique(of_texts(hosts)), faults
 
 
 def path_of(entry: str) -> Path:
@@ -194,9 +210,8 @@ def _read(kind: str, path: Path) -> Iterator[Keys | list[str]]:
         elif path.suffix == ".parquet":
             yield from _read_parquet(kind, path)
         else:
-            opener = gzip.open if path.suffix == ".gz" else open
-            with opener(path, "rt", encoding="utf-8") as file:
-                yield from _read_lines(file)
+            lines = (line.read_by(_READERS[kind]) for line in read_lines(path))
+            yield from _batches(lines)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(f"exclusion list {path} cannot be read: {error}") from error
 
@@ -221,25 +236,27 @@ def _read_parquet(kind: str, path: Path) -> Iterator[list[str]]:
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(_BATCH, columns=[column], use_threads=False):
             values = batch.column(0).drop_null().to_pylist()
-            yield [value.hex() if isinstance(value, bytes) else str(value) for value in values]
+            texts = (value.hex() if isinstance(value, bytes) else str(value) for value in values)
+            yield [_COLUMN_READERS[kind](text) for text in texts]
 
 
-def _read_lines(file: Iterable[str]) -> Iterator[list[str]]:
-    lines = (line.strip() for line in file)
-    while batch := list(itertools.islice(lines, _BATCH)):
-        yield [line for line in batch if line]
+def _batches(values: Iterator[str]) -> Iterator[list[str]]:
+    while batch := list(itertools.islice(values, _BATCH)):
+        yield batch
 
 
-def _hosts(values: Iterable[str], path: Path) -> Iterator[str]:
-    for value in values:
-        host = normal_host(value.strip("."))
-        if host is None:
-            raise InputError(f"exclusion list {path}: {value!r} is no host name")
-        yield host
+def _hex(value: str) -> str:
+    if not _HEX.fullmatch(value):
+        raise ValueError(f"{value!r} is not 32 hex digits")
+    return value
 
 
-def _hex_keys(values: Sequence[str], path: Path) -> Keys:
-    wrong = next((value for value in values if not _HEX.fullmatch(value)), None)
-    if wrong is not None:
-        raise InputError(f"exclusion list {path}: {wrong!r} is not 32 hex digits")
-    return from_digests(bytes.fromhex("".join(values)))
+_READERS: Mapping[str, Callable[[str], str]] = {
+    "uid": _hex,
+    "url": url_named,
+    "url_md5": _hex,
+    "host": host_named,
+    "md5": _hex,
+    "phrase": phrase,
+}
+_COLUMN_READERS = {**_READERS, "url": normal}  # a data set may have odd urls; they match nothing

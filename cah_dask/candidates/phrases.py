@@ -27,20 +27,25 @@ class Phrases:
         )
 
 
-def phrases_of(lines: Iterable[str]) -> Phrases:
-    """Return the phrases of a list, one a line.
+def phrase(line: str) -> str:
+    """Return a phrase as its words, folded, with a blank between them.
 
     Raises
     ------
     ValueError
         If a line holds no word.
     """
+    found = words(line)
+    if not found:
+        raise ValueError(f"{line!r} holds no word")
+    return " ".join(found)
+
+
+def phrases_of(phrases: Iterable[str]) -> Phrases:
+    """Return a list of what `phrase` has read."""
     by_length: dict[int, set[str]] = {}
-    for line in lines:
-        found = words(line)
-        if not found:
-            raise ValueError(f"{line!r} holds no word")
-        by_length.setdefault(len(found), set()).add(" ".join(found))
+    for each in phrases:
+        by_length.setdefault(each.count(" ") + 1, set()).add(each)
     return Phrases({length: frozenset(found) for length, found in sorted(by_length.items())})
 
 

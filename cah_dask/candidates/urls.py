@@ -165,15 +165,13 @@ def host_of(href: str) -> str:
     return url.host if isinstance(url, Url) else ""
 
 
+def absolute(href: str) -> Url | None:
+    """Return an absolute url as `resolve` reads it, wherever it leads; None if there is none."""
+    url = _plain(href) or _resolve_by_ada(href, NOWHERE)
+    return url if isinstance(url, Url) else None
+
+
 def normal(href: str) -> str:
     """Return an absolute url as `resolve` spells it, or as it is if it leads nowhere."""
-    url = _plain(href) or _resolve_by_ada(href, NOWHERE)
-    return url.href if isinstance(url, Url) else href
-
-
-def normal_host(name: str) -> str | None:
-    """Return a host name as urls spell it (lower case, punycode), or None if it is none."""
-    if _is_plain_host(name):
-        return name
-    url = _resolve_by_ada(f"http://{name}/", NOWHERE)
-    return url.host if isinstance(url, Url) and url.path == "/" else None
+    url = absolute(href)
+    return href if url is None else url.href

@@ -3,9 +3,11 @@
 import email.utils
 import errno
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 
 import aiohttp
 
@@ -17,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PAUSES = frozenset({429, 503})
+_BODILESS = frozenset({204, 205})
+_STRAY_BYTE = re.compile("[\udc80-\udcff]")  # as aiohttp decodes what is no UTF-8
 _OF_CODE = {
     403: Status.HTTP_403,
     404: Status.HTTP_404,
@@ -37,16 +41,31 @@ class Answer:
     pause_s: float | None = None
     """How long the host asks to be left alone; 0 if it asks without saying how long."""
     seconds: float = 0.0
+    is_stale: bool = False
+    """Whether a kept connection ended before an answer began, which says nothing about the url."""
+
+
+def has_body(code: int) -> bool:
+    """Tell whether an HTTP status code says that the body is what was asked for, as browsers do.
+
+    We ask for no part of anything, so 206 is like 200: a decoder tells whether it is whole.
+    """
+    return code // 100 == HTTPStatus.OK // 100 and code not in _BODILESS
 
 
 def without_body(code: int, headers: Mapping[str, str]) -> Answer:
-    """Answer for every HTTP status code but 200."""
+    """Answer for every HTTP status code that brings nothing to be kept."""
     if code in _REDIRECTS:
-        return Answer(Status.OK, code, location=headers.get("Location", ""))
+        return Answer(Status.OK, code, location=escaped(headers.get("Location", "")))
     pause_s = None
     if code in _PAUSES:
         pause_s = retry_after_s(headers.get("Retry-After", ""), headers.get("Date", ""))
     return Answer(status_of_code(code), code, pause_s=pause_s)
+
+
+def escaped(location: str) -> str:
+    """Return a Location with each byte that is no UTF-8 as browsers ask for it: ``%E9``."""
+    return _STRAY_BYTE.sub(lambda found: f"%{ord(found[0]) & 0xFF:02X}", location)
 
 
 def status_of_code(code: int) -> Status:

@@ -1,7 +1,8 @@
-"""Text that came packed, although we ask for it as it is, read within bounds (RFC 9110 8.4).
+"""What came packed, although we ask for it as it is, read within bounds (RFC 9110 8.4).
 
-What a header says of the packing is often wrong: what counts is what can be unpacked, and whether
-the result is text.
+What a header says of the packing is often wrong: what counts is what can be unpacked, and, of a
+text, whether the result is one. Of a damaged image what was unpacked before the fault is kept, as
+in browsers; of a text nothing is, as rules that were cut say less than they should.
 """
 
 import codecs
@@ -98,3 +99,48 @@ def _inflate(body: bytes, window_bits: int, limit: int) -> bytes | None:
         body = unpacker.unused_data
         if not body.startswith(_GZIP):
             return None if body and window_bits < 0 else bytes(text)
+
+
+def codings_of(value: str) -> list[str]:
+    """Return what a Content-Encoding says that can be undone, the last one first."""
+    named = [coding.strip().lower() for coding in value.split(",")]
+    return [coding for coding in reversed(named) if coding in _FORMATS][:_MAX_CODINGS]
+
+
+def inflate(body: bytes | bytearray, codings: list[str], limit: int) -> bytes | bytearray:
+    """Return what a body holds, cut at `limit` bytes; one that is not packed is returned as it is.
+
+    Notes
+    -----
+    Headers often lie, so a body counts as packed if it can be unpacked; what a damaged one gave up
+    to its fault is what a browser shows. "deflate" is sent with and without the frame of zlib, and
+    a raw one is known by nothing but its success.
+    """
+    for coding in codings:
+        if coding != "deflate":
+            body = _members(body, limit) if body.startswith(_GZIP) else body
+        else:
+            plain = (_inflated(body, window_bits, limit) for window_bits in _FORMATS[coding])
+            body = next((each for each in plain if each is not None), body)
+    return body
+
+
+def _members(body: bytes | bytearray, limit: int) -> bytearray:
+    """Unpack all members of a gzip file."""
+    plain = bytearray()
+    rest = bytes(body)
+    while rest.startswith(_GZIP) and len(plain) < limit:
+        unpacker = zlib.decompressobj(_FORMATS["gzip"][0])
+        try:
+            plain += unpacker.decompress(rest, limit - len(plain))
+        except zlib.error:
+            break
+        rest = unpacker.unused_data
+    return plain
+
+
+def _inflated(body: bytes | bytearray, window_bits: int, limit: int) -> bytes | None:
+    try:
+        return zlib.decompressobj(window_bits).decompress(body, limit)
+    except zlib.error:
+        return None

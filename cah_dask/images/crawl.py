@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import math
 from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -87,6 +88,8 @@ class Crawl:
         self._slots = asyncio.Semaphore(options.connections)
         self._changed = asyncio.Event()
         self._pace = pace
+        self._disk = ThreadPoolExecutor(1)
+        """Writes pictures, one by one; the loop waits for no disk."""
 
     def _visits(self) -> Iterator[Visit]:
         for index, url in enumerate(self._work.urls):
@@ -112,18 +115,8 @@ class Crawl:
         The next list may begin with the host that this one ends with: keep the distance for it.
         """
         try:
-            async with self._lent_hosts(), asyncio.TaskGroup() as group:
-                while not self._frontier.is_done:
-                    await self._slots.acquire()
-                    await asyncio.sleep(self._pace.requests.charge(1))
-                    await self._pace.pause.wait()
-                    visit = self._frontier.take(self._now())
-                    if visit is None:
-                        self._slots.release()
-                        self._pace.requests.charge(-1)
-                        await self._wait_for_change()
-                    else:
-                        group.create_task(self._carry(visit))
+            with self._disk:
+                await self._carry_all()
         except ExceptionGroup as error:
             raise error.exceptions[0] from error
         await asyncio.sleep(self._frontier.keeps_away_until - self._now())
@@ -136,6 +129,20 @@ class Crawl:
             return
         async with self._loans.kept(self._frontier, self._now, self._changed):
             yield
+
+    async def _carry_all(self) -> None:
+        async with self._lent_hosts(), asyncio.TaskGroup() as group:
+            while not self._frontier.is_done:
+                await self._slots.acquire()
+                await asyncio.sleep(self._pace.requests.charge(1))
+                await self._pace.pause.wait()
+                visit = self._frontier.take(self._now())
+                if visit is None:
+                    self._slots.release()
+                    self._pace.requests.charge(-1)
+                    await self._wait_for_change()
+                else:
+                    group.create_task(self._carry(visit))
 
     async def _wait_for_change(self) -> None:
         """Return when a visit has been released, or some host may be asked again."""
@@ -176,9 +183,14 @@ class Crawl:
         if not self._frontier.bind(visit, addresses[0], self._now()):
             return None
         if rules is None or not rules.is_complete:
-            return await self._learn_rules(visit)
-        keep = self._frontier.keeps_connection(visit, self._options.connections)
-        return await self._fetcher.image(where, keep_connection=keep)
+            answer = await self._learn_rules(visit)
+        else:
+            keep = self._frontier.keeps_connection(visit, self._options.connections)
+            answer = await self._fetcher.image(where, keep_connection=keep)
+        if answer is not None and answer.is_stale:
+            self._put_back(visit)
+            return None
+        return answer
 
     async def _learn_rules(self, visit: Visit) -> Answer | None:
         """Ask for what its site allows; that was a request, so the visit has had its turn."""
@@ -253,13 +265,17 @@ class Crawl:
     async def _keep(self, visit: Visit, answer: Answer) -> None:
         """Decode a body, and store the picture if it is one and no list names it."""
         verdict = await self._decoders.judge(answer.body)
-        self._fetcher.forget(answer.body)
         if self._work.is_listed(verdict):
             verdict = msgspec.structs.replace(verdict, status=Status.HASH_LISTED, picture=None)
-        row = None if verdict.picture is None else self._work.writer.add(verdict.picture.data)
+        row = None if verdict.picture is None else await self._store(verdict.picture.data)
+        self._fetcher.forget(answer.body)
         result = judged(outcome(visit, answer), verdict, len(answer.body))
         self._ledger.record(visit.index, result, row)
         self._alarm.note(visit.start.host, result.status)
+
+    async def _store(self, data: bytes) -> int:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._disk, self._work.writer.add, data)
 
     def _record(self, visit: Visit, answer: Answer, *, is_last: bool = True) -> None:
         self._ledger.record(visit.index, outcome(visit, answer))

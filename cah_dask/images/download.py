@@ -4,7 +4,6 @@ fetch -> decode -> shard, for thousands of hosts at once (`crawl`). What is kept
 answers of the web, never on their order: images are laid out in the order of the list.
 """
 
-import asyncio
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import msgspec
 import pyarrow as pa
 
 from cah_dask.candidates.exclusion import Exclusion
+from cah_dask.images.clock import run
 from cah_dask.images.crawl import Crawl, Work
 from cah_dask.images.decode import DecodeOptions
 from cah_dask.images.decoders import Decoders, Task
@@ -54,7 +54,7 @@ def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not
 ) -> Downloaded:
     """Download one fetch list, write its image shard, and say what became of every url.
 
-    Runs an event loop of its own, so call it from any thread that has none.
+    Runs an event loop of its own, in a thread of its own if this one has a loop (a notebook).
 
     Parameters
     ----------
@@ -90,22 +90,23 @@ def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not
     """
     check_options(options)
     options = msgspec.structs.replace(options, hosts=options.hosts.share(lists_at_once))
-    pace = Pace(
-        Pause(pause_file),
-        Budget(options.requests_per_s, lists_at_once),
-        Budget(options.bytes_per_s, lists_at_once),
-    )
     log = None if request_log is None else RequestLog(request_log)
     with (
+        Pause(pause_file) as pause,
         log or contextlib.nullcontext(),
         RobotsFile(robots_file) as robots,
         ShardWriter(shard) as writer,
     ):
+        pace = Pace(
+            pause,
+            Budget(options.requests_per_s, lists_at_once),
+            Budget(options.bytes_per_s, lists_at_once),
+        )
         ledger = Ledger(urls)
         listed = load_hash_lists(options.hash_lists)
         distance = options.phash_distance
         work = Work(urls, ledger, writer, robots, exclusion or Exclusion(), listed, distance)
-        notes = asyncio.run(_download(work, options, decode, pace, log, loans))
+        notes = run(_download(work, options, decode, pace, log, loans))
         writer.arrange(ledger.arrivals)
     return Downloaded(ledger.table(), ledger.counts(notes))
 

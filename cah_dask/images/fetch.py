@@ -4,7 +4,6 @@ Redirects are not followed here: each is a request of its own, which must find i
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -16,8 +15,10 @@ import msgspec
 from yarl import URL
 
 from cah_dask.directives import allows_training
-from cah_dask.images.answers import Answer, status_of, without_body
-from cah_dask.images.codings import read_text
+from cah_dask.images.answers import Answer, has_body, status_of, without_body
+from cah_dask.images.clock import now
+from cah_dask.images.codings import codings_of, inflate, read_text
+from cah_dask.images.connection import StaleConnectionError
 from cah_dask.images.directives import OPT_OUTS, is_opted_out
 from cah_dask.images.network import (
     AddressError,
@@ -39,6 +40,8 @@ _SMALL_BYTES = 256 << 10
 _LARGE_BODIES = 8
 _GRACE_S = 5.0
 _NOT_PICTURES = ("text/", "application/json", "application/xml", "image/svg", "video/", "audio/")
+_CLOSE = {"Connection": "close"}
+_MAGIC_BYTES = 12  # as far as ISO media files, the last to be told, show what they are
 _MAGIC = (  # JPEG, PNG, WebP, GIF; AVIF has its own further on
     b"\xff\xd8\xff",
     b"\x89PNG",
@@ -95,6 +98,7 @@ class Fetcher:
         self._pace = pace
         self._log = log
         self._large = asyncio.Semaphore(_LARGE_BODIES)
+        self._unkept: set[str] = set()
         self.n_requests = 0
         self.n_bytes = 0
 
@@ -104,7 +108,9 @@ class Fetcher:
             total=None, sock_connect=options.connect_timeout_s, sock_read=options.read_timeout_s
         )
         self._resolver = Resolver(options, self.guard)
-        self._session = open_session(options, self._resolver, self.guard, timeout)
+        way = (options, self._resolver, self.guard, timeout)
+        self._session = open_session(*way)
+        self._fresh_session = open_session(*way, keeps_connections=False)
         return self
 
     async def __aexit__(
@@ -114,6 +120,7 @@ class Fetcher:
         traceback: TracebackType | None,
     ) -> None:
         await self._session.close()
+        await self._fresh_session.close()
         await self._resolver.close()
 
     async def lookup(self, host: str) -> tuple[str, ...]:
@@ -122,14 +129,19 @@ class Fetcher:
 
     async def image(self, target: Target, *, keep_connection: bool) -> Answer:
         """Request an image; one more connection is kept for the next request if told so."""
-        headers = {} if keep_connection else {"Connection": "close"}
+        headers = {} if keep_connection else _CLOSE
         return await self._exchange(target, self._read_image, headers)
 
     async def text(self, target: Target, accept: str) -> Answer:
         """Request a robots.txt or the like; a long one is cut."""
         return await self._exchange(target, self._read_text, {"Accept": accept})
 
+    def _session_for(self, host: str) -> aiohttp.ClientSession:
+        """Return a session with new connections only for a host that ended one that was kept."""
+        return self._fresh_session if host in self._unkept else self._session
+
     async def _exchange(self, target: Target, read: Reader, headers: dict[str, str]) -> Answer:
+        """Send one request, and never another one; write it down, whatever comes of it."""
         try:
             address = (await self.lookup(target.host))[0]
         except AddressError as error:
@@ -138,11 +150,11 @@ class Fetcher:
         self.n_requests += 1
         answer = Answer(Status.DISCONNECTED)  # if this is cancelled, it is we who hang up
         n_bytes = 0
-        started_at = time.monotonic()
+        started_at = now()
         try:
             async with (
                 asyncio.timeout(self._options.total_timeout_s) as timer,
-                self._session.get(
+                self._session_for(target.host).get(
                     URL(target.url, encoded=True), headers=headers, allow_redirects=False
                 ) as response,
             ):
@@ -153,12 +165,14 @@ class Fetcher:
                 finally:
                     n_bytes = incoming.n_bytes
         except Exception as error:  # noqa: BLE001  a server may find any fault in our client
-            answer = Answer(status_of(error))
+            answer = Answer(status_of(error), is_stale=isinstance(error, StaleConnectionError))
         finally:
-            answer = replace(answer, seconds=time.monotonic() - started_at)
+            answer = replace(answer, seconds=now() - started_at)
             self.n_bytes += n_bytes
             if self._log is not None:
                 self._log.note(target.url, address, answer, n_bytes)
+        if answer.is_stale:
+            self._unkept.add(target.host)
         return answer
 
     def forget(self, body: bytes | bytearray) -> None:
@@ -186,7 +200,7 @@ class Fetcher:
 
     async def _read_image(self, incoming: Incoming) -> Answer:
         response = incoming.response
-        if response.status != HTTPStatus.OK:
+        if not has_body(response.status):
             answer = without_body(response.status, response.headers)
             is_refused = answer.location is not None and self._is_reserved(response)
             return Answer(Status.OPTOUT, response.status) if is_refused else answer
@@ -195,12 +209,15 @@ class Fetcher:
         try:
             if status is Status.OK:
                 status = await self._fill(body, incoming)
+            plain = await self._unpack(body, incoming) if status is Status.OK else body
         except BaseException:
             self.forget(body)
             raise
         if status is Status.OK:
-            return Answer(status, response.status, body)
-        self.forget(body)
+            status = self._judge(plain, response)
+        if status is Status.OK:
+            return Answer(status, response.status, plain)
+        self.forget(plain)
         return Answer(status, response.status)
 
     def _refusal(self, response: aiohttp.ClientResponse) -> Status:
@@ -225,18 +242,45 @@ class Fetcher:
 
     async def _fill(self, body: bytearray, incoming: Incoming) -> Status:
         """Read the body as far as it is worth it; our own waiting does not count as its time."""
-        began_at = time.monotonic()
-        is_claimed = not incoming.response.content_type.startswith(_NOT_PICTURES)
+        began_at = now()
+        is_doubtful = _is_doubtful(incoming.response) and not _codings(incoming.response)
         async for chunk in incoming.response.content.iter_any():
             began_at += await self._admit(body, chunk, incoming)
-            seconds = time.monotonic() - began_at
+            seconds = now() - began_at
             if len(body) > self._options.max_bytes:
                 return Status.TOO_BIG
-            if not is_claimed and not looks_like_picture(body):
+            if is_doubtful and len(body) >= _MAGIC_BYTES and not looks_like_picture(body):
                 return Status.BAD_TYPE
             if seconds > _GRACE_S and len(body) < seconds * self._options.min_bytes_per_s:
                 return Status.TOO_SLOW
-        return Status.OK if body else Status.EMPTY
+        return Status.OK
+
+    async def _unpack(self, body: bytearray, incoming: Incoming) -> bytes | bytearray:
+        """Return a body as it was before it was packed for the way; that may be a large one."""
+        codings = _codings(incoming.response)
+        if not codings:
+            return body
+        is_small = len(body) <= _SMALL_BYTES
+        if is_small:
+            await _hold(incoming.timer, self._large.acquire())
+        try:
+            plain = await asyncio.to_thread(inflate, body, codings, self._options.max_bytes + 1)
+        except BaseException:
+            if is_small:
+                self._large.release()
+            raise
+        if len(plain) <= _SMALL_BYTES:
+            self._large.release()
+        return plain
+
+    def _judge(self, body: bytes | bytearray, response: aiohttp.ClientResponse) -> Status:
+        """Judge a whole body by what can be seen from outside."""
+        if len(body) > self._options.max_bytes:
+            return Status.TOO_BIG
+        if not body:
+            return Status.EMPTY
+        is_other = _is_doubtful(response) and not looks_like_picture(body)
+        return Status.BAD_TYPE if is_other else Status.OK
 
     async def _admit(self, body: bytearray, chunk: bytes, incoming: Incoming) -> float:
         """Take more into memory; few bodies at a time may grow large. Return the seconds waited."""
@@ -255,13 +299,22 @@ class Fetcher:
 
 async def _hold(timer: asyncio.Timeout, own: Awaitable[object]) -> float:
     """Wait for something of ours while the deadline stands still; return the seconds."""
-    started_at = time.monotonic()
+    started_at = now()
     deadline = timer.when()
     timer.reschedule(None)
     await own
-    seconds = time.monotonic() - started_at
+    seconds = now() - started_at
     timer.reschedule(None if deadline is None else deadline + seconds)
     return seconds
+
+
+def _codings(response: aiohttp.ClientResponse) -> list[str]:
+    return codings_of(",".join(response.headers.getall("Content-Encoding", ())))
+
+
+def _is_doubtful(response: aiohttp.ClientResponse) -> bool:
+    """Tell whether an answer is no image by what it says; that is often wrong."""
+    return response.content_type.startswith(_NOT_PICTURES)
 
 
 def looks_like_picture(head: bytes | bytearray) -> bool:

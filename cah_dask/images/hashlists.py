@@ -3,7 +3,7 @@
 Perceptual hashes (`phash`) may stand among them: they are matched against how a picture looks.
 """
 
-import gzip
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cah_dask.candidates.keys import Keys, from_digests, holds, no_keys, unique
+from cah_dask.candidates.listfiles import read_lines
 from cah_dask.errors import InputError
 
 Hashes: TypeAlias = npt.NDArray[np.uint64]
@@ -27,6 +28,7 @@ _KEY_BYTES = 16
 _BYTES = {"md5": 16, "sha1": 20, "sha256": 32}
 _PHASH_BYTES = 8
 _BATCH = 100_000
+_HEX = re.compile("[0-9a-fA-F]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,8 @@ class HashLists:
 def load_hash_lists(paths: tuple[str, ...]) -> HashLists:
     """Read lists of hex digests, one a line, gzipped or not; a process reads each once.
 
-    The length of a digest tells its kind; 16 hex digits are a perceptual hash (`phash`). Empty
-    lines and those that begin with ``#`` are skipped.
+    The length of a digest tells its kind; 16 hex digits are a perceptual hash (`phash`). Comments
+    and empty lines as in `listfiles`.
 
     Raises
     ------
@@ -84,24 +86,18 @@ def load_hash_lists(paths: tuple[str, ...]) -> HashLists:
 
 
 def _read(path: Path) -> Iterator[list[bytes]]:
-    opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rt", encoding="ascii") as file:
-            lines = (line.strip() for line in file)
-            digests = (line for line in lines if line and not line.startswith("#"))
-            while batch := list(islice(digests, _BATCH)):
-                yield _decoded(batch)
+        digests = (line.read_by(_digest) for line in read_lines(path))
+        while batch := list(islice(digests, _BATCH)):
+            yield batch
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(f"hash list {path} cannot be read: {error}") from error
 
 
-def _decoded(lines: Sequence[str]) -> list[bytes]:
-    digests = [bytes.fromhex(line) for line in lines]
-    known = {_PHASH_BYTES, *_BYTES.values()}
-    odd = next((digest for digest in digests if len(digest) not in known), None)
-    if odd is not None:
-        raise ValueError(f"{odd.hex()} is no md5, sha1, sha256 or phash")
-    return digests
+def _digest(value: str) -> bytes:
+    if _HEX.fullmatch(value) and len(value) // 2 in (_PHASH_BYTES, *_BYTES.values()):
+        return bytes.fromhex(value)
+    raise ValueError(f"{value!r} is no md5, sha1, sha256 or phash")
 
 
 def _phashes(digests: Sequence[bytes]) -> Hashes:

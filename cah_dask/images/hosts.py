@@ -33,7 +33,7 @@ FAILURES = frozenset(
 )
 """Statuses that speak against the host as a whole; a streak of them opens its circuit breaker."""
 
-RETRYABLE = FAILURES - {Status.TLS_CERTIFICATE, Status.TLS_ERROR, Status.TOO_SLOW}
+RETRYABLE = FAILURES - {Status.TLS_CERTIFICATE, Status.TLS_ERROR}
 """Statuses that may be another one a little later."""
 
 NOWHERE = frozenset({Status.DNS_NOT_FOUND, Status.BLOCKED_ADDRESS})

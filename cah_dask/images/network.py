@@ -21,6 +21,7 @@ from cah_dask import __version__
 from cah_dask.addresses import Network, is_public
 from cah_dask.directives import AGENT_NAME
 from cah_dask.errors import ConfigError
+from cah_dask.images.connection import HEADERS, LINE_BYTES, Connector, send_once
 from cah_dask.images.names import Addresses, names_of
 from cah_dask.images.once import Once
 from cah_dask.schema import Status
@@ -256,18 +257,24 @@ def peer_of(response: aiohttp.ClientResponse) -> str | None:
 
 
 def open_session(
-    options: NetworkOptions, resolver: Resolver, guard: Guard, timeout: aiohttp.ClientTimeout
+    options: NetworkOptions,
+    resolver: Resolver,
+    guard: Guard,
+    timeout: aiohttp.ClientTimeout,
+    *,
+    keeps_connections: bool = True,
 ) -> aiohttp.ClientSession:
     """Return an HTTP session without cookies, proxies, decompression or limits of its own."""
-    connector = aiohttp.TCPConnector(
+    connector = Connector(
         resolver=resolver,
         socket_factory=guard.socket,
         ssl=tls_context(options.ca_file),
         use_dns_cache=False,  # the resolver has one
         limit=0,  # whoever calls keeps count
-        keepalive_timeout=_KEEP_ALIVE_S,
+        keepalive_timeout=_KEEP_ALIVE_S if keeps_connections else None,
+        force_close=not keeps_connections,
     )
-    return aiohttp.ClientSession(
+    session = aiohttp.ClientSession(
         connector=connector,
         response_class=_Response,
         headers=_HEADERS | {"User-Agent": user_agent(options)},
@@ -275,4 +282,9 @@ def open_session(
         auto_decompress=False,
         trust_env=False,
         timeout=timeout,
+        max_line_size=LINE_BYTES,
+        max_field_size=LINE_BYTES,
+        max_headers=HEADERS,
     )
+    send_once(session)
+    return session

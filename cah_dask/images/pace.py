@@ -4,6 +4,11 @@ import asyncio
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from cah_dask.images import clock
+from cah_dask.images.repeater import Repeater
 
 _CHECK_S = 1.0
 _BURST_S = 0.5
@@ -30,22 +35,39 @@ class Budget:
 
 
 class Pause:
-    """Whether the run is paused: as long as a file exists, looked at once a second."""
+    """Whether the run is paused: as long as a file exists, looked at once a second.
+
+    A context manager if there is a file to be looked at.
+    """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._checked_at = -_CHECK_S
+        self._watch = Repeater(self._look, _CHECK_S)
+        self._is_set = False
         self._paused_s = 0.0
 
+    def __enter__(self) -> Self:
+        self._look()
+        self._watch.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._watch.__exit__(error_type, error, traceback)
+
     def now(self) -> float:
-        """Return the time by a clock that stands still while the run waits for the file to go."""
-        return time.monotonic() - self._paused_s
+        """Return the time of the loop, less what the run has waited for the file to go."""
+        return clock.now() - self._paused_s
 
     async def wait(self) -> None:
         """Return when the run is not paused; for one waiter."""
-        started_at = time.monotonic()
+        started_at = clock.now()
         await self.over()
-        self._paused_s += time.monotonic() - started_at
+        self._paused_s += clock.now() - started_at
 
     async def over(self) -> None:
         """Return when the run is not paused, and let the clock of `now` be."""
@@ -54,13 +76,11 @@ class Pause:
 
     def is_set(self) -> bool:
         """Tell whether the file was there when it was last looked for."""
-        now = time.monotonic()
-        if self._path is None or now - self._checked_at < _CHECK_S:
-            return False
-        is_set = self._path.exists()
-        if not is_set:
-            self._checked_at = now
-        return is_set
+        self._watch.check()
+        return self._is_set
+
+    def _look(self) -> None:
+        self._is_set = self._path is not None and self._path.exists()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,12 @@
 """Every request of one fetch list, for whoever must answer a complaint.
 
 The log grows as an Arrow stream, which can be read up to where a killed process left it, and
-becomes a parquet file when its list ends, however that ends.
+becomes a parquet file when its list ends, however that ends. A thread writes it every few seconds,
+whether or not there are requests, and nobody waits for the disk.
 """
 
 import contextlib
-import time
+from collections import deque
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cah_dask.images.answers import Answer
+from cah_dask.images.repeater import Repeater
 from cah_dask.schema import REQUESTS
 from cah_dask.storage import disk_errors, staged
 
@@ -37,14 +39,16 @@ class RequestLog:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._unfinished = path.with_suffix(UNFINISHED)
-        self._rows: list[tuple[object, ...]] = []
-        self._flushed_at = time.monotonic()
+        self._rows: deque[tuple[object, ...]] = deque()
+        self._flusher = Repeater(self._flush, _FLUSH_S)
 
     def __enter__(self) -> Self:
         with disk_errors(self._path), contextlib.ExitStack() as stack:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = stack.enter_context(self._unfinished.open("wb"))
             self._stream = stack.enter_context(pa.ipc.new_stream(self._file, REQUESTS))
+            stack.callback(self._finish)
+            stack.enter_context(self._flusher)
             self._stack = stack.pop_all()
         return self
 
@@ -55,14 +59,20 @@ class RequestLog:
         traceback: TracebackType | None,
     ) -> None:
         with disk_errors(self._path):
-            with self._stack:
-                self._flush()
+            self._stack.close()
             with staged(self._path) as temporary:
                 pq.write_table(read_log(self._unfinished), temporary, compression="zstd")
             self._unfinished.unlink()
 
     def note(self, url: str, address: str, answer: Answer, n_bytes: int) -> None:
-        """Write down a request that has just ended, with the bytes received of its body."""
+        """Write down a request that has just ended, with the bytes received of its body.
+
+        Raises
+        ------
+        RunError
+            If what was noted before could not be written.
+        """
+        self._flusher.check()
         self._rows.append(
             (
                 datetime.now(UTC),
@@ -74,20 +84,24 @@ class RequestLog:
                 round(1000 * answer.seconds),
             )
         )
-        is_due = time.monotonic() - self._flushed_at > _FLUSH_S
-        if is_due or len(self._rows) == _FLUSH_ROWS:
-            with disk_errors(self._path):
-                self._flush()
+        if len(self._rows) >= _FLUSH_ROWS:
+            self._flusher.wake()
+
+    def _finish(self) -> None:
+        self._flusher.check()
+        self._flush()
 
     def _flush(self) -> None:
-        columns = list(zip(*self._rows, strict=True)) or [()] * len(REQUESTS)
+        rows = [self._rows.popleft() for _ in range(len(self._rows))]
+        if not rows:
+            return
+        columns = zip(*rows, strict=True)
         arrays = [
             pa.array(column, part.type) for column, part in zip(columns, REQUESTS, strict=True)
         ]
-        self._stream.write_batch(pa.record_batch(arrays, schema=REQUESTS))
-        self._file.flush()
-        self._rows.clear()
-        self._flushed_at = time.monotonic()
+        with disk_errors(self._path):
+            self._stream.write_batch(pa.record_batch(arrays, schema=REQUESTS))
+            self._file.flush()
 
 
 def read_log(path: Path) -> pa.Table:

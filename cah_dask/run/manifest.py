@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from cah_dask.candidates.exclusion import load_optouts
 from cah_dask.candidates.sources import public_names
 from cah_dask.errors import ConfigError, DamageError, RunError
 from cah_dask.pairs.store import part_path
@@ -170,6 +171,10 @@ class RunFolder:
     def driver(self, wait_s: float = 0.0) -> str:
         """Say which process drives this run, or that none does; see `lease.state_of`."""
         return lease.state_of(self.path / LOCK_FILE, wait_s)
+
+    def odd_optouts(self) -> list[str]:
+        """Say which lines of `optout_file` mean no host; they are ignored."""
+        return load_optouts(self.optout_file)[1] if self.optout_file.exists() else []
 
     def config(self) -> Config:
         """Return the configuration that the run was started with.

@@ -6,6 +6,7 @@ to the scheduler: it returns a small record of what became of it, for the driver
 
 import contextlib
 import itertools
+import logging
 import platform
 import socket
 import time
@@ -24,7 +25,7 @@ import pyarrow.compute as pc
 from distributed import get_worker
 
 from cah_dask.candidates.dedup import Bucket, dedup_bucket
-from cah_dask.candidates.exclusion import Exclusion, load_exclusion
+from cah_dask.candidates.exclusion import Exclusion, load_optouts
 from cah_dask.candidates.extract import extract_archive
 from cah_dask.candidates.keys import Keys, unique
 from cah_dask.candidates.seen import fetched_keys, kept_keys, read_keys, write_keys
@@ -52,6 +53,8 @@ from cah_dask.storage import (
     write_atomic,
     write_part,
 )
+
+logger = logging.getLogger(__name__)
 
 REQUESTS_FOLDER = "requests"
 """Where each attempt at a fetch list leaves its requests, whether its part counts or not."""
@@ -204,7 +207,9 @@ def _not_asked(job: Job) -> Exclusion | None:
     if not optouts.exists():
         return exclusion
     exclusion = exclusion or Exclusion()
-    added = load_exclusion([f"host:{optouts}"]).hosts
+    added, faults = load_optouts(optouts)
+    for fault in faults:
+        logger.warning("%s; this line is ignored", fault)
     return replace(exclusion, hosts=unique(np.concatenate([exclusion.hosts, added])))
 
 

@@ -5,13 +5,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cah_dask.candidates.listfiles import host_named
 from cah_dask.candidates.urls import (
     NOWHERE,
     Base,
     Url,
     _resolve_by_ada,
     normal,
-    normal_host,
     resolve,
 )
 from cah_dask.schema import Reject
@@ -228,10 +228,11 @@ def test_one_host_has_one_name_however_it_is_spelt(host, form):
     assert url.href == f"http://{host}/x.jpg"
     assert normal(f"http://{spelt}/x.jpg") == url.href
     if "@" not in spelt and ":" not in spelt:
-        assert normal_host(spelt) == host
+        assert host_named(spelt) == host
 
 
 @pytest.mark.parametrize("host", ["shop.example..", "shop..example", "..", ".", "a...b."])
 def test_a_host_with_dots_but_no_names_between_them_is_none(host):
     assert resolve(f"http://{host}/x.jpg", NOWHERE) in (Reject.BAD_URL, Reject.PRIVATE_HOST)
-    assert normal_host(host) is None
+    with pytest.raises(ValueError, match="is no host name"):
+        host_named(host.lstrip("."))

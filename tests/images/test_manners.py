@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 from aiohttp.web import Response
 
+from cah_dask.images.connection import QUIET_S
 from cah_dask.images.hosts import HostOptions
 from tests.images.conftest import wait_until
 from tests.images.downloads import download, options, rows, statuses
@@ -138,8 +139,8 @@ def test_cookies_are_not_kept(web, tmp_path):
 
 def test_connections_are_used_again_for_the_next_url_of_a_host(web, tmp_path):
     before = web.connections
-    urls = [web.url(f"/ok-{n}.jpg", "reuse.test") for n in range(20)]
-    download(urls, tmp_path, options(web))
+    urls = [web.url(f"/ok-{n}.jpg", "reuse.test") for n in range(8)]
+    download(urls, tmp_path, options(web, hosts=HostOptions(spacing_s=QUIET_S + 0.05)))
     assert web.connections - before <= 3
 
 

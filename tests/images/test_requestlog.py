@@ -13,22 +13,35 @@ from cah_dask.images.decode import DecodeOptions
 from cah_dask.images.download import download_list
 from cah_dask.images.hosts import HostOptions
 from cah_dask.images.options import DownloadOptions
-from cah_dask.images.requestlog import UNFINISHED, RequestLog, read_log
+from cah_dask.images.requestlog import _FLUSH_S, UNFINISHED, RequestLog, read_log
 from cah_dask.schema import REQUESTS, Status
+from tests.images.conftest import wait_until
 from tests.webserver import WebServer
 
 NOTE = """
-import os, signal, sys
+import signal, sys
 from pathlib import Path
+from cah_dask.images import requestlog
 from cah_dask.images.answers import Answer
 from cah_dask.images.requestlog import RequestLog
 from cah_dask.schema import Status
 
+requestlog._FLUSH_S = 0.2
 with RequestLog(Path(sys.argv[1])) as log:
     for n in range(2500):
         log.note(f"http://a.test/{n}", "192.0.2.1", Answer(Status.OK, 200), n)
-    os.kill(os.getpid(), signal.SIGKILL)
+    signal.pause()  # no request ends any more
 """
+
+
+def note_and_kill(log: Path) -> Path:
+    """Have a process write a log, and kill it when all is written; return what it leaves."""
+    left = log.with_suffix(UNFINISHED)
+    with subprocess.Popen([sys.executable, "-c", NOTE, str(log)]) as process:
+        written = wait_until(lambda: left.exists() and len(read_log(left)) == 2500, 30)
+        process.kill()
+    assert written
+    return left
 
 
 def options(web: WebServer, **changes: object) -> DownloadOptions:
@@ -83,24 +96,41 @@ def test_a_list_that_fails_leaves_its_log(tmp_path: Path):
     assert len(pq.read_table(log)) >= sent >= 40
 
 
-def test_a_killed_process_leaves_what_it_wrote(tmp_path: Path):
+def test_a_killed_process_leaves_all_but_its_last_seconds_whether_requests_end_or_not(
+    tmp_path: Path,
+):
     log = tmp_path / "a.parquet"
-    subprocess.run([sys.executable, "-c", NOTE, str(log)], check=False)
+    rows = read_log(note_and_kill(log)).to_pylist()
     assert not log.exists()
-    rows = read_log(log.with_suffix(UNFINISHED)).to_pylist()
-    assert [row["n_bytes"] for row in rows] == list(range(2000))
+    assert [row["n_bytes"] for row in rows] == list(range(2500))
+
+
+def test_the_last_seconds_are_as_many_as_the_docs_say():
+    assert _FLUSH_S == 10
+    assert "at most the last ten\nseconds" in Path("docs/download.md").read_text()
+
+
+def test_a_disk_that_takes_no_log_ends_the_list(tmp_path: Path):
+    (tmp_path / f"a{UNFINISHED}").symlink_to("/dev/full")
+    with pytest.raises(RunError, match="no space"), RequestLog(tmp_path / "a.parquet") as log:
+        for _ in range(1000):
+            log.note("http://a.test/", "192.0.2.1", Answer(Status.OK, 200), 1)
+        assert wait_until(lambda: log._flusher._error is not None)
+        log.note("http://a.test/", "192.0.2.1", Answer(Status.OK, 200), 1)
+    assert not (tmp_path / "a.parquet").exists()
 
 
 def test_a_torn_log_is_read_up_to_its_tear(tmp_path: Path):
-    log = tmp_path / "a.parquet"
-    subprocess.run([sys.executable, "-c", NOTE, str(log)], check=False)
-    torn = log.with_suffix(UNFINISHED)
+    torn = note_and_kill(tmp_path / "a.parquet")
     whole = torn.read_bytes()
-    lengths = set()
+    lengths = []
     for cut in range(0, len(whole), 997):
         torn.write_bytes(whole[:cut])
-        lengths.add(len(read_log(torn)))
-    assert lengths == {0, 1000}
+        rows = read_log(torn)["n_bytes"].to_pylist()
+        assert rows == list(range(len(rows)))
+        lengths.append(len(rows))
+    assert lengths[0] == 0
+    assert lengths == sorted(lengths)
 
 
 def test_an_empty_log_is_an_empty_table(tmp_path: Path):
@@ -110,8 +140,10 @@ def test_an_empty_log_is_an_empty_table(tmp_path: Path):
 
 
 def test_a_log_is_flushed_after_a_while_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("cah_dask.images.requestlog._FLUSH_S", 0.0)
+    monkeypatch.setattr("cah_dask.images.requestlog._FLUSH_S", 0.05)
+    unfinished = tmp_path / f"a{UNFINISHED}"
     with RequestLog(tmp_path / "a.parquet") as log:
         log.note("http://a.test/", "192.0.2.1", Answer(Status.TIMEOUT, seconds=1.5), 0)
-        (row,) = read_log(tmp_path / f"a{UNFINISHED}").to_pylist()
+        assert wait_until(lambda: len(read_log(unfinished)) == 1)
+        (row,) = read_log(unfinished).to_pylist()
     assert (row["status"], row["http_status"], row["request_ms"]) == ("timeout", None, 1500)

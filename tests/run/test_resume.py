@@ -3,6 +3,7 @@
 import json
 import random
 import signal
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from tests.webserver import WebServer
 LINKS = 160
 KILLS = 5
 """Of the driver, and as many of workers: ten moments in all."""
+STOP_S = 7.0
+"""Longer than a body may do with few bytes, and than most other things are waited for."""
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +29,10 @@ def web():
 
 @pytest.fixture(scope="module")
 def inputs(web: WebServer, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Two WATs: mostly images, some missing, some slow, some with two texts."""
+    """Two WATs: mostly images, some missing, some slow or in halves, some with two texts."""
     links = []
     for number in range(LINKS):
-        name = {0: "404", 1: "slow"}.get(number % 10, "ok")
+        name = {0: "404", 1: "slow", 2: "halves"}.get(number % 10, "ok")
         url = web.url(f"/{name}-{number}.jpg", host=f"h{number % 17}.test")
         links.append((url, f"A photograph of thing number {number}"))
         if number % 8 == 0:
@@ -189,3 +192,23 @@ def test_little_room_for_images_makes_the_same_release_and_leaves_none(
     stages = [commit["stage"] for commit in commits(run_dir)]
     first, last = stages.index("embed"), len(stages) - stages[::-1].index("download")
     assert first < last, "with little room the model works before all downloads are done"
+
+
+def n_half_sent(web: WebServer) -> int:
+    asked = sum(n for (_, path), n in web.hits.items() if path.startswith("/halves"))
+    return asked - sum(entry.path.startswith("/halves") for entry in list(web.log))
+
+
+def test_a_run_that_is_stopped_for_a_while_gives_the_same_release(config, web, undisturbed):
+    """As `scontrol suspend`, Ctrl-Z or a move of the virtual machine do."""
+    run_dir = config.parent / "run"
+    driver = runs.start(config)
+    assert runs.wait_for(lambda: n_half_sent(web) > 0)
+    family = [psutil.Process(driver.pid), *runs.children(driver)]
+    for process in family:
+        process.suspend()
+    time.sleep(STOP_S)
+    for process in reversed(family):
+        process.resume()
+    assert driver.wait(180) == 0, runs.output(config)
+    assert runs.release_digests(run_dir) == runs.release_digests(undisturbed)

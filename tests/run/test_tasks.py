@@ -250,7 +250,7 @@ def test_of_two_attempts_at_a_list_the_one_that_began_last_counts(tmp_path: Path
 def test_a_host_that_opts_out_during_a_run_is_not_asked_by_the_next_list(tmp_path: Path):
     with WebServer() as server:
         fetch_list(tmp_path, *(server.url("/ok-1.jpg", host=f"{h}.test") for h in ("a.b", "c")))
-        (tmp_path / "OPTOUT").write_text("b.test\n")
+        (tmp_path / "OPTOUT").write_text("# asked us\nno host: at all\n*.B.test  # by mail\n")
         receipt = tasks.download_task(job(tmp_path, Unit(Stage.DOWNLOAD), server.port))
         assert receipt.counts.rejected == {"optout": 1}
         assert not [host for host, _ in server.hits if "b.test" in host]

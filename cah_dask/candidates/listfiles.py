@@ -1,0 +1,76 @@
+"""Lists that people write: one value a line, gzipped or not, with comments.
+
+One rule for all of them: empty lines count for nothing, nor does what stands behind a ``#`` that
+begins a line or follows a blank. What cannot be understood is an error that tells its line.
+"""
+
+import gzip
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from cah_dask.candidates.urls import absolute
+
+T = TypeVar("T")
+
+_COMMENT = re.compile(r"(?:^|\s)#.*")
+
+
+class Line(NamedTuple):
+    """One line that says something."""
+
+    number: int
+    """From 1, as editors count."""
+    value: str
+
+    def read_by(self, read: Callable[[str], T]) -> T:
+        """Return what a function makes of the value; its ValueError gets the number."""
+        try:
+            return read(self.value)
+        except ValueError as error:
+            raise ValueError(f"line {self.number}: {error}") from error
+
+
+def read_lines(path: Path, errors: str = "strict") -> Iterator[Line]:
+    """Read a list; `errors` says what happens to bytes that are no UTF-8, as for `open`."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8-sig", errors=errors) as file:
+        for number, line in enumerate(file, 1):
+            value = (_COMMENT.sub("", line) if "#" in line else line).strip()
+            if value:
+                yield Line(number, value)
+
+
+def host_named(value: str) -> str:
+    """Return the host that a line of a list of hosts means, as urls spell it.
+
+    Accepted are names, ``.name`` and ``*.name`` (all mean the name and those below it), and urls,
+    which mean their host.
+
+    Raises
+    ------
+    ValueError
+        If there is no host in it.
+    """
+    scheme, separator, rest = value.rpartition("://")
+    name = rest.removeprefix("*").removeprefix(".")
+    url = absolute(f"http://{name}")
+    is_address = "@" in name and not separator  # of a person, not of a host
+    if url is None or "*" in url.host or "://" in scheme or is_address:
+        raise ValueError(f"{value!r} is no host name")
+    return url.host
+
+
+def url_named(value: str) -> str:
+    """Return the url that a line of a list of urls means, as `resolve` spells it.
+
+    Raises
+    ------
+    ValueError
+        If it is no http(s) url.
+    """
+    url = absolute(value)
+    if url is None:
+        raise ValueError(f"{value!r} is no http(s) url")
+    return url.href

@@ -25,7 +25,7 @@ HEADERS = 5000
 """Most header lines that are read, as in curl (MAX_HTTP_RESP_HEADER_COUNT)."""
 _HEAD_BYTES = 256 << 10  # of a whole head, as in Chromium (kMaxHeaderBufSize)
 
-QUIET_S = 0.25
+QUIET_S = 0.1
 """How long a connection must say nothing after an answer before it is kept for another request.
 
 An answer that comes twice comes at once; what comes later than the next request is its answer, for

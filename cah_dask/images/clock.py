@@ -38,13 +38,15 @@ class _Selector(selectors.DefaultSelector):
 
     def _look(self, expected_s: float) -> None:
         now = time.monotonic()
-        self._lost_s += max(0.0, now - self._seen_at - expected_s - _SLACK_S)
+        late_s = now - self._seen_at - expected_s
+        if late_s > _SLACK_S:
+            self._lost_s += late_s - _SLACK_S
         self._seen_at = now
 
     def time(self) -> float:
         """Return the monotonic time without what was lost, be it since the last wait."""
-        now = time.monotonic()
-        return now - self._lost_s - max(0.0, now - self._seen_at - _SLACK_S)
+        now = min(time.monotonic(), self._seen_at + _SLACK_S)
+        return now - self._lost_s
 
 
 class SteadyLoop(asyncio.SelectorEventLoop):

@@ -25,7 +25,7 @@ HEADERS = 5000
 """Most header lines that are read, as in curl (MAX_HTTP_RESP_HEADER_COUNT)."""
 _HEAD_BYTES = 256 << 10  # of a whole head, as in Chromium (kMaxHeaderBufSize)
 
-QUIET_S = 0.25
+QUIET_S = 0.1
 """How long a connection must say nothing after an answer before it is kept for another request.
 
 An answer that comes twice comes at once; what comes later than the next request is its answer, for
@@ -49,6 +49,8 @@ class Channel(ResponseHandler):
         self._n_requests = 0
         self.is_spoilt = False
         """Something came that nobody asked for."""
+        self.exceeds = False
+        """More came with the answer than it said of itself; blank lines do not count."""
         self._is_silent = False
         """A request was sent, and not a byte has come."""
         self._head: bytearray | None = None
@@ -151,6 +153,7 @@ class Channel(ResponseHandler):
         """Give the parser what belongs to the body; what is more spoils the connection."""
         if self._left is not None:
             if len(data) > self._left:
+                self.exceeds = not data[self._left :].isspace()
                 data = data[: self._left]
                 self.is_spoilt = True
             self._left -= len(data)

@@ -7,13 +7,13 @@ import asyncio
 import contextlib
 import math
 from collections.abc import AsyncIterator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import msgspec
 
 from cah_dask.candidates.exclusion import Exclusion
 from cah_dask.images.answers import Answer
+from cah_dask.images.backlog import Backlog
 from cah_dask.images.decoders import Decoders, Verdict
 from cah_dask.images.fetch import Fetcher
 from cah_dask.images.frontier import Frontier
@@ -33,6 +33,7 @@ from cah_dask.schema import Status
 _RETRY_GROWTH = 4
 _UNASKED = frozenset({Status.ROBOTS, Status.OPTOUT})
 """Statuses of urls that what their site says keeps from being requested."""
+_DISK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +89,7 @@ class Crawl:
         self._slots = asyncio.Semaphore(options.connections)
         self._changed = asyncio.Event()
         self._pace = pace
-        self._disk = ThreadPoolExecutor(1)
-        """Writes pictures, one by one; the loop waits for no disk."""
+        self._backlog = Backlog(work.writer)
 
     def _visits(self) -> Iterator[Visit]:
         for index, url in enumerate(self._work.urls):
@@ -115,7 +115,7 @@ class Crawl:
         The next list may begin with the host that this one ends with: keep the distance for it.
         """
         try:
-            with self._disk:
+            with self._backlog:
                 await self._carry_all()
         except ExceptionGroup as error:
             raise error.exceptions[0] from error
@@ -274,8 +274,9 @@ class Crawl:
         self._alarm.note(visit.start.host, result.status)
 
     async def _store(self, data: bytes) -> int:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._disk, self._work.writer.add, data)
+        while self._backlog.is_full:  # noqa: ASYNC110  a disk sends no event
+            await asyncio.sleep(_DISK_S)
+        return self._backlog.add(data)
 
     def _record(self, visit: Visit, answer: Answer, *, is_last: bool = True) -> None:
         self._ledger.record(visit.index, outcome(visit, answer))

@@ -25,6 +25,7 @@ from cah_dask.images.network import (
     Guard,
     NetworkOptions,
     Resolver,
+    exceeds,
     open_session,
     peer_of,
 )
@@ -193,8 +194,10 @@ class Fetcher:
                 break
         codings = ",".join(response.headers.getall("Content-Encoding", ()))
         text = read_text(bytes(body), codings, ROBOTS_BYTES)
-        # We asked for no part: who sends one (206) leaves open what the rest says.
-        if response.status == HTTPStatus.PARTIAL_CONTENT or text is None:
+        # We asked for no part: who sends one (206) leaves open what the rest says, and so does who
+        # sends more than the length that was named.
+        is_part = response.status == HTTPStatus.PARTIAL_CONTENT or exceeds(response)
+        if is_part or text is None:
             return Answer(Status.ROBOTS_UNREACHABLE, response.status)
         return Answer(Status.OK, response.status, text)
 

@@ -21,7 +21,7 @@ from cah_dask import __version__
 from cah_dask.addresses import Network, is_public
 from cah_dask.directives import AGENT_NAME
 from cah_dask.errors import ConfigError
-from cah_dask.images.connection import HEADERS, LINE_BYTES, Connector, send_once
+from cah_dask.images.connection import HEADERS, LINE_BYTES, Channel, Connector, send_once
 from cah_dask.images.names import Addresses, names_of
 from cah_dask.images.once import Once
 from cah_dask.schema import Status
@@ -240,11 +240,14 @@ def tls_context(ca_file: str) -> ssl.SSLContext:
 
 
 class _Response(aiohttp.ClientResponse):
-    """An answer that remembers which address it came from, also when its connection is free."""
+    """An answer that remembers where it came from, also when its connection is free."""
 
     peer: str | None = None
+    channel: Channel | None = None
 
     async def start(self, connection: aiohttp.connector.Connection) -> Self:
+        if isinstance(connection.protocol, Channel):
+            self.channel = connection.protocol
         if connection.transport is not None:
             self.peer = connection.transport.get_extra_info("peername")[0]
         await super().start(connection)
@@ -254,6 +257,12 @@ class _Response(aiohttp.ClientResponse):
 def peer_of(response: aiohttp.ClientResponse) -> str | None:
     """Return the address that an answer came from."""
     return response.peer if isinstance(response, _Response) else None
+
+
+def exceeds(response: aiohttp.ClientResponse) -> bool:
+    """Tell whether a server sent more than the length of an answer, which then may be cut."""
+    channel = response.channel if isinstance(response, _Response) else None
+    return channel is not None and channel.exceeds
 
 
 def open_session(

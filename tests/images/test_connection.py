@@ -116,7 +116,7 @@ def test_whatever_a_server_says_unasked_every_url_has_its_own_picture(odd, sched
                 if later := odd.later(f"/{number}"):
                     server.say(later)
                 if waits:
-                    await asyncio.sleep(1.2 * QUIET_S)
+                    await asyncio.sleep(2 * QUIET_S)
         return answers
 
     expected = [(Status.OK, picture(seed=number)) for number in range(len(schedule))]
@@ -141,7 +141,7 @@ def test_a_connection_is_kept_as_long_as_it_says_what_was_asked_for():
                 where = Target(f"{origin(server)}/{number}", origin(server), "a.test")
                 answer = await fetcher.image(where, keep_connection=True)
                 assert bytes(answer.body) == picture(seed=number)
-                await asyncio.sleep(1.2 * QUIET_S)
+                await asyncio.sleep(2 * QUIET_S)
 
     with KeptServer(talk) as server:
         asyncio.run(ask(server))
@@ -199,11 +199,11 @@ def test_a_kept_connection_that_ends_under_a_request_costs_another_request_but_n
     log = tmp_path / "log.parquet"
     with KeptServer(talk) as server:
         urls = [f"{origin(server)}/{n}.jpg" for n in range(4)]
-        alone = HostOptions(spacing_s=2 * QUIET_S, max_failures=1, concurrency=1)
+        alone = HostOptions(spacing_s=4 * QUIET_S, max_failures=1, concurrency=1)
         made, _ = download(urls, tmp_path, options(server, hosts=alone, retries=0), request_log=log)
     assert statuses(made) == ["ok"] * 4
     assert made.outcomes["attempts"].to_pylist() == [1] * 4
-    assert_seen_is_logged(server, log, made, spacing_s=2 * QUIET_S)
+    assert_seen_is_logged(server, log, made, spacing_s=4 * QUIET_S)
     assert len(server.requests) == 1 + 4 + 1  # from the first on no connection is kept
 
 
@@ -214,7 +214,7 @@ def test_a_connection_closed_while_idle_costs_nothing(tmp_path: Path):
 
     with KeptServer(talk) as server:
         urls = [f"{origin(server)}/{n}.jpg" for n in range(3)]
-        one = HostOptions(spacing_s=2 * QUIET_S, concurrency=1)
+        one = HostOptions(spacing_s=4 * QUIET_S, concurrency=1)
         made, _ = download(urls, tmp_path, options(server, hosts=one, retries=0))
     assert statuses(made) == ["ok"] * 3
     assert len(server.requests) == 4

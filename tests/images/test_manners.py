@@ -140,7 +140,7 @@ def test_cookies_are_not_kept(web, tmp_path):
 def test_connections_are_used_again_for_the_next_url_of_a_host(web, tmp_path):
     before = web.connections
     urls = [web.url(f"/ok-{n}.jpg", "reuse.test") for n in range(8)]
-    download(urls, tmp_path, options(web, hosts=HostOptions(spacing_s=QUIET_S + 0.05)))
+    download(urls, tmp_path, options(web, hosts=HostOptions(spacing_s=3 * QUIET_S)))
     assert web.connections - before <= 3
 
 

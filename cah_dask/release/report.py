@@ -6,12 +6,14 @@ is escaped: it may be opened from a file and handed on.
 
 import base64
 import io
+import math
 from pathlib import Path
 
 import jinja2
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
+import yaml
 
 from cah_dask.errors import RetryableError, RunError
 from cah_dask.images.decode import open_rgb
@@ -69,6 +71,7 @@ def write_report(path: Path, run_dir: Path, summary: Summary) -> None:
     """Write the page to `path`; samples come from the parts and shards under `run_dir`."""
     page = _template().render(
         summary=summary,
+        settings={key: _as_yaml(value) for key, value in summary.settings.items()},
         funnel=funnel(summary),
         outcomes=_outcomes(summary),
         charts=_charts(summary),
@@ -76,6 +79,12 @@ def write_report(path: Path, run_dir: Path, summary: Summary) -> None:
         rejected=_samples(run_dir, summary.scored, is_kept=False),
     )
     write_atomic(path, page.encode())
+
+
+def _as_yaml(value: object) -> str:
+    """Return a setting as it would stand in a file."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=math.inf, allow_unicode=True)
+    return text.removesuffix("\n").removesuffix("\n...")
 
 
 def _template() -> jinja2.Template:

@@ -21,6 +21,8 @@ class Summary(msgspec.Struct, frozen=True):
 
     stages: dict[str, StageSummary]
     """By name, in the order of the data; a stage without a finished task is there with zeros."""
+    archives: list[str]
+    """Names of the inputs, as the column `archive` has them."""
     lost: list[str]
     """What could not be read of the inputs, and why."""
     started: datetime | None

@@ -256,6 +256,7 @@ class RunFolder:
         times = [commit.at for commit in commits.values()]
         return Summary(
             stages=stages,
+            archives=list(names.values()),
             lost=[
                 _called(names, commit.receipt.inputs[0], error)
                 for _, commit in sorted(commits.items())

@@ -1,6 +1,9 @@
 """What people open a release with sees the same rows, without a word from us."""
 
 import itertools
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import dask.array
@@ -11,6 +14,10 @@ import polars as pl
 import pytest
 import xarray as xr
 
+from cah_dask.pairs.store import read_layout
+from cah_dask.release.card import write_card
+from cah_dask.release.summary import StageSummary, Summary
+from cah_dask.schema import Counts
 from tests.pairs.test_store import pack
 
 KEPT = [[True, False, True] * 5] * 3
@@ -52,3 +59,23 @@ def test_dask_reads_the_vectors(release: Path):
     array = dask.array.from_zarr(str(release / "embeddings.zarr"), component="text")
     assert (-array[:, 0]).compute(scheduler="synchronous").tolist() == UIDS
     assert array.dtype == np.float16
+
+
+def test_hugging_face_reads_the_pairs_by_the_data_card(release: Path, tmp_path: Path):
+    stages = {name: StageSummary(1, Counts(), 1.0) for name in ("extract", "dedup", "download")}
+    stages |= {name: StageSummary(1, Counts(), 1.0) for name in ("embed", "pack")}
+    summary = Summary(stages, ["x"], [], None, None, {}, {}, {"en": 0.2}, [])
+    write_card(release / "README.md", summary, read_layout(release))
+    code = f"""
+import datasets, sys
+sys.stdout.write(" ".join(datasets.load_dataset({str(release)!r}, split="train")["uid"]))
+"""
+    home = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+    made = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | home,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert numbers(made.stdout.split()) == UIDS

@@ -13,10 +13,10 @@ from PIL import Image
 
 from cah_dask.images.shards import ShardWriter
 from cah_dask.pairs.store import Layout
-from cah_dask.release.card import write_card
+from cah_dask.release.card import MEANINGS, write_card
 from cah_dask.release.report import write_report
 from cah_dask.release.summary import StageSummary, Summary, funnel, similarity_histogram
-from cah_dask.schema import OUTCOMES, Counts, scored
+from cah_dask.schema import OUTCOMES, PAIRS, Counts, scored
 from cah_dask.storage import Receipt, side_file, write_part
 
 HOSTILE = '<script>alert(1)</script> & "quotes"'
@@ -37,6 +37,7 @@ def summary() -> Summary:
     time = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
     return Summary(
         stages={name: StageSummary(2, counts, 1.5) for name, counts in COUNTS.items()},
+        archives=["x.warc.wat.gz", "y|`z`.warc.wat.gz"],
         lost=["x.warc.wat.gz: cut after 10 records"],
         started=time,
         finished=time,
@@ -148,11 +149,41 @@ def test_the_histogram_of_each_split_is_read_back(summary: Summary):
     assert similarity_histogram(summary) == {"en": {60: 12, 52: 5}, "multi": {50: 3}}
 
 
-def test_the_data_card_names_model_thresholds_and_columns(tmp_path: Path, summary: Summary):
+def card(folder: Path, summary: Summary) -> str:
     layout = Layout(12, 512, "tiny", "ab" * 32, "c", 262144, 4096, "0")
-    write_card(tmp_path / "README.md", summary, layout)
-    text = (tmp_path / "README.md").read_text()
-    assert "12 image-text pairs from 2 archives" in text
+    write_card(folder / "README.md", summary, layout)
+    return (folder / "README.md").read_text()
+
+
+def test_the_data_card_names_model_thresholds_archives_and_times(tmp_path: Path, summary: Summary):
+    text = card(tmp_path, summary)
+    assert "12 image-text pairs from 2 archives, made by cah_dask 0.1.0\n" in text
+    assert "between 2026-05-01 and 2026-05-01" in text
     assert "en 0.2, multi 0.1, nolang 0.1" in text
-    assert "`similarity`: float" in text
+    assert "- x.warc.wat.gz\n- y|`z`.warc.wat.gz\n" in text
     assert "ab" * 32 in text
+    one = msgspec.structs.replace(
+        summary,
+        stages=summary.stages | {"extract": StageSummary(1, Counts(), 1.0)},
+        archives=["x"],
+    )
+    assert "pairs from 1 archive," in card(tmp_path, one)
+
+
+def test_the_data_card_says_what_every_column_means():
+    assert MEANINGS.keys() == set(PAIRS.names)
+
+
+def test_the_data_card_of_many_archives_is_short(tmp_path: Path, summary: Summary):
+    many = msgspec.structs.replace(summary, archives=[f"{n}.warc.wat.gz" for n in range(90_000)])
+    text = card(tmp_path, many)
+    assert len(text) < 20_000
+    assert "89,950 more" in text
+
+
+def test_the_settings_are_as_in_a_file(tmp_path: Path, summary: Summary):
+    settings = {"a": None, "b": True, "c": ["x", 1], "d": {"en": 0.2}, "e": "x: y", "f": 0.1}
+    found = page(tmp_path, msgspec.structs.replace(summary, settings=settings, scored=[])).text
+    for line in ("null", "true", "[x, 1]", "{en: 0.2}", "'x: y'", "0.1"):
+        assert line in found
+    assert "None" not in found.partition("Settings")[2]

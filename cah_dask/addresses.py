@@ -66,6 +66,15 @@ def _innermost(address: Address) -> Address:
     return address.ipv4_mapped or address.sixtofour or address
 
 
+def is_among(host: str, networks: Iterable[Network]) -> bool:
+    """Tell whether the host of a normalised url is an address of one of some networks."""
+    try:
+        address = ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return any(address in network for network in networks)
+
+
 def is_public_host(host: str) -> bool:
     """Tell whether the host of a normalised url may be public, without asking anyone.
 

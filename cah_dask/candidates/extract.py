@@ -9,11 +9,13 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import Annotated
 
 import msgspec
 import pyarrow as pa
 
+from cah_dask.addresses import Network
 from cah_dask.candidates.language import Detector, LanguageOptions
 from cah_dask.candidates.page_images import Extra, Link, marks
 from cah_dask.candidates.records import Record, Records
@@ -98,7 +100,12 @@ def check_input(archive: str, options: ExtractOptions) -> None:
 
 
 def extract_archive(
-    archive: str, options: ExtractOptions, *, buckets: int, name: str | None = None
+    archive: str,
+    options: ExtractOptions,
+    *,
+    buckets: int,
+    name: str | None = None,
+    allow_addresses: Sequence[str] = (),
 ) -> Extraction:
     """Return the candidates of one archive.
 
@@ -112,6 +119,9 @@ def extract_archive(
         Number of host buckets; see `dedup.host_bucket`.
     name
         What rows call the archive; by default as it is called here.
+    allow_addresses
+        Networks (CIDR) whose addresses urls may name although they are not public, as
+        `download.allow_addresses`.
 
     Raises
     ------
@@ -120,7 +130,8 @@ def extract_archive(
     RetryableError
         The server of a remote archive does not answer.
     """
-    links = _Links(options, RowBuilder(Detector(options.language), options.splits, buckets))
+    rows = RowBuilder(Detector(options.language), options.splits, buckets)
+    links = _Links(options, rows, tuple(map(ip_network, allow_addresses)))
     notes = Counter(records=0, pages=0, bad_records=0, bytes=0)
     source = _read_rows if is_table(archive) else _read_pages
     errors: tuple[str, ...] = ()
@@ -196,9 +207,12 @@ def _read_rows(
 class _Links:
     """The image links of one archive: what was seen, kept and rejected."""
 
-    def __init__(self, options: ExtractOptions, rows: RowBuilder) -> None:
+    def __init__(
+        self, options: ExtractOptions, rows: RowBuilder, allowed: Sequence[Network]
+    ) -> None:
         self.rows = rows
         self._options = options
+        self._allowed = allowed
         self._suffixes = tuple(suffix.lower() for suffix in options.reject_suffixes)
         self._uids: set[bytes] = set()
         self._seen = self._n_bytes = 0
@@ -269,7 +283,7 @@ class _Links:
         is_rooted = base.origin and href.startswith("/")
         if len(base.href) > self._options.max_url and not is_rooted:
             return Reject.LONG_URL
-        url = resolve(href, base)
+        url = resolve(href, base, self._allowed)
         if isinstance(url, Reject):
             return url
         if len(url.href) > self._options.max_url:

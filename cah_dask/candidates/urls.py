@@ -6,13 +6,14 @@ to equal answers.
 """
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import ada_url
 import msgspec
 
-from cah_dask.addresses import is_public_host
+from cah_dask.addresses import Network, is_among, is_public_host
 from cah_dask.schema import Reject
 
 MAX_HOST = 253
@@ -75,14 +76,16 @@ NOWHERE = Base()
 """The base of links that need none."""
 
 
-def resolve(link: str, base: Base) -> Url | Reject:
+def resolve(link: str, base: Base, allowed: Sequence[Network] = ()) -> Url | Reject:
     """Return the url that a link leads to, or why it leads nowhere.
+
+    Addresses of the networks in `allowed` are as good as public ones.
 
     Never raises, whatever the link. NO_URL: empty; SCHEME: not http or https; PRIVATE_HOST: not on
     the public internet; BAD_URL: what a browser refuses too, or a host name that is too long.
     """
     url = _plain(_absolute(link, base)) or _resolve_by_ada(link, base)
-    if isinstance(url, Reject) or _may_be_public(url.host):
+    if isinstance(url, Reject) or _may_be_public(url.host) or is_among(url.host, allowed):
         return url
     return Reject.PRIVATE_HOST
 

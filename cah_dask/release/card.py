@@ -25,7 +25,7 @@ MEANINGS = {
     "license": "Creative Commons link of the page, which may or may not be about the image",
     "page_url": "address of the page",
     "archive": "name of the WAT archive",
-    "record_offset": "where the record of the page begins in it, in bytes; of a table the number of the row",
+    "record_offset": "byte at which the record of the page begins in it; of a table, its row",
     "link_index": "which image link of the page it was, from 0",
     "final_url": "where the image came from, after redirects",
     "mime": "type of the image, from its bytes",

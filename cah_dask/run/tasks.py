@@ -149,7 +149,11 @@ def extract_task(job: Job) -> Receipt:
     unit, config = job.unit, job.config
     try:
         found = extract_archive(
-            unit.archive, config.extract, buckets=config.dedup.buckets, name=job.archive_name
+            unit.archive,
+            config.extract,
+            buckets=config.dedup.buckets,
+            name=job.archive_name,
+            allow_addresses=config.download.allow_addresses,
         )
         groups, counts, errors = found.groups, found.counts, found.errors
     except ShardError as error:

@@ -316,3 +316,17 @@ def test_every_link_seen_is_kept_or_rejected_whatever_the_json(tmp_path, trees, 
         assert row["url"].startswith(("http://", "https://"))
         assert 5 <= len(row["text"]) <= 2000
         assert row["uid"] == uid(row["text"], row["url"])
+
+
+def test_addresses_of_allowed_networks_are_as_good_as_public_ones(tmp_path):
+    good = ["127.0.1.7", "0x7f000107", "[fd00::7]"]
+    hosts = [*good, "127.0.2.7", "10.0.0.1", "localhost", "[::1]"]
+    links = [image(f"http://{host}:8080/{n}.jpg", CAPTION) for n, host in enumerate(hosts)]
+    archive = write_pages(tmp_path / "x.wat.gz", page(*links))
+    allowed = ("127.0.1.0/24", "fd00::/8")
+    found = extract_archive(archive, ExtractOptions(), buckets=1, allow_addresses=allowed)
+    urls = [row["url"] for row in rows(found)]
+    assert urls == [f"http://{host}:8080/{n}.jpg" for n, host in enumerate(hosts[:1] * 2)] + [
+        "http://[fd00::7]:8080/2.jpg"
+    ]
+    assert found.counts.rejected == {"private_host": 4}

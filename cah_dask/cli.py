@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import sys
+import textwrap
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,8 @@ from rich.table import Table
 
 from cah_dask import __version__
 from cah_dask.errors import CahError, ConfigError, InputError
-from cah_dask.run.signals import Stopped
+from cah_dask.run.signals import Signals, Stopped
+from cah_dask.words import counted, printable
 
 if TYPE_CHECKING:
     from cah_dask.release.summary import Summary
@@ -27,6 +29,8 @@ _console = Console(stderr=True)
 
 _answer = Console()
 """What a command was asked for."""
+
+_TIME = "%Y-%m-%d %H:%M:%S UTC"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -58,13 +62,12 @@ RunPath = Annotated[Path, typer.Argument(help="Run folder.")]
 @app.command(epilog=EXIT_CODES)
 def run(config: ConfigPath, overrides: Overrides = None) -> None:
     """Carry a run to its end, from wherever it stands. Run the same command again to resume."""
-    from cah_dask.run import limits, pipeline, preflight, restart
-    from cah_dask.run.manifest import RunFolder
-    from cah_dask.run.progress import Progress
-    from cah_dask.run.signals import Signals
-
     started = datetime.now(UTC)
     with Signals() as signals:
+        from cah_dask.run import limits, pipeline, preflight, restart
+        from cah_dask.run.manifest import RunFolder
+        from cah_dask.run.progress import Progress
+
         prepared = preflight.prepare(config, overrides or ())
         limits.check_allocation(prepared.config, os.environ)
         folder = RunFolder(Path(prepared.config.run_dir))
@@ -82,7 +85,9 @@ def run(config: ConfigPath, overrides: Overrides = None) -> None:
             summary = folder.summary()
             _print_funnel(summary, _console)
             if not summary.counts("pack").kept:
-                _console.print("warning: no pair was kept; the rejects above say why")
+                _say("warning: no pair was kept; the rejects above say why")
+            if summary.finished and summary.finished < started:
+                _say(f"complete since {summary.finished:{_TIME}}; nothing was to be done")
             _console.print(f"release: {folder.release}", soft_wrap=True, highlight=False)
         case pipeline.Ending.INCOMPLETE:
             _fail(f"some tasks were given up, see {folder.log_file}; run again to retry them", 6)
@@ -139,12 +144,17 @@ def doctor(
     sys.exit(0 if is_well else 5)
 
 
+class _LogFormatter(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # of logging
+        return printable(super().formatMessage(record))
+
+
 @contextlib.contextmanager
 def _log_to(path: Path) -> Iterator[None]:
     """Send our log, and Dask's warnings instead of its chatter on the terminal, to a file."""
     logging.raiseExceptions = False  # a full disk is said once, by the error that ends the run
     handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    handler.setFormatter(_LogFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     loggers = {
         logging.getLogger("cah_dask"): logging.INFO,
         logging.getLogger("distributed"): logging.WARNING,
@@ -172,19 +182,15 @@ def status(folder: RunPath) -> None:
     summary = run_folder.summary()
     _print_funnel(summary, _answer)
     driver, last = run_folder.driver(wait_s=10.0), summary.finished
-    when = f"{last:%Y-%m-%d %H:%M:%S} UTC" if last else "none yet"
-    text = f"driver: {driver}; last commit: {when}"
-    _answer.print(text, soft_wrap=True, highlight=False)
+    _tell(f"driver: {driver}; last commit: {last.strftime(_TIME) if last else 'none yet'}")
     if run_folder.pause_file.exists():
-        text = f"downloads are paused: remove {run_folder.pause_file} to go on"
-        _answer.print(text, soft_wrap=True, highlight=False)
+        _tell(f"downloads are paused: remove {run_folder.pause_file} to go on")
     done = run_folder.release.exists()
-    release = run_folder.release if done else "not published yet"
-    _answer.print(f"release: {release}", soft_wrap=True, highlight=False)
+    _tell(f"release: {run_folder.release if done else 'not published yet'}")
     for fault in run_folder.odd_optouts():
-        _answer.print(f"ignored: {fault}", soft_wrap=True, markup=False, highlight=False)
+        _tell(f"ignored: {fault}")
     for line in summary.lost:
-        _answer.print(f"lost: {line}", soft_wrap=True, markup=False, highlight=False)
+        _tell(f"lost: {line}")
 
 
 @app.command()
@@ -211,17 +217,24 @@ def check(config: ConfigPath, overrides: Overrides = None) -> None:
     from cah_dask.run import preflight
 
     prepared = preflight.prepare(config, overrides or ())
-    print(f"ok: {len(prepared.archives)} archives, model {prepared.config.embed.model}")
+    archives = counted(len(prepared.archives), "archive")
+    print(f"ok: {archives}, model {prepared.config.embed.model}")
 
 
 @config_app.command("explain")
-def explain() -> None:
-    """Print every option with its default and meaning, as Markdown."""
+def explain(
+    key: Annotated[str, typer.Argument(help="An option or a group, such as download.hosts.")] = "",
+) -> None:
+    """Print options with default and meaning: all as Markdown, those of KEY as plain lines."""
     from cah_dask.run import config as configuration
 
+    if key:
+        for name, default, text in configuration.explained(key):
+            print(f"{name}: {default}\n{textwrap.indent(textwrap.fill(text, 96), '    ')}")
+        return
     print("| key | default | meaning |\n|---|---|---|")
-    for key, default, text in configuration.explain():
-        print(f"| `{key}` | `{default}` | {text.replace('|', '&#124;')} |")
+    for name, default, text in configuration.explain():
+        print(f"| `{name}` | `{default}` | {text.replace('|', '&#124;')} |")
 
 
 def _print_funnel(summary: "Summary", console: Console) -> None:
@@ -243,7 +256,8 @@ def _print_visit(visit: "Visit") -> bool:
     for finding in visit.findings:
         mark = f"[{colours[finding.level]}]{finding.level:>6}[/]  "
         advice = f"\n        -> {finding.advice}" if finding.advice else ""
-        _answer.print(mark + escape(finding.what + advice), soft_wrap=True, highlight=False)
+        text = escape(printable(finding.what) + printable(advice))
+        _answer.print(mark + text, soft_wrap=True, highlight=False)
     return all(finding.level != "fail" for finding in visit.findings)
 
 
@@ -264,11 +278,17 @@ def _options(
 
 
 def _say(line: str) -> None:
-    _console.print(line, soft_wrap=True, markup=False, highlight=False)
+    """Show a line of news."""
+    _console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
+
+
+def _tell(line: str) -> None:
+    """Print a line of an answer."""
+    _answer.print(printable(line), soft_wrap=True, markup=False, highlight=False)
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    _console.print(message, soft_wrap=True, markup=False, highlight=False)
+    _say(message)
     sys.exit(code)
 
 

@@ -25,6 +25,7 @@ if [ ! -f slurm/env.sh ] || [ $# = 0 ]; then
   echo "submit this script $usage (this is $PWD, arguments: ${*:-none})" >&2
   exit 2
 fi
+ulimit -c 0  # a core dump of torch takes gigabytes
 export CAH_LAUNCH="$PWD/slurm/launch.sh"
 # shellcheck source=slurm/env.sh
 . slurm/env.sh

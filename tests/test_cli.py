@@ -68,7 +68,7 @@ def test_a_mistake_is_one_line_and_an_exit_code_and_writes_nothing(
 def test_a_check_of_a_good_config_says_what_it_found(config):
     done = cah("config", "check", config())
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("ok: 1 archives, model tiny")
+    assert done.stdout.startswith("ok: 1 archive, model tiny")
 
 
 def test_a_shown_config_can_be_used_again(config, tmp_path: Path):
@@ -108,3 +108,20 @@ def test_a_full_disk_stops_the_run_with_one_line(config, tmp_path: Path):
     assert done.returncode == 5, done.stderr
     assert "no space left on device" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_one_option_or_a_group_can_be_explained():
+    done = cah("config", "explain", "download.hosts")
+    assert done.returncode == 0, done.stderr
+    assert "download.hosts.spacing_s: 1.0\n    " in done.stdout
+    assert all(line.startswith(("download.hosts.", "    ")) for line in done.stdout.splitlines())
+    assert cah("config", "explain", "download.retries").stdout.startswith("download.retries: ")
+    odd = cah("config", "explain", "download.retry")
+    assert odd.returncode == 3
+    assert "no option is called download.retry; did you mean download.retries" in odd.stderr
+
+
+def test_a_wrong_entry_of_a_mapping_is_named(config):
+    done = cah("config", "check", config(), "--set", "embed.thresholds.multi=7")
+    assert done.returncode == 3
+    assert "embed.thresholds.multi: expected" in done.stderr

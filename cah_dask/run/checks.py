@@ -23,10 +23,11 @@ from cah_dask.pairs.models import resolve
 from cah_dask.run.config import Config
 from cah_dask.run.limits import check_with_slurm, partitions_of
 from cah_dask.run.plan import Stage
-from cah_dask.run.pools import Pool
+from cah_dask.run.pools import Pool, pools
 from cah_dask.run.preview import expected
 from cah_dask.run.slurm import walltime_s
 from cah_dask.storage import publish, write_atomic
+from cah_dask.words import counted
 
 Level = Literal["ok", "warn", "fail"]
 
@@ -74,7 +75,9 @@ def check_node(config: Config, pool: Pool | None, url: str) -> list[Finding]:
         lambda: _folder(Path(config.run_dir).resolve().parent),
     ]
     if pool is None:
-        checks += [lambda: _space(config), lambda: _slurm(config), lambda: _weights(config)]
+        is_local = all(each.job is None for each in pools(config.pools, config.slurm.launch))
+        checks += [lambda: _space(config), *([] if is_local else [lambda: _slurm(config)])]
+        checks += [lambda: _weights(config)]
     else:
         per_stage: dict[Stage, list[Callable[[], Iterator[Finding]]]] = {
             Stage.EXTRACT: [lambda: _submits(config, pool)],
@@ -137,7 +140,7 @@ def _space(config: Config) -> Iterator[Finding]:
     except CahError as error:
         yield Finding("fail", str(error), "see inputs in the config")
         return
-    yield Finding("ok", f"{n_archives:,} archives")
+    yield Finding("ok", counted(n_archives, "archive"))
     folder = Path(config.run_dir).resolve().parent
     found = os.statvfs(folder)
     steps = expected(config, n_archives)

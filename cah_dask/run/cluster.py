@@ -92,6 +92,10 @@ async def started(make: Callable[[], "Cluster"]) -> AsyncIterator["Cluster"]:
         yield cluster
 
 
+LEAVE_S = 5.0
+"""Seconds that workers get to end by themselves at the end of a run, and their jobs with them."""
+
+
 class Cluster(SpecCluster):  # type: ignore[misc]  # untyped library
     """The workers of all pools; use as an async context manager.
 
@@ -294,9 +298,23 @@ class Cluster(SpecCluster):  # type: ignore[misc]  # untyped library
         if self._loop_task is not None:
             await asyncio.wait([self._loop_task])  # `ask` shows its error
             self._loop_task = None
+            await self._dismiss()
             self._forget([name for name, job in self.workers.items() if isinstance(job, PoolJob)])
             await self._sweep()
         await super()._close()
+
+    async def _dismiss(self) -> None:
+        """Let the workers of jobs leave, so that their jobs end well and not by `scancel`."""
+        names = [str(worker.name) for worker in self.scheduler.workers.values()]
+        names = [name for name in names if self._pools[_pool_of(name)].job is not None]
+        ids = {self.workers[job].job_id for job in map(job_of, names) if job in self.workers}
+        if not ids:
+            return
+        with contextlib.suppress(TimeoutError, RetryableError):
+            async with asyncio.timeout(LEAVE_S):
+                await self.scheduler.retire_workers(names=names, close_workers=True, remove=True)
+                while ids & {job.job_id for job in await self._launcher.queue()}:  # noqa: ASYNC110
+                    await asyncio.sleep(0.5)  # Slurm tells nobody when a job ends
 
     async def _sweep(self) -> None:
         with contextlib.suppress(RetryableError):

@@ -5,6 +5,7 @@ name the accepted ones; nothing is converted silently.
 """
 
 import ast
+import copy
 import difflib
 import hashlib
 import inspect
@@ -151,7 +152,27 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Loaded:
     try:
         return Loaded(msgspec.convert(tree, Config), origins)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{path}: {_plain(str(error))}") from error
+        raise ConfigError(f"{path}: {_plain(_with_entry(str(error), tree))}") from error
+
+
+def _with_entry(message: str, tree: dict[str, Any]) -> str:
+    """Name the entry of a mapping that msgspec calls ``[...]``, by converting each alone."""
+    where, dots, _ = message.partition("[...]")
+    if not dots:
+        return message
+    trimmed: Any = copy.deepcopy(tree)
+    entries = trimmed
+    for name in where.rpartition("$.")[2].split("."):
+        entries = entries[name]
+    for key, value in dict(entries).items() if isinstance(entries, dict) else ():
+        entries.clear()
+        entries[key] = value
+        try:
+            msgspec.convert(trimmed, Config)
+        except msgspec.ValidationError as error:
+            if str(error) == message:
+                return message.replace(dots, f".{key}")
+    return message
 
 
 def _above_site(tree: dict[str, Any], origins: dict[str, str], folder: Path) -> dict[str, Any]:
@@ -361,6 +382,23 @@ def _parents(key: str) -> Iterator[str]:
     while "." in key:
         key = key.rpartition(".")[0]
         yield key
+
+
+def explained(key: str) -> list[tuple[str, str, str]]:
+    """Return what `explain` says of an option, or of all options of a group; "" means all.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such option.
+    """
+    options = list(explain())
+    found = [each for each in options if not key or f"{each[0]}.".startswith(f"{key}.")]
+    if not found:
+        close = difflib.get_close_matches(key, [name for name, _, _ in options], n=3)
+        hint = f"did you mean {' or '.join(close)}?" if close else "see `cah config explain`"
+        raise ConfigError(f"no option is called {key}; {hint}")
+    return found
 
 
 def explain(

@@ -9,6 +9,7 @@ import dask
 from distributed import Nanny
 
 from cah_dask.run.access import Access
+from cah_dask.run.manifest import SCRATCH_FOLDER
 from cah_dask.run.pools import Pool
 
 
@@ -19,7 +20,7 @@ def local_workers(
     return {
         f"{pool.name}-{number}": {
             "cls": Nanny,
-            "options": _options(pool, number, run_dir / "scratch", access),
+            "options": _options(pool, number, run_dir / SCRATCH_FOLDER, access),
         }
         for pool in pools
         if pool.job is None

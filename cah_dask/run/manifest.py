@@ -6,6 +6,7 @@ Parts are the truth: one that exists is done. The journal (`journal`) repeats th
 import contextlib
 import logging
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,6 +44,10 @@ DAMAGED_FOLDER = "damaged"
 """Where parts go that are not what was written; nothing reads them again."""
 RELEASE = "release"
 UNFINISHED_RELEASE = "release.partial"
+OLD_RELEASE = "release.old"
+"""The release before, for the moment in which a new one gets its name."""
+SCRATCH_FOLDER = "scratch"
+"""Where local workers keep what they need while they live."""
 
 
 class RunFolder:
@@ -139,6 +144,13 @@ class RunFolder:
             finally:
                 self._journal.close()
                 self._journal = None
+                self._tidy()
+
+    def _tidy(self) -> None:
+        """Leave nothing behind that only a driver at work needs, be it of one that was killed."""
+        shutil.rmtree(self.path / SCRATCH_FOLDER, ignore_errors=True)
+        if self.release.exists():
+            shutil.rmtree(self.path / OLD_RELEASE, ignore_errors=True)
 
     def _require_same(self, config: Config, archives: Sequence[str]) -> None:
         if not (self.path / CONFIG_FILE).exists():

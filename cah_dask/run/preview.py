@@ -14,6 +14,7 @@ from cah_dask.run.config import Config
 from cah_dask.run.jobs import PoolJob, job_options
 from cah_dask.run.manifest import RunFolder
 from cah_dask.run.pools import Pool, pools
+from cah_dask.words import counted
 
 LINKS_PER_ARCHIVE = 105_800
 """Usable links of a WAT: mean of 9,186 WATs at crawling@home. Yours may differ by half."""
@@ -96,7 +97,7 @@ def _pool_lines(found: tuple[Pool, ...]) -> Iterator[str]:
     for pool in found:
         stages = ", ".join(stage.value for stage in pool.stages)
         if pool.job is None:
-            where = f"{pool.workers} workers on the driver's machine"
+            where = f"{counted(pool.workers, 'worker')} on the driver's machine"
         else:
             where = (
                 f"up to {pool.max_jobs} jobs in {pool.job.partition or 'the allocation'}, "

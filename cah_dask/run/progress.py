@@ -13,6 +13,7 @@ from rich.table import Table
 from cah_dask.run.access import Dashboard
 from cah_dask.run.journal import Commit
 from cah_dask.run.plan import Plan, Stage
+from cah_dask.words import printable
 
 PLAIN_INTERVAL_S = 10.0
 """Seconds between two plain lines; a batch log wants few of them."""
@@ -73,7 +74,9 @@ class Progress:
 
     def warn(self, message: str) -> None:
         """Show something that a person may want to act on."""
-        self._console.print(f"warning: {message}", soft_wrap=True, markup=False, highlight=False)
+        self._console.print(
+            f"warning: {printable(message)}", soft_wrap=True, markup=False, highlight=False
+        )
 
     def _table(self) -> Table:
         table = Table(box=None, padding=(0, 2, 0, 0))

@@ -11,7 +11,7 @@ from cah_dask.release.card import write_card
 from cah_dask.release.report import write_report
 from cah_dask.run.config import Config, config_hash
 from cah_dask.run.lost import LOST
-from cah_dask.run.manifest import RunFolder
+from cah_dask.run.manifest import OLD_RELEASE, RunFolder
 from cah_dask.run.plan import FOLDERS, Plan, Stage, Unit
 from cah_dask.storage import fsync
 
@@ -71,14 +71,13 @@ class Publisher:
         folder = self._folder.unfinished_release
         verify.verify_release(folder)
         describe(self._folder, folder)
-        old = self._folder.path / "release.old"
+        old = self._folder.path / OLD_RELEASE
+        shutil.rmtree(old, ignore_errors=True)  # a driver died between the lines below
         if self._folder.release.exists():
-            shutil.rmtree(old, ignore_errors=True)  # a driver died between the lines below
             self._folder.release.replace(old)
         folder.replace(self._folder.release)
         fsync(self._folder.path)
-        if old.exists():
-            shutil.rmtree(old)
+        shutil.rmtree(old, ignore_errors=True)
 
     def _require_all_rows(self) -> None:
         """Check that no row was lost between two stages, and that there was anything to read."""

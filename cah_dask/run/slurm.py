@@ -239,7 +239,7 @@ def prologue(options: JobOptions, environment: Mapping[str, str]) -> list[str]:
     ``CAH_JOB_END`` is when Slurm will end the job, in seconds since 1970: newer versions tell the
     job, older ones count from its start.
     """
-    lines = list(options.prologue)
+    lines = [*options.prologue, "ulimit -c 0  # a core dump of torch takes gigabytes"]
     lines += [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
     if options.time is not None:
         end = f"$(($(date +%s) - SECONDS + {walltime_s(options.time)}))"

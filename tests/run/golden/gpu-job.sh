@@ -16,6 +16,7 @@
 #SBATCH --gres=gpu:a100:4
 #SBATCH --exclusive
 module load cuda
+ulimit -c 0  # a core dump of torch takes gigabytes
 export OMP_NUM_THREADS=8
 export MKL_NUM_THREADS=8
 export CAH_DRAIN_S=120

@@ -1,0 +1,40 @@
+import logging
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cah_dask import cli
+from cah_dask.errors import ConfigError
+from cah_dask.words import counted, printable
+
+
+@given(st.text(alphabet=st.characters(codec=None)))
+def test_no_text_tells_a_terminal_what_to_do(text):
+    shown = printable(text)
+    controls = {char for char in shown if unicodedata.category(char) == "Cc"}
+    assert controls <= {"\t", "\n"}
+    shown.encode()
+
+
+def test_plain_texts_stay():
+    assert printable("a\tb\n中文 é 👍") == "a\tb\n中文 é 👍"
+    assert printable("\x1b]0;x\x07\u202e") == r"\x1b]0;x\x07\u202e"
+
+
+def test_errors_and_logs_are_printable(capsys, monkeypatch, tmp_path):
+    def refuse() -> None:
+        raise ConfigError("no \x1b[2J here")
+
+    monkeypatch.setattr(cli, "app", refuse)
+    with pytest.raises(SystemExit, match="3"):
+        cli.main()
+    with cli._log_to(tmp_path / "log"):
+        logging.getLogger("cah_dask.x").warning("a file called %s", "\x1b[31m\x9b")
+    assert "\x1b" not in capsys.readouterr().err
+    assert r"a file called \x1b[31m\x9b" in (tmp_path / "log").read_text()
+
+
+def test_nouns_have_plurals():
+    assert [counted(n, "row") for n in (0, 1, 2_000)] == ["0 rows", "1 row", "2,000 rows"]

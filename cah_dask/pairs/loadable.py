@@ -117,7 +117,7 @@ def main(name: str, weights: str) -> None:
 
 def _plain(error: Exception) -> str:
     text = " ".join(str(error).split())
-    if "transformers" in text and "install" in text:
+    if "transformers" in text and (isinstance(error, ImportError) or "install" in text):
         return "its text tower is one of Hugging Face; run: pip install transformers"
     if isinstance(error, OSError) or "tokenizer" in text or "Offline" in text:
         return (

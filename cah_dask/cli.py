@@ -104,7 +104,7 @@ def plan(config: ConfigPath, overrides: Overrides = None) -> None:
     from cah_dask.run import limits, preflight, preview
 
     prepared = preflight.prepare(config, overrides or (), asks_slurm=False)
-    for line in preview.describe(prepared.config, len(prepared.archives)):
+    for line in preview.describe(prepared.config, prepared.archives):
         print(line)
     limits.check_with_slurm(prepared.config)
 

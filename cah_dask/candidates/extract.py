@@ -5,11 +5,13 @@ page asks, the text, the url, the file format, an equal pair before. Only texts 
 the language detector.
 """
 
+import contextlib
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -146,6 +148,22 @@ def extract_archive(
     return Extraction(groups, links.counts(groups.n_rows, dict(notes)), errors)
 
 
+def links_per_byte(archive: str, options: ExtractOptions, n_bytes: int) -> float:
+    """Return how many candidates a local WAT archive has for each of its bytes.
+
+    Looks at its first `n_bytes` bytes, or a little more; 0 if nothing can be read there.
+    """
+    rows = RowBuilder(Detector(options.language), options.splits, buckets=1)
+    links, end = _Links(options, rows, ()), 0
+    with contextlib.suppress(ShardError):
+        for offset, page in _read_pages(archive, options, Counter()):
+            links.add_page(page, offset)
+            end = offset
+            if offset > n_bytes:
+                return links.n_unique / offset
+    return links.n_unique / max(end, Path(archive).stat().st_size)
+
+
 def _read_pages(
     archive: str, options: ExtractOptions, notes: Counter[str]
 ) -> Iterator[tuple[int, Page]]:
@@ -218,6 +236,11 @@ class _Links:
         self._seen = self._n_bytes = 0
         self._room = math.inf
         self._rejected: Counter[Reject] = Counter()
+
+    @property
+    def n_unique(self) -> int:
+        """How many different pairs were kept so far, of any split."""
+        return len(self._uids)
 
     def counts(self, kept: int, notes: dict[str, int]) -> Counts:
         """Return what became of all links; new pairs that are not kept are of an unwanted split."""

@@ -24,7 +24,7 @@ from cah_dask.run.config import Config
 from cah_dask.run.limits import check_with_slurm, partitions_of
 from cah_dask.run.plan import Stage
 from cah_dask.run.pools import Pool, pools
-from cah_dask.run.preview import expected
+from cah_dask.run.preview import count_links, expected
 from cah_dask.run.slurm import walltime_s
 from cah_dask.storage import publish, write_atomic
 from cah_dask.words import counted
@@ -136,14 +136,15 @@ def _folder(folder: Path) -> Iterator[Finding]:
 
 def _space(config: Config) -> Iterator[Finding]:
     try:
-        n_archives = len(list_archives(config.inputs))
+        archives = list_archives(config.inputs)
+        links = count_links(archives, config.extract)
     except CahError as error:
         yield Finding("fail", str(error), "see inputs in the config")
         return
-    yield Finding("ok", counted(n_archives, "archive"))
+    yield Finding("ok", counted(len(archives), "archive"))
     folder = Path(config.run_dir).resolve().parent
     found = os.statvfs(folder)
-    steps = expected(config, n_archives)
+    steps = expected(config, len(archives), links)
     for name, free, needed, unit in (
         ("space", found.f_bavail * found.f_frsize / 1e9, sum(s.n_bytes for s in steps) / 1e9, "GB"),
         ("inodes", found.f_favail, sum(s.files for s in steps), "files"),

@@ -1,12 +1,15 @@
 """What a run would submit and write, before it does: job scripts, tasks, files, bytes."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import dask
 import msgspec
+import pyarrow.parquet as pq
 
+from cah_dask.candidates.extract import ExtractOptions, links_per_byte
+from cah_dask.candidates.tables import is_table
 from cah_dask.pairs.models import embedding_dim
 from cah_dask.run.access import Access
 from cah_dask.run.cluster import DASK_SETTINGS
@@ -18,6 +21,14 @@ from cah_dask.words import counted
 
 LINKS_PER_ARCHIVE = 105_800
 """Usable links of a WAT: mean of 9,186 WATs at crawling@home. Yours may differ by half."""
+ROW_BYTES = 200
+"""A row of a CSV or TSV of urls and captions, roughly."""
+LOOKED_AT = 3
+"""Local archives, the largest ones, of which the first `LOOKED_AT_BYTES` are read."""
+LOOKED_AT_BYTES = 2 << 20
+LIST_HOSTS_URLS = 2_000
+"""A list with fewer urls has few hosts: at the default second between requests to a host it takes
+about as long as one with five times as many."""
 CANDIDATE_BYTES = 70
 """A row of a candidates part: 20 MB for 300,000 rows of a WAT (cc2dataset)."""
 SAMPLE_BYTES, OUTCOME_BYTES, PAIR_BYTES = 90, 135, 205
@@ -40,22 +51,50 @@ class Expected(msgspec.Struct, frozen=True):
     n_bytes: float
 
 
-def expected(config: Config, n_archives: int) -> list[Expected]:
-    """Estimate the tasks, files and bytes of every stage from the number of archives.
+def count_links(archives: Sequence[str], options: ExtractOptions) -> int:
+    """Estimate the candidates of all archives: of local ones from their bytes."""
+    local = {name: Path(name).stat().st_size for name in archives if Path(name).is_file()}
+    wats = sorted((name for name in local if not is_table(name)), key=lambda name: -local[name])
+    looked_at = wats[:LOOKED_AT]
+    rates = [links_per_byte(name, options, LOOKED_AT_BYTES) for name in looked_at]
+    rate = sum(rates) / len(rates) if rates else 0.0
+    found = rate * sum(local[name] for name in wats)
+    for name in local.keys() - wats:
+        is_parquet = Path(name).suffix == ".parquet"
+        found += pq.read_metadata(name).num_rows if is_parquet else local[name] / ROW_BYTES
+    return math.ceil(found) + (len(archives) - len(local)) * LINKS_PER_ARCHIVE
+
+
+def advice(config: Config, n_archives: int, links: int) -> str:
+    """Return what would make a small run faster, or "" if nothing would."""
+    waves = math.ceil(n_archives / config.archives_per_wave)
+    urls, buckets = links / waves, config.dedup.buckets
+    if buckets == 1 or urls / buckets >= LIST_HOSTS_URLS:
+        return ""
+    fewer = 2 ** max(0, round(math.log2(max(1.0, urls / config.dedup.list_urls))))
+    return (
+        f"{urls:,.0f} links a wave in {buckets} buckets are lists of {urls / buckets:,.0f}, whose "
+        f"few hosts keep a worker waiting: set dedup.buckets to about {min(fewer, buckets)} before "
+        "the first run, or more pools.io.workers"
+    )
+
+
+def expected(config: Config, n_archives: int, links: int) -> list[Expected]:
+    """Estimate the tasks, files and bytes of every stage from the number of archives and links.
 
     A stage of which nothing was measured yet is estimated from what others measured on the web; a
     tenth of the archives, run first, tells more.
     """
-    links = n_archives * LINKS_PER_ARCHIVE
     waves = math.ceil(n_archives / config.archives_per_wave)
     buckets = config.dedup.buckets
-    lists = waves * buckets * math.ceil(links / waves / buckets / config.dedup.list_urls)
+    filled = min(buckets, math.ceil(links / waves))
+    lists = waves * filled * math.ceil(links / waves / buckets / config.dedup.list_urls)
     images = links * IMAGE_SHARE
     pair = 4 * embedding_dim(config.embed) + PAIR_BYTES
     shards = math.ceil(images / config.pack.rows_per_shard)
     return [
         Expected("extract", n_archives, n_archives, links * CANDIDATE_BYTES),
-        Expected("dedup", waves * buckets, 2 * waves * buckets, links * (SAMPLE_BYTES + KEY_BYTES)),
+        Expected("dedup", waves * buckets, 3 * waves * buckets, links * (SAMPLE_BYTES + KEY_BYTES)),
         Expected("download", lists, 3 * lists, links * OUTCOME_BYTES + images * IMAGE_BYTES),
         Expected("embed", lists, lists, images * pair),
         Expected("pack", shards, 2 * shards, images * pair),
@@ -72,19 +111,22 @@ def job_script(pool: Pool, config: Config) -> str:
         return str(PoolJob("tls://the-driver", launcher=None, **options).job_script())
 
 
-def describe(config: Config, n_archives: int) -> Iterator[str]:
+def describe(config: Config, archives: Sequence[str]) -> Iterator[str]:
     """Yield the lines that `cah plan` prints."""
+    n_archives, links = len(archives), count_links(archives, config.extract)
     found = pools(config.pools, config.slurm.launch)
     yield from _pool_lines(found)
     yield ""
-    yield f"{n_archives:,} archives, about {n_archives * LINKS_PER_ARCHIVE:,} links (estimated):"
+    yield f"{counted(n_archives, 'archive')}, about {counted(links, 'link')} (estimated):"
     yield f"{'stage':<10}{'tasks':>12}{'files':>12}{'GB':>12}"
-    total = expected(config, n_archives)
+    total = expected(config, n_archives, links)
     for step in total:
         gb = step.n_bytes / 1e9
         yield f"{step.stage:<10}{step.tasks:>12,}{step.files:>12,}{gb:>12,.1f}"
     files, gb = sum(step.files for step in total), sum(step.n_bytes for step in total) / 1e9
     yield f"{'together':<10}{'':>12}{files:>12,}{gb:>12,.1f}"
+    if hint := advice(config, n_archives, links):
+        yield hint
     if not config.keep_images:
         yield f"images are dropped once embedded: at most {config.staged_gb:,.0f} GB of them wait"
     for pool in found:

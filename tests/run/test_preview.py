@@ -3,16 +3,27 @@
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from cah_dask.candidates.dedup import DedupOptions
+from cah_dask.candidates.extract import ExtractOptions, extract_archive
 from cah_dask.run import config as configuration
 from cah_dask.run.config import PoolOptions, PoolsOptions
 from cah_dask.run.plan import Plan, Stage
 from cah_dask.run.pools import pools
-from cah_dask.run.preview import describe, expected, job_script
+from cah_dask.run.preview import (
+    LINKS_PER_ARCHIVE,
+    advice,
+    count_links,
+    describe,
+    expected,
+    job_script,
+)
 from cah_dask.run.slurm import SlurmOptions
 from cah_dask.schema import Counts
 from cah_dask.storage import Receipt
+from tests.wats import image, page, write_pages
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -41,7 +52,7 @@ def test_a_job_script_is_the_accepted_one(tmp_path: Path):
 
 def test_estimates_count_the_tasks_that_the_plan_will_have(tmp_path: Path):
     found = config(tmp_path, archives_per_wave=3)
-    estimated = {step.stage: step.tasks for step in expected(found, 7)}
+    estimated = {step.stage: step.tasks for step in expected(found, 7, 700_000)}
     plan = Plan(
         [f"{n}.warc.wat.gz" for n in range(7)],
         archives_per_wave=3,
@@ -54,18 +65,42 @@ def test_estimates_count_the_tasks_that_the_plan_will_have(tmp_path: Path):
         assert estimated[stage] == plan.known[stage]
 
 
-@pytest.mark.parametrize("n_archives", [1, 1000, 100_000])
-def test_more_archives_never_cost_less(tmp_path: Path, n_archives: int):
+@pytest.mark.parametrize("n", [1, 1000, 100_000])
+def test_more_archives_never_cost_less(tmp_path: Path, n: int):
     found = config(tmp_path)
     for less, more in zip(
-        expected(found, n_archives), expected(found, 2 * n_archives), strict=True
+        expected(found, n, n * 99), expected(found, 2 * n, 2 * n * 99), strict=True
     ):
         assert less.files <= more.files
         assert less.n_bytes < more.n_bytes
 
 
 def test_a_local_run_is_described_without_scripts(tmp_path: Path):
-    text = "\n".join(describe(config(tmp_path), 2))
+    text = "\n".join(describe(config(tmp_path), ["https://a.example/x.warc.wat.gz"] * 2))
     assert "pool cpu: " in text
     assert "workers on the driver's machine" in text
     assert "#SBATCH" not in text
+
+
+def test_links_are_estimated_from_the_first_part_of_local_archives(tmp_path: Path):
+    for n, n_pages in enumerate((40, 2000)):
+        pages = (
+            page(*(image(f"{n}/{k}/{i}.jpg", f"a red boat {k} {i} on a lake") for i in range(9)))
+            for k in range(n_pages)
+        )
+        write_pages(tmp_path / f"{n}.warc.wat.gz", *pages)
+    names = [str(path) for path in tmp_path.glob("*.warc.wat.gz")]
+    true = sum(extract_archive(name, ExtractOptions(), buckets=1).counts.kept for name in names)
+    assert true == 9 * 2040
+    assert 0.7 * true < count_links(names, ExtractOptions()) < 1.4 * true
+    there = ["https://a.example/x.warc.wat.gz"]
+    assert count_links(names + there, ExtractOptions()) > LINKS_PER_ARCHIVE + 0.7 * true
+
+
+def test_a_small_run_is_told_to_take_fewer_buckets(tmp_path: Path):
+    found = config(tmp_path)
+    assert "set dedup.buckets to about 1 " in advice(found, 1, 3_000)
+    assert "set dedup.buckets to about 8 " in advice(found, 1, 105_800)
+    assert not advice(found, 100, 10_580_000)
+    few = msgspec.structs.replace(found, dedup=DedupOptions(buckets=1))
+    assert not advice(few, 1, 3_000)

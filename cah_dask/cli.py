@@ -62,12 +62,12 @@ RunPath = Annotated[Path, typer.Argument(help="Run folder.")]
 @app.command(epilog=EXIT_CODES)
 def run(config: ConfigPath, overrides: Overrides = None) -> None:
     """Carry a run to its end, from wherever it stands. Run the same command again to resume."""
+    from cah_dask.run import limits, pipeline, preflight, restart
+    from cah_dask.run.manifest import RunFolder
+    from cah_dask.run.progress import Progress
+
     started = datetime.now(UTC)
     with Signals() as signals:
-        from cah_dask.run import limits, pipeline, preflight, restart
-        from cah_dask.run.manifest import RunFolder
-        from cah_dask.run.progress import Progress
-
         prepared = preflight.prepare(config, overrides or ())
         limits.check_allocation(prepared.config, os.environ)
         folder = RunFolder(Path(prepared.config.run_dir))
@@ -139,8 +139,9 @@ def doctor(
         doctor.write_report(next(visits), report)
         return
     is_well = True
-    for visit in visits:
-        is_well &= _print_visit(visit)
+    with Signals():  # its jobs end with it
+        for visit in visits:
+            is_well &= _print_visit(visit)
     sys.exit(0 if is_well else 5)
 
 
@@ -297,7 +298,7 @@ def main() -> None:
     try:
         app()
     except Stopped:
-        _fail("stopped before the run began; run the same command again", 75)
+        _fail("stopped; run the same command again", 75)
     except InputError as error:
         _fail(f"error: {error}", 4)
     except ConfigError as error:

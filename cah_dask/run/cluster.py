@@ -92,7 +92,7 @@ async def started(make: Callable[[], "Cluster"]) -> AsyncIterator["Cluster"]:
         yield cluster
 
 
-LEAVE_S = 5.0
+LEAVE_S = 8.0
 """Seconds that workers get to end by themselves at the end of a run, and their jobs with them."""
 
 

@@ -32,6 +32,12 @@ async def dask_setup(worker: Worker) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
+def dask_teardown(worker: Worker) -> None:
+    """Let Dask's threads end unheard: what they say of the end of their process is no news."""
+    del worker
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+
+
 def _let_the_driver_decide() -> None:
     """Ignore Ctrl-C, which reaches every process of the terminal.
 

@@ -206,6 +206,21 @@ def test_jobs_without_work_are_given_back(cluster: Cluster, tmp_path: Path):
         live.wait_for_workers("cpu", 1)
 
 
+def test_workers_end_by_themselves_and_leave_clean_logs(cluster: Cluster, tmp_path: Path):
+    cpu = msgspec.structs.replace(CPU, processes=2)
+    with Live(tmp_path, cpu) as live:
+        live.ask("cpu", 2)
+        live.wait_for_workers("cpu", 2)
+        live.result(live.submit("cpu", where_am_i))
+    assert cluster.jobs() == []
+    name = slurm.run_prefix(tmp_path) + "cpu-1"
+    (ended,) = [job for job in cluster.ended() if job["Name"] == name]
+    assert ended["JobState"] == "COMPLETED"
+    (log,) = (tmp_path / "jobs").glob("*.out")
+    assert "Traceback" not in log.read_text(), log.read_text()
+    assert "ERROR" not in log.read_text(), log.read_text()
+
+
 def test_jobs_that_a_killed_driver_left_are_swept(cluster: Cluster, tmp_path: Path):
     name = slurm.run_prefix(tmp_path) + "cpu-7"
     for begin in ("now", "now+1hour"):

@@ -37,6 +37,7 @@ _READY = b"\n"
 _UNCHANGED = b""
 """What an answer holds in place of a picture to be stored as received."""
 _TRIES = 2
+_STARTS = 3
 _START_S = 120.0  # a cold start of Python from a busy parallel file system
 
 
@@ -153,6 +154,14 @@ class Decoders:
 
 
 async def _start(task: Task) -> _Decoder:
+    """Start a decoder; one that dies before it is ready may have been killed, as later ones."""
+    for _ in range(_STARTS - 1):
+        with contextlib.suppress(RetryableError):
+            return await _start_once(task)
+    return await _start_once(task)
+
+
+async def _start_once(task: Task) -> _Decoder:
     """Start a decoder, and wait until it is ready so that no image is blamed if it never is."""
     inbox = FileIO(os.memfd_create("inbox"), "w")
     command = (sys.executable, "-m", "cah_dask.images.decoders", str(inbox.fileno()))

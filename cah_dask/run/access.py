@@ -86,7 +86,7 @@ class Dashboard(msgspec.Struct, frozen=True):
     def tunnel(self) -> str:
         """The ssh command for the user's own machine."""
         jump = f"-J {self.login} " if self.login else ""
-        target = f"{getpass.getuser()}@{self.host}"
+        target = f"{_user()}@{self.host}"
         return f"ssh -N -L {DASHBOARD_PORT}:127.0.0.1:{self.port} {jump}{target}"
 
     def write(self, path: Path) -> None:
@@ -97,6 +97,13 @@ class Dashboard(msgspec.Struct, frozen=True):
             f"on {self.host} itself, open\n  {self.link}\n"
             f"from elsewhere, run\n  {self.tunnel}\nand open\n  {elsewhere}\n",
         )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # in a container users may have no name
+        return "USER"
 
 
 def dashboard(port: int, access: Access, login: str | None) -> Dashboard:

@@ -104,6 +104,14 @@ def test_an_image_that_kills_two_decoders_is_to_blame():
     assert verdict.sha256 == hashlib.sha256(picture(size=(4000, 4000))).hexdigest()
 
 
+def waits_for_work(process: psutil.Process) -> bool:
+    """Tell whether a decoder has started and is idle: it waits to read its standard input."""
+    with contextlib.suppress(OSError):
+        call, *arguments = Path(f"/proc/{process.pid}/syscall").read_text().split()
+        return call in ("0", "63") and arguments[0] == "0x0"  # read, on x86-64 and on ARM
+    return False
+
+
 def has_work(process: psutil.Process) -> bool:
     """Tell whether a decoder has been given an image: its inbox holds more than its task."""
     with contextlib.suppress(OSError, psutil.Error):
@@ -129,17 +137,19 @@ def test_a_download_whose_decoders_are_killed_again_and_again_stores_the_same(tm
 
 
 def kill_decoders(stop: threading.Event, rng: random.Random) -> None:
-    """Kill one idle decoder after another, once it has started."""
+    """Kill one decoder after another that has been idle for a while."""
+    looks: Counter[int] = Counter()
     while not stop.wait(0.1):
-        idle = [
-            child
-            for child in psutil.Process().children()
-            if "cah_dask.images.decoders" in child.cmdline()
-            and not has_work(child)
-            and child.create_time() < time.time() - 1
-        ]
-        if idle:
-            rng.choice(idle).kill()
+        with contextlib.suppress(psutil.Error):  # one has just ended
+            idle = {
+                child.pid: child
+                for child in psutil.Process().children()
+                if "cah_dask.images.decoders" in child.cmdline() and waits_for_work(child)
+            }
+            looks = Counter({pid: looks[pid] + 1 for pid in idle})
+            long_idle = [pid for pid, n_looks in looks.items() if n_looks > 3]
+            if long_idle:
+                idle[rng.choice(long_idle)].kill()
 
 
 def test_a_large_file_passes_the_pipes():

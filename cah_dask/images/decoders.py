@@ -75,13 +75,20 @@ def _verdict(
     return Verdict(status, sha256, md5, sha1, picture)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Decoder:
     process: Process
     requests: asyncio.StreamWriter
     answers: asyncio.StreamReader
     inbox: FileIO
     """Written over and over, as new memory costs more than what it holds."""
+    owes_answer: bool = False
+    """Set while it works on an image, and for good if nobody waits for the answer any more."""
+
+    def is_usable(self) -> bool:
+        """Tell whether it lives, and its next answer will belong to the next image."""
+        is_alive = self.process.returncode is None and not self.answers.at_eof()
+        return is_alive and not self.owes_answer
 
 
 class Decoders:
@@ -134,8 +141,8 @@ class Decoders:
         decoder = await self._idle.get()
         try:
             for _ in range(_TRIES):
-                if decoder.process.returncode is not None or decoder.answers.at_eof():
-                    decoder = await self._replaced(decoder)  # killed while it was idle
+                if not decoder.is_usable():  # killed while idle, or its last image was cancelled
+                    decoder = await self._replaced(decoder)
                 with contextlib.suppress(TimeoutError, OSError, EOFError):
                     async with asyncio.timeout(self._timeout_s):
                         return await _ask(decoder, data)
@@ -193,9 +200,11 @@ async def _start_once(task: Task) -> _Decoder:
 
 
 async def _ask(decoder: _Decoder, data: bytes | bytearray) -> Verdict:
+    decoder.owes_answer = True
     _send(decoder, data)
     length = int.from_bytes(await decoder.answers.readexactly(_LENGTH_BYTES))
     verdict = msgspec.msgpack.decode(await decoder.answers.readexactly(length), type=Verdict)
+    decoder.owes_answer = False
     return _restored(verdict, data)
 
 

@@ -188,6 +188,22 @@ def test_a_task_that_is_cancelled_leaves_no_decoder():
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("turns", [1, 2, 3, 10, 100])
+def test_a_verdict_nobody_waits_for_is_not_the_next_images(turns: int):
+    """`turns` of the event loop after it was asked for, somewhere between pipe and answer."""
+
+    async def run() -> Verdict:
+        async with Decoders(TASK, processes=1, timeout_s=30) as decoders:
+            given_up = asyncio.create_task(decoders.judge(picture(size=(900, 900), seed=1)))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            given_up.cancel()
+            await asyncio.gather(given_up, return_exceptions=True)
+            return await decoders.judge(picture(seed=2))
+
+    assert asyncio.run(run()) == judge(picture(seed=2), TASK)
+
+
 def test_a_task_that_is_cancelled_while_its_decoder_is_replaced_closes_nothing_twice():
     async def run() -> list[int]:
         async with Decoders(TASK, processes=1, timeout_s=0.1) as decoders:

@@ -21,7 +21,7 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 
 from cah_dask.candidates.extract import RESPECTED, ExtractOptions, extract_archive
 from cah_dask.candidates.page_rules import directives
-from cah_dask.candidates.text import clean
+from cah_dask.candidates.text import clean, has_length
 from cah_dask.candidates.urls import Base, Url, resolve
 from cah_dask.schema import CANDIDATES, Reject, uid
 
@@ -92,8 +92,10 @@ def _reject_by_rule(pair: Pair, text: str, url: Url | Reject) -> str | None:
     options = ExtractOptions()
     if pair.is_reserved:
         return Reject.PAGE_DIRECTIVE
-    if not options.min_text <= len(text) <= options.max_text:
-        return Reject.SHORT_TEXT if len(text) < options.min_text else Reject.LONG_TEXT
+    if not has_length(text, options.min_text):
+        return Reject.SHORT_TEXT
+    if len(text) > options.max_text:
+        return Reject.LONG_TEXT
     if isinstance(url, Reject):
         return url
     if len(url.href) > options.max_url:

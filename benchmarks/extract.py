@@ -82,7 +82,7 @@ def parse(archive: str) -> int:
 
 def pairs(archive: str) -> int:
     """Judge all links; return how many were seen."""
-    links = extract._Links(OPTIONS, NoRows())  # type: ignore[arg-type]  # noqa: SLF001
+    links = extract._Links(OPTIONS, NoRows(), ())  # type: ignore[arg-type]  # noqa: SLF001
     for offset, page in extract._read_pages(archive, OPTIONS, extract.Counter()):  # noqa: SLF001
         links.add_page(page, offset)
     return links.counts(0, {}).seen

@@ -171,22 +171,23 @@ def _read_pages(
     reserve = frozenset(name.lower() for name in options.respect)
     also = frozenset(options.also)
     may_have_images = marks(also).search
-    records = Records(archive)
-    n_records = n_bytes = n_pages = 0
+    n_pages = 0
+    records = Records(archive, lambda data: may_have_images(data) or not is_json(data))
     try:
         for record in records:
-            n_records += 1
-            n_bytes += len(record.data)
-            if may_have_images(record.data) or not is_json(record.data):
-                page = _page(record, records, reserve, also)
-                if page is None:
-                    records.n_bad += 1
-                else:
-                    n_pages += 1
-                    yield record.offset, page
+            page = _page(record, records, reserve, also)
+            if page is None:
+                records.n_bad += 1
+            else:
+                n_pages += 1
+                yield record.offset, page
     finally:
-        bad = records.n_bad
-        notes.update(records=n_records, bytes=n_bytes, pages=n_pages, bad_records=bad)
+        notes.update(
+            records=records.n_records,
+            bytes=records.n_bytes,
+            pages=n_pages,
+            bad_records=records.n_bad,
+        )
     if records.errors:
         raise ShardError(f"{archive}: {'; '.join(_few(records.errors))}")
 
@@ -303,8 +304,7 @@ class _Links:
         One that is relative to an endless base is too long without a look.
         """
         base = NOWHERE if href.startswith(ABSOLUTE) else page.base
-        is_rooted = base.origin and href.startswith("/")
-        if len(base.href) > self._options.max_url and not is_rooted:
+        if len(base.href) > self._options.max_url and not (base.origin and href.startswith("/")):
             return Reject.LONG_URL
         url = resolve(href, base, self._allowed)
         if isinstance(url, Reject):
@@ -318,6 +318,6 @@ class _Links:
         if len(alt) > _ESCAPE * options.max_text:
             return Reject.LONG_TEXT
         text = clean(alt)
-        if not has_length(text, options.min_text):
+        if len(text) < options.min_text or not has_length(text, options.min_text):
             return Reject.SHORT_TEXT if has_length(text, 1) else Reject.NO_TEXT
         return text if len(text) <= options.max_text else Reject.LONG_TEXT

@@ -6,7 +6,7 @@ one of a wrong length, is read again out of its own gzip member.
 """
 
 import contextlib
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -51,13 +51,24 @@ class Records:
         answering.
     """
 
-    def __init__(self, archive: str, most: int | None = None) -> None:
-        """Read all records, or the first ones of any type up to `most`."""
+    def __init__(
+        self,
+        archive: str,
+        is_wanted: Callable[[bytes], object] = bool,
+        most: int | None = None,
+    ) -> None:
+        """Read all records, or the first ones of any type up to `most`.
+
+        Those whose JSON is not wanted are counted, and cost a tenth less time each.
+        """
         self._archive = archive
+        self._is_wanted = is_wanted
         self._most = most
         self._offset = self._n_seen = 0
         self._go_on_at: int | None = None
         self._file: BinaryIO | None = None
+        self.n_records = self.n_bytes = 0
+        """WAT records so far, wanted or not, and the bytes of their JSON."""
         self.n_bad = 0
         """Records that are larger than any may be, or not what they claim to be."""
         self.errors: list[str] = []
@@ -90,7 +101,7 @@ class Records:
         if member is None:
             return None
         self._go_on_at = member.end
-        return _json(payload(member.data)[1]) if member.is_sound else None
+        return (_json(payload(member.data)[1]) or None) if member.is_sound else None
 
     def _member(self) -> Member | None:
         """Read the gzip member of the last record; None if it has none of its own."""
@@ -149,19 +160,21 @@ class Records:
             quirks_mode=is_lenient,
             fsspec_args=False,
         )
+        metadata, is_wanted = WarcRecordType.metadata, self._is_wanted
         for record in islice(records, self._most):
             self._offset = record.stream_pos
             self._n_seen += 1
-            if not _is_metadata(record):
+            if record.record_type != metadata and not _is_metadata(record):
                 continue
-            if record.content_length > MAX_RECORD_BYTES:
+            n_bytes = record.content_length
+            data = _content(record) if n_bytes <= MAX_RECORD_BYTES else b""
+            if len(data) < n_bytes or not data:
                 yield from self._mended(record)
-                continue
-            data = _content(record)
-            if len(data) < record.content_length or not data:
-                yield from self._mended(record)
-            elif (json := _json(data)) is not None:
-                yield Record(self._offset, _url(record.headers.get("WARC-Target-URI")), json)
+            elif data.startswith(b"{") or (data := _json(data)):
+                self.n_records += 1
+                self.n_bytes += len(data)
+                if is_wanted(data):
+                    yield Record(self._offset, _url(record.headers.get("WARC-Target-URI")), data)
 
     def _mended(self, record: WarcRecord) -> Iterator[Record]:
         """Read a record out of its member, as its length is wrong; or count it as bad."""
@@ -174,8 +187,11 @@ class Records:
         self._go_on_at = member.end
         fields, body = payload(member.data)
         data = _json(body)
-        if member.is_sound and len(body) <= MAX_RECORD_BYTES and data is not None:
-            yield Record(self._offset, _url(fields.get("warc-target-uri")), data)
+        if member.is_sound and len(body) <= MAX_RECORD_BYTES and data:
+            self.n_records += 1
+            self.n_bytes += len(data)
+            if self._is_wanted(data):
+                yield Record(self._offset, _url(fields.get("warc-target-uri")), data)
             return
         self.n_bad += 1
         if not member.is_sound:
@@ -216,18 +232,15 @@ def _content(record: WarcRecord) -> bytes:
 
 
 def _is_metadata(record: WarcRecord) -> bool:
-    """Tell by the type, whose field FastWARC knows in one spelling (ISO 28500 takes any)."""
-    if record.record_type == WarcRecordType.metadata:
-        return True
+    """Tell by the field of the type, which FastWARC knows in one spelling (ISO 28500: any)."""
     fields = {str(name).lower(): str(value).strip() for name, value in record.headers.items()}
     return fields.get("warc-type", "").lower() == "metadata"
 
 
-def _json(data: bytes) -> bytes | None:
-    """Return what may be JSON, without what stands before it; None if it is something else."""
-    if not data.startswith(b"{"):
-        data = data.lstrip(_BEFORE_JSON)
-    return data if data.startswith(b"{") else None
+def _json(data: bytes) -> bytes:
+    """Return what may be JSON, without what stands before it; nothing if it is something else."""
+    data = data.lstrip(_BEFORE_JSON)
+    return data if data.startswith(b"{") else b""
 
 
 def _url(value: str | None) -> str:

@@ -23,6 +23,8 @@ _INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\xad\ud800-\udfff]")
 # an à of them, as it must in lower case (the two bytes of à, read as Latin-1).
 _TILDE_AND_BLANK = re.compile("(?<=[A-ZÀ-ÖØ-Þ])Ã\u00a0")
 _FILLERS = frozenset(map(chr, (0x034F, 0x115F, 0x1160, 0x2800, 0x3164, 0xFFA0, 0xFFFC, 0xFFFD)))
+_SEEN = re.compile("[ -~¡-¬®-ʯЀ-ҁぁ-ゖァ-ヺ一-龥가-힣]*")
+"""How most texts begin: characters that stand for themselves."""
 _VARIATION = re.compile("[\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 
 # What ftfy drops or repairs by single characters: entities, controls, lone surrogates.
@@ -102,8 +104,11 @@ def has_length(text: str, length: int) -> bool:
     """
     if text.isascii():
         return len(text) >= length
-    n = 0
-    for character in text:
+    beginning = _SEEN.match(text)
+    n = beginning.end() if beginning else 0
+    if n >= length:
+        return True
+    for character in text[n:]:
         kind = unicodedata.category(character)
         needs_base = kind[0] in "MZ"
         if kind[0] == "C" or character in _FILLERS or (needs_base and not n):

@@ -1,5 +1,6 @@
 # ruff: noqa: RUF001  # characters that look alike are the subject
 import itertools
+import sys
 
 import ftfy.badness
 import pytest
@@ -136,6 +137,12 @@ def test_what_is_not_seen_does_not_count(seen, unseen):
 )
 def test_what_is_seen_counts_in_any_script(text):
     assert has_length(clean(text), 2)
+
+
+def test_what_is_counted_at_a_glance_is_what_a_closer_look_counts():
+    """After é a text is gone through at a glance, after a letter of Devanagari one by one."""
+    for character in map(chr, range(1, sys.maxunicode + 1)):
+        assert has_length(f"é{character}", 2) == has_length(f"अ{character}", 2), ascii(character)
 
 
 @given(st.text(alphabet="abcdéß ", max_size=20), st.integers(0, 20))

@@ -56,10 +56,13 @@ def write_config(path: Path, *, inputs: str, model: Path, port: int, **changes: 
     return path
 
 
-def start(config: Path, **options: Any) -> subprocess.Popen[str]:
-    """Start a run; its output goes to a file beside the config. `options` go to Popen."""
+def start(config: Path, *, by: Sequence[str] = (), **options: Any) -> subprocess.Popen[str]:
+    """Start a run; its output goes to a file beside the config.
+
+    `by` is a command that starts it, such as setpriv; `options` go to Popen.
+    """
     with config.with_suffix(".out").open("a") as out:
-        command = [sys.executable, "-m", "cah_dask", "run", str(config)]
+        command = [*by, sys.executable, "-m", "cah_dask", "run", str(config)]
         return subprocess.Popen(command, stdout=out, stderr=out, text=True, **options)
 
 

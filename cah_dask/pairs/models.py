@@ -63,7 +63,8 @@ class EmbedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """Cosine similarity per split (en, multi, nolang) at or above which a pair is kept. A threshold
     belongs to one model: published ones are known, any other must be given here."""
     batch_size: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 64
-    """Images or texts per forward pass."""
+    """Images or texts per forward pass. Another number moves a similarity by about 1e-7, so it is
+    the same for the whole run."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes CUDA where the worker sees a GPU."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"

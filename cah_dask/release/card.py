@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from cah_dask.pairs.store import Layout
+from cah_dask.release.layout import Layout
 from cah_dask.release.summary import Summary, funnel
 from cah_dask.schema import PAIRS
 from cah_dask.storage import write_atomic

@@ -25,7 +25,7 @@ from cah_dask.errors import ConfigError
 from cah_dask.images.decode import DecodeOptions
 from cah_dask.images.options import DownloadOptions
 from cah_dask.pairs.models import EmbedOptions, public_name
-from cah_dask.pairs.store import PackOptions
+from cah_dask.release.layout import PackOptions
 from cah_dask.run.sites import defaults, forbids_crawling, merge
 from cah_dask.run.slurm import JobOptions, SlurmOptions
 

@@ -16,7 +16,7 @@ import msgspec
 from cah_dask.candidates.exclusion import load_optouts
 from cah_dask.candidates.sources import public_names
 from cah_dask.errors import ConfigError, DamageError, RunError
-from cah_dask.pairs.store import part_path
+from cah_dask.release.layout import part_path
 from cah_dask.release.summary import StageSummary, Summary
 from cah_dask.run import config as configuration
 from cah_dask.run import lease

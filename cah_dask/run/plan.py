@@ -69,7 +69,7 @@ class Unit(msgspec.Struct, frozen=True):
 
     @property
     def part(self) -> str:
-        """Path of its part, relative to the run folder (not for pack: see `pairs.store`)."""
+        """Path of its part, relative to the run folder (not for pack: see `release.layout`)."""
         return f"{FOLDERS[self.stage]}/{self.name}.parquet"
 
 

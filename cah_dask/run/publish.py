@@ -4,10 +4,11 @@ import shutil
 from pathlib import Path
 
 from cah_dask.errors import RunError
-from cah_dask.pairs import store
 from cah_dask.pairs.models import embedding_dim, public_name
 from cah_dask.release import verify
 from cah_dask.release.card import write_card
+from cah_dask.release.layout import Layout, Slice, deal, fingerprint, read_layout
+from cah_dask.release.pack import create_release
 from cah_dask.release.report import write_report
 from cah_dask.run.config import Config, config_hash
 from cah_dask.run.lost import LOST
@@ -23,7 +24,7 @@ class Publisher:
         self._config = config
         self._folder = folder
         self._plan = plan
-        self._dealt: list[list[store.Slice]] = []
+        self._dealt: list[list[Slice]] = []
 
     @property
     def too_many_lost(self) -> str:
@@ -47,22 +48,22 @@ class Publisher:
             return False
         layout = self._layout()
         release = self._folder.release
-        return store.read_layout(release) == layout and verify.is_whole(release, layout)
+        return read_layout(release) == layout and verify.is_whole(release, layout)
 
     def create(self) -> None:
         """Start the release, or go on with one that was begun; add its units to the plan."""
         self._require_all_rows()
         layout = self._layout()
         folder, published = self._folder.unfinished_release, self._folder.release
-        if store.read_layout(folder) != layout:
+        if read_layout(folder) != layout:
             shutil.rmtree(folder, ignore_errors=True)
-            if store.read_layout(published) == layout:  # but it has lost files
+            if read_layout(published) == layout:  # but it has lost files
                 published.replace(folder)
-        store.create_release(folder, layout)
+        create_release(folder, layout)
         verify.drop_unsound(folder, layout)
         self._plan.add_pack(layout.shards)
 
-    def slices(self, unit: Unit) -> tuple[store.Slice, ...]:
+    def slices(self, unit: Unit) -> tuple[Slice, ...]:
         """Return what one shard of the release is made of."""
         return tuple(self._dealt[unit.number])
 
@@ -92,10 +93,10 @@ class Publisher:
         if not counts[Stage.EXTRACT].notes.get("records") and len(self._plan.lost) >= n_archives:
             raise RunError(f"no archive could be read: {self._plan.lost[0]}")
 
-    def _layout(self) -> store.Layout:
+    def _layout(self) -> Layout:
         options = self._config.pack
-        self._dealt = store.deal(self._plan.scored_parts(), options.rows_per_shard)
-        return store.Layout(
+        self._dealt = deal(self._plan.scored_parts(), options.rows_per_shard)
+        return Layout(
             rows=sum(part.stop - part.start for shard in self._dealt for part in shard),
             dim=embedding_dim(self._config.embed),
             encoder=public_name(self._config.embed.model),
@@ -103,14 +104,14 @@ class Publisher:
             config=config_hash(self._config),
             rows_per_shard=options.rows_per_shard,
             rows_per_chunk=options.rows_per_chunk,
-            slices_sha256=store.fingerprint(self._dealt),
+            slices_sha256=fingerprint(self._dealt),
         )
 
 
 def describe(folder: RunFolder, release: Path) -> Path:
     """Write report and data card into `release`, or only the report while there is no release."""
     summary = folder.summary()
-    layout = store.read_layout(release)
+    layout = read_layout(release)
     if layout is not None:
         write_card(release / "README.md", summary, layout)
     report = (release if layout is not None else folder.path) / "report.html"

@@ -35,7 +35,8 @@ from cah_dask.images.loans import Loans
 from cah_dask.images.shards import ShardReader
 from cah_dask.pairs.embed import embed_list, from_scored, from_shard
 from cah_dask.pairs.models import EmbedOptions, Encoder, load_encoder
-from cah_dask.pairs.store import Slice, pack_shard
+from cah_dask.release.layout import Slice
+from cah_dask.release.pack import pack_shard
 from cah_dask.run.config import Config
 from cah_dask.run.lending import exchange_with_driver
 from cah_dask.run.lists import read_exclusion, read_hash_lists

@@ -14,11 +14,11 @@ import polars as pl
 import pytest
 import xarray as xr
 
-from cah_dask.pairs.store import read_layout
 from cah_dask.release.card import write_card
+from cah_dask.release.layout import read_layout
 from cah_dask.release.summary import StageSummary, Summary
 from cah_dask.schema import Counts
-from tests.pairs.test_store import pack
+from tests.release.test_pack import pack
 
 KEPT = [[True, False, True] * 5] * 3
 UIDS = [n for n, kept in enumerate(itertools.chain(*KEPT)) if kept]

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from cah_dask.images.shards import ShardWriter
-from cah_dask.pairs.store import Layout
 from cah_dask.release.card import MEANINGS, write_card
+from cah_dask.release.layout import Layout
 from cah_dask.release.report import write_report
 from cah_dask.release.summary import StageSummary, Summary, funnel, similarity_histogram
 from cah_dask.schema import OUTCOMES, PAIRS, Counts, scored

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from cah_dask.errors import DamageError, RetryableError, RunError
-from cah_dask.pairs import store
 from cah_dask.release import verify
-from tests.pairs.test_store import pack
+from cah_dask.release.layout import LAYOUT, Layout, part_path, read_layout
+from tests.release.test_pack import pack
 
 ROWS, CHUNK, CHUNKS = 10, 2, 2
 
@@ -24,8 +24,8 @@ def release(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "release"))
 
 
-def layout_of(release: Path) -> store.Layout:
-    layout = store.read_layout(release)
+def layout_of(release: Path) -> Layout:
+    layout = read_layout(release)
     assert layout is not None
     return layout
 
@@ -49,7 +49,7 @@ def flipped(data: bytes, rng: random.Random) -> bytes:
 def test_a_wrong_bit_in_any_file_is_found(release: Path):
     rng = random.Random(3)
     for path in files(release):
-        if path.name == store.LAYOUT:
+        if path.name == LAYOUT:
             continue
         data = path.read_bytes()
         for _ in range(12):
@@ -62,19 +62,19 @@ def test_a_wrong_bit_in_any_file_is_found(release: Path):
 
 def test_a_wrong_bit_in_the_layout_makes_it_that_of_another_release(release: Path):
     rng = random.Random(3)
-    path = release / store.LAYOUT
+    path = release / LAYOUT
     layout, data = layout_of(release), path.read_bytes()
     values = [at for at, byte in enumerate(data) if chr(byte).isalnum()]
     for at in rng.sample(values, 60):
         damaged = bytearray(data)
         damaged[at] ^= 1 << rng.randrange(8)
         path.write_bytes(damaged)
-        assert store.read_layout(release) != layout
+        assert read_layout(release) != layout
 
 
 def test_a_file_that_is_missing_short_or_longer_is_found(release: Path):
     for path in files(release):
-        if path.name == store.LAYOUT:
+        if path.name == LAYOUT:
             continue  # whitespace behind it means nothing
         data = path.read_bytes()
         for other in (None, b"", data[:-1], data + b"\0"):
@@ -89,7 +89,7 @@ def test_a_file_that_is_missing_short_or_longer_is_found(release: Path):
 def test_a_glance_tells_that_files_are_missing_or_cut(release: Path):
     layout = layout_of(release)
     for path in files(release):
-        if path.name == store.LAYOUT:
+        if path.name == LAYOUT:
             continue
         data = path.read_bytes()
         path.unlink()
@@ -103,7 +103,7 @@ def test_a_glance_tells_that_files_are_missing_or_cut(release: Path):
 def test_only_what_is_damaged_is_made_again(release: Path):
     layout = layout_of(release)
     (release / "embeddings.zarr/text/c.0.0").unlink()
-    part = store.part_path(release, 2)
+    part = part_path(release, 2)
     damaged = bytearray(part.read_bytes())
     damaged[40] ^= 1
     part.write_bytes(damaged)
@@ -112,14 +112,14 @@ def test_only_what_is_damaged_is_made_again(release: Path):
 
 
 def test_a_torn_layout_is_that_of_no_release(release: Path):
-    (release / store.LAYOUT).write_bytes(b'{"rows": 1')
-    assert store.read_layout(release) is None
+    (release / LAYOUT).write_bytes(b'{"rows": 1')
+    assert read_layout(release) is None
     with pytest.raises(RunError, match="holds no release"):
         verify.verify_release(release)
 
 
 def test_more_or_fewer_rows_than_promised_are_found(release: Path, whole: Path):
-    shutil.copy(store.part_path(whole, 2), store.part_path(release, 0))
+    shutil.copy(part_path(whole, 2), part_path(release, 0))
     with pytest.raises(RunError, match=f"holds 8 rows, {ROWS} were promised"):
         verify.verify_release(release)
 

@@ -12,8 +12,8 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cah_dask.pairs import store
-from cah_dask.pairs.store import Layout, Slice
+from cah_dask.release.layout import Layout, Slice, deal, fingerprint, part_path
+from cah_dask.release.pack import create_release, pack_shard
 from cah_dask.release.verify import verify_release
 from cah_dask.schema import PAIRS, Counts, scored
 from cah_dask.storage import Receipt, write_part
@@ -45,7 +45,7 @@ def scored_part(path: Path, kept: list[bool], first: int) -> None:
 
 def layout(dealt: list[list[Slice]], shard: int, chunk: int) -> Layout:
     rows = sum(part.stop - part.start for parts in dealt for part in parts)
-    return Layout(rows, DIM, "fake", "0" * 64, "hash", shard, chunk, store.fingerprint(dealt))
+    return Layout(rows, DIM, "fake", "0" * 64, "hash", shard, chunk, fingerprint(dealt))
 
 
 def pack(folder: Path, parts: list[list[bool]], chunk: int, chunks: int) -> Path:
@@ -54,14 +54,14 @@ def pack(folder: Path, parts: list[list[bool]], chunk: int, chunks: int) -> Path
     for number, kept in enumerate(parts):
         scored_part(folder / f"scored/{number}.parquet", kept, first)
         first += len(kept)
-    dealt = store.deal(
+    dealt = deal(
         [(f"scored/{number}.parquet", sum(kept)) for number, kept in enumerate(parts)],
         chunk * chunks,
     )
     release = folder / "release"
-    store.create_release(release, layout(dealt, chunk * chunks, chunk))
+    create_release(release, layout(dealt, chunk * chunks, chunk))
     for number, slices in enumerate(dealt):
-        store.pack_shard(folder, release, number, slices)
+        pack_shard(folder, release, number, slices)
     verify_release(release)
     return release
 
@@ -105,9 +105,9 @@ def test_a_torn_shard_and_leftovers_of_a_killed_attempt_are_replaced(tmp_path: P
     shard = release / "embeddings.zarr" / "image" / "c.1.0"
     whole = shard.read_bytes()
     shard.write_bytes(whole[:5])
-    store.part_path(release, 1).unlink()
-    dealt = store.deal([("scored/0.parquet", 8)], 4)
-    store.pack_shard(tmp_path, release, 1, dealt[1])
+    part_path(release, 1).unlink()
+    dealt = deal([("scored/0.parquet", 8)], 4)
+    pack_shard(tmp_path, release, 1, dealt[1])
     assert shard.read_bytes() == whole
     assert {path.name for path in shard.parent.iterdir()} == {"zarr.json", "c.0.0", "c.1.0"}
     assert not list(release.rglob(".tmp-*"))

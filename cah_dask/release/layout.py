@@ -1,0 +1,104 @@
+"""What a release will hold, known before its first byte is written: sizes, and which rows go where.
+
+Row i of the Zarr arrays is row i of the parquet parts read one after the other. The final number
+of rows is fixed first, and one task owns one whole Zarr shard and the parquet part with the same
+rows: concurrent writers inside one shard, or appends, lose rows silently.
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+PAIRS_FOLDER = "pairs"
+EMBEDDINGS = "embeddings.zarr"
+MODALITIES = ("image", "text")
+LAYOUT = "layout.json"
+
+
+class PackOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Sizes of the published files."""
+
+    rows_per_shard: Annotated[int, msgspec.Meta(ge=1)] = 262_144
+    """Rows of one Zarr shard and of the parquet part beside it; 268 MB at 512 dimensions."""
+    rows_per_chunk: Annotated[int, msgspec.Meta(ge=1)] = 4096
+    """Rows of one Zarr chunk, the smallest piece a reader fetches; divides `rows_per_shard`."""
+
+
+class Slice(msgspec.Struct, frozen=True):
+    """Kept rows ``start`` to ``stop`` of one scored part."""
+
+    part: str
+    start: int
+    stop: int
+
+
+class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a release will hold, known before its first byte is written.
+
+    ``slices_sha256`` fingerprints which rows of which parts it is made of, ``config`` the settings
+    behind them, so that two releases with equal layouts hold equal pairs.
+    """
+
+    rows: int
+    dim: int
+    encoder: str
+    weights_sha256: str
+    config: str
+    rows_per_shard: int
+    rows_per_chunk: int
+    slices_sha256: str
+
+    @property
+    def shards(self) -> int:
+        """Number of Zarr shards and of parquet parts; an empty release has one empty part."""
+        return max(1, -(-self.rows // self.rows_per_shard))
+
+
+def deal(kept: Iterable[tuple[str, int]], rows_per_shard: int) -> list[list[Slice]]:
+    """Deal the kept rows of all scored parts, in order, to shards of `rows_per_shard` rows.
+
+    Parameters
+    ----------
+    kept
+        Path of each scored part, relative to the run folder, and how many of its rows are kept,
+        in canonical order.
+
+    Returns
+    -------
+    list
+        What each shard is made of; one empty shard when nothing is kept.
+    """
+    shards: list[list[Slice]] = [[]]
+    room = rows_per_shard
+    for part, rows in kept:
+        start = 0
+        while start < rows:
+            if room == 0:
+                shards.append([])
+                room = rows_per_shard
+            stop = min(rows, start + room)
+            shards[-1].append(Slice(part, start, stop))
+            room -= stop - start
+            start = stop
+    return shards
+
+
+def fingerprint(shards: Sequence[Sequence[Slice]]) -> str:
+    """Return the SHA-256 of a dealing, hex."""
+    return hashlib.sha256(msgspec.json.encode(shards)).hexdigest()
+
+
+def read_layout(folder: Path) -> Layout | None:
+    """Return the layout of the release in `folder`, or None where there is none that is whole."""
+    with contextlib.suppress(FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+        return msgspec.json.decode((folder / LAYOUT).read_bytes(), type=Layout)
+    return None
+
+
+def part_path(folder: Path, number: int) -> Path:
+    """Return the path of one parquet part of the release in `folder`."""
+    return folder / PAIRS_FOLDER / f"part-{number:05d}.parquet"

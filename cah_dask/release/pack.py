@@ -1,0 +1,150 @@
+"""Packing: one task writes one Zarr shard of both arrays and the parquet part with the same rows.
+
+The rows flow through it in batches, so that it takes the same memory whatever their number.
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from cah_dask.errors import RunError
+from cah_dask.release.layout import (
+    EMBEDDINGS,
+    LAYOUT,
+    MODALITIES,
+    Layout,
+    Slice,
+    part_path,
+    read_layout,
+)
+from cah_dask.release.vectors import ShardWriter, zarr_metadata
+from cah_dask.schema import PAIRS, Counts
+from cah_dask.storage import (
+    Receipt,
+    SideFile,
+    read_part,
+    side_file,
+    staged,
+    write_atomic,
+    write_part,
+)
+
+_CHUNKS_PER_ROW_GROUP = 16
+_VECTORS = {modality: f"{modality}_embedding" for modality in MODALITIES}
+
+
+def create_release(folder: Path, layout: Layout) -> None:
+    """Create an empty release: both arrays at their final shape, and the layout beside them.
+
+    What is there already of the same release stays.
+    """
+    for name, data in zarr_metadata(layout).items():
+        write_atomic(folder / EMBEDDINGS / name, data)
+    write_atomic(folder / LAYOUT, msgspec.json.format(msgspec.json.encode(layout)))
+
+
+def pack_shard(run_dir: Path, folder: Path, number: int, parts: Sequence[Slice]) -> Receipt:
+    """Write Zarr shard `number` of both arrays, then the parquet part with the same rows.
+
+    Parameters
+    ----------
+    run_dir
+        Folder that the paths of `parts` are relative to.
+    folder
+        The release, as `create_release` made it.
+
+    Returns
+    -------
+    Receipt
+        Its side files are the Zarr shards with size and checksum. It holds no time: a release does
+        not depend on how fast it was made.
+    """
+    layout = read_layout(folder)
+    if layout is None:
+        raise RunError(f"{folder} holds no release layout; run the same command again")
+    n_rows = sum(part.stop - part.start for part in parts)
+    receipt = Receipt(
+        stage="pack",
+        unit=f"part-{number:05d}",
+        config=layout.config,
+        counts=Counts(n_rows, n_rows),
+        inputs=tuple(part.part for part in parts),
+        side=_write_shards(run_dir, folder, number, parts, layout) if n_rows else (),
+    )
+    pairs = _pairs(run_dir, parts, number * layout.rows_per_shard, layout)
+    return write_part(part_path(folder, number), PAIRS, pairs, receipt)
+
+
+def _write_shards(
+    run_dir: Path, folder: Path, number: int, parts: Sequence[Slice], layout: Layout
+) -> tuple[SideFile, ...]:
+    """Write a shard of both arrays, each whole or not at all."""
+    names = {modality: f"{EMBEDDINGS}/{modality}/c.{number}.0" for modality in MODALITIES}
+    with contextlib.ExitStack() as stack:
+        writers = {}
+        for modality, name in names.items():
+            file = stack.enter_context(stack.enter_context(staged(folder / name)).open("wb"))
+            writers[modality] = ShardWriter(file, layout)
+        rows = _kept_rows(run_dir, parts, list(_VECTORS.values()))
+        for chunk in _rebatched(rows, layout.rows_per_chunk):
+            for modality, writer in writers.items():
+                writer.add(_unpacked(chunk[_VECTORS[modality]], layout.dim))
+        for writer in writers.values():
+            writer.finish()
+    return tuple(side_file(folder / name, name) for name in names.values())
+
+
+def _unpacked(column: pa.ChunkedArray, dim: int) -> npt.NDArray[np.float16]:
+    """Return vectors as ``(n, dim)`` float16."""
+    data = column.combine_chunks()
+    vectors: npt.NDArray[np.float16] = np.frombuffer(data.buffers()[1], "<f2").reshape(-1, dim)
+    return vectors[data.offset : data.offset + len(data)]
+
+
+def _pairs(run_dir: Path, parts: Sequence[Slice], start: int, layout: Layout) -> Iterator[pa.Table]:
+    """Yield the row groups, cut at multiples of the chunk: they are read with their vectors."""
+    columns = [name for name in PAIRS.names if name not in ("row", "encoder")]
+    rows = _kept_rows(run_dir, parts, columns)
+    for table in _rebatched(rows, layout.rows_per_chunk * _CHUNKS_PER_ROW_GROUP):
+        made = {
+            "row": pa.array(np.arange(start, start + len(table))),
+            "uid": pa.array([value.hex() for value in table["uid"].to_pylist()], pa.string()),
+            "encoder": pa.repeat(layout.encoder, len(table)),
+        }
+        start += len(table)
+        columns_made = [made[name] if name in made else table[name] for name in PAIRS.names]
+        yield pa.table(columns_made, schema=PAIRS)
+
+
+def _kept_rows(run_dir: Path, parts: Sequence[Slice], columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Yield some columns of the rows that a shard is made of, part by part."""
+    for part in parts:
+        table = read_part(run_dir / part.part, columns=["is_kept", *columns])
+        table = table.filter(table["is_kept"])
+        if len(table) < part.stop:
+            raise RunError(f"{part.part} keeps {len(table)} rows, its receipt says {part.stop}")
+        yield table.slice(part.start, part.stop - part.start).drop_columns("is_kept")
+
+
+def _rebatched(tables: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:
+    """Cut and join tables to such of `size` rows; the last one may have fewer."""
+    waiting: list[pa.Table] = []
+    n_rows = 0
+    for table in tables:
+        waiting.append(table)
+        n_rows += len(table)
+        if n_rows < size:
+            continue
+        joined = pa.concat_tables(waiting)
+        n_whole = n_rows - n_rows % size
+        for start in range(0, n_whole, size):
+            yield joined.slice(start, size)
+        waiting = [joined.slice(n_whole)]
+        n_rows -= n_whole
+    if n_rows:
+        yield pa.concat_tables(waiting)

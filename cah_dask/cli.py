@@ -30,6 +30,7 @@ _console = Console(stderr=True)
 _answer = Console()
 """What a command was asked for."""
 
+_HOSTS_SHOWN = 5
 _TIME = "%Y-%m-%d %H:%M:%S UTC"
 
 app = typer.Typer(
@@ -190,6 +191,8 @@ def status(folder: RunPath) -> None:
     _tell(f"release: {run_folder.release if done else 'not published yet'}")
     for fault in run_folder.odd_optouts():
         _tell(f"ignored: {fault}")
+    for host, n_urls in summary.beyond_quota()[:_HOSTS_SHOWN]:
+        _tell(f"beyond download.hosts.quota: {n_urls:,} urls of {host}")
     for line in summary.lost:
         _tell(f"lost: {line}")
 

@@ -51,6 +51,7 @@ class Reject(StrEnum):
     # dedup: one row is one candidate (and DUPLICATE again, across archives of a wave)
     SEEN_EARLIER = "seen_earlier"
     EXCLUDED = "excluded"
+    HOST_QUOTA = "host_quota"
     # embed: one row is one sample; a sample without an image is counted under its status
     BELOW_THRESHOLD = "below_threshold"
     NO_VECTOR = "no_vector"

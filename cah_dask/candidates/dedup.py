@@ -32,8 +32,12 @@ from cah_dask.candidates.keys import (
     starts_run,
     unique,
 )
+from cah_dask.candidates.urls import host_of
 from cah_dask.schema import BUCKET, Counts, Reject
 from cah_dask.storage import open_part
+
+BEYOND_QUOTA = "host_quota/"
+"""How notes begin that count the urls of a host beyond its quota."""
 
 
 class DedupOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -113,13 +117,14 @@ def _may_hold(statistics: pq.Statistics | None, bucket: int) -> bool:
     return bool(statistics.min <= bucket <= statistics.max)
 
 
-def dedup_bucket(
+def dedup_bucket(  # noqa: PLR0913  # one input file or option each
     tables: Iterable[pa.Table],
     seen: Iterable[Keys],
     options: DedupOptions,
     exclusion: Exclusion | None = None,
     *,
     fetched: Iterable[Keys] = (),
+    host_quota: int | None = None,
     held_rows: int = HELD_ROWS,
 ) -> Deduped:
     """Deduplicate one bucket of one wave against itself and all earlier waves.
@@ -135,6 +140,9 @@ def dedup_bucket(
         Rows that must not be fetched.
     fetched
         `Deduped.urls` of each earlier wave, in order; this wave gets the number after them.
+    host_quota
+        Urls of one host that may be fetched: the first ones by their md5. The others are as if they
+        had not been seen, so a later wave may fetch them.
     held_rows
         Rows in memory at a time, about 250 bytes each; the tables of a larger bucket are read
         again for every so many rows. Keys take 100 bytes a row on top.
@@ -142,7 +150,8 @@ def dedup_bucket(
     Returns
     -------
     Deduped
-        Its counts reject EXCLUDED rows first, then DUPLICATE ones, then those SEEN_EARLIER.
+        Its counts reject EXCLUDED rows first, then DUPLICATE ones, those SEEN_EARLIER, and at last
+        those beyond the HOST_QUOTA.
     """
     rows = _read_keys(tables, options, exclusion, held_rows)
     order = rows.allowed[sort_order(rows.keys[rows.allowed])]
@@ -150,6 +159,11 @@ def dedup_bucket(
     new = distinct[~_in_any(seen, rows.keys[distinct])]
     kept = np.sort(new)
     wave, at = _where_fetched(fetched, rows.urls[kept])
+    beyond, notes = _beyond_quota(rows, kept[at < 0], host_quota)
+    if len(beyond):
+        within = ~np.isin(kept, beyond)
+        kept, wave, at = kept[within], wave[within], at[within]
+        new = new[~np.isin(new, beyond)]
     is_new = at < 0
     fresh_urls = unique(rows.urls[kept][is_new])
     at[is_new] = find(fresh_urls, rows.urls[kept][is_new])
@@ -170,7 +184,9 @@ def dedup_bucket(
         late=lists[1],
         keys=rows.keys[new],
         urls=fresh_urls,
-        counts=_counts(len(rows.keys), len(rows.allowed), len(distinct), len(new)),
+        counts=msgspec.structs.replace(
+            _counts(rows, len(distinct), len(beyond), len(new)), notes=notes
+        ),
     )
 
 
@@ -234,13 +250,51 @@ def _bounds(number: Index) -> list[int]:
     return [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(number)]
 
 
-def _counts(rows: int, allowed: int, distinct: int, new: int) -> Counts:
-    rejected = {
-        Reject.DUPLICATE: allowed - distinct,
-        Reject.EXCLUDED: rows - allowed,
-        Reject.SEEN_EARLIER: distinct - new,
+def _beyond_quota(rows: _Rows, fresh: Index, quota: int | None) -> tuple[Index, dict[str, int]]:
+    """Return those of the `fresh` rows (ascending) whose host has `quota` urls before theirs.
+
+    And how many urls of each host that makes, by `BEYOND_QUOTA` and the name of the host.
+    """
+    urls = unique(rows.urls[fresh])
+    if quota is None or len(urls) <= quota:  # so no host has more
+        return np.empty(0, int), {}
+    at = find(urls, rows.urls[fresh])
+    hosts = _hosts(rows.tables, fresh)
+    host = np.empty(len(urls), int)
+    host[at] = hosts.indices
+    by_host = np.argsort(host, kind="stable")
+    starts = np.searchsorted(host[by_host], host[by_host])
+    is_beyond = np.empty(len(urls), bool)
+    is_beyond[by_host] = np.arange(len(urls)) - starts >= quota
+    counts = np.bincount(host[is_beyond])
+    notes = {
+        f"{BEYOND_QUOTA}{hosts.dictionary[number].as_py()}": int(counts[number])
+        for number in np.flatnonzero(counts).tolist()
     }
-    return Counts(rows, new, {reason.value: n for reason, n in rejected.items() if n})
+    return fresh[is_beyond[at]], notes
+
+
+def _hosts(tables: Iterable[pa.Table], rows: Index) -> pa.DictionaryArray:
+    """Return the host of each of some rows (ascending)."""
+    hosts: list[str] = []
+    offset = 0
+    for table in tables:
+        start, stop = np.searchsorted(rows, (offset, offset + len(table)))
+        urls = table["url"].take(rows[start:stop] - offset)
+        hosts += map(host_of, urls.to_pylist())
+        offset += len(table)
+    return pa.array(hosts, pa.string()).dictionary_encode()
+
+
+def _counts(rows: _Rows, n_distinct: int, n_beyond: int, n_kept: int) -> Counts:
+    n_rows, n_allowed = len(rows.keys), len(rows.allowed)
+    rejected = {
+        Reject.DUPLICATE: n_allowed - n_distinct,
+        Reject.EXCLUDED: n_rows - n_allowed,
+        Reject.HOST_QUOTA: n_beyond,
+        Reject.SEEN_EARLIER: n_distinct - n_beyond - n_kept,
+    }
+    return Counts(n_rows, n_kept, {reason.value: n for reason, n in rejected.items() if n})
 
 
 def _digests(column: pa.ChunkedArray) -> Keys:

@@ -51,6 +51,10 @@ class HostOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     flight than this, the limit is their number."""
     spacing_s: Annotated[float, msgspec.Meta(ge=0)] = 1.0
     """Seconds between the starts of two requests to one host."""
+    quota: Annotated[int, msgspec.Meta(ge=1)] | None = 10_000
+    """Urls of one host that a wave fetches; those beyond are rejected as `host_quota`. At a second
+    between requests 64 downloads at a time are through with the rest of a wave of 300 archives in
+    4 hours, and with these in 3. null: all of them, however long it takes."""
     max_crawl_delay_s: Annotated[float, msgspec.Meta(ge=0)] = 30.0
     """Largest Crawl-delay of a robots.txt that is kept to, in seconds; a larger one is this."""
     max_failures: Annotated[int, msgspec.Meta(ge=1)] = 8

@@ -4,6 +4,7 @@ from datetime import datetime
 
 import msgspec
 
+from cah_dask.candidates.dedup import BEYOND_QUOTA
 from cah_dask.schema import SPLITS, Counts, Split
 
 
@@ -34,6 +35,12 @@ class Summary(msgspec.Struct, frozen=True):
     thresholds: dict[Split, float]
     scored: list[str]
     """Paths of the scored parts, in canonical order, relative to the run folder."""
+
+    def beyond_quota(self) -> list[tuple[str, int]]:
+        """Return the hosts that had more urls than their quota, and how many, the largest first."""
+        notes = self.counts("dedup").notes.items()
+        hosts = [(key[len(BEYOND_QUOTA) :], n) for key, n in notes if key.startswith(BEYOND_QUOTA)]
+        return sorted(hosts, key=lambda item: (-item[1], item[0]))
 
     def counts(self, stage: str) -> Counts:
         """Return the counts of one stage."""

@@ -41,9 +41,6 @@ FOLDERS = {
 }
 """Where the parts of each stage lie in the run folder."""
 
-WAVES_AHEAD = 1
-"""Waves that may be extracted beyond the first one whose downloads are not finished."""
-
 
 class Unit(msgspec.Struct, frozen=True):
     """One task's worth of work and the name of what it will leave behind."""
@@ -159,7 +156,11 @@ class Plan:
         self._staged.pop(unit.name, None)
         if unit.stage is Stage.DOWNLOAD:
             self._release(unit)
-            self._settle()
+        elif unit.stage is Stage.DEDUP:  # the bucket stops here, the others go on
+            for wave in self._waves[unit.wave :]:
+                wave.to_dedup -= 1
+            self._open_waves()
+        self._settle()
 
     def put_back(self, unit: Unit) -> None:
         """Return a taken unit that was not done, such as one to be tried again."""
@@ -235,7 +236,8 @@ class Plan:
         self.known[Stage.EMBED] += lists + late
         wave, bucket = self._waves[unit.wave], self._buckets[unit.bucket]
         wave.to_dedup -= 1
-        wave.to_download += lists
+        wave.to_begin += lists > 0
+        wave.n_supplied += lists > 0
         bucket.lists += [
             Unit(Stage.DOWNLOAD, unit.wave, unit.bucket, number) for number in range(lists)
         ]
@@ -254,7 +256,9 @@ class Plan:
         """Offer a bucket's next list; one at a time, so a host is never asked from two places."""
         if bucket.lists and not bucket.is_downloading:
             bucket.is_downloading = True
-            self._offer(bucket.lists.popleft())
+            unit = bucket.lists.popleft()
+            self._waves[unit.wave].to_begin -= unit.number == 0
+            self._offer(unit)
 
     def _offer_late(self, bucket: "_Bucket") -> None:
         """Offer lists of late texts once all lists are embedded that may hold their images."""
@@ -276,36 +280,38 @@ class Plan:
     def _release(self, unit: Unit) -> None:
         bucket = self._buckets[unit.bucket]
         bucket.is_downloading = False
-        self._waves[unit.wave].to_download -= 1
         self._offer_download(bucket)
         self._open_waves()
 
     def _open_waves(self) -> None:
-        """Let waves be extracted while the one before downloads, but not further ahead."""
-        finished = next(
-            (number for number, wave in enumerate(self._waves) if not wave.is_downloaded),
-            len(self._waves),
-        )
-        while self._offered_waves < min(len(self._waves), finished + 1 + WAVES_AHEAD):
-            for unit in self.wave(self._offered_waves):
-                self._offer(unit)
+        """Let the next wave be extracted once half of the buckets have come to the newest one.
+
+        So there are lists for all others while some buckets have hosts that take long.
+        """
+        while self._offered_waves < len(self._waves) and (
+            self._offered_waves == 0 or self._waves[self._offered_waves - 1].is_half_begun
+        ):
+            number = self._offered_waves
             self._offered_waves += 1
+            for unit in self.wave(number):
+                self._offer(unit)
 
 
 class _Wave:
     """How much of one wave is still to do."""
 
-    __slots__ = ("archives", "to_dedup", "to_download", "to_extract")
+    __slots__ = ("archives", "n_supplied", "to_begin", "to_dedup", "to_extract")
 
     def __init__(self, archives: Sequence[str], buckets: int) -> None:
         self.archives = archives
         self.to_extract = len(archives)
         self.to_dedup = buckets
-        self.to_download = 0
+        self.n_supplied = 0  # buckets that got lists from it
+        self.to_begin = 0  # those of them that still have lists of earlier waves
 
     @property
-    def is_downloaded(self) -> bool:
-        return not (self.to_extract or self.to_dedup or self.to_download)
+    def is_half_begun(self) -> bool:
+        return not self.to_dedup and 2 * self.to_begin <= self.n_supplied
 
 
 class _Bucket:

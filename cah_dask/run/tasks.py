@@ -174,6 +174,7 @@ def dedup_task(job: Job) -> Receipt:
         options,
         read_exclusion(job.config),
         fetched=_earlier(job, folder.fetched_path, fetched_keys),
+        host_quota=job.config.download.hosts.quota,
     )
     side = tuple(
         write_keys(path, keys, _name_of(job, path))

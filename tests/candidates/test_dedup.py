@@ -18,6 +18,7 @@ from cah_dask.candidates.dedup import (
 )
 from cah_dask.candidates.exclusion import Exclusion
 from cah_dask.candidates.keys import from_digests, unique
+from cah_dask.candidates.urls import host_of
 from cah_dask.errors import RunError
 from cah_dask.schema import BUCKET, CANDIDATES, SAMPLES, Counts, uid
 from cah_dask.storage import Receipt, write_part
@@ -166,6 +167,41 @@ def test_rows_are_rejected_as_excluded_before_duplicate_before_seen_earlier():
         Exclusion(uids=from_digests(bad)),
     )
     assert made.counts == Counts(6, 2, {"duplicate": 1, "excluded": 2, "seen_earlier": 1})
+
+
+@given(WAVES, KEYS, st.integers(1, 3))
+def test_a_host_has_no_more_urls_in_a_wave_than_its_quota(waves, key, quota):
+    seen, fetched, urls_so_far = [], [], set()
+    for tables in map(wave, waves):
+        options = DedupOptions(key=key)
+        made = dedup_bucket(tables, seen, options, fetched=fetched, host_quota=quota)
+        rows = pa.concat_tables([BUCKET.empty_table(), *tables]).to_pylist()
+        offered = {line["url"] for line in rows} - urls_so_far
+        wanted = {
+            url
+            for host in {host_of(url) for url in offered}
+            for url in sorted((u for u in offered if host_of(u) == host), key=md5)[:quota]
+        }
+        assert offered_by(made) == wanted
+        unlimited = dedup_bucket(tables, seen, options, fetched=fetched)
+        expected = [line for line in kept(unlimited) if line["url"] in wanted | urls_so_far]
+        assert canonical(kept(made)) == canonical(expected)
+        lost = len(kept(unlimited)) - len(expected)
+        assert made.counts.rejected.get("host_quota", 0) == lost
+        assert sum(made.counts.notes.values()) == len(offered_by(unlimited) - wanted)
+        assert made.counts.is_balanced
+        assert len(made.keys) == made.counts.kept
+        seen.append(made.keys)
+        fetched.append(made.urls)
+        urls_so_far |= wanted
+
+
+def offered_by(made: Deduped) -> set[str]:
+    return {url for table in made.lists for url in table["url"].to_pylist()}
+
+
+def md5(url: str) -> bytes:
+    return hashlib.md5(url.encode(), usedforsecurity=False).digest()
 
 
 def test_an_excluded_caption_leaves_the_next_one_of_its_image():

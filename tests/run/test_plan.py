@@ -5,7 +5,7 @@ import random
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cah_dask.run.plan import WAVES_AHEAD, Plan, Stage, Unit
+from cah_dask.run.plan import Plan, Stage, Unit
 from cah_dask.schema import Counts
 from cah_dask.storage import Receipt, SideFile
 
@@ -64,7 +64,40 @@ def test_a_wave_is_extracted_while_the_one_before_downloads_but_no_further():
     far = plan(20)
     extracted = carry_out(far, [Stage.EXTRACT, Stage.DEDUP])
     waves = {unit.wave for unit in extracted if unit.stage is Stage.EXTRACT}
-    assert waves == set(range(1 + WAVES_AHEAD))
+    assert waves == {0, 1}
+
+
+def test_the_next_wave_opens_when_half_of_the_buckets_have_come_to_the_newest():
+    half = plan(20, buckets=4)
+    carry_out(half, [Stage.EXTRACT, Stage.DEDUP])
+    opened = []
+    for bucket in range(4):
+        for _ in range(2):  # both lists of the first wave
+            unit = take_of(half, Stage.DOWNLOAD, bucket)
+            half.complete(unit, receipt(unit))
+        opened.append(half.waiting([Stage.EXTRACT]) > 0)
+    assert opened == [False, True, True, True]
+
+
+def take_of(plan: Plan, stage: Stage, bucket: int) -> Unit:
+    """Take the unit of one bucket that may start now; put the others back."""
+    others = []
+    while (unit := plan.take([stage])) is not None and unit.bucket != bucket:
+        others.append(unit)
+    for other in others:
+        plan.put_back(other)
+    assert unit is not None
+    return unit
+
+
+def test_a_bucket_that_is_given_up_holds_up_no_other():
+    hurt = plan(20)
+    while (unit := hurt.take([Stage.DEDUP])) is None:
+        carry_out(hurt, [Stage.EXTRACT], limit=1)
+    hurt.fail(unit, "poison")
+    done = carry_out(hurt)
+    assert {unit.wave for unit in done if unit.stage is Stage.DOWNLOAD} == set(range(10))
+    assert not hurt.is_scored
 
 
 def test_downloads_pause_while_too_many_images_wait_for_the_model():

@@ -83,6 +83,21 @@ def without_links(folder: Path) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": f"{folder}:{Path.cwd()}"}
 
 
+def write_blindness(folder: Path, is_blind: str) -> Path:
+    """Write a sitecustomize in which no archive is there for whom a function `is_blind` names."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(
+        f"import pathlib\n{is_blind}\n"
+        "see = pathlib.Path.open\n"
+        "def open_(self, *args, **options):\n"
+        "    if self.name.endswith('.wat.gz') and is_blind():\n"
+        "        raise FileNotFoundError(2, 'not mounted here', str(self))\n"
+        "    return see(self, *args, **options)\n"
+        "pathlib.Path.open = open_\n"
+    )
+    return folder
+
+
 def status(run_dir: Path) -> str:
     """Return what `cah status` says."""
     command = [sys.executable, "-m", "cah_dask", "status", str(run_dir)]

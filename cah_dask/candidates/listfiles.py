@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from cah_dask.candidates.urls import absolute
+from cah_dask.candidates.urls import Url, absolute
 
 T = TypeVar("T")
 
 _COMMENT = re.compile(r"(?:^|\s)#.*")
+_HOST = re.compile(r"[\w-]+(?:\.[\w-]+)*|\[[0-9a-f:.]+\]", re.ASCII)
+"""A host as urls spell it. Their parsers let more pass, such as commas, quotes and brackets."""
 
 
 class Line(NamedTuple):
@@ -51,15 +53,20 @@ def host_named(value: str) -> str:
     Raises
     ------
     ValueError
-        If there is no host in it.
+        If it is anything else, such as two names, a network or an address of mail.
     """
-    scheme, separator, rest = value.rpartition("://")
-    name = rest.removeprefix("*").removeprefix(".")
-    url = absolute(f"http://{name}")
-    is_address = "@" in name and not separator  # of a person, not of a host
-    if url is None or "*" in url.host or "://" in scheme or is_address:
+    url = absolute(value) if "://" in value else _of_name(value)
+    if url is None or not _HOST.fullmatch(url.host):
         raise ValueError(f"{value!r} is no host name")
     return url.host
+
+
+def _of_name(value: str) -> Url | None:
+    """Return the url of a name without a scheme; parsers of urls would drop blanks inside."""
+    name = value.removeprefix("*").removeprefix(".")
+    url = absolute(f"http://{name}")
+    is_more = "@" in name or len(name.split()) > 1 or (url is not None and url.path != "/")
+    return None if is_more else url
 
 
 def url_named(value: str) -> str:

@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 
 from cah_dask import __version__
 from cah_dask.addresses import is_public, is_public_host
-from cah_dask.errors import RetryableError, ShardError
+from cah_dask.errors import RetryableError
+from cah_dask.retry_after import retry_after_s
 
 TIMEOUT_S = 60.0
 """Longest silence of the server in seconds."""
@@ -37,7 +38,9 @@ MAX_PAUSE_S = 600.0
 KEPT_BYTES = 4 << 20
 """Bytes that can be jumped back over without a request: more than a WAT record takes."""
 
-_RETRYABLE = (403, 408, 425, 429, 500, 502, 503, 504)
+_IN_TROUBLE = (403, 408, 420, 423, 425, 429, 430)
+"""Statuses below 500 by which servers mean that they were asked too often, or too early."""
+_WHOLE = (200, 203)
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
@@ -58,10 +61,8 @@ def open_archive(archive: str) -> Iterator[Stream]:
 
     Raises
     ------
-    ShardError
-        The server refuses the file.
     RetryableError
-        The server does not answer.
+        The server does not give the file, whatever it says.
     """
     if not is_remote(archive):
         yield archive
@@ -78,11 +79,11 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     ) -> Any:
         here, there = urlsplit(req.full_url), urlsplit(newurl)
         if there.scheme not in ("http", "https"):
-            raise ShardError(
+            raise RetryableError(
                 f"{req.full_url}: redirected to {there.scheme}:, which is not followed"
             )
         if _is_public(here.hostname) and not _is_public(there.hostname):
-            raise ShardError(f"{req.full_url} leads to {there.hostname}, which is not public")
+            raise RetryableError(f"{req.full_url} leads to {there.hostname}, which is not public")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -106,10 +107,10 @@ class RemoteFile(io.RawIOBase):
 
     Raises (from the constructor and `readinto`)
     --------------------------------------------
-    ShardError
-        The server has no such file (404, 410), changed it meanwhile, or cannot resume it.
     RetryableError
-        The server does not answer, cuts, or refuses, `ATTEMPTS` times without progress.
+        The server has no such file (404), changed it meanwhile or cannot resume it; or it does not
+        answer, cuts, or is in trouble, `ATTEMPTS` times without progress. What it does not give
+        now it may give later: it is for the run to ask again, and to say what is lost.
     """
 
     def __init__(self, url: str, *, pause: Callable[[float], None] = time.sleep) -> None:
@@ -139,7 +140,7 @@ class RemoteFile(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Go to a position; the next read asks for the bytes from there on."""
         if whence == io.SEEK_END and self._length is None:
-            raise ShardError(f"{self._url}: the server does not tell its length")
+            raise RetryableError(f"{self._url}: the server does not tell its length")
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._length or 0}
         self._position = start[whence] + offset
         if not self._received - len(self._kept) <= self._position <= self._received:
@@ -200,11 +201,13 @@ class RemoteFile(io.RawIOBase):
                 self._response = self._request()
             except urllib.error.HTTPError as error:
                 error.close()
-                if error.code not in _RETRYABLE:
-                    raise ShardError(f"{self._url}: HTTP {error.code}") from error
+                if error.code < 500 and error.code not in _IN_TROUBLE:
+                    raise RetryableError(f"{self._url}: HTTP {error.code}") from error
                 self._failed(f"HTTP {error.code}", error.headers.get("Retry-After") or "")
             except (OSError, http.client.HTTPException) as error:
                 self._failed(str(getattr(error, "reason", error)) or type(error).__name__)
+            except ValueError as error:  # a Location that is no url
+                raise RetryableError(f"{self._url}: {error}") from error
 
     def _request(self) -> http.client.HTTPResponse:
         headers = {"User-Agent": f"cah-dask/{__version__}", "Accept-Encoding": "identity"}
@@ -224,6 +227,8 @@ class RemoteFile(io.RawIOBase):
     def _accept(self, response: http.client.HTTPResponse) -> None:
         """Make sure that the answer goes on where the last one was cut."""
         if not self._position:
+            if response.status not in _WHOLE:
+                raise RetryableError(f"{self._url}: HTTP {response.status} and not the file")
             length = response.headers["Content-Length"]
             self._length = int(length) if length and length.isdigit() else None
             etag = response.headers["ETag"] or ""
@@ -231,16 +236,16 @@ class RemoteFile(io.RawIOBase):
             return
         found = _CONTENT_RANGE.match(response.headers["Content-Range"] or "")
         if response.status != 206 or not found or int(found[1]) != self._position:
-            raise ShardError(
+            raise RetryableError(
                 f"{self._url}: cut after {self._position} bytes, and the server cannot go on from "
                 "there (no range requests, or the file has changed)"
             )
 
     def _failed(self, reason: str, asked: str = "") -> None:
-        """Wait before the next request; `asked` is a Retry-After in seconds."""
+        """Wait before the next request; `asked` is a Retry-After."""
         self._disconnect()
         self._failures += 1
-        asked_s = float(asked) if asked.isdecimal() else 0.0
+        asked_s = retry_after_s(asked)
         if self._failures >= ATTEMPTS or asked_s > MAX_PAUSE_S:
             raise RetryableError(f"{self._url}: {reason}, {self._failures} times in a row")
         self._pause(max(asked_s, BACKOFF_S[self._failures - 1]))

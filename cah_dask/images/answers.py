@@ -1,18 +1,17 @@
 """What an answer means before anything is done with it, and what it means that none came."""
 
-import email.utils
 import errno
 import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from http import HTTPStatus
 
 import aiohttp
 
 from cah_dask.errors import RunError
 from cah_dask.images.network import AddressError
+from cah_dask.retry_after import retry_after_s
 from cah_dask.schema import Status
 
 logger = logging.getLogger(__name__)
@@ -71,28 +70,6 @@ def escaped(location: str) -> str:
 def status_of_code(code: int) -> Status:
     """Return the status of an HTTP status code that is neither success nor a redirect."""
     return _OF_CODE.get(code) or _OF_CLASS.get(code // 100, Status.HTTP_OTHER)
-
-
-def retry_after_s(value: str, date: str = "") -> float:
-    """Return the seconds that a Retry-After header asks for (RFC 9110 10.2.3), 0 if none.
-
-    A point in time is one of the server's clock, which its Date header tells.
-    """
-    if value.strip().isdecimal():
-        return float(value)
-    then = _moment(value)
-    if then is None:
-        return 0.0
-    now = _moment(date) or datetime.now(UTC)
-    return max(0.0, (then - now).total_seconds())
-
-
-def _moment(value: str) -> datetime | None:
-    try:
-        then = email.utils.parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return then if then.tzinfo else then.replace(tzinfo=UTC)  # "-0000" is UTC, of an unknown place
 
 
 _FAULTS: tuple[tuple[type[Exception], Status], ...] = (

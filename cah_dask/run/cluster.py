@@ -12,6 +12,7 @@ import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 EARLIEST_LOOK_S = 5.0
 """Seconds between two looks at the queue when workers were lost; else it is `slurm.poll_s`."""
+
+NODES_GIVEN_UP = 8
+"""Nodes at the most that jobs are kept away from, the last ones: a partition may have few."""
 
 TELL_AGAIN_S = 600.0
 """Seconds between two warnings of the same words."""
@@ -125,6 +129,8 @@ class Cluster(SpecCluster):  # type: ignore[misc]  # untyped library
         self._wake = asyncio.Event()
         self._told: dict[str, float] = {}
         self._arrived: set[str] = set()
+        self._given_up: set[str] = set()
+        self._nodes_given_up: tuple[str, ...] = ()
         is_remote = any(pool.job is not None for pool in pools)
         super().__init__(
             workers=local_workers(pools, run_dir, access),
@@ -153,6 +159,32 @@ class Cluster(SpecCluster):  # type: ignore[misc]  # untyped library
             for worker in self.scheduler.workers.values()
             if worker.status is Status.running and _pool_of(str(worker.name)) == pool.name
         )
+
+    def elsewhere(self, pool: Pool, avoided: AbstractSet[str]) -> list[str] | None:
+        """Return the workers of a pool that are neither `avoided` nor on a node with one that is.
+
+        If there are none, those on the same nodes; None, which means any, if nothing is left. Who
+        is avoided is told as `tasks.worker_name` does, who is returned as Dask knows them.
+        """
+        if not avoided:
+            return None
+        host_of = {str(worker.name): worker.host for worker in self.scheduler.workers.values()}
+        names = {place.rpartition("/")[2] for place in avoided}
+        hosts = {host_of[name] for name in names if name in host_of}
+        others = [n for n in host_of if _pool_of(n) == pool.name and n not in names]
+        return [name for name in others if host_of[name] not in hosts] or others or None
+
+    def give_up(self, pool: Pool, place: str) -> None:
+        """End the job of a worker that only fails, and start no other one on its node."""
+        if pool.job is not None:
+            node, _, worker = place.rpartition("/")
+            self._nodes_given_up = (*self._nodes_given_up, node)[-NODES_GIVEN_UP:]
+            self._given_up.add(job_of(worker))
+            self._wake.set()
+
+    def has_any(self, names: Sequence[str]) -> bool:
+        """Tell whether one of some workers is still connected."""
+        return any(str(worker.name) in names for worker in self.scheduler.workers.values())
 
     def ask(self, pool: Pool, n_tasks: int) -> None:
         """Say how many tasks a pool could run at once, those that run included."""
@@ -202,6 +234,8 @@ class Cluster(SpecCluster):  # type: ignore[misc]  # untyped library
         self._note_false_starts([*orders.gone, *orders.no_show])
         orders.cancel += orders.no_show
         ids = [self.workers[name].job_id for name in orders.cancel] + orders.strays
+        orders.retire += self._reconciler.drop(self._given_up)
+        self._given_up.clear()
         for name in orders.retire:
             ids.append(self.workers[name].job_id)
             await self._retire(name)
@@ -247,7 +281,9 @@ class Cluster(SpecCluster):  # type: ignore[misc]  # untyped library
     async def _submit(self) -> None:
         chosen = self._reconciler.submissions(time.monotonic())
         for name, pool in chosen:
-            options = job_options(name, pool, self._options, self._run_dir, self._access)
+            options = job_options(
+                name, pool, self._options, self._run_dir, self._access, self._nodes_given_up
+            )
             options["launcher"] = self._launcher
             self.worker_spec[name] = {"cls": PoolJob, "options": options}
         refusal: RetryableError | None = None

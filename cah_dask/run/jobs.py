@@ -114,10 +114,18 @@ def without(skipped: frozenset[str], header: str) -> str:
     return "\n".join(line for line, name in zip(lines, names, strict=True) if not name & skipped)
 
 
-def job_options(
-    name: str, pool: Pool, options: SlurmOptions, run_dir: Path, access: Access
+def job_options(  # one fact of the run each
+    name: str,
+    pool: Pool,
+    options: SlurmOptions,
+    run_dir: Path,
+    access: Access,
+    exclude: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return the arguments of one `PoolJob` (but for scheduler and launcher)."""
+    """Return the arguments of one `PoolJob` (but for scheduler and launcher).
+
+    It starts on none of the nodes in `exclude`.
+    """
     job = pool.job
     if job is None:
         raise ValueError(f"pool {pool.name} has no Slurm jobs")
@@ -143,7 +151,9 @@ def job_options(
         "worker_extra_args": _worker_arguments(pool, access),
         "death_timeout": DEATH_TIMEOUT_S,
         "local_directory": '"${TMPDIR:-/tmp}"',
-        "job_extra_directives": slurm.directives(job, f"{run_dir.resolve()}/jobs/%x-%j.out"),
+        "job_extra_directives": slurm.directives(
+            job, f"{run_dir.resolve()}/jobs/%x-%j.out", exclude
+        ),
         "job_script_prologue": slurm.prologue(job, environment),
         "skip": slurm.slurm_names(job.skip_directives) | ({"--mem"} if not job.memory else set()),
         "shebang": "#!/usr/bin/env bash",

@@ -8,18 +8,19 @@ became possible.
 import asyncio
 import logging
 import signal
-from collections import Counter
+import uuid
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Protocol
 
 import dask
-from distributed import Client, KilledWorker
+from distributed import Client, Future, KilledWorker
 
 from cah_dask.candidates.sources import public_names
 from cah_dask.errors import RunError
 from cah_dask.images.turns import Turns
 from cah_dask.run.access import Dashboard, grant
+from cah_dask.run.attempts import Attempts
 from cah_dask.run.cluster import DASK_SETTINGS, Cluster, started
 from cah_dask.run.config import Config, config_hash
 from cah_dask.run.journal import Commit
@@ -117,7 +118,8 @@ class Driver:
         self._publisher = publisher
         self._view = view
         self._archive_names = public_names(folder.archives())
-        self._attempts: Counter[Unit] = Counter()
+        self._attempts = Attempts(config.max_attempts)
+        self._given_up: set[str] = set()
         self._is_paused = False
         self._running: dict[asyncio.Task[Done | Failed], tuple[Pool, Unit]] = {}
 
@@ -186,11 +188,14 @@ class Driver:
     async def _work(self, client: Client) -> None:
         """Keep the pools busy until nothing is left to hand out or the run is told to stop."""
         stop = asyncio.create_task(self._stop.wait())
+        clock = asyncio.get_running_loop().time
         try:
             while not self._stop.is_set():
                 self._mind_pause()
+                for unit in self._attempts.due(clock()):
+                    self._plan.put_back(unit)
                 self._hand_out(client)
-                if not self._running:
+                if not self._running and not self._attempts.are_waiting:
                     return
                 await asyncio.wait(
                     {*self._running, stop}, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED
@@ -239,26 +244,43 @@ class Driver:
                 unit = self._plan.take(pool.stages)
                 if unit is None:
                     break
-                self._attempts[unit] += 1
+                self._attempts.begin(unit)
                 task = asyncio.create_task(self._carry_out(client, pool, unit))
                 self._running[task] = (pool, unit)
 
     async def _carry_out(self, client: Client, pool: Pool, unit: Unit) -> Done | Failed:
-        future = client.submit(
-            run_task,
-            self._job(unit),
-            key=f"{unit.stage}-{unit.name}-{self._attempts[unit]}",
-            resources=pool.resources,
-            priority=list(Stage).index(unit.stage),
-            pure=False,
-        )
-        try:
-            result: Done | Failed = await future
-        except KilledWorker as error:
-            return Failed(f"its workers died: {error}")
-        finally:
-            future.release()
+        """Have one of the workers that may do so carry out a unit; they may all go meanwhile."""
+        result = None
+        while result is None:
+            workers = self._cluster.elsewhere(pool, self._attempts.avoid(unit, pool.name))
+            future = client.submit(
+                run_task,
+                self._job(unit),
+                key=f"{unit.stage}-{unit.name}-{uuid.uuid4().hex[:8]}",
+                workers=workers,
+                resources=pool.resources,
+                priority=list(Stage).index(unit.stage),
+                pure=False,
+            )
+            try:
+                result = await self._result(future, workers)
+            except KilledWorker as error:
+                result = Failed(f"its workers died: {error}")
+            finally:
+                future.release()
         return result
+
+    async def _result(self, future: Future, workers: list[str] | None) -> Done | Failed | None:
+        """Wait for a task; None if none of the `workers` is left that may run it."""
+        result = asyncio.ensure_future(future.result())
+        try:
+            while not result.done():
+                await asyncio.wait({result}, timeout=None if workers is None else LOOK_S)
+                if workers is not None and not self._cluster.has_any(workers):
+                    break
+            return result.result() if result.done() else None
+        finally:
+            result.cancel()
 
     def _job(self, unit: Unit) -> Job:
         inputs: tuple[str, ...] = ()
@@ -273,17 +295,31 @@ class Driver:
             inputs=inputs,
             slices=self._publisher.slices(unit) if unit.stage is Stage.PACK else (),
             lists_at_once=lists_at_once(self._config),
-            is_last_attempt=self._attempts[unit] >= self._config.max_attempts,
+            is_last_attempt=self._attempts.is_last(unit),
         )
 
     def _collect(self) -> None:
         for task in [task for task in self._running if task.done()]:
-            _, unit = self._running.pop(task)
-            match task.result():
-                case Done() as done:
-                    self._done(unit, done)
-                case Failed() as failed:
-                    self._failed(unit, failed)
+            pool, unit = self._running.pop(task)
+            result = task.result()
+            match result:
+                case Done():
+                    self._attempts.succeeded(unit, pool.name, result.worker)
+                    self._done(unit, result)
+                case Failed():
+                    if result.worker:
+                        self._attempts.failed(unit, pool.name, result.worker)
+                    self._failed(unit, result)
+            self._give_up_workers(pool)
+
+    def _give_up_workers(self, pool: Pool) -> None:
+        """Take leave of workers that only fail while others of their pool succeed."""
+        for worker in self._attempts.in_disgrace(pool.name) - self._given_up:
+            self._given_up.add(worker)
+            self._view.warn(
+                f"worker {worker} fails all its tasks while others do not; it gets no more"
+            )
+            self._cluster.give_up(pool, worker)
 
     def _done(self, unit: Unit, done: Done) -> None:
         commit = Commit(
@@ -316,15 +352,15 @@ class Driver:
             return
         if failed.is_fatal:
             raise RunError(failed.message)
-        if self._attempts[unit] < self._config.max_attempts:
-            self._plan.put_back(unit)
+        if not self._attempts.is_last(unit):
+            self._attempts.postpone(unit, asyncio.get_running_loop().time())
             return
         if unit.stage is Stage.EXTRACT:
             self._lose(unit, failed)
             return
         self._plan.fail(unit, failed.message)
         self._view.warn(
-            f"{unit.stage} {unit.name} is given up after {self._attempts[unit]} attempts: "
+            f"{unit.stage} {unit.name} is given up after {self._attempts.number(unit)} attempts: "
             f"{failed.message}"
         )
 
@@ -335,8 +371,8 @@ class Driver:
 
     def _set_aside(self, unit: Unit, damaged: tuple[Stage, str], message: str) -> None:
         """Believe in damage when it is found twice; the next start makes the part again."""
-        if self._attempts[unit] == 1:
-            self._plan.put_back(unit)
+        if self._attempts.number(unit) == 1:
+            self._attempts.postpone(unit, asyncio.get_running_loop().time())
             return
         self._folder.set_aside(*damaged)
         raise RunError(f"{message}; it was set aside: the same command makes it again")

@@ -120,6 +120,10 @@ class Reconciler:
             self._shrink(pool, orders, now)
         return orders
 
+    def drop(self, names: Iterable[str]) -> list[str]:
+        """Forget jobs that are to be ended; return those that were there."""
+        return [name for name in sorted(names) if self.jobs.pop(name, None) is not None]
+
     def _is_gone(self, job: Job, now: float, *, has_workers: bool) -> bool:
         """Judge a job that the queue does not show: it may be a little old, or not all of it.
 

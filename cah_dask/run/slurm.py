@@ -6,7 +6,7 @@ Options of jobs and their checks, the lines of a job script, the lines of ``sque
 import hashlib
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -198,11 +198,14 @@ def run_prefix(run_dir: Path) -> str:
     return f"cah-{hashlib.sha256(str(run_dir.resolve()).encode()).hexdigest()[:8]}-"
 
 
-def directives(options: JobOptions, log: str) -> list[str]:
+def directives(options: JobOptions, log: str, exclude: Sequence[str] = ()) -> list[str]:
     """Return the `sbatch` options that dask-jobqueue does not write itself.
 
-    Worker jobs are never requeued by Slurm: the driver replaces what is lost, once.
+    Worker jobs are never requeued by Slurm: the driver replaces what is lost, once. Of several
+    ``--exclude`` sbatch takes the last one, so a user's own is joined to ours.
     """
+    own = [line for line in options.directives if slurm_names([line]) <= {"--exclude", "-x"}]
+    nodes = [re.split(r"[= ]", line, maxsplit=1)[1] for line in own] + [*exclude]
     named = {
         "qos": options.qos,
         "reservation": options.reservation,
@@ -211,8 +214,10 @@ def directives(options: JobOptions, log: str) -> list[str]:
     }
     lines = ["--no-requeue", "--nodes=1", f'--output="{log}"', "--open-mode=append"]
     lines += [f"--{name}={value}" for name, value in named.items() if value is not None]
+    lines += [line for line in options.directives if line not in own]
+    lines += [f"--exclude={','.join(nodes)}"] if nodes else []
     skipped = slurm_names(options.skip_directives)
-    return [line for line in (*lines, *options.directives) if not slurm_names([line]) <= skipped]
+    return [line for line in lines if not slurm_names([line]) <= skipped]
 
 
 def slurm_names(lines: tuple[str, ...] | list[str]) -> set[str]:

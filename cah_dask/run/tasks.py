@@ -7,6 +7,7 @@ to the scheduler: it returns a small record of what became of it, for the driver
 import contextlib
 import itertools
 import logging
+import os
 import platform
 import socket
 import time
@@ -119,29 +120,36 @@ class Failed(msgspec.Struct, frozen=True):
     message: str
     detail: str = ""
     is_fatal: bool = False
+    worker: str = ""
+    """Host and name of the worker, as in `Done`; empty if the task was lost with its workers."""
     damaged: tuple[Stage, str] | None = None
 
 
 def run_task(job: Job) -> Done | Failed:
     """Carry out one unit of work on this worker."""
-    started = time.perf_counter()
+    started, worker = time.perf_counter(), worker_name()
     try:
         receipt = _TASKS[job.unit.stage](job)
     except DamageError as error:
-        return Failed(str(error), is_fatal=True, damaged=maker_of(Path(job.run_dir), error.path))
+        maker = maker_of(Path(job.run_dir), error.path)
+        return Failed(str(error), is_fatal=True, worker=worker, damaged=maker)
     except (RunError, ConfigError) as error:
-        return Failed(str(error), is_fatal=True)
+        return Failed(str(error), is_fatal=True, worker=worker)
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:  # noqa: BLE001  # the one place: an unknown fault, native code's
         # too (Rust's panics are no Exceptions), costs an attempt
-        return Failed(f"{type(error).__name__}: {error}", detail=traceback.format_exc())
-    return Done(receipt, time.perf_counter() - started, worker_name())
+        message = f"{type(error).__name__}: {error}"
+        return Failed(message, detail=traceback.format_exc(), worker=worker)
+    return Done(receipt, time.perf_counter() - started, worker)
 
 
 def worker_name() -> str:
-    """Return the host and the name of the Dask worker that this code runs on."""
-    return f"{socket.gethostname()}/{get_worker().name}"
+    """Return the node, as Slurm calls it, and the name of the Dask worker that runs this code."""
+    node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+    with contextlib.suppress(ValueError):
+        return f"{node}/{get_worker().name}"
+    return node  # called by hand
 
 
 def extract_task(job: Job) -> Receipt:

@@ -4,7 +4,7 @@ import urllib.request
 import pytest
 
 from cah_dask.candidates.remote import ATTEMPTS, BACKOFF_S, RemoteFile, _Redirects
-from cah_dask.errors import RetryableError, ShardError
+from cah_dask.errors import RetryableError
 from tests.candidates.fileserver import FileServer, serve
 
 CONTENT = random.Random(1).randbytes(300_000)
@@ -61,19 +61,24 @@ def test_a_connection_that_breaks_at_once_each_time_may_be_tried_later():
         read(FileServer(CONTENT, cut_after=0))
 
 
-@pytest.mark.parametrize("status", [404, 410])
+@pytest.mark.parametrize("status", [202, 204, 206, 400, 401, 404, 410, 451])
 def test_a_refused_file_is_lost(status):
-    with pytest.raises(ShardError, match=f"HTTP {status}"):
+    with pytest.raises(RetryableError, match=f"HTTP {status}"):
         read(FileServer(CONTENT, failures=[status]))
 
 
+@pytest.mark.parametrize("status", [403, 420, 423, 429, 430, 500, 503, 508, 520, 530, 598])
+def test_a_server_in_trouble_is_asked_again(status):
+    assert read(FileServer(CONTENT, failures=[status] * 2)) == CONTENT
+
+
 def test_a_file_that_changes_meanwhile_is_lost():
-    with pytest.raises(ShardError, match="the file has changed"):
+    with pytest.raises(RetryableError, match="the file has changed"):
         read(FileServer(CONTENT, cut_after=1000, etags=['"v1"', '"v2"']))
 
 
 def test_a_server_without_ranges_cannot_be_resumed():
-    with pytest.raises(ShardError, match="no range requests"):
+    with pytest.raises(RetryableError, match="no range requests"):
         read(FileServer(CONTENT, cut_after=1000, has_ranges=False))
 
 
@@ -94,7 +99,7 @@ def test_the_position_is_that_of_the_next_byte():
 
 @pytest.mark.parametrize("place", ["ftp://127.0.0.1/x", "file:///etc/hostname", "data:,x"])
 def test_a_redirect_leads_to_nothing_but_http(place: str):
-    with pytest.raises(ShardError, match=r"which is not followed|HTTP 302"):
+    with pytest.raises(RetryableError, match=r"which is not followed|HTTP 302"):
         read(FileServer(CONTENT, failures=[302], location=place))
 
 
@@ -122,5 +127,5 @@ def test_a_public_server_leads_to_public_ones_only(here, there, is_followed):
     if is_followed:
         assert _Redirects().redirect_request(*arguments).full_url == there
     else:
-        with pytest.raises(ShardError, match="which is not public"):
+        with pytest.raises(RetryableError, match="which is not public"):
             _Redirects().redirect_request(*arguments)

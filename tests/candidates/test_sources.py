@@ -5,7 +5,7 @@ import pytest
 from cah_dask.candidates.extract import ExtractOptions, extract_archive
 from cah_dask.candidates.records import Records
 from cah_dask.candidates.sources import COMMON_CRAWL, check_archive, list_archives
-from cah_dask.errors import InputError, ShardError
+from cah_dask.errors import InputError, RetryableError
 from tests.candidates.fileserver import FileServer, serve
 from tests.wats import WARCINFO, image, page, write_pages, write_wat
 
@@ -128,12 +128,12 @@ def test_a_remote_archive_gives_what_a_local_one_gives_in_spite_of_cuts(tmp_path
     assert found.groups[0].drop_columns("archive") == expected.groups[0].drop_columns("archive")
 
 
-def test_a_remote_archive_that_is_refused_is_a_lost_shard(tmp_path):
+def test_a_remote_archive_that_is_refused_is_asked_for_again(tmp_path):
     path = tmp_path / "x.wat.gz"
     write_wat(path)
     with (
         serve(FileServer(b"", failures=[404])) as server,
-        pytest.raises(ShardError, match="HTTP 404"),
+        pytest.raises(RetryableError, match="HTTP 404"),
     ):
         extract_archive(server.url, ExtractOptions(), buckets=1)
 

@@ -13,6 +13,8 @@ from tests.wats import image, page, write_pages
 from tests.webserver import WebServer
 
 ARCHIVES = 4
+REFUSALS = [403, 404, 520, 204]
+"""One way for each archive."""
 
 
 class ArchiveServer:
@@ -21,6 +23,7 @@ class ArchiveServer:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.answers_left = 10**9
+        self.refused_with: set[int] = set()
         self.port = 0
 
 
@@ -39,7 +42,9 @@ def archives(tmp_path: Path, web: WebServer) -> Iterator[ArchiveServer]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             if server.answers_left <= 0:
-                self.send_response(403)
+                status = REFUSALS[int(Path(self.path).name[0])]
+                server.refused_with.add(status)
+                self.send_response(status)
                 self.send_header("Retry-After", "86400")
                 self.end_headers()
                 return
@@ -93,7 +98,8 @@ def test_what_a_server_refuses_is_told_allowed_if_so_wished_and_asked_for_again(
     assert runs.finish(config) == 6, runs.output(config)
     said = " ".join(runs.output(config).split())
     assert "3 of 4 archives were not to be had and nothing is published; run again" in said
-    assert "HTTP 403" in said
+    assert len(archives.refused_with) == 3
+    assert all(f"HTTP {status}" in said for status in archives.refused_with)
     assert not (run_dir / "release").exists()
     assert runs.status(run_dir).count("lost for now") == 3
 

@@ -166,6 +166,13 @@ def test_options_of_a_pool_become_directives_unless_the_site_refuses_them():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("own", ["--exclude=a1,a2", "--exclude a1,a2", "-x a1,a2"])
+def test_nodes_that_are_given_up_join_those_that_the_user_excludes(own: str):
+    given_up = slurm.directives(JobOptions(directives=(own, "--exclusive")), "log", ["b1", "b2"])
+    assert given_up[-2:] == ["--exclusive", "--exclude=a1,a2,b1,b2"]
+    assert slurm.directives(JobOptions(), "log", ["b1"])[-1] == "--exclude=b1"
+
+
 @pytest.mark.parametrize(
     ("text", "processors"), [("8", 8), ("72(x2),36", 180), ("4(x1),2(x3)", 10), ("", 0)]
 )

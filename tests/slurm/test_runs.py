@@ -93,6 +93,48 @@ def test_a_lost_job_a_killed_worker_and_a_cancelled_pending_job_cost_only_time(
     assert_same(run, local)
 
 
+BLIND_NODE = """
+import multiprocessing, os, time
+def is_blind():
+    if multiprocessing.parent_process() is None:
+        return False  # the driver, on whatever node
+    failures = "%s"
+    if os.environ["SLURMD_NODENAME"] == "cpu1":
+        with open(failures, "a") as file:
+            file.write(".")
+        return True
+    while not os.path.exists(failures) or os.path.getsize(failures) < 3:
+        time.sleep(0.05)  # the other node has its turn first
+    return False
+"""
+
+
+def test_a_node_that_does_not_see_the_inputs_is_given_up_and_the_run_ends_whole(
+    cluster: Cluster, site: Gate, random_model: Path, tmp_path: Path
+):
+    shim = runs.write_blindness(tmp_path / "shim", BLIND_NODE % (tmp_path / "failures"))
+    prologue = [f"export PYTHONPATH={shim}:{ROOT}"]
+    n_archives = 24
+    links = [
+        (site.url(f"/ok-{n}.jpg", host=f"h{n % 9}.test"), f"A photograph of thing number {n}")
+        for n in range(n_archives)
+    ]
+    inputs = runs.write_inputs(tmp_path / "in", links, archives=n_archives)
+    cpu = {"max_jobs": 2, "processes": 1, "cores": 5, "prologue": prologue}
+    config = write_config(tmp_path, site, inputs, random_model, **on_slurm(pools={"cpu": cpu}))
+    config.write_text(config.read_text().replace("archives_per_wave: 2", "archives_per_wave: 24"))
+    run = Run(cluster, config)
+    run.submit()
+    text = run.finish()
+    assert (run.folder / "release").exists(), text
+    extracted = [commit["receipt"] for commit in run.commits() if commit["stage"] == "extract"]
+    assert sum(receipt["counts"]["seen"] for receipt in extracted) == n_archives
+    assert not [receipt for receipt in extracted if receipt.get("errors")]
+    assert "worker cpu1/cpu-" in text
+    scripts = [path.read_text() for path in (run.folder / "jobs").glob("*.sh")]
+    assert any("--exclude=cpu1" in script for script in scripts), "a job that took its place"
+
+
 def test_preemption_and_a_partition_that_refuses_for_a_while_cost_only_time(
     start, local: Path, cluster: Cluster, site: Gate
 ):

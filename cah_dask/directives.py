@@ -17,10 +17,16 @@ EVERYONE = "*"
 
 _TO_ALL = frozenset({EVERYONE, "robots"})
 _SEPARATORS = re.compile(r"[\s,;\"']+")
+# All that follows takes time in proportion to a value, whatever it repeats: possessive quantifiers,
+# and nothing that begins again in the middle of a word.
+_COMMENT = re.compile(r"\([^()]*+\)")  # of an agent that was copied from a log
 # The value of a directive is none itself: `max-image-preview: none` reserves nothing.
-_VALUED = re.compile(r"(?:unavailable_after|max-[a-z-]+)\s*[:=]\s*[^\s,;]*")
-# A colon ends the name of an agent, but not within the time of a date: `15:00:00`, `gmt+01:00`.
-_PART = re.compile(r"([^\s,;:\"']+)(\s*:(?!\d))?")
+_VALUED = re.compile(r"(?<![a-z-])(?:unavailable[_-]after|max-[a-z-]++)\s*+[:=]\s*+[^\s,;]*+")
+# A colon ends the name of an agent and its version, but not within the time of a date: `15:00:00`,
+# `gmt+01:00`. Whatever else is no letter parts two directives.
+_PART = re.compile(
+    r"([^\s,;:|/\uff0c\u3001\uff1b\[\]\"']++)(/[^\s,;:/|\"']*+(?=\s*+:(?!\d)))?(\s*+:(?!\d))?"
+)
 _TOKEN_ENDS = re.compile(r"[^a-z_-]")
 _TRAINING = re.compile(r"(?:^|[,;\s])(?:ai-train|train-ai)\s*=\s*\"?(no?|y(?:es)?)(?![\w.-])")
 
@@ -43,7 +49,8 @@ def robots_directives(value: str) -> Iterator[str]:
     same value, as in ``otherbot: noindex, nofollow``; of dates only harmless pieces come out.
     """
     is_ours = True
-    for word, colon in _PART.findall(_VALUED.sub(" ", value.lower())):
+    plain = _VALUED.sub(" ", _COMMENT.sub(" ", value.lower()))
+    for word, _, colon in _PART.findall(plain):
         if colon:
             is_ours = names_us(word)
         elif is_ours:

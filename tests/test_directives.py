@@ -1,6 +1,7 @@
 """What sites write about the use of pages and images, in all the ways that they write it."""
 
 import json
+import time
 
 import msgspec
 import pytest
@@ -74,7 +75,32 @@ TABLE = [
     ("otherbot: max-snippet: 20, noai", set()),
     (":::,,,", set()),
     (": noai", {"noai"}),
+    ("cah-dask/0.1.0 (me@lab.example): noai", {"noai"}),
+    ("cah-dask/0.1.0 (+https://lab.example/bot; mail: me@lab.example): noai", {"noai"}),
+    ("CCBot/2.0 (https://commoncrawl.org/faq/) : noai, noml", {"noai", "noml"}),
+    ("cah-dask/v0.1: noai", {"noai"}),
+    ("otherbot/2.0 (+https://lab.example/cah-dask: noai): noindex", set()),
+    ("noai|noml", {"noai", "noml"}),
+    ("noai/noimageai", {"noai", "noimageai"}),
+    ("noai\uff0cnoml\u3001noindex", {"noai", "noml", "noindex"}),
+    ("[noai]", {"noai"}),
+    ("unavailable-after: 2030-06-25, noai", {"noai"}),
 ]
+REPEATED = [
+    *("max-", "max-a", "max-:", "max- ", "unavailable_after", "unavailable_after ", "noai(", "()"),
+    *("noai/", "a: ", "a :", ":", " ", "\t:", "ai-train", "ai-train ", "cah-dask/", "noai,", "(a"),
+]
+
+
+@pytest.mark.parametrize("text", REPEATED)
+def test_whatever_a_value_repeats_it_is_read_in_linear_time(text: str):
+    """Of 256 kB: a quadratic pattern would take minutes."""
+    value = text * ((256 << 10) // len(text))
+    started = time.process_time()
+    is_opted_out([value], value, OPT_OUTS)
+    allows_training(value)
+    given_by_a_meta(value)
+    assert time.process_time() - started < 4
 
 
 @pytest.mark.parametrize("reader", [given_by_a_page, given_by_a_meta, given_by_an_image])

@@ -16,15 +16,17 @@ _MEMBER = MAGIC + b"\x08"  # with deflate, the only method there is
 _CHUNK_BYTES = 1 << 16
 _SCAN_BYTES = 1 << 20
 _INFLATED_BYTES = 1 << 20
-_RECORD = re.compile(rb"[\r\n]*WARC/")
+_RECORD = re.compile(rb"[\xef\xbb\xbf\s\0]*WARC/")
+_ANOTHER = re.compile(rb"\r?\n\r?\nWARC/\d\.\d\r?\n")
 _ENDS_WITH_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _BLANK = b"\r\n"
 
 
 class Member(NamedTuple):
-    """One gzip member: where it ends, what it holds (no more than a record may), if it is sound."""
+    """One gzip member: what it holds (no more than a record may), and if it is sound."""
 
     end: int
+    """Where it ends; of one that is cut or damaged nobody knows, so just behind its magic."""
     data: bytes
     is_sound: bool
 
@@ -38,6 +40,7 @@ def read_member(file: BinaryIO, start: int, keep: int = MAX_RECORD_BYTES + 1) ->
     inflater = zlib.decompressobj(31)
     pieces: list[bytes] = []
     room = keep
+    unsound_end = start + len(MAGIC)
     n_read, pending = 0, b""
     while not inflater.eof:
         if not pending:
@@ -46,9 +49,9 @@ def read_member(file: BinaryIO, start: int, keep: int = MAX_RECORD_BYTES + 1) ->
         try:
             piece = inflater.decompress(pending, _INFLATED_BYTES)
         except zlib.error:
-            return Member(start + n_read, b"".join(pieces), is_sound=False)
+            return Member(unsound_end, b"".join(pieces), is_sound=False)
         if not (piece or pending):
-            return Member(start + n_read, b"".join(pieces), is_sound=False)
+            return Member(unsound_end, b"".join(pieces), is_sound=False)
         pending = inflater.unconsumed_tail
         pieces.append(piece[:room])
         room -= len(pieces[-1])
@@ -70,12 +73,9 @@ def next_record(file: BinaryIO, position: int) -> tuple[int | None, int]:
         member = read_member(file, start)
         if _RECORD.match(member.data):
             return start, n_lost
-        if member.is_sound:
-            position = member.end
-            n_lost += member.end - start if member.data.strip(b"\0" + _BLANK) else 0
-        else:
-            position = start + len(_MEMBER)
-            n_lost += len(_MEMBER)
+        position = member.end
+        if not member.is_sound or member.data.strip(b"\0" + _BLANK):
+            n_lost += member.end - start
 
 
 def _find(file: BinaryIO, position: int) -> int | None:
@@ -109,7 +109,7 @@ def _n_not_zero(file: BinaryIO, start: int, stop: int | None = None) -> int:
 
 def holds_several(member: bytes) -> bool:
     """Tell whether a member holds more than one record, so that it bounds none of them."""
-    return b"\r\n\r\nWARC/1." in member.lstrip(_BLANK)[1:]
+    return bool(_ANOTHER.search(member))
 
 
 def payload(member: bytes) -> tuple[dict[str, str], bytes]:

@@ -6,6 +6,7 @@ one of a wrong length, is read again out of its own gzip member.
 """
 
 import contextlib
+import re
 from collections.abc import Callable, Generator, Iterator
 from itertools import islice
 from pathlib import Path
@@ -26,6 +27,8 @@ from cah_dask.candidates.remote import is_remote, open_archive
 from cah_dask.errors import CahError, RetryableError
 
 _BEFORE_JSON = b"\xef\xbb\xbf \t\r\n"
+_RECORD = re.compile(rb"[\xef\xbb\xbf\s]*WARC/")
+_LOOK_BYTES = 64
 
 
 class Record(NamedTuple):
@@ -66,6 +69,7 @@ class Records:
         self._most = most
         self._offset = self._n_seen = 0
         self._go_on_at: int | None = None
+        self._is_several = False
         self._file: BinaryIO | None = None
         self.n_records = self.n_bytes = 0
         """WAT records so far, wanted or not, and the bytes of their JSON."""
@@ -108,7 +112,8 @@ class Records:
         if self._file is None or not self._is_at_member(self._offset):
             return None
         member = read_member(self._file, self._offset)
-        return None if holds_several(member.data) else member
+        self._is_several = holds_several(member.data)
+        return None if self._is_several else member
 
     def _is_at_member(self, offset: int) -> bool:
         if self._file is None:
@@ -119,32 +124,55 @@ class Records:
     def _read(self, file: BinaryIO) -> Iterator[Record]:
         """Go through the archive, again and again from where there is a record.
 
-        FastWARC is strict at first: it would make rubbish and the record behind it into one. Where
-        it refuses what is a record, line ends are bare, as in archives that an editor has touched.
+        FastWARC is strict with members, as it would make rubbish and the record behind it into one.
+        Where it stops at a record, that one is read out of its member; only what is not gzipped, or
+        several records in one member, needs its lenient way, which takes bare line ends.
         """
-        start: int | None = 0
-        is_lenient = is_plain = not self._is_at_member(0)
+        start: int | None = self._first(file)
         while start is not None:
-            self._go_on_at, self._offset = None, start
-            self._n_seen, fault = 0, ""
-            try:
-                for record in self._parsed(file, is_lenient=is_lenient):
-                    yield record
-                    if self._was_read_apart():
-                        break
-            except CahError:
-                raise
-            except OSError as error:
-                fault = str(error)
-            except BaseException as error:
-                if not _is_panic(error):
-                    raise
-                fault = f"FastWARC: {error}"
-            if fault and not self._n_seen and not is_lenient:
-                is_lenient = True
-                continue
+            is_lenient = not self._is_at_member(start)
+            fault = yield from self._read_from(start, file, is_lenient=is_lenient)
+            if not is_lenient and self._is_several:
+                fault = yield from self._read_from(start, file, is_lenient=True)
             start = self._next(fault)
-            is_lenient = is_plain
+
+    def _first(self, file: BinaryIO) -> int:
+        """Return where the first record begins, whatever stands before it."""
+        if _RECORD.match(file.read(_LOOK_BYTES)):
+            return 0
+        start, n_lost = next_record(file, 0)
+        if start is not None and n_lost:
+            self.errors.append(f"{n_lost} bytes before the first record are none")
+        return start or 0
+
+    def _read_from(
+        self, start: int, file: BinaryIO, *, is_lenient: bool
+    ) -> Generator[Record, None, str]:
+        """Have FastWARC read from a record on; return why it stopped, "" at the end.
+
+        It is left as soon as a record was read out of its member: it would be astray.
+        """
+        self._go_on_at, self._offset, self._n_seen = None, start, 0
+        self._is_several = False
+        try:
+            for record in self._parsed(file, is_lenient=is_lenient):
+                yield record
+                if self._was_read_apart():
+                    break
+        except CahError:
+            raise
+        except OSError as error:
+            fault = str(error)
+        except BaseException as error:
+            if not _is_panic(error):
+                raise
+            fault = f"FastWARC: {error}"
+        else:
+            return ""
+        if not self._n_seen and not is_lenient:
+            yield from self._mended(fault)
+            return ""
+        return fault
 
     def _was_read_apart(self) -> bool:
         """Tell whether the last record was read out of its member, so that FastWARC is astray."""
@@ -162,32 +190,46 @@ class Records:
         )
         metadata, is_wanted = WarcRecordType.metadata, self._is_wanted
         for record in islice(records, self._most):
-            self._offset = record.stream_pos
+            if self._n_seen:  # of the first one we know it; FastWARC is wrong if blanks precede it
+                self._offset = record.stream_pos
             self._n_seen += 1
-            if record.record_type != metadata and not _is_metadata(record):
-                continue
+            if record.record_type != metadata:
+                kind = _type_of(record)
+                if not kind and not is_lenient:
+                    yield from self._mended("its head is unreadable")
+                    return
+                if kind != "metadata":
+                    continue
             n_bytes = record.content_length
             data = _content(record) if n_bytes <= MAX_RECORD_BYTES else b""
             if len(data) < n_bytes or not data:
-                yield from self._mended(record)
+                yield from self._mended("it is cut" if n_bytes else "")
+                if self._go_on_at is not None:
+                    return
             elif data.startswith(b"{") or (data := _json(data)):
                 self.n_records += 1
                 self.n_bytes += len(data)
                 if is_wanted(data):
                     yield Record(self._offset, _url(record.headers.get("WARC-Target-URI")), data)
+            else:
+                self.n_bad += 1
 
-    def _mended(self, record: WarcRecord) -> Iterator[Record]:
-        """Read a record out of its member, as its length is wrong; or count it as bad."""
+    def _mended(self, fault: str) -> Iterator[Record]:
+        """Read a record out of its member, or count it as bad; `fault` says what was wrong."""
         member = self._member()
         if member is None:
-            self.n_bad += 1
-            if record.content_length:
-                self.errors.append(f"the record at byte {self._offset} is cut")
+            if not self._is_several:
+                self.n_bad += 1
+                if fault:
+                    self.errors.append(f"the record at byte {self._offset}: {fault}")
             return
         self._go_on_at = member.end
         fields, body = payload(member.data)
+        kind = fields.get("warc-type", "").lower()
+        if member.is_sound and kind not in ("", "metadata"):
+            return
         data = _json(body)
-        if member.is_sound and len(body) <= MAX_RECORD_BYTES and data:
+        if member.is_sound and kind and len(body) <= MAX_RECORD_BYTES and data:
             self.n_records += 1
             self.n_bytes += len(data)
             if self._is_wanted(data):
@@ -201,14 +243,15 @@ class Records:
         """Return where to go on once FastWARC has stopped, None at the end."""
         if self._file is None or self._most is not None:
             return None
-        if not self._is_at_member(self._offset):  # uncompressed, or all in one member
-            if fault:
+        if not self._is_at_member(self._offset):  # uncompressed; members may follow
+            start, _ = next_record(self._file, self._offset)
+            if start is None and fault:
                 self.errors.append(f"unreadable after byte {self._offset}: {fault}")
-            return None
+            return start
         position = self._go_on_at
         if position is None:
             member = read_member(self._file, self._offset, keep=0)
-            position = member.end if member.is_sound else self._offset + len(MAGIC)
+            position = member.end
             if not member.is_sound:
                 what = fault or "its gzip member is cut or damaged"
                 self.errors.append(f"unreadable at byte {self._offset}: {what}")
@@ -231,10 +274,14 @@ def _content(record: WarcRecord) -> bytes:
         return b""
 
 
-def _is_metadata(record: WarcRecord) -> bool:
-    """Tell by the field of the type, which FastWARC knows in one spelling (ISO 28500: any)."""
-    fields = {str(name).lower(): str(value).strip() for name, value in record.headers.items()}
-    return fields.get("warc-type", "").lower() == "metadata"
+def _type_of(record: WarcRecord) -> str:
+    """Return the WARC-Type, whose field FastWARC knows in one spelling (ISO 28500: any).
+
+    It is empty where FastWARC took a whole record with bare line ends for a field.
+    """
+    fields = [(str(name).lower(), str(value).strip()) for name, value in record.headers.items()]
+    is_readable = not any("\n" in value for _, value in fields)
+    return dict(fields).get("warc-type", "").lower() if is_readable else ""
 
 
 def _json(data: bytes) -> bytes:

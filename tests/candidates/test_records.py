@@ -1,6 +1,7 @@
 """Whatever lies between the good members of an archive, their rows are kept; nothing is silent."""
 
 import gzip
+import itertools
 import random
 import zlib
 from pathlib import Path
@@ -47,6 +48,26 @@ def lengths() -> st.SearchStrategy[bytes]:
     return st.integers(-450, 3000).map(lambda delta: member(claims(delta)))
 
 
+def bare(data: bytes) -> bytes:
+    """A record whose head has bare line ends, as editors leave them."""
+    head, _, body = data.partition(b"\r\n\r\n")
+    return head.replace(b"\r\n", b"\n") + b"\n\n" + body
+
+
+def odd_heads(number: int) -> st.SearchStrategy[bytes]:
+    """Members whose one record is whole, in a form that FastWARC does not read."""
+    whole = good(number)
+    return st.sampled_from(
+        [
+            member(bare(whole)), member(whole.replace(b"\r\n", b"\n")),
+            member(whole.replace(b"page.html", b"page?" + b"a" * 40_000)),
+            member(whole.replace(b"\r\n", b"\r\nX-Long: " + b"b" * 10**6 + b"\r\n", 1)),
+            member(whole.replace(b"WARC/1.0", b"WARC/2.0", 1)), member(b"\xef\xbb\xbf" + whole),
+            member(b"\r\n \r\n" + whole), member(b"\0" + whole),
+        ]
+    )  # fmt: skip
+
+
 TROUBLE = st.one_of(
     st.sampled_from(
         [
@@ -55,7 +76,9 @@ TROUBLE = st.one_of(
             member(b"no record at all"), member(good(902)[:-300]), member(good(903))[:-30],
             member(good(904).replace(b"WARC-Type", b"X-Type")),
             member(record(b"\xef\xbb\xbfno json")), member(record(b'{"cut": ')),
-            member(record(b"{" + b"\xff" * 300 + b"}")),
+            member(record(b"{" + b"\xff" * 300 + b"}")), WARCINFO, b"\r\n\0 text",
+            member(record('{"Envelope": "http://h.test/"}'.encode("utf-16"))),
+            zlib.compress(good(906)), member(good(907).replace(b"\r\n", b"\r")),
         ]
     ),
     lengths(),
@@ -73,10 +96,10 @@ def extract(archive: str) -> tuple[Extraction, list[dict]]:
 @settings(max_examples=120)
 @given(st.lists(st.one_of(TROUBLE, st.none()), min_size=1, max_size=8))
 def test_every_good_member_gives_its_row_whatever_lies_between(tmp_path_factory, pieces):
-    """None stands for a good member; one more is the first and one the last."""
+    """None stands for a good member; one more is the last."""
     path = tmp_path_factory.mktemp("wat") / "x.warc.wat.gz"
-    data, offsets = member(WARCINFO), {}
-    for number, piece in enumerate([None, *pieces, None]):
+    data, offsets = b"", {}
+    for number, piece in enumerate([*pieces, None]):
         if piece is None:
             offsets[f"http://h.test/{number}.jpg"] = len(data)
         data += member(good(number)) if piece is None else piece
@@ -89,6 +112,33 @@ def test_every_good_member_gives_its_row_whatever_lies_between(tmp_path_factory,
     lost = [p for p in pieces if p is not None and is_something(p)]
     told = found.counts.notes["bad_records"] + len(found.errors) + len(extra)
     assert told or not lost
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.integers(0, 99), min_size=1, max_size=6, unique=True).flatmap(
+        lambda numbers: st.tuples(*map(odd_heads, numbers))
+    ),
+    st.lists(st.sampled_from([b"", member(WARCINFO), member(good(500))]), max_size=6),
+)
+def test_a_record_in_an_odd_form_gives_its_row_too(tmp_path_factory, pieces, others):
+    path = tmp_path_factory.mktemp("wat") / "x.warc.wat.gz"
+    mixed = itertools.zip_longest(pieces, others, fillvalue=b"")
+    path.write_bytes(b"".join(itertools.chain(*mixed)))
+    found, rows = extract(str(path))
+    assert found.counts.seen == len(pieces) + others.count(member(good(500)))
+    assert len(rows) == len(pieces) + (member(good(500)) in others)
+    assert not found.errors
+    assert not found.counts.notes["bad_records"]
+
+
+@pytest.mark.parametrize("n_plain", [1, 3])
+def test_plain_records_before_the_first_member_give_their_rows(tmp_path: Path, n_plain: int):
+    plain = WARCINFO + b"".join(map(good, range(n_plain)))
+    members_behind = b"".join(member(good(10 + number)) for number in range(5))
+    (tmp_path / "x.wat.gz").write_bytes(plain + members_behind)
+    _, rows = extract(str(tmp_path / "x.wat.gz"))
+    assert len(rows) == n_plain + 5
 
 
 def is_something(piece: bytes) -> bool:

@@ -24,7 +24,7 @@ from cah_dask.candidates.records import Record, Records
 from cah_dask.candidates.rows import Pair, RowBuilder
 from cah_dask.candidates.sources import check_archive
 from cah_dask.candidates.tables import TableOptions, check_table, is_table, read_table
-from cah_dask.candidates.text import clean, has_length
+from cah_dask.candidates.text import clean, has_length, is_far_beyond
 from cah_dask.candidates.urls import ABSOLUTE, NOWHERE, Url, resolve
 from cah_dask.candidates.wat import Page, is_json, parse_page
 from cah_dask.errors import RecordError, ShardError
@@ -35,7 +35,6 @@ RESPECTED = ("noindex", "noimageindex", "noai", "noimageai", "noml", "none", "td
 nofollow in one) and the TDM reservation protocol."""
 
 _ERRORS_SHOWN = 10
-_ESCAPE = 16  # no entity or mojibake is longer: a raw text of 16 limits is too long when clean
 
 PAGE_BYTES, PAGE_FACTOR = 16 << 10, 16
 """What the rows of a page may take: so many bytes, and so many times those of its JSON. Usual pages
@@ -272,7 +271,9 @@ class _Links:
                 self._rejected[reason] += 1
         if n_without:
             self._rejected[Reject.NO_TEXT] += n_without
-        if self._n_bytes > ARCHIVE_BYTES:
+        if self._n_bytes > ARCHIVE_BYTES and math.isfinite(
+            page.n_bytes
+        ):  # a table's rows are its own
             raise ShardError(
                 f"its rows take more than {ARCHIVE_BYTES >> 20} MiB; what follows byte {offset} "
                 "is not read"
@@ -315,7 +316,7 @@ class _Links:
 
     def _text(self, alt: str) -> str | Reject:
         options = self._options
-        if len(alt) > _ESCAPE * options.max_text:
+        if is_far_beyond(alt, options.max_text):
             return Reject.LONG_TEXT
         text = clean(alt)
         if len(text) < options.min_text or not has_length(text, options.min_text):

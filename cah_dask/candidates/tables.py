@@ -40,6 +40,8 @@ _BATCH_ROWS = 1 << 14
 _BATCH_BYTES = 8 << 20  # of rows that are Python objects at a time
 _CELL_CHARACTERS = 4 << 20  # of a CSV; what is longer, such as all behind a lost quote, is no row
 
+_ROW_LINES = 100
+"""Lines that a row of a CSV may span; more of them are behind a quote that is never closed."""
 Row: TypeAlias = tuple[Any, Any, Any, Any]
 """Url, text, page and licence."""
 
@@ -146,12 +148,19 @@ def _read_text(
         )
         columns = next(reader, [])
         picked = [columns.index(c) if c else None for c in _pick(columns, options, name)]
+        n_swallowed, line = 0, reader.line_num
         for cells in _rows(reader, notes):
-            if len(cells) == len(columns):
+            n_lines, line = reader.line_num - line, reader.line_num
+            if n_lines > _ROW_LINES:
+                n_swallowed += n_lines
+                notes["bad_records"] += n_lines
+            elif len(cells) == len(columns):
                 url, text, page, license_ = (None if at is None else cells[at] for at in picked)
                 yield url, text, page, license_
             elif cells:
                 notes["bad_records"] += 1
+    if n_swallowed:
+        raise ShardError(f"{name}: {n_swallowed} lines are lost within quotes that are not closed")
 
 
 @contextlib.contextmanager
@@ -178,8 +187,14 @@ def _read_parquet(
 ) -> Iterator[Row]:
     """Yield the rows of a parquet file; equal cells are in memory once."""
     with pq.ParquetFile(stream) as file:
-        picked = _pick(file.schema_arrow.names, options, name)
+        schema = file.schema_arrow
+        picked = _pick(schema.names, options, name)
         columns = [column for column in picked if column]
+        for column in columns:
+            if pa.types.is_nested(schema.field(column).type):
+                raise ShardError(
+                    f"{name}: column {column} holds {schema.field(column).type}, not text"
+                )
     with pq.ParquetFile(stream, read_dictionary=columns) as file:
         for batch in file.iter_batches(_BATCH_ROWS, columns=columns, use_threads=False):
             for piece in _pieces(batch):

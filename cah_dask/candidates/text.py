@@ -21,7 +21,10 @@ _BLANK_CONTROLS = str.maketrans(dict.fromkeys("\t\n\v\f\r\x1c\x1d\x1e\x1f", " ")
 _INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\xad\ud800-\udfff]")
 # In upper case an a with a tilde and a hard blank are what they seem (MAÇÃ VERDE); ftfy would make
 # an à of them, as it must in lower case (the two bytes of à, read as Latin-1).
-_TILDE_AND_BLANK = re.compile("(?<=[A-ZÀ-ÖØ-Þ])Ã\u00a0")
+_TILDE_AND_BLANK = re.compile("(?<=[A-ZÀ-ÖØ-Þ])Ã(?:\u00a0|&nbsp;|&#160;|&#[xX][aA]0;)")
+_AMPERSANDS = re.compile("&(?:amp;)+")  # ftfy would take them off one by one
+_ENTITY = 33  # characters of the longest entity of HTML
+_MOJIBAKE = 4  # characters that one becomes, twice encoded
 _FILLERS = frozenset(map(chr, (0x034F, 0x115F, 0x1160, 0x2800, 0x3164, 0xFFA0, 0xFFFC, 0xFFFD)))
 _SEEN = re.compile("[ -~¡-¬®-ʯЀ-ҁぁ-ゖァ-ヺ一-龥가-힣]*")
 """How most texts begin: characters that stand for themselves."""
@@ -90,10 +93,22 @@ def clean(text: str) -> str:
 
 def repair(text: str) -> str:
     """Return what `clean` returns, by way of ftfy whatever the text."""
-    text = _TILDE_AND_BLANK.sub("Ã ", text.translate(_BLANK_CONTROLS))
+    text = _AMPERSANDS.sub("&amp;", text.translate(_BLANK_CONTROLS))
+    text = _TILDE_AND_BLANK.sub("Ã ", text)
     fixed, _ = ftfy.fix_and_explain(text, _REPAIR)
     visible = _INVISIBLE.sub("", " ".join(fixed.split()))
     return " ".join(visible.split())  # what was between two blanks may be gone
+
+
+def is_far_beyond(text: str, length: int) -> bool:
+    """Tell at a glance whether a raw text is longer than `length` when it is clean.
+
+    Cleaning takes long where there is much to clean, and all of it would be in vain.
+    """
+    if len(text) <= length:
+        return False
+    n_visible = len(" ".join(text.split())) - _ENTITY * text.count("&")
+    return n_visible > _MOJIBAKE * length
 
 
 def has_length(text: str, length: int) -> bool:

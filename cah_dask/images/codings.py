@@ -19,6 +19,7 @@ _GZIP = b"\x1f\x8b"
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # Tabs, line ends, escapes (ISO 2022) and the end mark of DOS may be in a text.
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x19\x1c-\x1f]")
+_START_BYTES = 3
 _SIGNS = re.compile(rb"^\s*user.?agent|<[!a-z]", re.IGNORECASE | re.MULTILINE)
 
 
@@ -53,13 +54,17 @@ def read_text(body: bytes, codings: str, limit: int) -> bytes | None:
 
 
 def is_text(body: bytes) -> bool:
-    """Tell whether a body is text: in UTF-8, or in another encoding a page or a robots.txt."""
+    """Tell whether a body is text: in UTF-8, or in another encoding a page or a robots.txt.
+
+    The latter begins with ASCII: what Brotli did not pack, say, stands behind a few other bytes.
+    """
     if _CONTROL.search(body):
         return False
     try:
         codecs.getincrementaldecoder("utf-8")().decode(body)  # its last character may be cut
     except UnicodeDecodeError:
-        return _SIGNS.search(body) is not None
+        start = body.removeprefix(codecs.BOM_UTF8)[:_START_BYTES]
+        return start.isascii() and _SIGNS.search(body) is not None
     return True
 
 

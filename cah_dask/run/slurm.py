@@ -142,7 +142,7 @@ def parse_job_id(text: str) -> str:
     ValueError
         With what was printed, if there is no id in it.
     """
-    for form in (_JOB_ID, _SUBMITTED):
+    for form in (_SUBMITTED, _ID_AND_CLUSTER, _JOB_ID):
         found = form.findall(text)
         if found:
             return str(found[-1])
@@ -150,7 +150,8 @@ def parse_job_id(text: str) -> str:
     raise ValueError(f"sbatch printed no job id but {shown[-200:]!r}")
 
 
-_JOB_ID = re.compile(r"^[ \t]*(\d+)(?:;[\w.-]+)?[ \t\r]*$", re.MULTILINE | re.ASCII)
+_ID_AND_CLUSTER = re.compile(r"^[ \t]*(\d+);[\w.-]+[ \t\r]*$", re.MULTILINE | re.ASCII)
+_JOB_ID = re.compile(r"^[ \t]*(\d+)[ \t\r]*$", re.MULTILINE | re.ASCII)
 _SUBMITTED = re.compile(r"submitted batch job (\d+)", re.IGNORECASE | re.ASCII)
 
 

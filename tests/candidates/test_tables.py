@@ -182,3 +182,35 @@ def test_endless_cells_of_a_parquet_file_take_no_memory_together(tmp_path):
         [sys.executable, "-c", code, name], capture_output=True, text=True, check=True
     )
     assert done.stdout == "{'long_text': 150}\n"
+
+
+def test_lines_behind_a_quote_that_is_never_closed_are_counted_and_named(tmp_path):
+    lines = [f"http://ex.org/{n}.jpg,a photo of thing {n}" for n in range(1000)]
+    lines[10] = 'http://ex.org/10.jpg,"a photo of thing 10'
+    (tmp_path / "x.csv").write_text("\n".join(["url,text", *lines]) + "\n")
+    found = extract(str(tmp_path / "x.csv"))
+    assert found.counts.kept == 10
+    assert found.counts.seen + found.counts.notes["bad_records"] == 1000
+    assert "990 lines are lost" in found.errors[0]
+
+
+def test_a_text_may_have_line_ends_within_its_quotes(tmp_path):
+    rows = "".join(f'http://ex.org/{n}.jpg,"a photo\nof thing\n{n}"\n' for n in range(9))
+    (tmp_path / "x.csv").write_text("url,text\n" + rows)
+    assert extract(str(tmp_path / "x.csv")).counts.kept == 9
+
+
+@pytest.mark.parametrize("texts", [[["a photo"]], [{"a": "photo"}]])
+def test_a_column_that_holds_no_texts_is_a_clear_error(tmp_path, texts):
+    pq.write_table(
+        pa.table({"url": ["http://ex.org/1.jpg"], "text": texts}), tmp_path / "x.parquet"
+    )
+    with pytest.raises(InputError, match=r"column text holds .*, not text"):
+        check_input(str(tmp_path / "x.parquet"), ExtractOptions())
+
+
+def test_a_table_may_be_larger_than_any_archive(tmp_path, monkeypatch):
+    monkeypatch.setattr("cah_dask.candidates.extract.ARCHIVE_BYTES", 5_000)
+    lines = "".join(f"http://ex.org/{n}.jpg,a photo of thing {n}\n" for n in range(500))
+    (tmp_path / "x.csv").write_text("url,text\n" + lines)
+    assert extract(str(tmp_path / "x.csv")).counts.kept == 500

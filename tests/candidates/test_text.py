@@ -1,13 +1,21 @@
 # ruff: noqa: RUF001  # characters that look alike are the subject
+import html
 import itertools
 import sys
+import time
 
 import ftfy.badness
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cah_dask.candidates.text import clean, has_length, is_filename, repair
+from cah_dask.candidates.text import (
+    clean,
+    has_length,
+    is_far_beyond,
+    is_filename,
+    repair,
+)
 
 MOJIBAKE = (
     "".join(ftfy.badness.MOJIBAKE_CATEGORIES.values()).replace("-", "") + "ВГРСΒΓΞΟвЂўβ€ØÙ‚Ä√≈"
@@ -57,6 +65,32 @@ def test_words_stay_apart_whatever_blank_divides_them(blank):
 )
 def test_joiners_and_the_style_of_a_page_are_kept(text):
     assert clean(text) == text
+
+
+@pytest.mark.parametrize("blank", ["&nbsp;", "&#160;", "&#xa0;", "&#XA0;"])
+def test_so_does_one_that_is_written_as_an_entity(blank):
+    assert clean(f"MAÇÃ{blank}VERDE") == "MAÇÃ VERDE"
+
+
+@given(TEXTS, st.integers(1, 20))
+def test_no_text_is_far_beyond_a_length_that_it_has_when_clean(text, times):
+    raw = html.escape("".join(filter(str.isprintable, text))) * times
+    assert not is_far_beyond(raw, len(clean(raw)))
+
+
+@pytest.mark.parametrize(
+    "piece", ["&amp;", "&amp;amp;", "amp;", "&", "Ã\u00a0", "\u0316\u0301", "a "]
+)
+def test_a_text_of_any_length_is_judged_in_no_time(piece):
+    """A hundred captions of 32 kB, of which each took seconds before."""
+    text = "&" + piece * (32_000 // len(piece))
+    started = time.process_time()
+    for _ in range(100):
+        assert is_far_beyond(text, 1000) or "&" in piece
+    assert time.process_time() - started < 5
+    started = time.process_time()
+    clean("&" + "amp;" * 8_000)
+    assert time.process_time() - started < 1
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,10 @@ LABELS = [
 DAMAGED = {
     "picture": PICTURE,
     **{f"{name} cut": PACKED[name][:-9] for name in ("gzip", "gzip stored", "zlib", "brotli")},
+    **{
+        f"brotli stored, cut at {at}": b"\x8b\r\x80\n\n" + RULES[:at]
+        for at in range(11, RULES.index(b"Disallow"), 3)
+    },
     "gzip damaged": PACKED["gzip"][:20] + b"\xff\xff" + PACKED["gzip"][22:],
     "gzip head": b"\x1f\x8b",
     "zeros": bytes(ROBOTS_BYTES + 9),

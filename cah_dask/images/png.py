@@ -14,29 +14,62 @@ _WANTED = frozenset({b"tRNS", b"iCCP", b"eXIf", b"acTL", b"fcTL", b"fdAT"})
 """Ancillary chunks that say what a picture looks like, or that it moves."""
 _MAX_PROFILE_BYTES = 1 << 20
 """Largest colour profile that is used, unpacked; Pillow refuses a file with a larger one."""
-_GREY, _COLOUR = 0, 2
+_GREY, _COLOUR, _PALETTE = 0, 2, 3
+_ANIMATION = frozenset({b"acTL", b"fcTL", b"fdAT"})
 
 
 def essence(data: bytes) -> bytes:
     """Return a PNG with nothing but sound chunks that are needed to show it.
 
     Critical chunks stay as they are, whatever their checksums, and so does what follows the last
-    whole chunk. A transparent value is given in the bits that Pillow compares it with.
+    whole chunk, unless all pixels are there. A transparent value is given in the bits that Pillow
+    compares it with.
     """
-    kept = [SIGNATURE]
+    kept, seen = [SIGNATURE], set()
     depth, colour = data[24:25], data[25:26]
+    n_colours = 0
     end = len(SIGNATURE)
-    for start, end in _chunks(data):
-        kind = data[start + 4 : start + 8]
+    chunks = list(_chunks(data))
+    moves = _moves(data, chunks)
+    for start, end in chunks:
+        kind, body = data[start + 4 : start + 8], data[start + 8 : end - 4]
         if kind in _CRITICAL:
             kept.append(data[start:end])
-        elif kind in _WANTED and _is_sound(data, start, end):
-            body = data[start + 8 : end - 4]
-            if kind == b"tRNS":
+            n_colours = len(body) // 3 if kind == b"PLTE" else n_colours
+        elif kind not in _WANTED or not _is_sound(data, start, end):
+            continue
+        elif kind in _ANIMATION:
+            kept += [data[start:end]] if moves else []
+        elif kind in seen or b"IDAT" in seen:
+            continue  # the first one counts, and only before the pixels
+        elif kind == b"tRNS":
+            if _fits(body, ord(colour), n_colours):
                 kept.append(_chunk(kind, _transparent(body, ord(depth), ord(colour))))
-            elif kind != b"iCCP" or _is_small_profile(body):
-                kept.append(data[start:end])
-    return b"".join([*kept, data[end:]])
+        elif kind != b"iCCP" or _is_small_profile(body):
+            kept.append(data[start:end])
+        seen.add(kind)
+    is_whole = b"IDAT" in seen and data[end + 4 : end + 8] != b"IDAT"
+    tail = data[end:] if b"IEND" in seen or not is_whole else _chunk(b"IEND", b"")
+    return b"".join([*kept, tail])
+
+
+def _moves(data: bytes, chunks: list[tuple[int, int]]) -> bool:
+    """Tell whether a file has an animation of two frames or more, and no chunk of it is broken."""
+    frames = 0
+    for start, end in chunks:
+        kind, n_bytes = data[start + 4 : start + 8], end - start - 12
+        if kind == b"acTL" and (n_bytes != 8 or not _is_sound(data, start, end)):
+            return False
+        if kind == b"fcTL":
+            frames += n_bytes == 26 and _is_sound(data, start, end)
+    return frames > 1
+
+
+def _fits(body: bytes, colour: int, n_colours: int) -> bool:
+    """Tell whether a tRNS has the length that it must have for a type of colour."""
+    if colour == _PALETTE:
+        return 0 < len(body) <= n_colours
+    return len(body) == {_GREY: 2, _COLOUR: 6}.get(colour)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[int, int]]:
@@ -61,8 +94,10 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 def _transparent(body: bytes, depth: int, colour: int) -> bytes:
     """Return a tRNS whose value is compared with pixels as Pillow unpacks them, to 8 bits.
 
-    Grey of 1 and of 16 bits it keeps as they are.
+    Grey of 16 bits it keeps as it is.
     """
+    if colour == _GREY and depth == 1:
+        return (body[1] & 1).to_bytes(2)
     if colour == _GREY and depth in (2, 4):
         most = (1 << depth) - 1
         return ((int.from_bytes(body[:2]) & most) * 255 // most).to_bytes(2)
@@ -74,8 +109,9 @@ def _transparent(body: bytes, depth: int, colour: int) -> bytes:
 def _is_small_profile(body: bytes) -> bool:
     """Tell whether a profile can be unpacked, and Pillow will not mind its size."""
     unpacker = zlib.decompressobj()
+    method, packed = body.partition(b"\0")[2][:1], body.partition(b"\0")[2][1:]
     try:
-        unpacker.decompress(body.partition(b"\0")[2][1:], _MAX_PROFILE_BYTES)
+        unpacker.decompress(packed, _MAX_PROFILE_BYTES)
     except zlib.error:
         return False
-    return unpacker.eof
+    return unpacker.eof and method == b"\0"

@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -17,7 +17,8 @@ from tests.images.test_second_decoder import KEEP, STORE, chunk, encoded, scene
 PLAIN = encoded(scene(), "PNG")
 ANCILLARY = st.sampled_from(
     [b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"pHYs", b"gAMA", b"cHRM", b"sRGB", b"bKGD", b"sBIT",
-     b"tIME", b"hIST", b"sPLT", b"eXIf", b"oFFs", b"vpAg", b"caNv", b"zzZz"]
+     b"tIME", b"hIST", b"sPLT", b"eXIf", b"oFFs", b"vpAg", b"caNv", b"zzZz",
+     b"tRNS", b"acTL", b"fcTL", b"fdAT"]
 )  # fmt: skip
 HUGE = zlib.compress(b"a" * 1_300_000)
 
@@ -39,11 +40,37 @@ def with_chunk(data: bytes, at: int, piece: bytes) -> bytes:
 @example(kind=b"iTXt", body=b"XML:com.adobe.xmp\0\1\0\0\0" + HUGE, at=0, is_damaged=False)
 @example(kind=b"iCCP", body=b"cmyk\0\0" + HUGE, at=0, is_damaged=False)
 @example(kind=b"pHYs", body=b"\0\0", at=0, is_damaged=False)
+@example(kind=b"iCCP", body=b"p\0\x09" + zlib.compress(b"a" * 200), at=0, is_damaged=False)
+@example(kind=b"acTL", body=b"\0\0\0\5\0\0\0\0", at=0, is_damaged=False)
+@example(kind=b"acTL", body=b"\0", at=0, is_damaged=False)
+@example(kind=b"fcTL", body=b"\0\0\0", at=0, is_damaged=False)
+@example(kind=b"tRNS", body=b"\0", at=0, is_damaged=False)
 def test_no_ancillary_chunk_changes_or_costs_a_picture(kind, body, at, is_damaged):
+    assume(kind != b"tRNS" or len(body) != 6)  # of another length it is none of RGB
     piece = damaged(kind, body) if is_damaged else chunk(kind, body)
     expected, result = (decode(data, STORE) for data in (PLAIN, with_chunk(PLAIN, at, piece)))
     assert isinstance(result, Picture)
     assert result == expected
+
+
+@pytest.mark.parametrize("tail", [b"", b"\0", b"\0\0\xff\xfftEXtabc", b"\0\0\0\0IE"])
+def test_a_file_that_ends_behind_its_pixels_is_whole(tail):
+    assert decode(PLAIN[:-12] + tail, STORE) == decode(PLAIN, STORE)
+
+
+def test_a_file_that_ends_within_its_pixels_is_not():
+    at = PLAIN.rindex(b"IDAT")
+    assert decode(PLAIN[: at + 100], STORE) is Status.DECODE_TRUNCATED
+
+
+@pytest.mark.parametrize(("mode", "value"), [("L", b"\0\x5a"), ("RGB", b"\0\x5a" * 3)])
+def test_transparency_counts_once_and_before_the_pixels(mode, value):
+    data = encoded(Image.new(mode, (300, 300), 90 if mode == "L" else (90, 90, 90)), "PNG")
+    before = with_chunk(data, 0, chunk(b"tRNS", value))
+    other = chunk(b"tRNS", bytes(len(value)))
+    assert decode(before, STORE) != decode(data, STORE)
+    assert decode(with_chunk(before, 1, other), STORE) == decode(before, STORE)
+    assert decode(with_chunk(data, 1, chunk(b"tRNS", value)), STORE) == decode(data, STORE)
 
 
 def test_an_original_is_stored_as_received_and_read_without_its_metadata():

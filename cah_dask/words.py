@@ -2,8 +2,12 @@
 
 import re
 
-# C0 but for tab and newline, DEL, C1, what turns the direction of a line, and halves of characters.
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# C0 but for tab and newline, DEL, C1, what ends a line or turns its direction, what is not seen but
+# for the joiners of emoji and Persian, halves of characters, private characters and tags.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
+    "\ud800-\uf8ff\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff\U000f0000-\U0010ffff]"
+)
 
 
 def printable(text: str) -> str:

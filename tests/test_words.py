@@ -21,6 +21,9 @@ def test_no_text_tells_a_terminal_what_to_do(text):
 def test_plain_texts_stay():
     assert printable("a\tb\n中文 é 👍") == "a\tb\n中文 é 👍"
     assert printable("\x1b]0;x\x07\u202e") == r"\x1b]0;x\x07\u202e"
+    for hidden in "\u200e\u200f\u061c\u2028\u2029\ufeff\u200b\u2066\ue000\U000e0041\xad":
+        assert printable(f"a{hidden}b").isascii(), ascii(hidden)
+    assert printable("👨\u200d👩 a\u200cb") == "👨\u200d👩 a\u200cb"
 
 
 def test_errors_and_logs_are_printable(capsys, monkeypatch, tmp_path):

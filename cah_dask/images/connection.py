@@ -19,11 +19,10 @@ from aiohttp.http_exceptions import BadHttpMessage
 
 from cah_dask.images.heads import Head, begins_like_head, read_head
 
-LINE_BYTES = 64 << 10
-"""Longest header line that is read; browsers and curl read 64 to 256 KiB."""
 HEADERS = 5000
 """Most header lines that are read, as in curl (MAX_HTTP_RESP_HEADER_COUNT)."""
-_HEAD_BYTES = 256 << 10  # of a whole head, as in Chromium (kMaxHeaderBufSize)
+HEAD_BYTES = 256 << 10
+"""Largest head that is read, in one line or many, as in Chromium (kMaxHeaderBufSize)."""
 
 QUIET_S = 0.1
 """How long a connection must say nothing after an answer before it is kept for another request.
@@ -127,15 +126,15 @@ class Channel(ResponseHandler):
             data[:] = data.lstrip()
         end = _HEAD_END.search(data, max(0, len(data) - n_new - _END_CHARS))
         head = None
-        while end is not None and end.end() <= _HEAD_BYTES:
+        while end is not None and end.end() <= HEAD_BYTES:
             head = read_head(bytes(data[: end.end()]))
             if head is None or head.is_last:
                 break
             super().data_received(head.lines)
             del data[: end.end()]
             end = _HEAD_END.search(data)
-        if (len(data) if end is None else end.end()) > _HEAD_BYTES:
-            self.set_exception(BadHttpMessage(f"a head of more than {_HEAD_BYTES} bytes"))
+        if (len(data) if end is None else end.end()) > HEAD_BYTES:
+            self.set_exception(BadHttpMessage(f"a head of more than {HEAD_BYTES} bytes"))
         elif end is not None and head is not None:
             self._begin_body(head, bytes(data[end.end() :]))
         elif end is not None or not begins_like_head(data):  # the parser says what is wrong

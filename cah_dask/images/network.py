@@ -21,7 +21,7 @@ from cah_dask import __version__
 from cah_dask.addresses import Network, is_public
 from cah_dask.directives import AGENT_NAME
 from cah_dask.errors import ConfigError
-from cah_dask.images.connection import HEADERS, LINE_BYTES, Channel, Connector, send_once
+from cah_dask.images.connection import HEAD_BYTES, HEADERS, Channel, Connector, send_once
 from cah_dask.images.names import Addresses, names_of
 from cah_dask.images.once import Once
 from cah_dask.schema import Status
@@ -291,8 +291,8 @@ def open_session(
         auto_decompress=False,
         trust_env=False,
         timeout=timeout,
-        max_line_size=LINE_BYTES,
-        max_field_size=LINE_BYTES,
+        max_line_size=HEAD_BYTES,
+        max_field_size=HEAD_BYTES,
         max_headers=HEADERS,
     )
     send_once(session)

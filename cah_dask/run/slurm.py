@@ -205,8 +205,8 @@ def directives(options: JobOptions, log: str, exclude: Sequence[str] = ()) -> li
     Worker jobs are never requeued by Slurm: the driver replaces what is lost, once. Of several
     ``--exclude`` sbatch takes the last one, so a user's own is joined to ours.
     """
-    own = [line for line in options.directives if slurm_names([line]) <= {"--exclude", "-x"}]
-    nodes = [re.split(r"[= ]", line, maxsplit=1)[1] for line in own] + [*exclude]
+    own = [line for line in options.directives if _option(line)[0] in ("--exclude", "-x")]
+    nodes = [_option(line)[1] for line in own] + [*exclude]
     named = {
         "qos": options.qos,
         "reservation": options.reservation,
@@ -223,7 +223,15 @@ def directives(options: JobOptions, log: str, exclude: Sequence[str] = ()) -> li
 
 def slurm_names(lines: tuple[str, ...] | list[str]) -> set[str]:
     """Return the option names of directives, without their values."""
-    return {re.split(r"[= ]", line, maxsplit=1)[0] for line in lines}
+    return {_option(line)[0] for line in lines}
+
+
+def _option(line: str) -> tuple[str, str]:
+    """Return name and value of a directive: ``--name=value``, ``--name value``, ``-n1``."""
+    if line.startswith("--"):
+        name, *value = re.split(r"[= ]", line.strip(), maxsplit=1)
+        return name, "".join(value).strip()
+    return line[:2], line[2:].strip(" =")
 
 
 def step_arguments(options: JobOptions, cores: int) -> list[str]:
@@ -282,7 +290,7 @@ def _jobs(text: str) -> Iterator[Queued]:
     for line in text.splitlines():
         fields = line.split("|", 4)
         if len(fields) == 5:
-            job_id, state, left, reason, name = fields
+            job_id, state, left, reason, name = map(str.strip, fields)
             yield Queued(job_id, state, parse_left(left), reason, name)
 
 

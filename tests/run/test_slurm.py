@@ -166,7 +166,7 @@ def test_options_of_a_pool_become_directives_unless_the_site_refuses_them():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("own", ["--exclude=a1,a2", "--exclude a1,a2", "-x a1,a2"])
+@pytest.mark.parametrize("own", ["--exclude=a1,a2", "--exclude a1,a2", "-x a1,a2", "-xa1,a2"])
 def test_nodes_that_are_given_up_join_those_that_the_user_excludes(own: str):
     given_up = slurm.directives(JobOptions(directives=(own, "--exclusive")), "log", ["b1", "b2"])
     assert given_up[-2:] == ["--exclusive", "--exclude=a1,a2,b1,b2"]
@@ -233,7 +233,9 @@ def test_what_holds_no_id_is_shown_in_one_printable_line(printed):
     assert str(caught.value).isprintable()
 
 
-@pytest.mark.parametrize("directive", ["--clusters=b", "-M b", "--cluster=b", "--clusters b"])
+@pytest.mark.parametrize(
+    "directive", ["--clusters=b", "-M b", "--cluster=b", "--clusters b", "-Mb"]
+)
 def test_jobs_of_another_cluster_are_refused(directive: str):
     with pytest.raises(ValueError, match="name another cluster"):
         JobOptions(directives=(directive,))

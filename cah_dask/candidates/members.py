@@ -6,6 +6,7 @@ member found here is inflated by zlib: slower by two thirds, but it says where t
 
 import re
 import zlib
+from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 MAX_RECORD_BYTES = 256 << 20
@@ -15,6 +16,7 @@ MAGIC = b"\x1f\x8b"
 _MEMBER = MAGIC + b"\x08"  # with deflate, the only method there is
 _CHUNK_BYTES = 1 << 16
 _SCAN_BYTES = 1 << 20
+_PROBE_BYTES = 512
 _INFLATED_BYTES = 1 << 20
 _RECORD = re.compile(rb"[\xef\xbb\xbf\s\0]*WARC/")
 _ANOTHER = re.compile(rb"\r?\n\r?\nWARC/\d\.\d\r?\n")
@@ -65,32 +67,44 @@ def next_record(file: BinaryIO, position: int) -> tuple[int | None, int]:
     count. None says that no record follows.
     """
     n_lost = 0
-    while True:
-        start = _find(file, position)
-        if start is None:
-            return None, n_lost + _n_not_zero(file, position)
-        n_lost += _n_not_zero(file, position, start)
+    for start in _beginnings(file, position):
+        if start < position:
+            continue  # within a member that was gone through
         member = read_member(file, start)
         if _RECORD.match(member.data):
-            return start, n_lost
-        position = member.end
-        if not member.is_sound or member.data.strip(b"\0" + _BLANK):
-            n_lost += member.end - start
+            return start, n_lost + _n_not_zero(file, position, start)
+        if member.is_sound:
+            n_lost += _n_not_zero(file, position, start)
+            n_lost += member.end - start if member.data.strip(b"\0" + _BLANK) else 0
+            position = member.end
+    return None, n_lost + _n_not_zero(file, position)
 
 
-def _find(file: BinaryIO, position: int) -> int | None:
-    """Return where something begins that looks like a member."""
-    file.seek(position)
+def _beginnings(file: BinaryIO, position: int) -> Iterator[int]:
+    """Yield where something begins that can be inflated for a little while at least."""
     held = b""
-    while data := file.read(_SCAN_BYTES):
+    while True:
+        file.seek(position + len(held))
+        data = file.read(_SCAN_BYTES)
         held += data
+        n_looked_at = max(0, len(held) - _PROBE_BYTES) if data else len(held)
         at = held.find(_MEMBER)
-        if at >= 0:
-            return position + at
-        kept = len(_MEMBER) - 1
-        position += max(0, len(held) - kept)
-        held = held[-kept:]
-    return None
+        while 0 <= at < n_looked_at:
+            if _may_inflate(held[at : at + _PROBE_BYTES]):
+                yield position + at
+            at = held.find(_MEMBER, at + 1)
+        if not data:
+            return
+        position += n_looked_at
+        held = held[n_looked_at:]
+
+
+def _may_inflate(start: bytes) -> bool:
+    try:
+        zlib.decompressobj(31).decompress(start, 1)
+    except zlib.error:
+        return False
+    return True
 
 
 def _n_not_zero(file: BinaryIO, start: int, stop: int | None = None) -> int:

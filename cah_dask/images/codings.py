@@ -109,7 +109,8 @@ def _inflate(body: bytes, window_bits: int, limit: int) -> bytes | None:
 def codings_of(value: str) -> list[str]:
     """Return what a Content-Encoding says that can be undone, the last one first."""
     named = [coding.strip().lower() for coding in value.split(",")]
-    return [coding for coding in reversed(named) if coding in _FORMATS][:_MAX_CODINGS]
+    known = {*_FORMATS, "br"}
+    return [coding for coding in reversed(named) if coding in known][:_MAX_CODINGS]
 
 
 def inflate(body: bytes | bytearray, codings: list[str], limit: int) -> bytes | bytearray:
@@ -122,7 +123,9 @@ def inflate(body: bytes | bytearray, codings: list[str], limit: int) -> bytes | 
     a raw one is known by nothing but its success.
     """
     for coding in codings:
-        if coding != "deflate":
+        if coding == "br":
+            body = _unpack_brotli(bytes(body), limit)
+        elif coding != "deflate":
             body = _members(body, limit) if body.startswith(_GZIP) else body
         else:
             plain = (_inflated(body, window_bits, limit) for window_bits in _FORMATS[coding])

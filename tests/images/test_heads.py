@@ -5,6 +5,7 @@ import gzip
 import zlib
 from pathlib import Path
 
+import brotli
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -84,6 +85,11 @@ SHOWN = {
     "gzip as text": response(
         gzip.compress(BODY), b"Content-Encoding: gzip", b"Content-Type: text/plain"
     ),
+    "br": response(brotli.compress(BODY), b"Content-Encoding: br"),
+    "br that is none": response(BODY, b"Content-Encoding: br"),
+    "br in chunks": chunked(brotli.compress(BODY)).replace(
+        b"\r\n", b"\r\nContent-Encoding: br\r\n", 1
+    ),
     "gzip twice": response(gzip.compress(gzip.compress(BODY)), b"Content-Encoding: gzip, gzip"),
     "deflate": response(zlib.compress(BODY), b"Content-Encoding: deflate"),
     "raw deflate": response(zlib.compress(BODY)[2:-4], b"Content-Encoding: deflate"),
@@ -106,6 +112,10 @@ REFUSED = {
     "half a body": (answer(LENGTH, body=BODY[:99]), "disconnected"),
     "a text": (response(b"not found, sorry", b"Content-Type: text/plain"), "bad_type"),
     "a short text": (response(b"no", b"Content-Type: text/plain"), "bad_type"),
+    "a bomb of br": (
+        response(brotli.compress(bytes(10**8)), b"Content-Encoding: br"),
+        "too_big",
+    ),
     "a bomb": (
         response(gzip.compress(bytes(9 << 20)), b"Content-Encoding: gzip"),
         "too_big",

@@ -201,9 +201,21 @@ class RunFolder:
         return configuration.load(self.path / CONFIG_FILE).config
 
     def archives(self) -> list[str]:
-        """Return the archives of the run in canonical order."""
-        lines = (self.path / ARCHIVES_FILE).read_bytes().split(b"\n")
-        return [msgspec.json.decode(line, type=str) for line in lines if line]
+        """Return the archives of the run in canonical order.
+
+        Raises
+        ------
+        DamageError
+            If the list of them is lost or damaged.
+        """
+        path = self.path / ARCHIVES_FILE
+        try:
+            lines = path.read_bytes().split(b"\n")
+            return [msgspec.json.decode(line, type=str) for line in lines if line]
+        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise DamageError(
+                path, f"{error}; restore it or set run_dir to a new folder"
+            ) from error
 
     def record(self, commit: Commit) -> None:
         """Append one commit to the journal. Only the driver of the folder may."""

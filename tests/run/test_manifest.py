@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cah_dask.errors import ConfigError, RunError
+from cah_dask.errors import ConfigError, DamageError, RunError
 from cah_dask.run.config import Config, Loaded
 from cah_dask.run.journal import Commit
 from cah_dask.run.manifest import RunFolder
@@ -66,6 +66,21 @@ def test_other_inputs_are_refused(folder: RunFolder):
     with (
         pytest.raises(ConfigError, match="were 2 archives and are now 3 other ones"),
         folder.driving(loaded(folder.path), [*ARCHIVES, "c.warc.wat.gz"]),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("data", [b'"a.warc.wat.gz"\n"b.wa', b'"a\xff"\n', b"1\n", None])
+def test_a_damaged_list_of_archives_is_one_clear_error(folder: RunFolder, data: bytes | None):
+    with folder.driving(loaded(folder.path), ARCHIVES):
+        pass
+    path = folder.path / "archives.jsonl"
+    path.unlink()
+    if data is not None:
+        path.write_bytes(data)
+    with (
+        pytest.raises(DamageError, match=r"archives\.jsonl is damaged: .* restore it"),
+        folder.driving(loaded(folder.path), ARCHIVES),
     ):
         pass
 

@@ -6,9 +6,11 @@ behind all others. Which archives came late is part of the run (`LATE_FILE`), an
 """
 
 from collections import Counter
+from pathlib import Path
 
 import msgspec
 
+from cah_dask.errors import DamageError
 from cah_dask.run.journal import latest
 from cah_dask.run.manifest import JOURNAL_FILE, RunFolder
 from cah_dask.run.plan import FOLDERS, Stage, Unit
@@ -37,9 +39,14 @@ def late_waves(folder: RunFolder) -> list[list[str]]:
     """Have all lost archives asked for again; return the waves behind those of the inputs.
 
     Only the driver of the folder may, before it makes its plan.
+
+    Raises
+    ------
+    DamageError
+        If what is known of earlier such waves is damaged.
     """
     path = folder.path / LATE_FILE
-    waves = msgspec.json.decode(path.read_bytes(), type=list[list[str]]) if path.exists() else []
+    waves = _read_waves(path) if path.exists() else []
     times_lost: Counter[str] = Counter()
     for (stage, name), commit in latest(folder.path / JOURNAL_FILE).items():
         if stage is not Stage.EXTRACT or not commit.receipt.counts.notes.get(LOST):
@@ -56,3 +63,10 @@ def late_waves(folder: RunFolder) -> list[list[str]]:
         waves.append(later)
         write_atomic(path, msgspec.json.encode(waves))
     return waves
+
+
+def _read_waves(path: Path) -> list[list[str]]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=list[list[str]])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DamageError(path, f"{error}; restore it or set run_dir to a new folder") from error

@@ -8,6 +8,9 @@ from pathlib import Path
 import pyarrow.dataset as ds
 import pytest
 
+from cah_dask.errors import DamageError
+from cah_dask.run.lost import late_waves
+from cah_dask.run.manifest import RunFolder
 from tests import runs
 from tests.wats import image, page, write_pages
 from tests.webserver import WebServer
@@ -115,3 +118,10 @@ def test_what_a_server_refuses_is_told_allowed_if_so_wished_and_asked_for_again(
     assert texts(run_dir) == sorted(
         f"A picture of {number} and {n}" for number in range(ARCHIVES) for n in range(5)
     )
+
+
+@pytest.mark.parametrize("data", [b'[["a', b'[["\xff"]]', b"{}"])
+def test_a_damaged_list_of_late_archives_is_one_clear_error(tmp_path: Path, data: bytes):
+    (tmp_path / "late.json").write_bytes(data)
+    with pytest.raises(DamageError, match=r"late\.json is damaged: .* restore it"):
+        late_waves(RunFolder(tmp_path))

@@ -251,7 +251,9 @@ class RunFolder:
     def count_barren(self, *, has_committed: bool) -> int:
         """Note whether this attempt committed anything; return how many in a row did not."""
         path = self.path / "logs" / "barren"
-        before = int(path.read_text()) if path.exists() else 0
+        before = 0
+        with contextlib.suppress(FileNotFoundError, ValueError):  # ValueError: damaged, a new count
+            before = int(path.read_text())
         count = 0 if has_committed else before + 1
         write_atomic(path, str(count).encode())
         return count

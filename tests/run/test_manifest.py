@@ -85,6 +85,12 @@ def test_a_damaged_list_of_archives_is_one_clear_error(folder: RunFolder, data: 
         pass
 
 
+def test_a_damaged_count_of_barren_attempts_begins_anew(folder: RunFolder):
+    assert [folder.count_barren(has_committed=False) for _ in range(2)] == [1, 2]
+    (folder.path / "logs/barren").write_bytes(b"\xff")
+    assert folder.count_barren(has_committed=False) == 1
+
+
 def test_a_folder_with_other_files_is_not_taken(folder: RunFolder):
     folder.path.mkdir()
     (folder.path / "thesis.tex").touch()

@@ -28,14 +28,24 @@ async def dask_setup(worker: Worker) -> None:
     end = os.environ.get("CAH_JOB_END")
     if end is not None:
         await worker.plugin_add(plugin=Drain(float(end), float(os.environ["CAH_DRAIN_S"])))
-    for name in ("httpx", "huggingface_hub", "open_clip", "PIL"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    keep_libraries_quiet()
 
 
 def dask_teardown(worker: Worker) -> None:
     """Let Dask's threads end unheard: what they say of the end of their process is no news."""
     del worker
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
+
+
+def keep_libraries_quiet() -> None:
+    """Keep from the terminal what nobody can act on.
+
+    Of asyncio that is "Unknown child process pid ...": who stops a decoder that was killed from
+    outside may learn of its end before asyncio does, and nothing depends on its exit code.
+    """
+    for name in ("httpx", "huggingface_hub", "open_clip", "PIL"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 
 def _let_the_driver_decide() -> None:

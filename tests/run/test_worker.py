@@ -1,8 +1,10 @@
 """What a worker process is before its first task."""
 
+import logging
+
 import pytest
 
-from cah_dask.run.worker import keep_own_gpu
+from cah_dask.run.worker import keep_libraries_quiet, keep_own_gpu
 
 
 @pytest.mark.parametrize(
@@ -24,3 +26,14 @@ def test_on_amd_nodes_only_rocr_counts():
     environment = {"CUDA_VISIBLE_DEVICES": "2,3", "ROCR_VISIBLE_DEVICES": "2,3"}
     keep_own_gpu(environment, "gpu-1-1", is_amd=True)
     assert environment == {"ROCR_VISIBLE_DEVICES": "3"}
+
+
+def test_a_decoder_killed_from_outside_is_no_news_on_the_terminal():
+    logger = logging.getLogger("asyncio")
+    before = logger.level
+    try:
+        keep_libraries_quiet()
+        assert not logger.isEnabledFor(logging.WARNING)
+        assert logger.isEnabledFor(logging.ERROR)
+    finally:
+        logger.setLevel(before)

@@ -259,31 +259,32 @@ def _beyond_quota(rows: _Rows, fresh: Index, quota: int | None) -> tuple[Index, 
     if quota is None or len(urls) <= quota:  # so no host has more
         return np.empty(0, int), {}
     at = find(urls, rows.urls[fresh])
-    hosts = _hosts(rows.tables, fresh)
     host = np.empty(len(urls), int)
-    host[at] = hosts.indices
+    host[at], names = _hosts(rows.tables, fresh)
     by_host = np.argsort(host, kind="stable")
     starts = np.searchsorted(host[by_host], host[by_host])
     is_beyond = np.empty(len(urls), bool)
     is_beyond[by_host] = np.arange(len(urls)) - starts >= quota
     counts = np.bincount(host[is_beyond])
     notes = {
-        f"{BEYOND_QUOTA}{hosts.dictionary[number].as_py()}": int(counts[number])
+        f"{BEYOND_QUOTA}{names[number]}": int(counts[number])
         for number in np.flatnonzero(counts).tolist()
     }
     return fresh[is_beyond[at]], notes
 
 
-def _hosts(tables: Iterable[pa.Table], rows: Index) -> pa.DictionaryArray:
-    """Return the host of each of some rows (ascending)."""
-    hosts: list[str] = []
-    offset = 0
+def _hosts(tables: Iterable[pa.Table], rows: Index) -> tuple[Index, list[str]]:
+    """Return the number of the host of each of some rows (ascending), and the hosts by number."""
+    numbers: dict[str, int] = {}
+    parts, offset = [np.empty(0, int)], 0
     for table in tables:
         start, stop = np.searchsorted(rows, (offset, offset + len(table)))
-        urls = table["url"].take(rows[start:stop] - offset)
-        hosts += map(host_of, urls.to_pylist())
+        urls = table["url"].take(rows[start:stop] - offset).to_pylist()
+        parts.append(
+            np.fromiter((numbers.setdefault(host_of(url), len(numbers)) for url in urls), int)
+        )
         offset += len(table)
-    return pa.array(hosts, pa.string()).dictionary_encode()
+    return np.concatenate(parts), list(numbers)
 
 
 def _counts(rows: _Rows, n_distinct: int, n_beyond: int, n_kept: int) -> Counts:

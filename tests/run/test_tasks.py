@@ -77,18 +77,22 @@ def candidates_part(run_dir: Path, number: int, rows: int) -> str:
     return part
 
 
-def test_a_bucket_that_is_too_large_is_never_in_memory_as_a_whole(tmp_path: Path, monkeypatch):
+@pytest.mark.parametrize(("quota", "n_kept"), [(None, 20_000), (9_000, 9_000)])
+def test_a_bucket_that_is_too_large_is_never_in_memory_as_a_whole(
+    tmp_path: Path, monkeypatch, quota: int | None, n_kept: int
+):
     monkeypatch.setitem(dedup_bucket.__kwdefaults__, "held_rows", 1000)
     parts = tuple(candidates_part(tmp_path, number, 1000) for number in range(20))
     before = pa.default_memory_pool()
     pool = pa.proxy_memory_pool(before)  # counts from now on
     pa.set_memory_pool(pool)
     try:
-        given = job(tmp_path, Unit(Stage.DEDUP), dedup={"list_urls": 500})
+        hosts = {"hosts": {"quota": quota}}
+        given = job(tmp_path, Unit(Stage.DEDUP), dedup={"list_urls": 500}, download=hosts)
         receipt = tasks.dedup_task(msgspec.structs.replace(given, inputs=parts))
     finally:
         pa.set_memory_pool(before)
-    assert receipt.counts.kept == 20_000
+    assert receipt.counts.kept == n_kept
     assert pool.max_memory() < 15e6  # of 40 MB
 
 

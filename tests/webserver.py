@@ -191,7 +191,7 @@ async def _garbage(request: web.Request) -> web.Response:
 
 
 async def _long_header(request: web.Request) -> web.Response:
-    return await _raw(request, b"HTTP/1.1 200 OK\r\nX-Much: " + b"a" * 100_000 + b"\r\n\r\n")
+    return await _raw(request, b"HTTP/1.1 200 OK\r\nX-Much: " + b"a" * 300_000 + b"\r\n\r\n")
 
 
 async def _dribble(request: web.Request, begin: bytes, more: bytes) -> web.Response:

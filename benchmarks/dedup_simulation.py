@@ -28,7 +28,8 @@ import pyarrow.compute as pc
 from cah_dask.candidates.dedup import host_bucket
 from cah_dask.candidates.rows import Groups
 from cah_dask.run.config import Config
-from cah_dask.run.plan import FOLDERS, Stage, Unit
+from cah_dask.run.plan import Unit
+from cah_dask.run.stages import DEDUP, EXTRACT
 from cah_dask.run.tasks import Job, dedup_task
 from cah_dask.schema import CANDIDATES, Counts
 from cah_dask.storage import Receipt, write_part
@@ -58,13 +59,13 @@ class Plan(NamedTuple):
     def candidates(self, wave: int) -> list[str]:
         """Return the candidates parts of a wave, relative to the folder."""
         archives = range(self.archives)
-        return [Unit(Stage.EXTRACT, wave, archive=f"{archive:05}").part for archive in archives]
+        return [Unit(EXTRACT, wave, archive=f"{archive:05}").part for archive in archives]
 
     def job(self, wave: int, bucket: int) -> Job:
         """Return the task that deduplicates one bucket of one wave."""
         return Job(
             run_dir=str(self.folder),
-            unit=Unit(Stage.DEDUP, wave, bucket),
+            unit=Unit(DEDUP, wave, bucket),
             config=Config(run_dir=str(self.folder), inputs=("simulated",)),
             config_hash="",
             inputs=tuple(self.candidates(wave)),
@@ -174,8 +175,8 @@ def simulate(plan: Plan, processes: int) -> Iterator[int]:
         with ProcessPoolExecutor(processes) as pool:
             costs = list(pool.map(functools.partial(dedup_one, plan, wave), range(plan.buckets)))
         report(wave, costs, n_bytes)
-        for stage in (Stage.EXTRACT, Stage.DEDUP):
-            shutil.rmtree(plan.folder / FOLDERS[stage])
+        for stage in (EXTRACT, DEDUP):
+            shutil.rmtree(plan.folder / stage.folder)
         yield sum(cost.kept for cost in costs)
 
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from cah_dask.release.layout import Layout, Slice, deal, fingerprint
 from cah_dask.release.pack import create_release, pack_shard
-from cah_dask.schema import Counts, scored
+from cah_dask.schema import SELECTED, Counts, scored
 from cah_dask.storage import Receipt, write_part
 
 PART_ROWS = 10_000
@@ -36,16 +36,19 @@ _FILL = {
 
 
 def write_scored(folder: Path, rows: int, dim: int) -> list[tuple[str, int]]:
-    """Write scored parts with at least so many kept rows; return their names and kept rows."""
+    """Write scored parts with at least so many selected rows; return the selected parts."""
     random = np.random.default_rng(0)
     kept, number = [], 0
     while sum(n for _, n in kept) < rows:
         name = f"scored/{number}.parquet"
         table = _table(random, dim)
-        n_kept = int(np.sum(table["is_kept"].to_numpy()))
-        receipt = Receipt(stage="embed", unit=name, config="", counts=Counts(n_kept, n_kept))
+        rows = np.flatnonzero(random.random(PART_ROWS) < KEPT_SHARE).astype(np.int32)
+        receipt = Receipt(stage="embed", unit=name, config="", counts=Counts())
         write_part(folder / name, table.schema, [table], receipt)
-        kept.append((name, n_kept))
+        columns = [pa.repeat(name, len(rows)), pa.array(rows), table["uid"].take(rows)]
+        selected = pa.table(columns, schema=SELECTED)
+        write_part(folder / f"selected/{number}.parquet", SELECTED, [selected], receipt)
+        kept.append((f"selected/{number}.parquet", len(rows)))
         number += 1
     kept[-1] = (kept[-1][0], kept[-1][1] - (sum(n for _, n in kept) - rows))
     return kept
@@ -55,7 +58,6 @@ def _table(random: np.random.Generator, dim: int) -> pa.Table:
     vectors = random.integers(0, 256, (PART_ROWS, 2 * dim), np.uint8)
     made = {
         "url": pa.array([f"https://images.example/{value:070x}" for value in range(PART_ROWS)]),
-        "is_kept": pa.array(random.random(PART_ROWS) < KEPT_SHARE),
         **{
             f"{modality}_embedding": pa.Array.from_buffers(
                 pa.binary(2 * dim), PART_ROWS, [None, pa.py_buffer(vectors)]

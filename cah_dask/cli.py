@@ -61,8 +61,19 @@ RunPath = Annotated[Path, typer.Argument(help="Run folder.")]
 
 
 @app.command(epilog=EXIT_CODES)
-def run(config: ConfigPath, overrides: Overrides = None) -> None:
-    """Carry a run to its end, from wherever it stands. Run the same command again to resume."""
+def run(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the release, instead of `release` in the run folder."),
+    ] = None,
+) -> None:
+    """Carry a run to its end, from wherever it stands. Run the same command again to resume.
+
+    With other `select` or `pack` settings a finished run makes another release, without the web and
+    without a model; `--to` keeps both.
+    """
     from cah_dask.run import limits, pipeline, preflight, restart
     from cah_dask.run.manifest import RunFolder
     from cah_dask.run.progress import Progress
@@ -71,7 +82,8 @@ def run(config: ConfigPath, overrides: Overrides = None) -> None:
     with Signals() as signals:
         prepared = preflight.prepare(config, overrides or ())
         limits.check_allocation(prepared.config, os.environ)
-        folder = RunFolder(Path(prepared.config.run_dir))
+        folder = RunFolder(Path(prepared.config.run_dir), release=to)
+        folder.require_place_for_release()
         try:
             with (
                 folder.driving(prepared.loaded, prepared.archives, _say),

@@ -53,8 +53,9 @@ class Reject(StrEnum):
     EXCLUDED = "excluded"
     HOST_QUOTA = "host_quota"
     # embed: one row is one sample; a sample without an image is counted under its status
-    BELOW_THRESHOLD = "below_threshold"
     NO_VECTOR = "no_vector"
+    # select: one row is one scored sample
+    BELOW_THRESHOLD = "below_threshold"
 
 
 class Status(StrEnum):
@@ -254,12 +255,23 @@ def scored(dim: int) -> pa.Schema:
             *IMAGE_FIELDS,
             pa.field("image_row", pa.int32(), nullable=False),
             pa.field("similarity", pa.float32(), nullable=False),
-            pa.field("is_kept", pa.bool_(), nullable=False),
             pa.field("image_embedding", vector, nullable=False),
             pa.field("text_embedding", vector, nullable=False),
         ]
     )
 
+
+SELECTED = pa.schema(
+    [
+        pa.field("part", pa.string(), nullable=False),
+        pa.field("row", pa.int32(), nullable=False),
+        pa.field("uid", pa.binary(UID_BYTES), nullable=False),
+    ]
+)
+"""``selected/``: which rows of which scored parts a release holds, in their order.
+
+``part`` is a path relative to the run folder, ``row`` counts from 0, ``uid`` is that of the row.
+"""
 
 PAIRS = pa.schema(
     [

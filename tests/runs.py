@@ -47,7 +47,8 @@ def write_config(path: Path, *, inputs: str, model: Path, port: int, **changes: 
             "retry_delay_s": 0,
             "decoders": 1,
         },
-        "embed": {"model": str(model), "thresholds": MATCH_ALL, "batch_size": 8},
+        "embed": {"model": str(model), "batch_size": 8},
+        "select": {"thresholds": MATCH_ALL},
         "pack": {"rows_per_shard": 64, "rows_per_chunk": 16},
         "pools": {"cpu": {"workers": 2}, "gpu": {"workers": 1, "threads": 1}},
         **changes,
@@ -56,18 +57,21 @@ def write_config(path: Path, *, inputs: str, model: Path, port: int, **changes: 
     return path
 
 
-def start(config: Path, *, by: Sequence[str] = (), **options: Any) -> subprocess.Popen[str]:
+def start(
+    config: Path, *, by: Sequence[str] = (), options: Sequence[str] = (), **others: Any
+) -> subprocess.Popen[str]:
     """Start a run; its output goes to a file beside the config.
 
-    `by` is a command that starts it, such as setpriv; `options` go to Popen.
+    `by` is a command that starts it, such as setpriv, `options` are those of `cah run`; `others`
+    go to Popen.
     """
     with config.with_suffix(".out").open("a") as out:
-        command = [*by, sys.executable, "-m", "cah_dask", "run", str(config)]
-        return subprocess.Popen(command, stdout=out, stderr=out, text=True, **options)
+        command = [*by, sys.executable, "-m", "cah_dask", "run", str(config), *options]
+        return subprocess.Popen(command, stdout=out, stderr=out, text=True, **others)
 
 
 def finish(config: Path, timeout: float = 180, **options: Any) -> int:
-    """Run to the end and return the exit code; `options` go to Popen."""
+    """Run to the end and return the exit code; `options` go to `start`."""
     return start(config, **options).wait(timeout)
 
 

@@ -38,7 +38,8 @@ def config(tmp_path: Path):
             "run_dir": str(tmp_path / "run"),
             "inputs": [str(tmp_path / "*.warc.wat.gz")],
             "download": {"contact": "me@lab.example", "crawl": "allowed"},
-            "embed": {"model": "tiny", "thresholds": {"en": 0.2, "multi": 0.2, "nolang": 0.2}},
+            "embed": {"model": "tiny"},
+            "select": {"thresholds": {"en": 0.2, "multi": 0.2, "nolang": 0.2}},
             **changes,
         }
         (tmp_path / "c.yaml").write_text(yaml.safe_dump(tree))
@@ -122,6 +123,6 @@ def test_one_option_or_a_group_can_be_explained():
 
 
 def test_a_wrong_entry_of_a_mapping_is_named(config):
-    done = cah("config", "check", config(), "--set", "embed.thresholds.multi=7")
+    done = cah("config", "check", config(), "--set", "select.thresholds.multi=7")
     assert done.returncode == 3
-    assert "embed.thresholds.multi: expected" in done.stderr
+    assert "select.thresholds.multi: expected" in done.stderr

@@ -109,7 +109,8 @@ def settings(folder: Path, ports: Ports) -> dict[str, Any]:
                 "backoff_s": 0.5,
             },
         },
-        "embed": {"model": "tiny", "thresholds": dict(read_thresholds(MODEL_DIR))},
+        "embed": {"model": "tiny"},
+        "select": {"thresholds": dict(read_thresholds(MODEL_DIR))},
         "pack": {"rows_per_shard": 1024, "rows_per_chunk": 256},
         "pools": {"cpu": {"workers": 2}, "gpu": {"workers": 1, "threads": 1}},
     }

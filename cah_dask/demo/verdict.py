@@ -12,8 +12,8 @@ from cah_dask.demo.plants import moved
 from cah_dask.demo.site import Pair, Site
 from cah_dask.images.options import DownloadOptions
 from cah_dask.run.manifest import RunFolder
-from cah_dask.run.plan import FOLDERS, Stage
-from cah_dask.schema import Counts, Reject, Status
+from cah_dask.run.stages import DOWNLOAD
+from cah_dask.schema import Counts, Status
 
 LEAST = 0.95
 """Precision and recall that the release must reach."""
@@ -80,16 +80,9 @@ def _stages(site: Site, run_dir: Path) -> Iterator[Row]:
     yield from _rows("extract", truth.extract, summary.counts("extract"))
     yield from _rows("dedup", truth.dedup, summary.counts("dedup"))
     yield from _rows("download", truth.download, summary.counts("download"))
-    # Which pairs are kept is the model's judgement: precision and recall tell how good it is.
-    embed = summary.counts("embed")
-    n_below = embed.rejected.get(Reject.BELOW_THRESHOLD, 0)
-    lost = {reason: n for reason, n in embed.rejected.items() if reason != Reject.BELOW_THRESHOLD}
-    seen = truth.dedup.kept
-    yield from _rows(
-        "embed",
-        Counts(seen, len(truth.matches), truth.lost),
-        Counts(embed.seen, embed.kept + n_below, lost),
-    )
+    # Which pairs are selected is the model's judgement: precision and recall tell how good it is.
+    scored = Counts(truth.dedup.kept, len(truth.matches), truth.lost)
+    yield from _rows("embed", scored, summary.counts("embed"))
 
 
 def _rows(stage: str, planted: Counts, found: Counts) -> Iterator[Row]:
@@ -102,7 +95,7 @@ def _rows(stage: str, planted: Counts, found: Counts) -> Iterator[Row]:
 def _asked_too_often(run_dir: Path, access_log: Path) -> Row:
     """Count urls that the servers were asked for more often than the run says it tried them."""
     tries: Counter[str] = Counter()
-    for part in sorted((run_dir / FOLDERS[Stage.DOWNLOAD]).glob("*/*.parquet")):
+    for part in sorted((run_dir / DOWNLOAD.folder).glob("*/*.parquet")):
         table = pq.read_table(part, columns=["url", "status", "attempts"])
         for url, status, attempts in zip(*(column.to_pylist() for column in table), strict=True):
             tries[url] += attempts * _REQUESTS_A_TRY.get(status, 1)

@@ -1,6 +1,6 @@
 """One fetch list through the encoder: samples and images in, scored samples out."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from cah_dask.errors import RunError, ShardError
 from cah_dask.images.shards import ShardReader
 from cah_dask.pairs.models import Embeddings, Encoder
-from cah_dask.schema import SPLITS, Counts, Reject, Split, Status, scored
+from cah_dask.schema import SPLITS, Counts, Reject, Status, scored
 
 HISTOGRAM_BINS = 100
 """Bins over [-1, 1] in which each task counts its similarities: 0.02 wide."""
@@ -92,10 +92,9 @@ def embed_list(
     images: ImageVectors,
     encoder: Encoder,
     *,
-    thresholds: Mapping[Split, float],
     batch_size: int,
 ) -> Embedded:
-    """Embed every sample that has an image and keep the pairs that agree.
+    """Embed every sample that has an image; which of them agree is for `pairs.select` to say.
 
     Parameters
     ----------
@@ -105,8 +104,6 @@ def embed_list(
         What the download made of its urls (`schema.OUTCOMES`), each url once.
     images
         `from_shard` for a list that was fetched, `from_scored` for late texts of earlier images.
-    thresholds
-        Similarity per split at or above which a pair is kept; decided in float32.
 
     Returns
     -------
@@ -133,8 +130,7 @@ def embed_list(
     rows, outcome = rows.filter(pa.array(is_sound)), outcome.filter(pa.array(is_sound))
     vectors, texts = vectors[is_sound], texts[is_sound]
     cosine = similarity(vectors, texts)
-    is_kept = cosine >= _floor(rows["split"], thresholds)
-    table = _table(rows, outcome, cosine, is_kept, vectors, texts)
+    table = _table(rows, outcome, cosine, vectors, texts)
     counts = _counts(len(samples), table, lost, n_without=int((~is_sound).sum()))
     return Embedded(table, counts)
 
@@ -163,25 +159,16 @@ def _batches(items: list[Any], size: int) -> Iterator[list[Any]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def _floor(splits: pa.ChunkedArray, thresholds: Mapping[Split, float]) -> npt.NDArray[np.float32]:
-    """Return the threshold of each row; NaN, which nothing reaches, for a split without one."""
-    known = np.array([thresholds.get(split, np.nan) for split in SPLITS], np.float32)
-    index: npt.NDArray[np.int32] = pc.index_in(splits, pa.array(SPLITS)).to_numpy()
-    return known[index]
-
-
 def _table(
     rows: pa.Table,
     outcome: pa.Table,
     cosine: npt.NDArray[np.float32],
-    is_kept: npt.NDArray[np.bool_],
     images: Embeddings,
     texts: Embeddings,
 ) -> pa.Table:
     schema = scored(images.shape[1])
     made = {
         "similarity": pa.array(cosine),
-        "is_kept": pa.array(is_kept),
         "image_embedding": _packed(images),
         "text_embedding": _packed(texts),
     }
@@ -203,10 +190,7 @@ def _counts(seen: int, table: pa.Table, lost: pa.ChunkedArray, *, n_without: int
     rejected = {item["values"]: item["counts"] for item in pc.value_counts(lost).to_pylist()}
     if n_without:
         rejected[Reject.NO_VECTOR.value] = n_without
-    kept = pc.sum(table["is_kept"]).as_py() or 0
-    if below := len(table) - kept:
-        rejected[Reject.BELOW_THRESHOLD.value] = below
-    return Counts(seen, kept, dict(sorted(rejected.items())), _histogram(table))
+    return Counts(seen, len(table), dict(sorted(rejected.items())), _histogram(table))
 
 
 def _histogram(table: pa.Table) -> dict[str, int]:

@@ -26,20 +26,12 @@ from cah_dask.errors import ConfigError
 from cah_dask.images.decode import open_rgb
 from cah_dask.pairs.loadable import require_loadable
 from cah_dask.pairs.open_clip_import import open_clip
-from cah_dask.schema import SPLITS, Split
 
 Embeddings: TypeAlias = npt.NDArray[np.float32]
 """``(n, dim)`` float32, rows L2-normalised."""
 
 TINY = "tiny"
 """Name of the small CLIP that ships with the package and knows only the demo's drawings."""
-
-PUBLISHED_THRESHOLDS: dict[str, dict[Split, float]] = {
-    # LAION-5B kept English pairs at or above 0.28 (laion.ai/blog/laion-5b). Its 0.26 for other
-    # languages belongs to another text tower (mCLIP) and is therefore not listed here.
-    "ViT-B-32-quickgelu/openai": {"en": 0.28},
-}
-"""Known similarity thresholds; each holds for one model and one split only."""
 
 _HUB = "https://huggingface.co"
 _HUB_TIMEOUT_S = 5.0
@@ -52,16 +44,13 @@ _WEIGHTS_FILES = (  # in the order in which open_clip looks for them
 
 
 class EmbedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How images and texts become vectors, and which pairs agree well enough to keep."""
+    """How images and texts become vectors."""
 
     model: str = "ViT-B-32-quickgelu/openai"
     """`ARCHITECTURE/TAG` of open_clip, a folder with `open_clip_config.json` and weights (how
     models reach compute nodes without internet), or `tiny`, the demo's own model."""
     weights_sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")] | None = None
     """Refuse to start unless the weights file has this SHA-256."""
-    thresholds: dict[Split, Annotated[float, msgspec.Meta(ge=-1, le=1)]] = {}
-    """Cosine similarity per split (en, multi, nolang) at or above which a pair is kept. A threshold
-    belongs to one model: published ones are known, any other must be given here."""
     batch_size: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 64
     """Images or texts per forward pass. Another number moves a similarity by about 1e-7, so it is
     the same for the whole run."""
@@ -89,36 +78,21 @@ class Encoder(Protocol):
         """Return one unit vector for each text; texts over the context length are cut."""
 
 
-def resolve(options: EmbedOptions, splits: Sequence[Split] = SPLITS) -> EmbedOptions:
+def resolve(options: EmbedOptions) -> EmbedOptions:
     """Pin the weights, and refuse now what would only fail on a GPU node hours later.
-
-    Parameters
-    ----------
-    splits
-        The splits that the run will embed; each needs a threshold.
 
     Returns
     -------
     EmbedOptions
-        With ``weights_sha256`` set and ``thresholds`` complete, so that a resumed run and every
-        worker use the very same model.
+        With ``weights_sha256`` set, so that a resumed run and every worker use the very same model.
 
     Raises
     ------
     ConfigError
-        For an unknown model, missing or unexpected weights or ones that cannot be loaded, or a
-        split without a threshold.
+        For an unknown model, missing or unexpected weights or ones that cannot be loaded.
     """
     if find_spec("open_clip") is None:
         raise ConfigError("open_clip is not installed; run: pip install 'cah_dask[clip]'")
-    known = {**PUBLISHED_THRESHOLDS.get(options.model, {}), **options.thresholds}
-    missing = [split for split in splits if split not in known]
-    if missing:
-        raise ConfigError(
-            f"no threshold is known for {', '.join(missing)} texts with model {options.model!r}; "
-            f"set embed.thresholds.{missing[0]} (a cosine in [-1, 1]) or leave such texts out "
-            "with extract.splits"
-        )
     weights = _weights(options.model)
     found = file_sha256(weights)
     if options.weights_sha256 not in (None, found):
@@ -127,7 +101,7 @@ def resolve(options: EmbedOptions, splits: Sequence[Split] = SPLITS) -> EmbedOpt
             f"embed.weights_sha256 wants {options.weights_sha256}"
         )
     require_loadable(_open_clip_name(options.model), weights, found)
-    return msgspec.structs.replace(options, weights_sha256=found, thresholds=known)
+    return msgspec.structs.replace(options, weights_sha256=found)
 
 
 def _open_clip_name(model: str) -> str:
@@ -229,7 +203,7 @@ def load_encoder(options: EmbedOptions, *, threads: int = 1) -> Encoder:
     """
     import torch
 
-    resolve(options, splits=())
+    resolve(options)
     torch.set_num_threads(threads)
     return OpenClipEncoder(options, threads=threads)
 

@@ -29,7 +29,7 @@ class PackOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 class Slice(msgspec.Struct, frozen=True):
-    """Kept rows ``start`` to ``stop`` of one scored part."""
+    """Rows ``start`` to ``stop`` of one selected part."""
 
     part: str
     start: int
@@ -59,13 +59,13 @@ class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def deal(kept: Iterable[tuple[str, int]], rows_per_shard: int) -> list[list[Slice]]:
-    """Deal the kept rows of all scored parts, in order, to shards of `rows_per_shard` rows.
+    """Deal the rows of all selected parts, in order, to shards of `rows_per_shard` rows.
 
     Parameters
     ----------
     kept
-        Path of each scored part, relative to the run folder, and how many of its rows are kept,
-        in canonical order.
+        Path of each selected part, relative to the run folder, and how many rows it has, in
+        canonical order.
 
     Returns
     -------

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cah_dask.errors import RunError
 from cah_dask.release.layout import (
@@ -90,7 +91,7 @@ def _write_shards(
         for modality, name in names.items():
             file = stack.enter_context(stack.enter_context(staged(folder / name)).open("wb"))
             writers[modality] = ShardWriter(file, layout)
-        rows = _kept_rows(run_dir, parts, list(_VECTORS.values()))
+        rows = _selected_rows(run_dir, parts, list(_VECTORS.values()))
         for chunk in _rebatched(rows, layout.rows_per_chunk):
             for modality, writer in writers.items():
                 writer.add(_unpacked(chunk[_VECTORS[modality]], layout.dim))
@@ -109,7 +110,7 @@ def _unpacked(column: pa.ChunkedArray, dim: int) -> npt.NDArray[np.float16]:
 def _pairs(run_dir: Path, parts: Sequence[Slice], start: int, layout: Layout) -> Iterator[pa.Table]:
     """Yield the row groups, cut at multiples of the chunk: they are read with their vectors."""
     columns = [name for name in PAIRS.names if name not in ("row", "encoder")]
-    rows = _kept_rows(run_dir, parts, columns)
+    rows = _selected_rows(run_dir, parts, columns)
     for table in _rebatched(rows, layout.rows_per_chunk * _CHUNKS_PER_ROW_GROUP):
         made = {
             "row": pa.array(np.arange(start, start + len(table))),
@@ -121,14 +122,35 @@ def _pairs(run_dir: Path, parts: Sequence[Slice], start: int, layout: Layout) ->
         yield pa.table(columns_made, schema=PAIRS)
 
 
-def _kept_rows(run_dir: Path, parts: Sequence[Slice], columns: Sequence[str]) -> Iterator[pa.Table]:
-    """Yield some columns of the rows that a shard is made of, part by part."""
+def _selected_rows(
+    run_dir: Path, parts: Sequence[Slice], columns: Sequence[str]
+) -> Iterator[pa.Table]:
+    """Yield some columns of the rows that a shard is made of, scored part by scored part."""
     for part in parts:
-        table = read_part(run_dir / part.part, columns=["is_kept", *columns])
-        table = table.filter(table["is_kept"])
-        if len(table) < part.stop:
-            raise RunError(f"{part.part} keeps {len(table)} rows, its receipt says {part.stop}")
-        yield table.slice(part.start, part.stop - part.start).drop_columns("is_kept")
+        selected = read_part(run_dir / part.part)
+        if len(selected) < part.stop:
+            raise RunError(f"{part.part} has {len(selected)} rows, its receipt says {part.stop}")
+        selected = selected.slice(part.start, part.stop - part.start)
+        for name in pc.unique(selected["part"]).to_pylist():
+            rows = selected.filter(pc.equal(selected["part"], name))
+            yield _take(run_dir / name, rows, columns)
+
+
+def _take(path: Path, selected: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """Return some columns of the selected rows of one scored part.
+
+    Raises
+    ------
+    RunError
+        If it is not the part that the rows were selected from.
+    """
+    scored = read_part(path, columns=sorted({"uid", *columns}))
+    last = pc.max(selected["row"]).as_py()
+    if last < len(scored):
+        scored = scored.take(selected["row"])
+        if scored["uid"] == selected["uid"]:
+            return scored.select(columns)
+    raise RunError(f"{path} was made anew since pairs were selected from it; run the command again")
 
 
 def _rebatched(tables: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:

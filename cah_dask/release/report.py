@@ -5,6 +5,7 @@ is escaped: it may be opened from a file and handed on.
 """
 
 import base64
+import contextlib
 import io
 import math
 from pathlib import Path
@@ -75,8 +76,8 @@ def write_report(path: Path, run_dir: Path, summary: Summary) -> None:
         funnel=funnel(summary),
         outcomes=_outcomes(summary),
         charts=_charts(summary),
-        kept=_samples(run_dir, summary.scored, is_kept=True),
-        rejected=_samples(run_dir, summary.scored, is_kept=False),
+        kept=_samples(run_dir, summary.selected, is_kept=True),
+        rejected=_samples(run_dir, summary.selected, is_kept=False),
     )
     write_atomic(path, page.encode())
 
@@ -143,21 +144,23 @@ def _left(index: int) -> float:
 
 
 def _samples(run_dir: Path, parts: list[str], *, is_kept: bool) -> list[Sample]:
-    """Take a few samples of each of some parts spread over the run; always the same ones.
+    """Take a few samples of each of some selected parts spread over the run; always the same ones.
 
-    Parts of late texts fetched no images and are passed over.
+    They come from the first list of a part; lists of late texts, which fetched no images, are not
+    looked at.
     """
-    fetched = [
-        part for part in parts if (run_dir / part).exists() and _outcomes_of(run_dir, part).exists()
-    ]
-    chosen = fetched[:: max(1, len(fetched) // _PARTS_READ)][:_PARTS_READ]
+    chosen = parts[:: max(1, len(parts) // _PARTS_READ)][:_PARTS_READ]
     each = max(1, -(-SAMPLES_SHOWN // max(1, len(chosen))))
     found: list[Sample] = []
     for part in chosen:
-        columns = ["uid", "url", "text", "split", "lang", "similarity", "image_row"]
-        table = read_part(run_dir / part, columns=[*columns, "is_kept"])
-        table = table.filter(pc.equal(table["is_kept"], is_kept))
-        found += _with_thumbnails(run_dir, part, table.sort_by("uid").slice(0, each))
+        with contextlib.suppress(RetryableError):  # set aside, or not there any more
+            selected, scored = read_part(run_dir / part), read_receipt(run_dir / part).inputs[0]
+            columns = ["uid", "url", "text", "split", "lang", "similarity", "image_row"]
+            table = read_part(run_dir / scored, columns=columns)
+            if _outcomes_of(run_dir, scored).exists():
+                is_in = pc.is_in(table["uid"], selected["uid"].combine_chunks())
+                table = table.filter(is_in if is_kept else pc.invert(is_in))
+                found += _with_thumbnails(run_dir, scored, table.sort_by("uid").slice(0, each))
     return found[:SAMPLES_SHOWN]
 
 

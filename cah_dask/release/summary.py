@@ -15,6 +15,8 @@ class StageSummary(msgspec.Struct, frozen=True):
     counts: Counts
     seconds: float
     """Seconds of work, summed over tasks that may have run side by side."""
+    rows: str
+    """What its rows are, in words."""
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -33,8 +35,8 @@ class Summary(msgspec.Struct, frozen=True):
     settings: dict[str, object]
     """Every setting of the run by dotted key."""
     thresholds: dict[Split, float]
-    scored: list[str]
-    """Paths of the scored parts, in canonical order, relative to the run folder."""
+    selected: list[str]
+    """Paths of the selected parts, in canonical order, relative to the run folder."""
 
     def beyond_quota(self) -> list[tuple[str, int]]:
         """Return the hosts that had more urls than their quota, and how many, the largest first."""
@@ -57,22 +59,13 @@ class FunnelStep(msgspec.Struct, frozen=True):
     rejected: dict[str, int]
 
 
-_UNITS = {
-    "extract": "image links",
-    "dedup": "candidates",
-    "download": "urls",
-    "embed": "samples",
-    "pack": "pairs",
-}
-
-
 def funnel(summary: Summary) -> list[FunnelStep]:
     """Return seen, kept and rejected of each stage; most frequent reasons first."""
     steps = []
-    for stage, unit in _UNITS.items():
-        counts = summary.counts(stage)
+    for name, stage in summary.stages.items():
+        counts = stage.counts
         ranked = sorted(counts.rejected.items(), key=lambda item: (-item[1], item[0]))
-        steps.append(FunnelStep(stage, unit, counts.seen, counts.kept, dict(ranked)))
+        steps.append(FunnelStep(name, stage.rows, counts.seen, counts.kept, dict(ranked)))
     return steps
 
 

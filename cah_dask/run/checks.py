@@ -22,10 +22,10 @@ from cah_dask.errors import CahError
 from cah_dask.pairs.models import resolve
 from cah_dask.run.config import Config
 from cah_dask.run.limits import check_with_slurm, partitions_of
-from cah_dask.run.plan import Stage
 from cah_dask.run.pools import Pool, pools
 from cah_dask.run.preview import count_links, expected
 from cah_dask.run.slurm import walltime_s
+from cah_dask.run.stages import DOWNLOAD, EMBED, EXTRACT, Stage
 from cah_dask.storage import publish, write_atomic
 from cah_dask.words import counted
 
@@ -80,9 +80,9 @@ def check_node(config: Config, pool: Pool | None, url: str) -> list[Finding]:
         checks += [lambda: _weights(config)]
     else:
         per_stage: dict[Stage, list[Callable[[], Iterator[Finding]]]] = {
-            Stage.EXTRACT: [lambda: _submits(config, pool)],
-            Stage.DOWNLOAD: [lambda: _internet(config, url), lambda: _time(config, pool)],
-            Stage.EMBED: [lambda: _weights(config), _gpu],
+            EXTRACT: [lambda: _submits(config, pool)],
+            DOWNLOAD: [lambda: _internet(config, url), lambda: _time(config, pool)],
+            EMBED: [lambda: _weights(config), _gpu],
         }
         checks += [check for stage in pool.stages for check in per_stage.get(stage, [])]
     return [finding for check in checks for finding in check()]
@@ -182,7 +182,7 @@ def _submits(config: Config, pool: Pool) -> Iterator[Finding]:
 
 def _weights(config: Config) -> Iterator[Finding]:
     try:
-        found = resolve(config.embed, config.extract.splits)
+        found = resolve(config.embed)
     except CahError as error:
         yield Finding("fail", str(error), "fetch them where there is internet, or give a folder")
     else:

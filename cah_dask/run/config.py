@@ -25,9 +25,11 @@ from cah_dask.errors import ConfigError
 from cah_dask.images.decode import DecodeOptions
 from cah_dask.images.options import DownloadOptions
 from cah_dask.pairs.models import EmbedOptions, public_name
+from cah_dask.pairs.select import SelectOptions
 from cah_dask.release.layout import PackOptions
 from cah_dask.run.sites import defaults, forbids_crawling, merge
 from cah_dask.run.slurm import JobOptions, SlurmOptions
+from cah_dask.run.stages import PACK, SELECT
 
 
 class PoolOptions(JobOptions, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -84,6 +86,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """What a picture must be, and how it is stored."""
     embed: EmbedOptions = EmbedOptions()
     """Images and texts to similarities."""
+    select: SelectOptions = SelectOptions()
+    """Similarities to the pairs of a release."""
     pack: PackOptions = PackOptions()
     """Sizes of the published files."""
     pools: PoolsOptions = PoolsOptions()
@@ -122,6 +126,11 @@ OPERATIONAL = (
 )
 """Keys (with all below them) that change how a run works but not what it publishes, but for the
 device: another kind moves a similarity by about 1e-7."""
+
+OF_THE_RELEASE = ("select", "pack")
+"""Keys (with all below them) that a finished run may change: it makes another release then."""
+
+_MOVED = {"embed.thresholds": "select.thresholds"}
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -259,6 +268,8 @@ def _require_known_keys(tree: Any, kind: Any, prefix: str) -> None:
     hints = get_type_hints(struct, include_extras=True)
     for name, value in tree.items():
         if name not in hints:
+            if moved := _MOVED.get(f"{prefix}{name}"):
+                raise ConfigError(f"{prefix}{name} is called {moved} now")
             close = difflib.get_close_matches(str(name), hints, n=1)
             hint = f"did you mean {prefix}{close[0]}? " if close else ""
             raise ConfigError(
@@ -286,11 +297,17 @@ def _plain(message: str) -> str:
 
 def result_settings(config: Config) -> dict[str, Any]:
     """Return the settings that decide what is published, by dotted key."""
-    return {
-        key: value
-        for key, value in settings(config).items()
-        if not any(key == name or key.startswith(f"{name}.") for name in OPERATIONAL)
-    }
+    return {key: value for key, value in settings(config).items() if not _is_in(key, OPERATIONAL)}
+
+
+def run_settings(config: Config) -> dict[str, Any]:
+    """Return those of the `result_settings` that a run keeps from its start to its end."""
+    found = result_settings(config)
+    return {key: value for key, value in found.items() if not _is_in(key, OF_THE_RELEASE)}
+
+
+def _is_in(key: str, groups: Sequence[str]) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in groups)
 
 
 def published_settings(config: Config) -> dict[str, Any]:
@@ -324,17 +341,34 @@ def _flatten(tree: Mapping[str, Any], kind: Any, prefix: str) -> Iterator[tuple[
 
 
 def config_hash(config: Config) -> str:
-    """Return the first 16 hex digits of the SHA-256 of all settings that decide results.
+    """Return the first 16 hex digits of the SHA-256 of all settings that decide a release.
 
     Files count by what they hold, wherever they lie: the model by its weights, lists by their own
     checksums. Archives are told apart in what they give.
     """
-    known = result_settings(config)
+    return _hash(config, result_settings(config))
+
+
+def run_hash(config: Config) -> str:
+    """Return the like of `config_hash` for the settings that a run keeps."""
+    return _hash(config, run_settings(config))
+
+
+def _hash(config: Config, known: dict[str, Any]) -> str:
     for key in ("inputs", "embed.model", "dedup.exclude", "download.hash_lists"):
         known.pop(key, None)
     known["lists_sha256"] = sorted(config.lists_sha256.values())
-    data = msgspec.json.encode(known, order="sorted")
-    return hashlib.sha256(data).hexdigest()[:16]
+    return _digest(known)[:16]
+
+
+def variants(config: Config) -> dict[str, str]:
+    """Return, for each stage of which a run may have several variants, the name of this one."""
+    select = _digest(msgspec.to_builtins(config.select))[:8]
+    return {SELECT.name: select, PACK.name: config_hash(config)}
+
+
+def _digest(values: Any) -> str:
+    return hashlib.sha256(msgspec.json.encode(values, order="sorted")).hexdigest()
 
 
 def render(loaded: Loaded) -> str:

@@ -14,7 +14,6 @@ from typing import IO
 
 import msgspec
 
-from cah_dask.run.plan import Stage
 from cah_dask.storage import Receipt, disk_errors
 
 _CHECKSUM = b',"crc32":"'
@@ -24,7 +23,7 @@ class Commit(msgspec.Struct, frozen=True, tag="commit"):
     """One line of the journal: a unit is done."""
 
     at: datetime
-    stage: Stage
+    stage: str
     unit: str
     worker: str
     seconds: float
@@ -35,7 +34,7 @@ class Void(msgspec.Struct, frozen=True, tag="void"):
     """One line of the journal: a unit is to be done again, as its part is gone."""
 
     at: datetime
-    stage: Stage
+    stage: str
     unit: str
 
 
@@ -84,7 +83,7 @@ def read_journal(path: Path) -> Iterator[Commit | Void]:
                     yield entry
 
 
-def latest(path: Path) -> dict[tuple[Stage, str], Commit]:
+def latest(path: Path) -> dict[tuple[str, str], Commit]:
     """Return the last commit of each unit that is done, by stage and name."""
     found = {(entry.stage, entry.unit): entry for entry in read_journal(path)}
     return {key: entry for key, entry in found.items() if isinstance(entry, Commit)}

@@ -13,7 +13,8 @@ import msgspec
 from cah_dask.errors import DamageError
 from cah_dask.run.journal import latest
 from cah_dask.run.manifest import JOURNAL_FILE, RunFolder
-from cah_dask.run.plan import FOLDERS, Stage, Unit
+from cah_dask.run.plan import Unit
+from cah_dask.run.stages import DEDUP, EXTRACT
 from cah_dask.schema import CANDIDATES, Counts
 from cah_dask.storage import Receipt, write_atomic, write_part
 
@@ -25,7 +26,7 @@ LOST = "lost"
 def write_lost(folder: RunFolder, unit: Unit, config_hash: str, reason: str) -> Receipt:
     """Leave an empty part in the place of an archive; return its receipt."""
     receipt = Receipt(
-        stage=unit.stage.value,
+        stage=unit.stage.name,
         unit=unit.name,
         config=config_hash,
         counts=Counts(notes={LOST: 1}),
@@ -49,14 +50,14 @@ def late_waves(folder: RunFolder) -> list[list[str]]:
     waves = _read_waves(path) if path.exists() else []
     times_lost: Counter[str] = Counter()
     for (stage, name), commit in latest(folder.path / JOURNAL_FILE).items():
-        if stage is not Stage.EXTRACT or not commit.receipt.counts.notes.get(LOST):
+        if stage != EXTRACT.name or not commit.receipt.counts.notes.get(LOST):
             continue
         wave = name.partition("/")[0]
-        if any((folder.path / FOLDERS[Stage.DEDUP] / wave).glob("*.parquet")):
+        if any((folder.path / DEDUP.folder / wave).glob("*.parquet")):
             times_lost[commit.receipt.inputs[0]] += 1
         else:
             folder.void(stage, name)
-            (folder.path / FOLDERS[stage] / f"{name}.parquet").unlink(missing_ok=True)
+            (folder.path / EXTRACT.folder / f"{name}.parquet").unlink(missing_ok=True)
     times_asked_again = Counter(archive for wave in waves for archive in wave)
     later = sorted(times_lost - times_asked_again)
     if later:

@@ -16,13 +16,14 @@ import msgspec
 from cah_dask.candidates.exclusion import load_optouts
 from cah_dask.candidates.sources import public_names
 from cah_dask.errors import ConfigError, DamageError, RunError
-from cah_dask.release.layout import part_path
+from cah_dask.release.layout import part_path, read_layout
 from cah_dask.release.summary import StageSummary, Summary
 from cah_dask.run import config as configuration
 from cah_dask.run import lease
 from cah_dask.run.config import Config, Loaded
 from cah_dask.run.journal import Commit, Journal, Void, latest, read_journal
-from cah_dask.run.plan import FOLDERS, Stage, Unit
+from cah_dask.run.plan import Unit
+from cah_dask.run.stages import DOWNLOAD, EMBED, PACK, RUN, SELECT, Kind, Stage, following
 from cah_dask.schema import Counts
 from cah_dask.storage import (
     TEMPORARY,
@@ -43,29 +44,38 @@ LOCK_FILE = "driver.lock"
 DAMAGED_FOLDER = "damaged"
 """Where parts go that are not what was written; nothing reads them again."""
 RELEASE = "release"
-UNFINISHED_RELEASE = "release.partial"
-OLD_RELEASE = "release.old"
-"""The release before, for the moment in which a new one gets its name."""
 SCRATCH_FOLDER = "scratch"
 """Where local workers keep what they need while they live."""
 
 
 class RunFolder:
-    """One run's directory; the only code that knows what lies where in it."""
+    """One run's directory; the only code that knows what lies where in it.
 
-    def __init__(self, path: Path) -> None:
+    Parameters
+    ----------
+    release
+        Where the finished release goes; it exists only when it is whole. Default: into the folder.
+    stages
+        Those that leave parts here.
+    """
+
+    def __init__(
+        self, path: Path, release: Path | None = None, stages: tuple[Stage, ...] = RUN
+    ) -> None:
         self.path = path
+        self.release = release or path / RELEASE
+        self.stages = stages
         self._journal: Journal | None = None
-
-    @property
-    def release(self) -> Path:
-        """The finished release; it exists only when it is whole."""
-        return self.path / RELEASE
 
     @property
     def unfinished_release(self) -> Path:
         """The release while it is written."""
-        return self.path / UNFINISHED_RELEASE
+        return self.release.with_name(f"{self.release.name}.partial")
+
+    @property
+    def old_release(self) -> Path:
+        """The release before, for the moment in which a new one gets its name."""
+        return self.release.with_name(f"{self.release.name}.old")
 
     @property
     def pause_file(self) -> Path:
@@ -133,11 +143,9 @@ class RunFolder:
         with lease.held(self.path / LOCK_FILE, say):
             self._require_same(loaded.config, archives)  # nobody else changes it from here on
             sweep(self.path)
+            sweep(self.unfinished_release)
             with disk_errors(self.path):
-                if not (self.path / CONFIG_FILE).exists():
-                    lines = b"".join(msgspec.json.encode(name) + b"\n" for name in archives)
-                    write_atomic(self.path / ARCHIVES_FILE, lines)
-                    write_atomic(self.path / CONFIG_FILE, configuration.render(loaded).encode())
+                self._write_down(loaded, archives)
                 self._journal = Journal(self.path / JOURNAL_FILE)
             try:
                 yield
@@ -146,11 +154,21 @@ class RunFolder:
                 self._journal = None
                 self._tidy()
 
+    def _write_down(self, loaded: Loaded, archives: Sequence[str]) -> None:
+        """Keep what the run was told, and what this release of it is told."""
+        path = self.path / CONFIG_FILE
+        if not path.exists():
+            lines = b"".join(msgspec.json.encode(name) + b"\n" for name in archives)
+            write_atomic(self.path / ARCHIVES_FILE, lines)
+        elif configuration.variants(self.config()) == configuration.variants(loaded.config):
+            return
+        write_atomic(path, configuration.render(loaded).encode())
+
     def _tidy(self) -> None:
         """Leave nothing behind that only a driver at work needs, be it of one that was killed."""
         shutil.rmtree(self.path / SCRATCH_FOLDER, ignore_errors=True)
         if self.release.exists():
-            shutil.rmtree(self.path / OLD_RELEASE, ignore_errors=True)
+            shutil.rmtree(self.old_release, ignore_errors=True)
 
     def _require_same(self, config: Config, archives: Sequence[str]) -> None:
         if not (self.path / CONFIG_FILE).exists():
@@ -160,8 +178,8 @@ class RunFolder:
                     "set run_dir to a new or empty folder"
                 )
             return
-        before = configuration.result_settings(self.config())
-        now = configuration.result_settings(config)
+        before = configuration.run_settings(self.config())
+        now = configuration.run_settings(config)
         for key in sorted({*before, *now}):
             if before.get(key) != now.get(key):
                 raise ConfigError(
@@ -179,6 +197,14 @@ class RunFolder:
         names = {path.name for path in self.path.iterdir()}
         before_config = {LOCK_FILE, f"{LOCK_FILE}.flock", "logs", ARCHIVES_FILE}
         return all(name in before_config or name.startswith(TEMPORARY) for name in names)
+
+    def require_place_for_release(self) -> None:
+        """Raise ConfigError if there is anything but a release where the release shall go."""
+        path = self.release
+        if path.exists() and not (path.is_dir() and (read_layout(path) or not any(path.iterdir()))):
+            raise ConfigError(
+                f"{path} holds something else than a release; name a new folder, or move it away"
+            )
 
     def driver(self, wait_s: float = 0.0) -> str:
         """Say which process drives this run, or that none does; see `lease.state_of`."""
@@ -228,25 +254,43 @@ class RunFolder:
         entries = read_journal(self.path / JOURNAL_FILE)
         return (entry for entry in entries if isinstance(entry, Commit))
 
-    def void(self, stage: Stage, unit: str) -> None:
+    def void(self, stage: str, unit: str) -> None:
         """Write down that a unit is to be done again."""
         if self._journal is None:
             raise RunError(f"{self.path} is not driven by this process")
         self._journal.record(Void(datetime.now(UTC), stage, unit))
 
+    def maker_of(self, part: Path) -> tuple[Stage, str] | None:
+        """Return stage and name of the unit that made a part, None if it is no part of the run."""
+        if not part.is_relative_to(self.path.resolve()):
+            return None
+        folder, *rest = part.relative_to(self.path.resolve()).parts
+        stage = next((stage for stage in self.stages if stage.folder == folder), None)
+        return None if stage is None else (stage, "/".join(rest).removesuffix(".parquet"))
+
     def set_aside(self, stage: Stage, unit: str) -> None:
         """Move a damaged part out of the way, so that its unit is done again at the next start.
 
-        With an outcomes part goes the scored part of the same list: it holds the vectors of images
-        that will be fetched anew.
+        With a part of a list go those made from it: images are fetched anew, and another GPU gives
+        other vectors. The same archive or bucket gives the same part again.
         """
-        for each in (stage, Stage.EMBED) if stage is Stage.DOWNLOAD else (stage,):
-            part = f"{FOLDERS[each]}/{unit}.parquet"
-            target = self.path / DAMAGED_FOLDER / part
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self.void(each, unit)
-            with contextlib.suppress(FileNotFoundError):
-                (self.path / part).replace(target)
+        self._move_aside(stage, unit)
+        if stage.kind is not Kind.LIST:
+            return
+        bucket = unit.partition("-l")[0]
+        for later in following(self.stages, stage.name):
+            name = unit if later.kind is Kind.LIST else bucket
+            folder = self.path / later.folder
+            for part in (*folder.glob(f"{name}.parquet"), *folder.glob(f"*/{name}.parquet")):
+                self._move_aside(later, part.relative_to(folder).as_posix()[: -len(".parquet")])
+
+    def _move_aside(self, stage: Stage, unit: str) -> None:
+        part = f"{stage.folder}/{unit}.parquet"
+        target = self.path / DAMAGED_FOLDER / part
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self.void(stage.name, unit)
+        with contextlib.suppress(FileNotFoundError):
+            (self.path / part).replace(target)
 
     def count_barren(self, *, has_committed: bool) -> int:
         """Note whether this attempt committed anything; return how many in a row did not."""
@@ -260,7 +304,7 @@ class RunFolder:
 
     def drop_images(self, unit: Unit) -> None:
         """Delete the image shard of an embedded fetch list; its outcomes stay."""
-        part = self.path / Unit(Stage.DOWNLOAD, unit.wave, unit.bucket, unit.number).part
+        part = self.path / Unit(DOWNLOAD, unit.wave, unit.bucket, unit.number).part
         if not part.exists():
             return  # a list of late texts fetched nothing
         for side in read_receipt(part).side:
@@ -268,16 +312,22 @@ class RunFolder:
 
     def summary(self) -> Summary:
         """Add up the journal: what became of every row so far, stage by stage."""
-        commits = latest(self.path / JOURNAL_FILE)
-        stages = {stage.value: StageSummary(0, Counts(), 0.0) for stage in Stage}
+        config = self.config()
+        variants = configuration.variants(config)
+        commits = {
+            (stage, name): commit
+            for (stage, name), commit in latest(self.path / JOURNAL_FILE).items()
+            if stage not in variants or name.startswith(f"{variants[stage]}/")
+        }
+        stages = {stage.name: StageSummary(0, Counts(), 0.0, stage.rows) for stage in self.stages}
         for commit in commits.values():
             so_far = stages[commit.stage]
-            stages[commit.stage] = StageSummary(
-                so_far.tasks + 1,
-                so_far.counts + commit.receipt.counts,
-                so_far.seconds + commit.seconds,
+            stages[commit.stage] = msgspec.structs.replace(
+                so_far,
+                tasks=so_far.tasks + 1,
+                counts=so_far.counts + commit.receipt.counts,
+                seconds=so_far.seconds + commit.seconds,
             )
-        config = self.config()
         names = public_names(self.archives())
         times = [commit.at for commit in commits.values()]
         return Summary(
@@ -292,11 +342,11 @@ class RunFolder:
             finished=max(times, default=None),
             versions=next(iter(commits.values())).receipt.versions if commits else {},
             settings=configuration.published_settings(config),
-            thresholds=config.embed.thresholds,
-            scored=[
-                f"{FOLDERS[Stage.EMBED]}/{name}.parquet"
+            thresholds=config.select.thresholds,
+            selected=[
+                f"{SELECT.folder}/{name}.parquet"
                 for stage, name in sorted(commits)
-                if stage is Stage.EMBED
+                if stage == SELECT.name
             ],
         )
 
@@ -319,10 +369,11 @@ class Existing:
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
+        start = len(f"{folder.path}/")
         self._names = {
-            f"{name}/{path.parent.name}/{path.name}"
-            for name in FOLDERS.values()
-            for path in (folder.path / name).glob("w*/*")
+            str(path)[start:]
+            for top in {stage.folder for stage in folder.stages} - {""}
+            for path in (folder.path / top).glob("**/w*/*")
         }
         self._receipts = {
             key: commit.receipt for key, commit in latest(folder.path / JOURNAL_FILE).items()
@@ -338,23 +389,25 @@ class Existing:
         if path is None:
             self._drop_orphans(unit, ())
             return None
-        receipt = self._receipts.pop((unit.stage, unit.name), None)
+        known = self._receipts.pop((unit.stage.name, unit.name), None)
+        receipt = known if unit.stage != PACK else None  # an older release had such a part, too
         if receipt is None:
             receipt = self._read(unit, path)
             if receipt is None:
                 return None
+        if receipt != known:
             self._folder.record(
                 Commit(
                     at=datetime.now(UTC),
-                    stage=unit.stage,
+                    stage=unit.stage.name,
                     unit=unit.name,
                     worker="",
                     seconds=receipt.seconds or 0.0,
                     receipt=receipt,
                 )
             )
-        if unit.stage is Stage.DOWNLOAD and self._lacks_images(unit, receipt):
-            self._folder.void(unit.stage, unit.name)
+        if unit.stage == DOWNLOAD and self._lacks_images(unit, receipt):
+            self._folder.void(unit.stage.name, unit.name)
             path.unlink()
             self._drop_orphans(unit, ())
             return None
@@ -367,7 +420,7 @@ class Existing:
             return read_receipt(path)
         except DamageError as error:
             logger.warning("%s; it is made again", error)
-        if unit.stage is Stage.PACK:
+        if unit.stage == PACK:
             path.unlink()
         else:
             self._folder.set_aside(unit.stage, unit.name)
@@ -375,7 +428,7 @@ class Existing:
 
     def _drop_orphans(self, unit: Unit, side: Sequence[SideFile]) -> None:
         """Delete image shards of attempts that died before their part was published."""
-        if unit.stage is not Stage.DOWNLOAD:
+        if unit.stage != DOWNLOAD:
             return
         folder, _, stem = unit.part.removesuffix(".parquet").rpartition("/")
         wanted = {f"{folder}/{file.name}" for file in side}
@@ -384,7 +437,7 @@ class Existing:
 
     def _path(self, unit: Unit) -> Path | None:
         """Return where the unit's part is, or None where it is not."""
-        if unit.stage is Stage.PACK:
+        if unit.stage == PACK:
             path = part_path(self._folder.unfinished_release, unit.number)
             return path if path.exists() else None
         return self._folder.path / unit.part if unit.part in self._names else None
@@ -392,16 +445,7 @@ class Existing:
     def _lacks_images(self, unit: Unit, receipt: Receipt) -> bool:
         """Whether images that are still to be embedded are gone: the list is downloaded again."""
         folder = unit.part.rpartition("/")[0]
-        embedded = Unit(Stage.EMBED, unit.wave, unit.bucket, unit.number).part in self._names
+        embedded = Unit(EMBED, unit.wave, unit.bucket, unit.number).part in self._names
         return not embedded and any(
             f"{folder}/{side.name}" not in self._names for side in receipt.side
         )
-
-
-def maker_of(run_dir: Path, part: Path) -> tuple[Stage, str] | None:
-    """Return stage and name of the unit that made a part, or None if it is no part of the run."""
-    if not part.is_relative_to(run_dir):
-        return None
-    folder, *rest = part.relative_to(run_dir).parts
-    stage = next((stage for stage, name in FOLDERS.items() if name == folder), None)
-    return None if stage is None else (stage, "/".join(rest).removesuffix(".parquet"))

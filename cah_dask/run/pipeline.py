@@ -11,6 +11,7 @@ import signal
 import uuid
 from datetime import UTC, datetime
 from enum import Enum
+from pathlib import Path
 from typing import Protocol
 
 import dask
@@ -22,15 +23,16 @@ from cah_dask.images.turns import Turns
 from cah_dask.run.access import Dashboard, grant
 from cah_dask.run.attempts import Attempts
 from cah_dask.run.cluster import DASK_SETTINGS, Cluster, started
-from cah_dask.run.config import Config, config_hash
+from cah_dask.run.config import Config, config_hash, run_hash, variants
 from cah_dask.run.journal import Commit
 from cah_dask.run.lending import lend_hosts
 from cah_dask.run.lost import late_waves, write_lost
 from cah_dask.run.manifest import RunFolder
-from cah_dask.run.plan import Plan, Stage, Unit
+from cah_dask.run.plan import Plan, Unit
 from cah_dask.run.pools import Pool, pools
 from cah_dask.run.publish import Publisher
 from cah_dask.run.signals import GRACE_S, Signals
+from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT, Stage
 from cah_dask.run.tasks import Done, Failed, Job, run_task
 from cah_dask.storage import disk_errors
 
@@ -63,6 +65,9 @@ class View(Protocol):
     def update(self, commit: Commit) -> None:
         """Learn of a commit."""
 
+    def say(self, message: str) -> None:
+        """Show a line of news."""
+
     def warn(self, message: str) -> None:
         """Show something that a person may want to act on."""
 
@@ -84,10 +89,14 @@ def run(config: Config, folder: RunFolder, view: View, signals: Signals) -> Endi
         committed=folder.existing(),
         staged_limit=config.staged_gb * 1e9,
         late=late_waves(folder),
+        stages=folder.stages,
+        variants=variants(config),
     )
     publisher = Publisher(config, folder, plan)
     if publisher.is_published():
         return Ending.PUBLISHED
+    if plan.left()[0] == SELECT:
+        view.say("everything is scored: only a selection is to be made, without web or model")
     with dask.config.set(DASK_SETTINGS), disk_errors(folder.path):
         ending = asyncio.run(Driver(config, folder, plan, publisher, view).drive(signals))
         if ending is None:
@@ -99,7 +108,7 @@ def lists_at_once(config: Config) -> int:
     """Return how many fetch lists may be in flight at most: each has a share of the budgets."""
     buckets = config.dedup.buckets  # one list of each
     for pool in pools(config.pools, config.slurm.launch):
-        if Stage.DOWNLOAD in pool.stages:
+        if DOWNLOAD in pool.stages:
             jobs = min(pool.max_jobs, config.slurm.max_jobs)
             return min(buckets, pool.workers if pool.job is None else jobs * pool.processes)
     return buckets
@@ -112,7 +121,8 @@ class Driver:
         self, config: Config, folder: RunFolder, plan: Plan, publisher: Publisher, view: View
     ) -> None:
         self._config = config
-        self._hash = config_hash(config)
+        self._hash = run_hash(config)
+        self._release_hash = config_hash(config)
         self._folder = folder
         self._plan = plan
         self._publisher = publisher
@@ -129,7 +139,9 @@ class Driver:
         self._stop = asyncio.Event()
         self._kill = asyncio.Event()
         self._stopped_by = signal.SIGINT
-        self._pools = pools(self._config.pools, self._config.slurm.launch)
+        found = pools(self._config.pools, self._config.slurm.launch, self._folder.stages)
+        left = set(self._plan.left())
+        self._pools = tuple(pool for pool in found if left & set(pool.stages))
 
         def listen(kind: signal.Signals) -> None:
             loop.call_soon_threadsafe(self._on_signal, kind)
@@ -155,7 +167,7 @@ class Driver:
             try:
                 await self._work(client)
                 if (
-                    self._plan.is_scored
+                    self._plan.is_selected
                     and not self._publisher.too_many_lost
                     and not self._stop.is_set()
                 ):
@@ -259,7 +271,7 @@ class Driver:
                 key=f"{unit.stage}-{unit.name}-{uuid.uuid4().hex[:8]}",
                 workers=workers,
                 resources=pool.resources,
-                priority=list(Stage).index(unit.stage),
+                priority=self._plan.stages.index(unit.stage),
                 pure=False,
             )
             try:
@@ -284,16 +296,17 @@ class Driver:
 
     def _job(self, unit: Unit) -> Job:
         inputs: tuple[str, ...] = ()
-        if unit.stage is Stage.DEDUP:
+        if unit.stage == DEDUP:
             inputs = tuple(extract.part for extract in self._plan.wave(unit.wave))
         return Job(
             run_dir=str(self._folder.path.resolve()),
             unit=unit,
             config=self._config,
-            config_hash=self._hash,
+            config_hash=self._release_hash if unit.variant else self._hash,
             archive_name=self._archive_names.get(unit.archive, ""),
             inputs=inputs,
-            slices=self._publisher.slices(unit) if unit.stage is Stage.PACK else (),
+            slices=self._publisher.slices(unit) if unit.stage == PACK else (),
+            release=str(self._folder.unfinished_release.resolve()),
             lists_at_once=lists_at_once(self._config),
             is_last_attempt=self._attempts.is_last(unit),
         )
@@ -324,7 +337,7 @@ class Driver:
     def _done(self, unit: Unit, done: Done) -> None:
         commit = Commit(
             at=datetime.now(UTC),
-            stage=unit.stage,
+            stage=unit.stage.name,
             unit=unit.name,
             worker=done.worker,
             seconds=round(done.seconds, 3),
@@ -339,7 +352,7 @@ class Driver:
         )  # fmt: skip
         for error in done.receipt.errors:
             self._view.warn(f"{unit.archive or unit.name}: {error}")
-        if unit.stage is Stage.EMBED and not self._config.keep_images:
+        if unit.stage == EMBED and not self._config.keep_images:
             self._folder.drop_images(unit)
         self._view.update(commit)
 
@@ -347,15 +360,15 @@ class Driver:
         logger.error(
             "task=%s stage=%s %s\n%s", unit.name, unit.stage, failed.message, failed.detail
         )
-        if failed.damaged is not None:
-            self._set_aside(unit, failed.damaged, failed.message)
+        if failed.damaged and (maker := self._folder.maker_of(Path(failed.damaged))):
+            self._set_aside(unit, *maker, failed.message)
             return
         if failed.is_fatal:
             raise RunError(failed.message)
         if not self._attempts.is_last(unit):
             self._attempts.postpone(unit, asyncio.get_running_loop().time())
             return
-        if unit.stage is Stage.EXTRACT:
+        if unit.stage == EXTRACT:
             self._lose(unit, failed)
             return
         self._plan.fail(unit, failed.message)
@@ -369,10 +382,10 @@ class Driver:
         receipt = write_lost(self._folder, unit, self._hash, failed.message)
         self._done(unit, Done(receipt, 0.0, ""))
 
-    def _set_aside(self, unit: Unit, damaged: tuple[Stage, str], message: str) -> None:
+    def _set_aside(self, unit: Unit, stage: Stage, name: str, message: str) -> None:
         """Believe in damage when it is found twice; the next start makes the part again."""
         if self._attempts.number(unit) == 1:
             self._attempts.postpone(unit, asyncio.get_running_loop().time())
             return
-        self._folder.set_aside(*damaged)
+        self._folder.set_aside(stage, name)
         raise RunError(f"{message}; it was set aside: the same command makes it again")

@@ -3,7 +3,7 @@
 ::
 
     extract (per archive) -> dedup (per wave and bucket) -> download -> embed (per fetch list)
-                                                       all of them -> pack (per Zarr shard)
+                                      -> select (per wave and bucket) -> pack (per Zarr shard)
 
 A unit's name says what it works on (archive, wave + bucket + number), never who does it, so the
 number of workers changes nothing. The plan learns of finished units by `complete` and offers what
@@ -13,33 +13,15 @@ became possible by `take`; a resumed run tells it of the parts that already exis
 import hashlib
 import heapq
 from collections import deque
-from collections.abc import Callable, Sequence
-from enum import StrEnum
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
+from types import MappingProxyType
 
 import msgspec
 
+from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, RUN, Kind, Stage
 from cah_dask.schema import Counts
 from cah_dask.storage import Receipt
-
-
-class Stage(StrEnum):
-    """A step of the run; the order here is the order of the data."""
-
-    EXTRACT = "extract"
-    DEDUP = "dedup"
-    DOWNLOAD = "download"
-    EMBED = "embed"
-    PACK = "pack"
-
-
-FOLDERS = {
-    Stage.EXTRACT: "candidates",
-    Stage.DEDUP: "fetch",
-    Stage.DOWNLOAD: "images",
-    Stage.EMBED: "scored",
-}
-"""Where the parts of each stage lie in the run folder."""
 
 
 class Unit(msgspec.Struct, frozen=True):
@@ -50,24 +32,27 @@ class Unit(msgspec.Struct, frozen=True):
     bucket: int = 0
     number: int = 0
     archive: str = ""
+    variant: str = ""
+    """Hash of the settings that may change from release to release, for stages that have any."""
 
     @property
     def name(self) -> str:
         """Stable name within its stage, such as ``w00000/b00003-l00000``."""
-        match self.stage:
-            case Stage.EXTRACT:
-                return f"w{self.wave:05d}/{_slug(self.archive)}"
-            case Stage.DEDUP:
-                return f"w{self.wave:05d}/b{self.bucket:05d}"
-            case Stage.DOWNLOAD | Stage.EMBED:
-                return f"w{self.wave:05d}/b{self.bucket:05d}-l{self.number:05d}"
-            case Stage.PACK:
-                return f"part-{self.number:05d}"
+        match self.stage.kind:
+            case Kind.ARCHIVE:
+                name = f"w{self.wave:05d}/{_slug(self.archive)}"
+            case Kind.BUCKET:
+                name = f"w{self.wave:05d}/b{self.bucket:05d}"
+            case Kind.LIST:
+                name = f"w{self.wave:05d}/b{self.bucket:05d}-l{self.number:05d}"
+            case Kind.SHARD:
+                name = f"part-{self.number:05d}"
+        return f"{self.variant}/{name}" if self.variant else name
 
     @property
     def part(self) -> str:
         """Path of its part, relative to the run folder (not for pack: see `release.layout`)."""
-        return f"{FOLDERS[self.stage]}/{self.name}.parquet"
+        return f"{self.stage.folder}/{self.name}.parquet"
 
 
 _SLUG_BYTES = 80  # file systems take 255 bytes, and names of temporaries are longer
@@ -96,9 +81,13 @@ class Plan:
         Bytes of images that may wait for the embed stage before downloads pause.
     late
         Waves behind all others, of archives that were lost in earlier attempts at the run.
+    stages
+        Those of the crawl, and others that come after them.
+    variants
+        For stages whose parts depend on more than the run's own settings: the hash of those.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # each is a fact of the run
         self,
         archives: Sequence[str],
         *,
@@ -107,26 +96,34 @@ class Plan:
         committed: Callable[[Unit], Receipt | None],
         staged_limit: float = float("inf"),
         late: Sequence[Sequence[str]] = (),
+        stages: tuple[Stage, ...] = RUN,
+        variants: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         starts = range(0, len(archives), archives_per_wave)
         waves = [archives[start : start + archives_per_wave] for start in starts]
         self._waves = [_Wave(wave, buckets) for wave in (*waves, *late)]
+        self.stages = stages
+        self._followers = {
+            stage.name: [later for later in stages if later.after == stage.name] for stage in stages
+        }
+        self._variants = variants
         self._committed = committed
         self._staged_limit = staged_limit
         self._offered_waves = 0
         self._buckets = [_Bucket() for _ in range(buckets)]
-        self._ready: dict[Stage, list[tuple[str, Unit]]] = {stage: [] for stage in Stage}
+        self._ready: dict[Stage, list[tuple[str, Unit]]] = {stage: [] for stage in stages}
         self._staged: dict[str, int] = {}
+        self._to_gather: dict[Unit, int] = {}  # lists that a unit of a bucket still waits for
         self._settled: deque[tuple[Unit, Receipt]] = deque()
-        self.known = dict.fromkeys(Stage, 0)
-        self.done = dict.fromkeys(Stage, 0)
-        self.counts = dict.fromkeys(Stage, Counts())
+        self.known = dict.fromkeys(stages, 0)
+        self.done = dict.fromkeys(stages, 0)
+        self.counts = dict.fromkeys(stages, Counts())
         self.kept: dict[Unit, int] = {}
         self.lost: list[str] = []
         self.failed: dict[Unit, str] = {}
         self.n_late = sum(map(len, late))
-        self.known[Stage.EXTRACT] = len(archives) + self.n_late
-        self.known[Stage.DEDUP] = len(self._waves) * buckets
+        self._foresee(EXTRACT, len(archives) + self.n_late)
+        self._foresee(DEDUP, len(self._waves) * buckets)
         self._open_waves()
         self._settle()
 
@@ -143,7 +140,7 @@ class Plan:
 
     def _is_held_back(self, stage: Stage) -> bool:
         """Whether a stage must wait for the next one to catch up."""
-        return stage is Stage.DOWNLOAD and sum(self._staged.values()) > self._staged_limit
+        return stage == DOWNLOAD and sum(self._staged.values()) > self._staged_limit
 
     def complete(self, unit: Unit, receipt: Receipt) -> None:
         """Learn that a unit is done, and offer what that makes possible."""
@@ -154,9 +151,9 @@ class Plan:
         """Learn that a unit is given up; what needs it is never offered, all else goes on."""
         self.failed[unit] = reason
         self._staged.pop(unit.name, None)
-        if unit.stage is Stage.DOWNLOAD:
+        if unit.stage == DOWNLOAD:
             self._release(unit)
-        elif unit.stage is Stage.DEDUP:  # the bucket stops here, the others go on
+        elif unit.stage == DEDUP:  # the bucket stops here, the others go on
             for wave in self._waves[unit.wave :]:
                 wave.to_dedup -= 1
             self._open_waves()
@@ -168,27 +165,50 @@ class Plan:
 
     def add_pack(self, shards: int) -> None:
         """Add the units of the release, known only when everything else is done."""
-        self.known[Stage.PACK] = shards
+        self.known[PACK] = shards
         for number in range(shards):
-            self._offer(Unit(Stage.PACK, number=number))
+            self._offer(self._unit(PACK, number=number))
         self._settle()
 
+    def is_done(self, stages: Iterable[Stage]) -> bool:
+        """Tell whether all that is known of some stages is done."""
+        return all(self.done[stage] == self.known[stage] for stage in stages)
+
+    def left(self) -> tuple[Stage, ...]:
+        """Return the stages that still may have work: the first that is not done, and those after.
+
+        The release may always be made again.
+        """
+        n_done = next(
+            (n for n, stage in enumerate(self.stages) if self.done[stage] < self.known[stage]), -1
+        )
+        return self.stages[n_done:]
+
     @property
-    def is_scored(self) -> bool:
+    def is_selected(self) -> bool:
         """Whether every stage before the release is done."""
-        return all(self.done[stage] == self.known[stage] for stage in FOLDERS)
+        return self.is_done(stage for stage in self.stages if stage != PACK)
 
     def wave(self, number: int) -> list[Unit]:
         """Return the extract units of one wave, in canonical order."""
         return [
-            Unit(Stage.EXTRACT, wave=number, archive=archive)
-            for archive in self._waves[number].archives
+            Unit(EXTRACT, wave=number, archive=archive) for archive in self._waves[number].archives
         ]
 
-    def scored_parts(self) -> list[tuple[str, int]]:
-        """Return the path and number of kept rows of each scored part, in canonical order."""
+    def selected_parts(self) -> list[tuple[str, int]]:
+        """Return path and number of rows of the parts that pack reads, in canonical order."""
         units = sorted(self.kept, key=lambda unit: unit.name)
         return [(unit.part, self.kept[unit]) for unit in units]
+
+    def _unit(self, stage: Stage, wave: int = 0, bucket: int = 0, number: int = 0) -> Unit:
+        return Unit(stage, wave, bucket, number, variant=self._variants.get(stage.name, ""))
+
+    def _foresee(self, stage: Stage, n_units: int) -> None:
+        """Count units of a stage, and those like them of the stages after it."""
+        self.known[stage] += n_units
+        for later in self._followers[stage.name]:
+            if later.kind is stage.kind:
+                self._foresee(later, n_units)
 
     def _offer(self, unit: Unit) -> None:
         receipt = self._committed(unit)
@@ -200,20 +220,35 @@ class Plan:
     def _settle(self) -> None:
         while self._settled:
             unit, receipt = self._settled.popleft()
-            self.done[unit.stage] += 1
-            self.counts[unit.stage] += receipt.counts
+            stage = unit.stage
+            self.done[stage] += 1
+            self.counts[stage] += receipt.counts
             self.lost += [f"{unit.name}: {error}" for error in receipt.errors]
-            match unit.stage:
-                case Stage.EXTRACT:
-                    self._extracted(unit)
-                case Stage.DEDUP:
-                    self._deduplicated(unit, receipt)
-                case Stage.DOWNLOAD:
-                    self._downloaded(unit, receipt)
-                case Stage.EMBED:
-                    self._embedded(unit, receipt)
-                case Stage.PACK:
-                    pass
+            if stage.name == PACK.after:
+                self.kept[unit] = receipt.counts.kept
+            if stage == EXTRACT:
+                self._extracted(unit)
+            elif stage == DEDUP:
+                self._deduplicated(unit, receipt)
+            elif stage == DOWNLOAD:
+                self._downloaded(unit, receipt)
+            self._follow(unit)
+            if stage == EMBED:
+                self._embedded(unit)
+
+    def _follow(self, unit: Unit) -> None:
+        """Offer what reads the part of a unit: units like it, and those that gather lists."""
+        for stage in self._followers[unit.stage.name]:
+            if stage.kind is unit.stage.kind:
+                archive = unit.archive
+                later = self._unit(stage, unit.wave, unit.bucket, unit.number)
+                self._offer(msgspec.structs.replace(later, archive=archive) if archive else later)
+            elif unit.stage.kind is Kind.LIST and stage.kind is Kind.BUCKET:
+                later = self._unit(stage, unit.wave, unit.bucket)
+                self._to_gather[later] -= 1
+                if not self._to_gather[later]:
+                    del self._to_gather[later]
+                    self._offer(later)
 
     def _extracted(self, unit: Unit) -> None:
         wave = self._waves[unit.wave]
@@ -228,21 +263,21 @@ class Plan:
             return
         if self._waves[bucket.next_wave].to_extract == 0:
             bucket.is_deduping = True
-            self._offer(Unit(Stage.DEDUP, wave=bucket.next_wave, bucket=number))
+            self._offer(Unit(DEDUP, wave=bucket.next_wave, bucket=number))
 
     def _deduplicated(self, unit: Unit, receipt: Receipt) -> None:
         lists, late = (receipt.counts.notes.get(key, 0) for key in ("lists", "late_lists"))
-        self.known[Stage.DOWNLOAD] += lists
-        self.known[Stage.EMBED] += lists + late
+        self._foresee(DOWNLOAD, lists)
+        self._foresee(EMBED, late)
+        self._gather(DOWNLOAD, unit, lists)
+        self._gather(EMBED, unit, late)
         wave, bucket = self._waves[unit.wave], self._buckets[unit.bucket]
         wave.to_dedup -= 1
         wave.to_begin += lists > 0
         wave.n_supplied += lists > 0
-        bucket.lists += [
-            Unit(Stage.DOWNLOAD, unit.wave, unit.bucket, number) for number in range(lists)
-        ]
+        bucket.lists += [Unit(DOWNLOAD, unit.wave, unit.bucket, number) for number in range(lists)]
         bucket.late += [
-            Unit(Stage.EMBED, unit.wave, unit.bucket, lists + number) for number in range(late)
+            Unit(EMBED, unit.wave, unit.bucket, lists + number) for number in range(late)
         ]
         bucket.to_embed.append(lists)
         bucket.next_wave += 1
@@ -251,6 +286,18 @@ class Plan:
         self._offer_dedup(unit.bucket, bucket)
         self._offer_download(bucket)
         self._open_waves()
+
+    def _gather(self, stage: Stage, bucket: Unit, n_lists: int) -> None:
+        """Have the units that gather the lists of a bucket wait for so many more of them."""
+        for later in self._followers[stage.name] if n_lists else ():
+            if later.kind is stage.kind:
+                self._gather(later, bucket, n_lists)
+                continue
+            unit = self._unit(later, bucket.wave, bucket.bucket)
+            if unit not in self._to_gather:
+                self._to_gather[unit] = 0
+                self._foresee(later, 1)
+            self._to_gather[unit] += n_lists
 
     def _offer_download(self, bucket: "_Bucket") -> None:
         """Offer a bucket's next list; one at a time, so a host is never asked from two places."""
@@ -265,8 +312,7 @@ class Plan:
         while bucket.late and not any(bucket.to_embed[: bucket.late[0].wave]):
             self._offer(bucket.late.popleft())
 
-    def _embedded(self, unit: Unit, receipt: Receipt) -> None:
-        self.kept[unit] = receipt.counts.kept
+    def _embedded(self, unit: Unit) -> None:
         if self._staged.pop(unit.name, None) is not None:
             bucket = self._buckets[unit.bucket]
             bucket.to_embed[unit.wave] -= 1
@@ -274,7 +320,6 @@ class Plan:
 
     def _downloaded(self, unit: Unit, receipt: Receipt) -> None:
         self._staged[unit.name] = sum(side.n_bytes for side in receipt.side)
-        self._offer(Unit(Stage.EMBED, unit.wave, unit.bucket, unit.number))
         self._release(unit)
 
     def _release(self, unit: Unit) -> None:

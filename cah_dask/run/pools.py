@@ -7,13 +7,14 @@ are never queued by the scheduler: the driver keeps a bounded number of them in 
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 
 import msgspec
 
 from cah_dask.errors import ConfigError
 from cah_dask.run.config import Config, PoolOptions, PoolsOptions
-from cah_dask.run.plan import Stage
 from cah_dask.run.slurm import JobOptions, SlurmOptions, walltime_s
+from cah_dask.run.stages import RUN, Stage
 
 
 class Pool(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,19 +47,18 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
         return min(self.max_jobs, -(-n_tasks // self.processes))
 
 
-def pools(options: PoolsOptions, launch: str = "sbatch") -> tuple[Pool, ...]:
-    """Return the pools of a run; what is nearest to the release comes first in each."""
-    download = () if options.io is not None else (Stage.DOWNLOAD,)
-    stages = {
-        "gpu": (Stage.EMBED,),
-        "io": (Stage.DOWNLOAD,),
-        "cpu": (Stage.PACK, *download, Stage.DEDUP, Stage.EXTRACT),
-    }
+def pools(
+    options: PoolsOptions, launch: str = "sbatch", stages: Sequence[Stage] = RUN
+) -> tuple[Pool, ...]:
+    """Return the pools that do some stages; what comes last of the data comes first in each."""
     named = {"gpu": options.gpu, "io": options.io, "cpu": options.cpu}
+    served: dict[str, list[Stage]] = {name: [] for name in named}
+    for stage in reversed(stages):
+        served[stage.pool if named[stage.pool] is not None else "cpu"].append(stage)
     return tuple(
-        _pool(name, stages[name], chosen, is_remote=is_remote(chosen, launch))
+        _pool(name, tuple(served[name]), chosen, is_remote=is_remote(chosen, launch))
         for name, chosen in named.items()
-        if chosen is not None
+        if chosen is not None and served[name]
     )
 
 

@@ -10,6 +10,7 @@ from cah_dask.candidates.extract import check_input
 from cah_dask.candidates.sources import list_archives
 from cah_dask.errors import ConfigError
 from cah_dask.images.options import check_options
+from cah_dask.pairs import select
 from cah_dask.pairs.models import resolve
 from cah_dask.run import config as configuration
 from cah_dask.run.config import Config, Loaded
@@ -57,8 +58,11 @@ def prepare(path: Path, overrides: Sequence[str] = (), *, asks_slurm: bool = Tru
     archives = list_archives(config.inputs)
     for archive in archives:
         check_input(archive, config.extract)
-    embed = resolve(config.embed, config.extract.splits)
-    config = msgspec.structs.replace(config, embed=embed)
+    config = msgspec.structs.replace(
+        config,
+        embed=resolve(config.embed),
+        select=select.complete(config.select, config.embed.model, config.extract.splits),
+    )
     if asks_slurm:
         check_with_slurm(config)
     return Prepared(msgspec.structs.replace(loaded, config=config), archives)

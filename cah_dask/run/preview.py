@@ -17,6 +17,7 @@ from cah_dask.run.config import Config
 from cah_dask.run.jobs import PoolJob, job_options
 from cah_dask.run.manifest import RunFolder
 from cah_dask.run.pools import Pool, pools
+from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, RUN, SELECT, Kind
 from cah_dask.words import counted
 
 LINKS_PER_ARCHIVE = 105_800
@@ -36,6 +37,8 @@ SAMPLE_BYTES, OUTCOME_BYTES, PAIR_BYTES = 90, 135, 205
 vectors: measured on the 3,000 images of the demo."""
 KEY_BYTES = 16
 """A row of `seen/`."""
+SELECTED_BYTES = 20
+"""A row of a selected part: a uid and a row number."""
 IMAGE_SHARE = 0.68
 """Links that still gave an image: LAION-400M in February 2024 (img2dataset issue 400)."""
 IMAGE_BYTES = 35_000
@@ -92,12 +95,23 @@ def expected(config: Config, n_archives: int, links: int) -> list[Expected]:
     images = links * IMAGE_SHARE
     pair = 4 * embedding_dim(config.embed) + PAIR_BYTES
     shards = math.ceil(images / config.pack.rows_per_shard)
+    units = {
+        Kind.ARCHIVE: n_archives,
+        Kind.BUCKET: waves * buckets,
+        Kind.LIST: lists,
+        Kind.SHARD: shards,
+    }
+    n_bytes = {
+        EXTRACT: links * CANDIDATE_BYTES,
+        DEDUP: links * (SAMPLE_BYTES + KEY_BYTES),
+        DOWNLOAD: links * OUTCOME_BYTES + images * IMAGE_BYTES,
+        EMBED: images * pair,
+        SELECT: images * SELECTED_BYTES,
+        PACK: images * pair,
+    }
     return [
-        Expected("extract", n_archives, n_archives, links * CANDIDATE_BYTES),
-        Expected("dedup", waves * buckets, 3 * waves * buckets, links * (SAMPLE_BYTES + KEY_BYTES)),
-        Expected("download", lists, 3 * lists, links * OUTCOME_BYTES + images * IMAGE_BYTES),
-        Expected("embed", lists, lists, images * pair),
-        Expected("pack", shards, 2 * shards, images * pair),
+        Expected(stage.name, units[stage.kind], stage.files * units[stage.kind], n_bytes[stage])
+        for stage in RUN
     ]
 
 
@@ -137,7 +151,7 @@ def describe(config: Config, archives: Sequence[str]) -> Iterator[str]:
 
 def _pool_lines(found: tuple[Pool, ...]) -> Iterator[str]:
     for pool in found:
-        stages = ", ".join(stage.value for stage in pool.stages)
+        stages = ", ".join(stage.name for stage in pool.stages)
         if pool.job is None:
             where = f"{counted(pool.workers, 'worker')} on the driver's machine"
         else:

@@ -12,7 +12,8 @@ from rich.table import Table
 
 from cah_dask.run.access import Dashboard
 from cah_dask.run.journal import Commit
-from cah_dask.run.plan import Plan, Stage
+from cah_dask.run.plan import Plan
+from cah_dask.run.stages import Stage
 from cah_dask.words import printable
 
 PLAIN_INTERVAL_S = 10.0
@@ -29,7 +30,7 @@ class Progress:
         self._clock = clock
         self._live: Live | None = None
         self._plan: Plan | None = None
-        self._recent: deque[tuple[float, Stage, int]] = deque()
+        self._recent: deque[tuple[float, str, int]] = deque()
         self._last_line = -PLAIN_INTERVAL_S
 
     def __enter__(self) -> Self:
@@ -72,6 +73,10 @@ class Progress:
             self._last_line = now
             self._console.print(self._line(), soft_wrap=True, highlight=False)
 
+    def say(self, message: str) -> None:
+        """Show a line of news."""
+        self._console.print(printable(message), soft_wrap=True, markup=False, highlight=False)
+
     def warn(self, message: str) -> None:
         """Show something that a person may want to act on."""
         self._console.print(
@@ -86,10 +91,10 @@ class Progress:
         if self._plan is None:
             table.add_row("starting workers")
             return table
-        for stage in Stage:
+        for stage in self._plan.stages:
             counts = self._plan.counts[stage]
             table.add_row(
-                stage.value,
+                stage.name,
                 f"{self._plan.done[stage]}/{self._plan.known[stage]}",
                 f"{counts.seen:,}",
                 f"{counts.kept:,}",
@@ -106,7 +111,7 @@ class Progress:
         parts = [
             f"{stage} {plan.done[stage]}/{plan.known[stage]} tasks, "
             f"{plan.counts[stage].kept:,} of {plan.counts[stage].seen:,} rows"
-            for stage in Stage
+            for stage in plan.stages
             if plan.done[stage]
         ]
         return "; ".join(parts) or "no task is finished yet"
@@ -116,14 +121,14 @@ class Progress:
         if not self._recent:
             return 0.0
         span = max(1.0, self._clock() - self._recent[0][0])
-        return sum(rows for _, kind, rows in self._recent if kind is stage) / span
+        return sum(rows for _, kind, rows in self._recent if kind == stage.name) / span
 
     def _left(self, stage: Stage) -> str:
         """Estimate the time left for the tasks known so far, from those of the last minute."""
         if self._plan is None:
             return ""
         tasks = self._plan.known[stage] - self._plan.done[stage]
-        recent = sum(1 for _, kind, _ in self._recent if kind is stage)
+        recent = sum(1 for _, kind, _ in self._recent if kind == stage.name)
         if not tasks or not recent:
             return ""
         seconds = tasks * max(1.0, self._clock() - self._recent[0][0]) / recent

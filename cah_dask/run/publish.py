@@ -1,4 +1,4 @@
-"""From scored parts to the release: deal rows to shards, check the result, show it in one step."""
+"""From selected parts to the release: deal rows to shards, check the result, show it at once."""
 
 import shutil
 from pathlib import Path
@@ -12,8 +12,9 @@ from cah_dask.release.pack import create_release
 from cah_dask.release.report import write_report
 from cah_dask.run.config import Config, config_hash
 from cah_dask.run.lost import LOST
-from cah_dask.run.manifest import OLD_RELEASE, RunFolder
-from cah_dask.run.plan import FOLDERS, Plan, Stage, Unit
+from cah_dask.run.manifest import RunFolder
+from cah_dask.run.plan import Plan, Unit
+from cah_dask.run.stages import EXTRACT
 from cah_dask.storage import fsync
 
 
@@ -29,8 +30,8 @@ class Publisher:
     @property
     def too_many_lost(self) -> str:
         """Why nothing may be published, as more archives are lost than the user allows; else ""."""
-        n_lost = self._plan.counts[Stage.EXTRACT].notes.get(LOST, 0) - self._plan.n_late
-        n_archives = self._plan.known[Stage.EXTRACT] - self._plan.n_late
+        n_lost = self._plan.counts[EXTRACT].notes.get(LOST, 0) - self._plan.n_late
+        n_archives = self._plan.known[EXTRACT] - self._plan.n_late
         if n_lost <= self._config.max_lost_share * n_archives:
             return ""
         return (
@@ -39,11 +40,11 @@ class Publisher:
         )
 
     def may_begin(self) -> bool:
-        """Whether all is scored that a release needs."""
-        return self._plan.is_scored and not self.too_many_lost
+        """Whether all is selected that a release needs."""
+        return self._plan.is_selected and not self.too_many_lost
 
     def is_published(self) -> bool:
-        """Whether the release of exactly these scored parts is already there, and whole."""
+        """Whether the release of exactly these pairs is already there, and whole."""
         if not self.may_begin():
             return False
         layout = self._layout()
@@ -72,30 +73,31 @@ class Publisher:
         folder = self._folder.unfinished_release
         verify.verify_release(folder)
         describe(self._folder, folder)
-        old = self._folder.path / OLD_RELEASE
+        old = self._folder.old_release
         shutil.rmtree(old, ignore_errors=True)  # a driver died between the lines below
         if self._folder.release.exists():
             self._folder.release.replace(old)
         folder.replace(self._folder.release)
-        fsync(self._folder.path)
+        fsync(self._folder.release.parent)
         shutil.rmtree(old, ignore_errors=True)
 
     def _require_all_rows(self) -> None:
         """Check that no row was lost between two stages, and that there was anything to read."""
         counts = self._plan.counts
-        for earlier, later in ((Stage.EXTRACT, Stage.DEDUP), (Stage.DEDUP, Stage.EMBED)):
-            if counts[earlier].kept != counts[later].seen:
-                raise RunError(
-                    f"{earlier} kept {counts[earlier].kept} rows but {later} saw "
-                    f"{counts[later].seen}; delete {FOLDERS[later]}/ of the run and run again"
-                )
-        n_archives = self._plan.known[Stage.EXTRACT]
-        if not counts[Stage.EXTRACT].notes.get("records") and len(self._plan.lost) >= n_archives:
+        for later in counts:
+            for earlier in counts:
+                if later.sees == earlier.name and counts[earlier].kept != counts[later].seen:
+                    raise RunError(
+                        f"{earlier} kept {counts[earlier].kept} rows but {later} saw "
+                        f"{counts[later].seen}; move {later.folder}/ out of the run and run again"
+                    )
+        n_archives = self._plan.known[EXTRACT]
+        if not counts[EXTRACT].notes.get("records") and len(self._plan.lost) >= n_archives:
             raise RunError(f"no archive could be read: {self._plan.lost[0]}")
 
     def _layout(self) -> Layout:
         options = self._config.pack
-        self._dealt = deal(self._plan.scored_parts(), options.rows_per_shard)
+        self._dealt = deal(self._plan.selected_parts(), options.rows_per_shard)
         return Layout(
             rows=sum(part.stop - part.start for shard in self._dealt for part in shard),
             dim=embedding_dim(self._config.embed),

@@ -18,6 +18,7 @@ from dataclasses import replace
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from pkgutil import resolve_name
 
 import msgspec
 import numpy as np
@@ -36,14 +37,16 @@ from cah_dask.images.loans import Loans
 from cah_dask.images.shards import ShardReader
 from cah_dask.pairs.embed import embed_list, from_scored, from_shard
 from cah_dask.pairs.models import EmbedOptions, Encoder, load_encoder
+from cah_dask.pairs.select import COLUMNS, select_list
 from cah_dask.release.layout import Slice
 from cah_dask.release.pack import pack_shard
 from cah_dask.run.config import Config
 from cah_dask.run.lending import exchange_with_driver
 from cah_dask.run.lists import read_exclusion, read_hash_lists
-from cah_dask.run.manifest import RunFolder, maker_of
-from cah_dask.run.plan import FOLDERS, Stage, Unit
-from cah_dask.schema import CANDIDATES, OUTCOMES, SAMPLES, Counts, Status
+from cah_dask.run.manifest import RunFolder
+from cah_dask.run.plan import Unit
+from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, Stage
+from cah_dask.schema import CANDIDATES, OUTCOMES, SAMPLES, SELECTED, Counts, Status
 from cah_dask.storage import (
     TEMPORARY,
     Receipt,
@@ -69,8 +72,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     unit: Unit
     config: Config
     config_hash: str
+    """Of the settings that the unit's part depends on."""
     archive_name: str = ""
     inputs: tuple[str, ...] = ()
+    release: str = ""
+    """The unfinished release that pack writes to."""
     slices: tuple[Slice, ...] = ()
     lists_at_once: int = 1
     is_last_attempt: bool = False
@@ -93,7 +99,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     def receipt(self, counts: Counts, started: float, **details: tuple[object, ...]) -> Receipt:
         """Return the receipt of this unit, finished now."""
         return Receipt(
-            stage=self.unit.stage.value,
+            stage=self.unit.stage.name,
             unit=self.unit.name,
             config=self.config_hash,
             counts=counts,
@@ -114,7 +120,7 @@ class Done(msgspec.Struct, frozen=True):
 class Failed(msgspec.Struct, frozen=True):
     """The unit is not done. ``is_fatal`` faults, such as a full disk, stop the run.
 
-    ``damaged`` is the unit (stage and name) whose part was found to be damaged.
+    ``damaged`` is the path of a file that was found to be damaged.
     """
 
     message: str
@@ -122,17 +128,16 @@ class Failed(msgspec.Struct, frozen=True):
     is_fatal: bool = False
     worker: str = ""
     """Host and name of the worker, as in `Done`; empty if the task was lost with its workers."""
-    damaged: tuple[Stage, str] | None = None
+    damaged: str = ""
 
 
 def run_task(job: Job) -> Done | Failed:
     """Carry out one unit of work on this worker."""
     started, worker = time.perf_counter(), worker_name()
     try:
-        receipt = _TASKS[job.unit.stage](job)
+        receipt = resolve_name(job.unit.stage.task)(job)
     except DamageError as error:
-        maker = maker_of(Path(job.run_dir), error.path)
-        return Failed(str(error), is_fatal=True, worker=worker, damaged=maker)
+        return Failed(str(error), is_fatal=True, worker=worker, damaged=str(error.path))
     except (RunError, ConfigError) as error:
         return Failed(str(error), is_fatal=True, worker=worker)
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
@@ -193,7 +198,7 @@ def dedup_task(job: Job) -> Receipt:
     )
     notes = {**made.counts.notes, "lists": len(made.lists), "late_lists": len(made.late)}
     counts = msgspec.structs.replace(made.counts, notes=notes)
-    wave = f"{FOLDERS[Stage.EXTRACT]}/w{unit.wave:05d}"  # all its parts, in canonical order
+    wave = f"{EXTRACT.folder}/w{unit.wave:05d}"  # all its parts, in canonical order
     receipt = job.receipt(counts, started, inputs=(wave,), side=side)
     return write_part(job.part, SAMPLES, itertools.chain(made.lists, made.late), receipt)
 
@@ -204,7 +209,7 @@ def _earlier(
     """Yield what the earlier waves of a bucket left behind."""
     bucket = job.unit.bucket
     for wave in range(job.unit.wave):
-        part = Path(job.run_dir) / Unit(Stage.DEDUP, wave, bucket).part
+        part = Path(job.run_dir) / Unit(DEDUP, wave, bucket).part
         path = path_of(bucket, wave)
         side = {side.name: side for side in read_receipt(part).side}
         yield read_keys(path, side[_name_of(job, path)], partial(rebuild, part, wave))
@@ -285,15 +290,15 @@ def _loans(job: Job, attempt: str) -> Loans | None:
 
 
 def embed_task(job: Job) -> Receipt:
-    """Embed one fetch list and keep the pairs that agree."""
+    """Embed one fetch list: similarities and vectors of all its samples that have an image."""
     started = time.perf_counter()
     config = job.config
     encoder = _encoder(msgspec.json.encode(config.embed), config.pools.gpu.threads)
     samples = _fetch_list(job)
     with contextlib.ExitStack() as stack:
         if samples["image_wave"][0].as_py() == job.unit.wave:
-            stack.enter_context(_blamed_on(job.part_of(Stage.DOWNLOAD)))
-            outcomes, shard_path = _downloaded(job.part_of(Stage.DOWNLOAD))
+            stack.enter_context(_blamed_on(job.part_of(DOWNLOAD)))
+            outcomes, shard_path = _downloaded(job.part_of(DOWNLOAD))
             shard = stack.enter_context(ShardReader(shard_path))
             images = from_shard(shard, encoder, config.embed.batch_size)
         else:
@@ -304,7 +309,6 @@ def embed_task(job: Job) -> Receipt:
             outcomes,
             images,
             encoder,
-            thresholds=config.embed.thresholds,
             batch_size=config.embed.batch_size,
         )
     receipt = job.receipt(made.counts, started, inputs=(_input(job),))
@@ -316,11 +320,11 @@ def _earlier_images(job: Job, samples: pa.Table) -> tuple[pa.Table, pa.Table]:
     bucket = job.unit.bucket
     wanted = pc.field("url").isin(pc.unique(samples["url"]))
     lists = samples.group_by(["image_wave", "image_list"]).aggregate([]).to_pylist()
-    units = [Unit(Stage.DOWNLOAD, row["image_wave"], bucket, row["image_list"]) for row in lists]
+    units = [Unit(DOWNLOAD, row["image_wave"], bucket, row["image_list"]) for row in lists]
     outcomes = [read_part(Path(job.run_dir) / unit.part).filter(wanted) for unit in units]
     embedded = [
         read_part(
-            Path(job.run_dir) / msgspec.structs.replace(unit, stage=Stage.EMBED).part,
+            Path(job.run_dir) / msgspec.structs.replace(unit, stage=EMBED).part,
             columns=["url", "image_embedding"],
         ).filter(wanted)
         for unit in units
@@ -334,10 +338,26 @@ def _encoder(options: bytes, threads: int) -> Encoder:
     return load_encoder(msgspec.json.decode(options, type=EmbedOptions), threads=threads)
 
 
+def select_task(job: Job) -> Receipt:
+    """Select the pairs of one bucket of one wave that a release will hold."""
+    started = time.perf_counter()
+    thresholds = job.config.select.thresholds
+    notes = read_receipt(job.part_of(DEDUP)).counts.notes
+    lists = range(notes["lists"] + notes["late_lists"])
+    parts = [Unit(EMBED, job.unit.wave, job.unit.bucket, number).part for number in lists]
+    groups, counts = [], Counts()
+    for part in parts:
+        scored = read_part(Path(job.run_dir) / part, columns=list(COLUMNS))
+        rows, found = select_list(part, scored, thresholds)
+        groups += [rows] if len(rows) else []
+        counts += found
+    receipt = job.receipt(counts, started, inputs=tuple(parts))
+    return write_part(job.part, SELECTED, groups, receipt)
+
+
 def pack_task(job: Job) -> Receipt:
     """Write one shard of the release and the parquet part with the same rows."""
-    folder = job.folder.unfinished_release
-    return pack_shard(Path(job.run_dir), folder, job.unit.number, job.slices)
+    return pack_shard(Path(job.run_dir), Path(job.release), job.unit.number, job.slices)
 
 
 def _fetch_list(job: Job, columns: list[str] | None = None) -> pa.Table:
@@ -347,7 +367,7 @@ def _fetch_list(job: Job, columns: list[str] | None = None) -> pa.Table:
 
 def _input(job: Job) -> str:
     """Return the dedup part that holds the unit's fetch list."""
-    return Unit(Stage.DEDUP, job.unit.wave, job.unit.bucket).part
+    return Unit(DEDUP, job.unit.wave, job.unit.bucket).part
 
 
 def _downloaded(part: Path) -> tuple[pa.Table, Path]:
@@ -381,12 +401,3 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(PackageNotFoundError):  # CPU nodes may lack torch
             found[name] = version(name)
     return found
-
-
-_TASKS: dict[Stage, Callable[[Job], Receipt]] = {
-    Stage.EXTRACT: extract_task,
-    Stage.DEDUP: dedup_task,
-    Stage.DOWNLOAD: download_task,
-    Stage.EMBED: embed_task,
-    Stage.PACK: pack_task,
-}

@@ -14,8 +14,6 @@ from cah_dask.pairs.embed import Embedded, embed_list, from_scored, from_shard, 
 from cah_dask.schema import OUTCOMES, SAMPLES, scored, uid
 from tests.encoders import HashEncoder
 
-THRESHOLDS = {"en": 0.5, "multi": 0.5, "nolang": 0.5}
-
 
 def samples(*rows: tuple[str, str]) -> pa.Table:
     """A fetch list of (url, text) rows, all English."""
@@ -64,23 +62,23 @@ def embed(folder: Path, rows: pa.Table, fates: pa.Table, images: list[str], **op
         for image in images:
             writer.add(image.encode())
     encoder = options.pop("encoder", HashEncoder())
-    options = {"thresholds": THRESHOLDS, "batch_size": 2, **options}
+    options = {"batch_size": 2, **options}
     with ShardReader(folder / "s.h5") as shard:
         vectors = from_shard(shard, encoder, options["batch_size"])
         return embed_list(rows, fates, vectors, encoder, **options)
 
 
-def test_pairs_that_agree_are_kept_and_the_rest_is_counted_by_reason(tmp_path: Path):
+def test_samples_with_an_image_are_scored_and_the_rest_is_counted_by_reason(tmp_path: Path):
     made = embed(
         tmp_path,
         samples(("a", "cat"), ("a", "dog"), ("b", "sun"), ("c", "sea")),
         outcomes(a="ok", b="http_404", c="ok"),
         ["cat", "sea"],
     )
-    assert made.table["is_kept"].to_pylist() == [True, False, True]
     assert made.table["text"].to_pylist() == ["cat", "dog", "sea"]
-    assert (made.counts.seen, made.counts.kept) == (4, 2)
-    assert made.counts.rejected == {"below_threshold": 1, "http_404": 1}
+    assert [value > 0.5 for value in made.table["similarity"].to_pylist()] == [True, False, True]
+    assert (made.counts.seen, made.counts.kept) == (4, 3)
+    assert made.counts.rejected == {"http_404": 1}
     made.counts.require_balance("embed")
 
 
@@ -100,12 +98,11 @@ def test_a_late_text_is_compared_with_the_image_that_an_earlier_list_embedded(tm
         fates,
         from_scored(earlier.table, HashEncoder.dim),
         encoder,
-        thresholds=THRESHOLDS,
         batch_size=8,
     )
-    assert late.table["is_kept"].to_pylist() == [False, True]
+    assert late.table["similarity"].to_pylist()[0] < 0.5
     assert late.table["similarity"].to_pylist()[1] == pytest.approx(1, abs=5e-4)
-    assert late.counts.rejected == {"below_threshold": 1, "http_404": 1}
+    assert late.counts.rejected == {"http_404": 1}
     assert encoder.batches == [2], "only texts are encoded"
 
 
@@ -115,17 +112,6 @@ def test_stored_vectors_are_the_encoders_rounded_to_float16(tmp_path: Path):
     (stored,) = made.table["image_embedding"].to_pylist()
     expected = HashEncoder().encode_images([b"cat"])[0].astype(np.float16)
     assert np.array_equal(np.frombuffer(stored, "<f2"), expected)
-
-
-def test_the_threshold_itself_is_kept(tmp_path: Path):
-    made = embed(tmp_path, samples(("a", "cat")), outcomes(a="ok"), ["cat"], thresholds={"en": 1.0})
-    exact = made.table["similarity"].to_pylist()[0]
-    assert (
-        embed(
-            tmp_path, samples(("a", "cat")), outcomes(a="ok"), ["cat"], thresholds={"en": exact}
-        ).counts.kept
-        == 1
-    )
 
 
 def test_a_list_without_any_image_gives_an_empty_part(tmp_path: Path):
@@ -158,15 +144,15 @@ def test_every_sample_is_accounted_for_and_its_similarity_ignores_the_batch(
     made.counts.require_balance("embed")
     assert made.counts.seen == len(rows)
     assert len(made.table) == sum(fates[url] == "ok" for url, _ in rows)
-    assert made.table["is_kept"].to_pylist() == [t == "cat" for t in made.table["text"].to_pylist()]
+    agree = [value > 0.5 for value in made.table["similarity"].to_pylist()]
+    assert agree == [text == "cat" for text in made.table["text"].to_pylist()]
 
 
 def embed_ten(folder: Path, encoder: HashEncoder) -> Embedded:
     names = [f"u{number}" for number in range(10)]
     rows = samples(*((name, f"text {name}") for name in names))
     fates = outcomes(**dict.fromkeys(names, "ok"))
-    thresholds = dict.fromkeys(THRESHOLDS, -1.0)
-    return embed(folder, rows, fates, names, encoder=encoder, batch_size=10, thresholds=thresholds)
+    return embed(folder, rows, fates, names, encoder=encoder, batch_size=10)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0])

@@ -11,7 +11,6 @@ from cah_dask.errors import ConfigError
 from cah_dask.pairs import models
 from cah_dask.pairs.models import EmbedOptions, resolve
 
-THRESHOLDS = {"en": 0.2, "multi": 0.2, "nolang": 0.2}
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 
 
@@ -23,7 +22,7 @@ def model(tmp_path: Path, random_model: Path, monkeypatch) -> Path:
 
 def refusal(folder: Path) -> str:
     with pytest.raises(ConfigError) as caught:
-        resolve(EmbedOptions(model=str(folder), thresholds=THRESHOLDS))
+        resolve(EmbedOptions(model=str(folder)))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -36,7 +35,7 @@ def change(folder: Path, **text) -> None:
 
 def test_a_sound_model_is_looked_at_once(model: Path, tmp_path: Path):
     for _ in range(2):
-        resolve(EmbedOptions(model=str(model), thresholds=THRESHOLDS))
+        resolve(EmbedOptions(model=str(model)))
     assert len(list((tmp_path / "cache" / "cah_dask").iterdir())) == 1
 
 

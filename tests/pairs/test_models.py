@@ -12,11 +12,9 @@ from cah_dask.pairs import models
 from cah_dask.pairs.models import EmbedOptions, Encoder, load_encoder, resolve
 from tests.encoders import HashEncoder
 
-ALL = {"en": 0.2, "multi": 0.2, "nolang": 0.2}
-
 
 def options(model: Path | str, **changes) -> EmbedOptions:
-    return EmbedOptions(**{"model": str(model), "thresholds": ALL, **changes})
+    return EmbedOptions(**{"model": str(model), **changes})
 
 
 @pytest.fixture(scope="module")
@@ -88,23 +86,15 @@ def test_bf16_moves_vectors_a_little(random_model: Path):
     assert np.allclose(exact, rounded.encode_images(EncoderContract.images), atol=0.05)
 
 
-def test_resolving_pins_weights_and_thresholds(random_model: Path):
+def test_resolving_pins_weights(random_model: Path):
     pinned = resolve(options(random_model))
     assert pinned.weights_sha256 == models.file_sha256(random_model / "open_clip_model.safetensors")
-    assert pinned.thresholds == ALL
     assert resolve(pinned) == pinned
 
 
 def test_the_dimension_is_known_without_loading_weights(random_model: Path):
     assert models.embedding_dim(options(random_model)) == 16
     assert models.embedding_dim(options("ViT-B-32-quickgelu/openai")) == 512
-
-
-def test_published_thresholds_hold_for_their_model_and_split_only():
-    with pytest.raises(ConfigError, match="no threshold is known for multi, nolang texts"):
-        resolve(EmbedOptions())
-    with pytest.raises(ConfigError, match="no threshold is known for en, multi, nolang"):
-        resolve(EmbedOptions(model="tiny"))
 
 
 @pytest.mark.parametrize(

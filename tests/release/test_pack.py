@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from cah_dask.release.layout import Layout, Slice, deal, fingerprint, part_path
 from cah_dask.release.pack import create_release, pack_shard
 from cah_dask.release.verify import verify_release
-from cah_dask.schema import PAIRS, Counts, scored
+from cah_dask.schema import PAIRS, SELECTED, Counts, scored
 from cah_dask.storage import Receipt, write_part
 
 DIM = 4
 
 
 def scored_part(path: Path, kept: list[bool], first: int) -> None:
-    """Write a scored part whose vectors and texts both spell the number of the row."""
+    """Write a scored part whose vectors and texts spell the number of the row; select some."""
     n = len(kept)
     numbers = np.arange(first, first + n)
     vectors = np.repeat(numbers[:, None], DIM, axis=1).astype("<f2")
@@ -30,7 +30,6 @@ def scored_part(path: Path, kept: list[bool], first: int) -> None:
         "uid": [int(number).to_bytes(16, "big") for number in numbers],
         "text": [f"text {number}" for number in numbers],
         "similarity": np.full(n, 0.5, np.float32),
-        "is_kept": kept,
         "image_embedding": [row.tobytes() for row in vectors],
         "text_embedding": [(-row).tobytes() for row in vectors],
     }
@@ -39,8 +38,13 @@ def scored_part(path: Path, kept: list[bool], first: int) -> None:
     columns = [
         pa.array(made.get(field.name, [fill.get(field.type)] * n), field.type) for field in schema
     ]
+    table = pa.table(columns, schema=schema)
     receipt = Receipt(stage="embed", unit="u", config="c", counts=Counts(n, n))
-    write_part(path, schema, [pa.table(columns, schema=schema)], receipt)
+    write_part(path, schema, [table], receipt)
+    rows = np.flatnonzero(kept).astype(np.int32)
+    columns = [pa.repeat(f"scored/{path.name}", len(rows)), pa.array(rows), table["uid"].take(rows)]
+    selected = pa.table(columns, schema=SELECTED)
+    write_part(path.parents[1] / "selected" / path.name, SELECTED, [selected], receipt)
 
 
 def layout(dealt: list[list[Slice]], shard: int, chunk: int) -> Layout:
@@ -55,7 +59,7 @@ def pack(folder: Path, parts: list[list[bool]], chunk: int, chunks: int) -> Path
         scored_part(folder / f"scored/{number}.parquet", kept, first)
         first += len(kept)
     dealt = deal(
-        [(f"scored/{number}.parquet", sum(kept)) for number, kept in enumerate(parts)],
+        [(f"selected/{number}.parquet", sum(kept)) for number, kept in enumerate(parts)],
         chunk * chunks,
     )
     release = folder / "release"
@@ -106,7 +110,7 @@ def test_a_torn_shard_and_leftovers_of_a_killed_attempt_are_replaced(tmp_path: P
     whole = shard.read_bytes()
     shard.write_bytes(whole[:5])
     part_path(release, 1).unlink()
-    dealt = deal([("scored/0.parquet", 8)], 4)
+    dealt = deal([("selected/0.parquet", 8)], 4)
     pack_shard(tmp_path, release, 1, dealt[1])
     assert shard.read_bytes() == whole
     assert {path.name for path in shard.parent.iterdir()} == {"zarr.json", "c.0.0", "c.1.0"}

@@ -17,6 +17,7 @@ import xarray as xr
 from cah_dask.release.card import write_card
 from cah_dask.release.layout import read_layout
 from cah_dask.release.summary import StageSummary, Summary
+from cah_dask.run.stages import RUN
 from cah_dask.schema import Counts
 from tests.release.test_pack import pack
 
@@ -62,8 +63,7 @@ def test_dask_reads_the_vectors(release: Path):
 
 
 def test_hugging_face_reads_the_pairs_by_the_data_card(release: Path, tmp_path: Path):
-    stages = {name: StageSummary(1, Counts(), 1.0) for name in ("extract", "dedup", "download")}
-    stages |= {name: StageSummary(1, Counts(), 1.0) for name in ("embed", "pack")}
+    stages = {stage.name: StageSummary(1, Counts(), 1.0, stage.rows) for stage in RUN}
     summary = Summary(stages, ["x"], [], None, None, {}, {}, {"en": 0.2}, [])
     write_card(release / "README.md", summary, read_layout(release))
     code = f"""

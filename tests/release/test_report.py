@@ -12,22 +12,25 @@ import pytest
 from PIL import Image
 
 from cah_dask.images.shards import ShardWriter
+from cah_dask.pairs.select import select_list
 from cah_dask.release.card import MEANINGS, write_card
 from cah_dask.release.layout import Layout
 from cah_dask.release.report import write_report
 from cah_dask.release.summary import StageSummary, Summary, funnel, similarity_histogram
-from cah_dask.schema import OUTCOMES, PAIRS, Counts, scored
+from cah_dask.schema import OUTCOMES, PAIRS, SELECTED, Counts, scored
 from cah_dask.storage import Receipt, side_file, write_part
 
+SELECTED_PART = "selected/0123abcd/w00000/b00000.parquet"
 HOSTILE = '<script>alert(1)</script> & "quotes"'
 COUNTS = {
     "extract": Counts(100, 40, {"no_text": 50, "format": 10}, {"lists": 1}),
     "dedup": Counts(40, 30, {"duplicate": 10}),
     "download": Counts(30, 20, {"http_404": 7, "too_small": 3}),
     "embed": Counts(
-        30, 12, {"below_threshold": 8, "http_404": 7, "too_small": 3},
+        30, 20, {"http_404": 7, "too_small": 3},
         {"similarity/en/60": 12, "similarity/en/52": 5, "similarity/multi/50": 3},
     ),
+    "select": Counts(20, 12, {"below_threshold": 8}),
     "pack": Counts(12, 12),
 }  # fmt: skip
 
@@ -36,7 +39,7 @@ COUNTS = {
 def summary() -> Summary:
     time = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
     return Summary(
-        stages={name: StageSummary(2, counts, 1.5) for name, counts in COUNTS.items()},
+        stages={name: StageSummary(2, counts, 1.5, "rows") for name, counts in COUNTS.items()},
         archives=["x.warc.wat.gz", "y|`z`.warc.wat.gz"],
         lost=["x.warc.wat.gz: cut after 10 records"],
         started=time,
@@ -44,7 +47,7 @@ def summary() -> Summary:
         versions={"cah_dask": "0.1.0"},
         settings={"embed.model": "tiny"},
         thresholds={"en": 0.2, "multi": 0.1, "nolang": 0.1},
-        scored=["scored/w00000/b00000-l00000.parquet"],
+        selected=[SELECTED_PART],
     )
 
 
@@ -75,7 +78,6 @@ def run_dir(tmp_path: Path) -> Path:
         "split": ["en", "en"],
         "image_row": [0, 1],
         "similarity": [0.25, 0.05],
-        "is_kept": [True, False],
     }
     fill = {pa.string(): "x", pa.int64(): 0, pa.int32(): 0, pa.float32(): 0.0, pa.bool_(): False}
     columns = [
@@ -83,7 +85,12 @@ def run_dir(tmp_path: Path) -> Path:
         for f in schema
     ]
     path = tmp_path / "scored" / "w00000" / "b00000-l00000.parquet"
-    write_part(path, schema, [pa.table(columns, schema=schema)], receipt)
+    table = pa.table(columns, schema=schema)
+    write_part(path, schema, [table], receipt)
+    name = path.relative_to(tmp_path).as_posix()
+    rows, counts = select_list(name, table, {"en": 0.2})
+    receipt = Receipt(stage="select", unit="u", config="c", counts=counts, inputs=(name,))
+    write_part(tmp_path / SELECTED_PART, SELECTED, [rows], receipt)
     return tmp_path
 
 
@@ -137,10 +144,10 @@ def test_a_report_without_images_still_shows_the_pairs(run_dir: Path, summary: S
 def test_a_run_that_did_nothing_yet_has_a_report(tmp_path: Path, summary: Summary):
     empty = msgspec.structs.replace(
         summary,
-        stages={name: StageSummary(0, Counts(), 0.0) for name in COUNTS},
+        stages={name: StageSummary(0, Counts(), 0.0, "rows") for name in COUNTS},
         started=None,
         finished=None,
-        scored=[],
+        selected=[],
     )
     assert "Nothing is committed yet" in page(tmp_path, empty).text
 
@@ -164,7 +171,7 @@ def test_the_data_card_names_model_thresholds_archives_and_times(tmp_path: Path,
     assert "ab" * 32 in text
     one = msgspec.structs.replace(
         summary,
-        stages=summary.stages | {"extract": StageSummary(1, Counts(), 1.0)},
+        stages=summary.stages | {"extract": StageSummary(1, Counts(), 1.0, "rows")},
         archives=["x"],
     )
     assert "pairs from 1 archive," in card(tmp_path, one)
@@ -183,7 +190,7 @@ def test_the_data_card_of_many_archives_is_short(tmp_path: Path, summary: Summar
 
 def test_the_settings_are_as_in_a_file(tmp_path: Path, summary: Summary):
     settings = {"a": None, "b": True, "c": ["x", 1], "d": {"en": 0.2}, "e": "x: y", "f": 0.1}
-    found = page(tmp_path, msgspec.structs.replace(summary, settings=settings, scored=[])).text
+    found = page(tmp_path, msgspec.structs.replace(summary, settings=settings, selected=[])).text
     for line in ("null", "true", "[x, 1]", "{en: 0.2}", "'x: y'", "0.1"):
         assert line in found
     assert "None" not in found.partition("Settings")[2]

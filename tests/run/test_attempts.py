@@ -4,9 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cah_dask.run.attempts import BACKOFF_S, FAILURES, Attempts
-from cah_dask.run.plan import Stage, Unit
+from cah_dask.run.plan import Unit
+from cah_dask.run.stages import EXTRACT
 
-UNITS = [Unit(Stage.EXTRACT, archive=f"{n}.warc.wat.gz") for n in range(40)]
+UNITS = [Unit(EXTRACT, archive=f"{n}.warc.wat.gz") for n in range(40)]
 
 
 def test_a_unit_waits_longer_after_each_failure_and_goes_elsewhere():

@@ -39,8 +39,12 @@ def test_a_file_and_overrides_are_joined(write):
         (MINIMAL + "colour: red", "unknown key colour; accepted here: archives_per_wave, "),
         (MINIMAL + "embed: {batch_size: many}", "embed.batch_size: expected `int`, got `str`"),
         (MINIMAL + "embed: {batch_size: 0}", "embed.batch_size: expected `int` >= 1"),
-        (MINIMAL + "embed: {thresholds: {en: 2}}", "embed.thresholds"),
-        (MINIMAL + "embed: {thresholds: {fr: 0.2}}", "embed.thresholds"),
+        (MINIMAL + "select: {thresholds: {en: 2}}", "select.thresholds"),
+        (MINIMAL + "select: {thresholds: {fr: 0.2}}", "select.thresholds"),
+        (
+            MINIMAL + "embed: {thresholds: {en: 0.2}}",
+            "embed.thresholds is called select.",
+        ),
         ("inputs: [a]\n", "missing required field `run_dir`"),
         ("run_dir: x\ninputs: []\n", "inputs: expected `array` of length >= 1"),
         ("run_dir: x\ninputs: a\n", "inputs: expected `array`, got `str`"),
@@ -67,7 +71,7 @@ def test_a_missing_file_is_named(tmp_path: Path):
 
 
 def test_what_is_rendered_loads_to_the_same_config_and_names_origins(write, tmp_path: Path):
-    loaded = configuration.load(write(MINIMAL), ["embed.thresholds={en: 0.3, multi: 0.2}"])
+    loaded = configuration.load(write(MINIMAL), ["select.thresholds={en: 0.3, multi: 0.2}"])
     text = configuration.render(loaded)
     (tmp_path / "again.yaml").write_text(text)
     assert configuration.load(tmp_path / "again.yaml").config == loaded.config
@@ -81,7 +85,8 @@ def test_any_config_survives_its_rendering(tmp_path_factory, name: str, threshol
         {
             "run_dir": name,
             "inputs": [name, "no", "12:00:00"],
-            "embed": {"thresholds": {"en": threshold}, "batch_size": n},
+            "embed": {"batch_size": n},
+            "select": {"thresholds": {"en": threshold}},
         },
         Config,
     )

@@ -13,8 +13,9 @@ from cah_dask.candidates.seen import fetched_keys, kept_keys
 from cah_dask.errors import DamageError
 from cah_dask.run import tasks
 from cah_dask.run.journal import Commit, Journal, Void, latest
-from cah_dask.run.manifest import RunFolder, maker_of
-from cah_dask.run.plan import Stage, Unit
+from cah_dask.run.manifest import RunFolder
+from cah_dask.run.plan import Unit
+from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, SELECT
 from cah_dask.schema import CANDIDATES, Counts, uid
 from cah_dask.storage import Receipt, read_part, write_part
 from tests import runs
@@ -39,7 +40,7 @@ def candidates(run_dir: Path, wave: int, numbers: range, text: str) -> str:
         }
         for n in numbers
     ]  # fmt: skip
-    unit = Unit(Stage.EXTRACT, wave=wave, archive="a")
+    unit = Unit(EXTRACT, wave=wave, archive="a")
     receipt = Receipt(stage="extract", unit="u", config="c", counts=Counts(len(rows), len(rows)))
     table = pa.Table.from_pylist(rows, schema=CANDIDATES)
     write_part(run_dir / unit.part, CANDIDATES, [table], receipt)
@@ -51,7 +52,7 @@ def deduped(request, tmp_path: Path) -> tasks.Job:
     """A run folder with one wave of a bucket, and the job of the next one."""
     options = {"dedup": {"buckets": 1, "list_urls": 7, "key": request.param}}
     for wave in range(2):
-        unit = Unit(Stage.DEDUP, wave=wave)
+        unit = Unit(DEDUP, wave=wave)
         part = candidates(tmp_path, wave, range(wave * 10, wave * 10 + 20), f"text {wave % 2}")
         given = job(tmp_path, unit, **options)
         given = tasks.Job(
@@ -86,7 +87,7 @@ def test_what_earlier_waves_kept_is_rebuilt_from_their_lists(
 def test_rebuilt_keys_are_those_that_dedup_wrote(deduped: tasks.Job):
     tasks.dedup_task(deduped)
     for wave in range(2):
-        part = Path(deduped.run_dir) / Unit(Stage.DEDUP, wave=wave).part
+        part = Path(deduped.run_dir) / Unit(DEDUP, wave=wave).part
         key = deduped.config.dedup.key
         assert np.array_equal(kept_keys(part, key), np.load(deduped.folder.seen_path(0, wave)))
         assert np.array_equal(
@@ -102,21 +103,26 @@ def test_damage_that_a_task_meets_is_told_with_the_unit_that_must_be_done_again(
     failed = tasks.run_task(deduped)
     assert isinstance(failed, tasks.Failed)
     assert "is damaged" in failed.message
-    assert failed.damaged == (Stage.EXTRACT, Unit(Stage.EXTRACT, wave=1, archive="a").name)
+    assert failed.damaged == str(part)
 
 
 def test_the_maker_of_a_part_is_told_by_its_path(tmp_path: Path):
-    unit = Unit(Stage.EMBED, 3, 5, 7)
-    assert maker_of(tmp_path, tmp_path / unit.part) == (Stage.EMBED, unit.name)
-    assert maker_of(tmp_path, tmp_path / "release/pairs/part-00000.parquet") is None
-    assert maker_of(tmp_path, Path("/elsewhere/scored/x.parquet")) is None
+    unit = Unit(EMBED, 3, 5, 7)
+    folder = RunFolder(tmp_path)
+    assert folder.maker_of(tmp_path / unit.part) == (EMBED, unit.name)
+    selected = Unit(SELECT, 3, 5, variant="0123abcd")
+    assert folder.maker_of(tmp_path / selected.part) == (SELECT, selected.name)
+    assert folder.maker_of(tmp_path / "release/pairs/part-00000.parquet") is None
+    assert folder.maker_of(Path("/elsewhere/scored/x.parquet")) is None
 
 
 def commit(number: int) -> Commit:
-    unit = Unit(Stage.DOWNLOAD, number=number)
+    unit = Unit(DOWNLOAD, number=number)
     counts = Counts(10 + number, 10, {"http_404": number} if number else {})
     receipt = Receipt(stage="download", unit=unit.name, config="c", counts=counts)
-    return Commit(datetime(2026, 1, 1, tzinfo=UTC), unit.stage, unit.name, "h/cpu-0", 1.5, receipt)
+    return Commit(
+        datetime(2026, 1, 1, tzinfo=UTC), unit.stage.name, unit.name, "h/cpu-0", 1.5, receipt
+    )
 
 
 def test_a_wrong_bit_in_the_journal_costs_that_line_and_lies_to_nobody(tmp_path: Path):
@@ -216,7 +222,7 @@ def test_a_run_tells_damage_sets_it_aside_and_ends_in_the_same_release(finished:
 
 def test_a_damaged_part_that_the_journal_does_not_know_is_made_again_at_once(tmp_path: Path):
     folder = RunFolder(tmp_path / "run")
-    unit = Unit(Stage.EXTRACT, archive="a")
+    unit = Unit(EXTRACT, archive="a")
     receipt = Receipt(stage="extract", unit=unit.name, config="c", counts=Counts())
     write_part(folder.path / unit.part, CANDIDATES, [], receipt)
     flip(folder.path / unit.part, -20)

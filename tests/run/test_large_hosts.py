@@ -14,7 +14,8 @@ from typing import NamedTuple
 import pytest
 
 from cah_dask.images.hosts import HostOptions
-from cah_dask.run.plan import Plan, Stage, Unit
+from cah_dask.run.plan import Plan, Unit
+from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, SELECT
 from cah_dask.schema import Counts
 from cah_dask.storage import Receipt
 from tests import runs
@@ -22,12 +23,12 @@ from tests.webserver import WebServer
 
 WAVES, BUCKETS, ARCHIVES = 30, 256, 300
 URLS, LIST_URLS = 31_740_000, 10_000
-SLOTS = {Stage.EXTRACT: 64, Stage.DEDUP: 64, Stage.DOWNLOAD: 64, Stage.EMBED: 8}
-SECONDS = {Stage.EXTRACT: 90.0, Stage.DEDUP: 30.0, Stage.DOWNLOAD: 300.0, Stage.EMBED: 10.0}
+SLOTS = {EXTRACT: 64, DEDUP: 64, DOWNLOAD: 64, EMBED: 8, SELECT: 64}
+SECONDS = {EXTRACT: 90.0, DEDUP: 30.0, DOWNLOAD: 300.0, EMBED: 10.0, SELECT: 2.0}
 LISTS = URLS // BUCKETS // LIST_URLS
 LARGE = 7
 """The bucket of the large host."""
-BOUND_S = WAVES * BUCKETS * LISTS * SECONDS[Stage.DOWNLOAD] / SLOTS[Stage.DOWNLOAD]
+BOUND_S = WAVES * BUCKETS * LISTS * SECONDS[DOWNLOAD] / SLOTS[DOWNLOAD]
 """How long the downloads of all other hosts take if no slot ever waits."""
 
 
@@ -57,22 +58,22 @@ def simulate(large_urls: int) -> Run:
             while free[stage] and (unit := plan.take([stage])) is not None:
                 free[stage] -= 1
                 seconds = SECONDS[stage]
-                if stage is Stage.DOWNLOAD and unit.bucket == LARGE:
+                if stage == DOWNLOAD and unit.bucket == LARGE:
                     seconds += large_urls / (LISTS + n_lists[LARGE])
                 heapq.heappush(running, (now + seconds, next(number), unit))
-                worked += seconds if stage is Stage.DOWNLOAD else 0
+                worked += seconds if stage == DOWNLOAD else 0
         if not running:
             break
         now, _, unit = heapq.heappop(running)
         free[unit.stage] += 1
         lists = LISTS + n_lists[unit.bucket]
-        notes = {"lists": lists} if unit.stage is Stage.DEDUP else {}
-        receipt = Receipt(stage=unit.stage, unit="", config="", counts=Counts(1, 1, {}, notes))
+        notes = {"lists": lists} if unit.stage == DEDUP else {}
+        receipt = Receipt(stage=unit.stage.name, unit="", config="", counts=Counts(1, 1, {}, notes))
         plan.complete(unit, receipt)
-        if unit.stage is Stage.DOWNLOAD and unit.bucket != LARGE:
+        if unit.stage == DOWNLOAD and unit.bucket != LARGE:
             others_end = now
-    assert plan.is_scored
-    return Run(now, others_end, worked / (SLOTS[Stage.DOWNLOAD] * now))
+    assert plan.is_selected
+    return Run(now, others_end, worked / (SLOTS[DOWNLOAD] * now))
 
 
 @pytest.mark.parametrize("share", [0.01, 0.085])

@@ -10,7 +10,8 @@ from cah_dask.errors import ConfigError, DamageError, RunError
 from cah_dask.run.config import Config, Loaded
 from cah_dask.run.journal import Commit
 from cah_dask.run.manifest import RunFolder
-from cah_dask.run.plan import Stage, Unit
+from cah_dask.run.plan import Unit
+from cah_dask.run.stages import DOWNLOAD, EMBED, EXTRACT
 from cah_dask.schema import CANDIDATES, Counts
 from cah_dask.storage import Receipt, SideFile, write_part
 
@@ -23,12 +24,14 @@ def loaded(folder: Path, **settings) -> Loaded:
 
 
 def receipt(unit: Unit, **details) -> Receipt:
-    return Receipt(stage=unit.stage, unit=unit.name, config="c", counts=Counts(3, 3), **details)
+    return Receipt(
+        stage=unit.stage.name, unit=unit.name, config="c", counts=Counts(3, 3), **details
+    )
 
 
 def commit(unit: Unit, **details) -> Commit:
     at = datetime(2026, 1, 1, tzinfo=UTC)
-    return Commit(at, unit.stage, unit.name, "host/cpu-0", 1.5, receipt(unit, **details))
+    return Commit(at, unit.stage.name, unit.name, "host/cpu-0", 1.5, receipt(unit, **details))
 
 
 @pytest.fixture
@@ -111,7 +114,7 @@ def test_a_driver_that_died_before_its_config_does_not_block_the_folder(folder: 
 
 
 def test_image_shards_of_attempts_that_died_are_deleted(folder: RunFolder):
-    done, open_ = Unit(Stage.DOWNLOAD), Unit(Stage.DOWNLOAD, bucket=1)
+    done, open_ = Unit(DOWNLOAD), Unit(DOWNLOAD, bucket=1)
     side = (SideFile("b00000-l00000-aa.h5", 1, ""),)
     with folder.driving(loaded(folder.path), ARCHIVES):
         write_part(folder.path / done.part, CANDIDATES, [], receipt(done, side=side))
@@ -143,7 +146,7 @@ def test_a_second_driver_is_kept_out_and_told_who_is_at_work(folder: RunFolder):
 
 
 def test_the_journal_survives_a_torn_last_line(folder: RunFolder):
-    unit = Unit(Stage.EXTRACT, archive="a")
+    unit = Unit(EXTRACT, archive="a")
     with folder.driving(loaded(folder.path), ARCHIVES):
         folder.record(commit(unit))
     with (folder.path / "journal.jsonl").open("ab") as file:
@@ -154,7 +157,7 @@ def test_the_journal_survives_a_torn_last_line(folder: RunFolder):
 
 
 def test_a_part_is_done_and_a_journal_line_alone_is_not(folder: RunFolder):
-    done, lost = (Unit(Stage.EXTRACT, archive=name) for name in ARCHIVES)
+    done, lost = (Unit(EXTRACT, archive=name) for name in ARCHIVES)
     with folder.driving(loaded(folder.path), ARCHIVES):
         write_part(folder.path / done.part, CANDIDATES, [], receipt(done))
         folder.record(commit(done))
@@ -165,7 +168,7 @@ def test_a_part_is_done_and_a_journal_line_alone_is_not(folder: RunFolder):
 
 
 def test_a_part_that_the_journal_missed_is_found_and_written_down(folder: RunFolder):
-    unit = Unit(Stage.EXTRACT, archive="a")
+    unit = Unit(EXTRACT, archive="a")
     with folder.driving(loaded(folder.path), ARCHIVES):
         write_part(folder.path / unit.part, CANDIDATES, [], receipt(unit, seconds=2.0))
         assert folder.existing()(unit) == receipt(unit, seconds=2.0)
@@ -173,7 +176,7 @@ def test_a_part_that_the_journal_missed_is_found_and_written_down(folder: RunFol
 
 
 def test_images_that_are_gone_before_they_were_embedded_are_downloaded_again(folder: RunFolder):
-    unit = Unit(Stage.DOWNLOAD)
+    unit = Unit(DOWNLOAD)
     side = (SideFile("b00000-l00000-aa.h5", 1, ""),)
     with folder.driving(loaded(folder.path), ARCHIVES):
         write_part(folder.path / unit.part, CANDIDATES, [], receipt(unit, side=side))
@@ -182,7 +185,7 @@ def test_images_that_are_gone_before_they_were_embedded_are_downloaded_again(fol
 
 
 def test_images_that_were_dropped_after_they_were_embedded_stay_done(folder: RunFolder):
-    download, embed = Unit(Stage.DOWNLOAD), Unit(Stage.EMBED)
+    download, embed = Unit(DOWNLOAD), Unit(EMBED)
     side = (SideFile("b00000-l00000-aa.h5", 1, ""),)
     with folder.driving(loaded(folder.path), ARCHIVES):
         write_part(folder.path / download.part, CANDIDATES, [], receipt(download, side=side))
@@ -191,7 +194,7 @@ def test_images_that_were_dropped_after_they_were_embedded_stay_done(folder: Run
 
 
 def test_a_summary_counts_a_repeated_unit_once(folder: RunFolder):
-    unit = Unit(Stage.EXTRACT, archive="a")
+    unit = Unit(EXTRACT, archive="a")
     with folder.driving(loaded(folder.path), ARCHIVES):
         folder.record(commit(unit, inputs=("a",), errors=("cut short",)))
         folder.record(commit(unit, inputs=("a",), errors=("cut short",)))

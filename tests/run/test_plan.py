@@ -5,19 +5,20 @@ import random
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cah_dask.run.plan import Plan, Stage, Unit
+from cah_dask.run.plan import Plan, Unit
+from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, RUN, SELECT, Stage
 from cah_dask.schema import Counts
 from cah_dask.storage import Receipt, SideFile
 
-ORDER = [Stage.EMBED, Stage.PACK, Stage.DOWNLOAD, Stage.DEDUP, Stage.EXTRACT]
+ORDER = [EMBED, PACK, SELECT, DOWNLOAD, DEDUP, EXTRACT]
 
 
 def receipt(unit: Unit, *, lists: int = 2, image_bytes: int = 10) -> Receipt:
     """A plausible receipt: every bucket has `lists` lists a wave, and one of late texts."""
-    side = (SideFile("x.h5", image_bytes, ""),) if unit.stage is Stage.DOWNLOAD else ()
-    notes = {"lists": lists, "late_lists": min(1, unit.wave)} if unit.stage is Stage.DEDUP else {}
+    side = (SideFile("x.h5", image_bytes, ""),) if unit.stage == DOWNLOAD else ()
+    notes = {"lists": lists, "late_lists": min(1, unit.wave)} if unit.stage == DEDUP else {}
     return Receipt(
-        stage=unit.stage, unit=unit.name, config="", counts=Counts(5, 5, {}, notes), side=side
+        stage=unit.stage.name, unit=unit.name, config="", counts=Counts(5, 5, {}, notes), side=side
     )
 
 
@@ -38,44 +39,44 @@ def carry_out(plan: Plan, stages=ORDER, limit: int = 10_000) -> list[Unit]:
 def test_every_unit_is_offered_once_and_in_the_order_of_the_data():
     whole = plan()
     done = carry_out(whole)
-    assert whole.is_scored
-    assert len(done) == len(set(done)) == 4 + 2 * 2 + 2 * (2 * 2 * 2) + 2
+    assert whole.is_selected
+    assert len(done) == len(set(done)) == 4 + 2 * 2 + 2 * (2 * 2 * 2) + 2 + 2 * 2
     for wave in range(2):
-        stages = [list(Stage).index(unit.stage) for unit in done if unit.wave == wave]
+        stages = [RUN.index(unit.stage) for unit in done if unit.wave == wave]
         assert stages.index(1) == 2, "dedup waits for all archives of its wave"
 
 
 def test_at_most_one_list_of_a_bucket_is_in_flight():
     one = plan(2)
-    carry_out(one, [Stage.EXTRACT, Stage.DEDUP])
-    first = one.take([Stage.DOWNLOAD])
-    second = one.take([Stage.DOWNLOAD])
+    carry_out(one, [EXTRACT, DEDUP])
+    first = one.take([DOWNLOAD])
+    second = one.take([DOWNLOAD])
     assert first is not None
     assert second is not None
     assert {first.bucket, second.bucket} == {0, 1}
-    assert one.take([Stage.DOWNLOAD]) is None
+    assert one.take([DOWNLOAD]) is None
     one.complete(first, receipt(first))
-    third = one.take([Stage.DOWNLOAD])
+    third = one.take([DOWNLOAD])
     assert third is not None
     assert third.bucket == first.bucket
 
 
 def test_a_wave_is_extracted_while_the_one_before_downloads_but_no_further():
     far = plan(20)
-    extracted = carry_out(far, [Stage.EXTRACT, Stage.DEDUP])
-    waves = {unit.wave for unit in extracted if unit.stage is Stage.EXTRACT}
+    extracted = carry_out(far, [EXTRACT, DEDUP])
+    waves = {unit.wave for unit in extracted if unit.stage == EXTRACT}
     assert waves == {0, 1}
 
 
 def test_the_next_wave_opens_when_half_of_the_buckets_have_come_to_the_newest():
     half = plan(20, buckets=4)
-    carry_out(half, [Stage.EXTRACT, Stage.DEDUP])
+    carry_out(half, [EXTRACT, DEDUP])
     opened = []
     for bucket in range(4):
         for _ in range(2):  # both lists of the first wave
-            unit = take_of(half, Stage.DOWNLOAD, bucket)
+            unit = take_of(half, DOWNLOAD, bucket)
             half.complete(unit, receipt(unit))
-        opened.append(half.waiting([Stage.EXTRACT]) > 0)
+        opened.append(half.waiting([EXTRACT]) > 0)
     assert opened == [False, True, True, True]
 
 
@@ -92,64 +93,65 @@ def take_of(plan: Plan, stage: Stage, bucket: int) -> Unit:
 
 def test_a_bucket_that_is_given_up_holds_up_no_other():
     hurt = plan(20)
-    while (unit := hurt.take([Stage.DEDUP])) is None:
-        carry_out(hurt, [Stage.EXTRACT], limit=1)
+    while (unit := hurt.take([DEDUP])) is None:
+        carry_out(hurt, [EXTRACT], limit=1)
     hurt.fail(unit, "poison")
     done = carry_out(hurt)
-    assert {unit.wave for unit in done if unit.stage is Stage.DOWNLOAD} == set(range(10))
-    assert not hurt.is_scored
+    assert {unit.wave for unit in done if unit.stage == DOWNLOAD} == set(range(10))
+    assert not hurt.is_selected
 
 
 def test_downloads_pause_while_too_many_images_wait_for_the_model():
     full = plan(2, staged_limit=15)
-    done = carry_out(full, [Stage.DOWNLOAD, Stage.DEDUP, Stage.EXTRACT])
-    assert sum(unit.stage is Stage.DOWNLOAD for unit in done) == 2
-    embed = full.take([Stage.EMBED])
+    done = carry_out(full, [DOWNLOAD, DEDUP, EXTRACT])
+    assert sum(unit.stage == DOWNLOAD for unit in done) == 2
+    embed = full.take([EMBED])
     assert embed is not None
     full.complete(embed, receipt(embed))
-    assert full.take([Stage.DOWNLOAD]) is not None
+    assert full.take([DOWNLOAD]) is not None
 
 
 def test_late_texts_wait_for_the_images_of_earlier_waves_and_download_nothing():
     late = plan()
-    done = carry_out(late, [Stage.DOWNLOAD, Stage.DEDUP, Stage.EXTRACT])
-    assert sum(unit.stage is Stage.DOWNLOAD for unit in done) == 8
+    done = carry_out(late, [DOWNLOAD, DEDUP, EXTRACT])
+    assert sum(unit.stage == DOWNLOAD for unit in done) == 8
     embeds = []
-    while (unit := late.take([Stage.EMBED])) is not None:
+    while (unit := late.take([EMBED])) is not None:
         embeds.append(unit)
     assert {unit.number for unit in embeds} == {0, 1}, "the late lists (number 2) are not offered"
     for unit in embeds:
         late.complete(unit, receipt(unit))
-    assert {unit.number for unit in carry_out(late)} == {2}
-    assert late.is_scored
+    assert {unit.number for unit in carry_out(late, [EMBED])} == {2}
+    carry_out(late)
+    assert late.is_selected
 
 
 def test_a_download_that_is_given_up_holds_back_only_itself():
     hurt = plan(2)
-    carry_out(hurt, [Stage.EXTRACT, Stage.DEDUP])
-    lost = hurt.take([Stage.DOWNLOAD])
+    carry_out(hurt, [EXTRACT, DEDUP])
+    lost = hurt.take([DOWNLOAD])
     assert lost is not None
     hurt.fail(lost, "poison")
     done = carry_out(hurt)
-    assert sum(unit.stage is Stage.EMBED for unit in done) == 3
-    assert not hurt.is_scored
+    assert sum(unit.stage == EMBED for unit in done) == 3
+    assert not hurt.is_selected
     assert hurt.failed == {lost: "poison"}
 
 
 def test_an_embed_that_is_given_up_no_longer_holds_back_downloads():
     stuck = plan(2, staged_limit=15)
-    carry_out(stuck, [Stage.DOWNLOAD, Stage.DEDUP, Stage.EXTRACT])
-    while (unit := stuck.take([Stage.EMBED])) is not None:
+    carry_out(stuck, [DOWNLOAD, DEDUP, EXTRACT])
+    while (unit := stuck.take([EMBED])) is not None:
         stuck.fail(unit, "out of memory")
-    assert stuck.take([Stage.DOWNLOAD]) is not None
+    assert stuck.take([DOWNLOAD]) is not None
 
 
-def test_a_run_without_candidates_is_scored_at_once():
+def test_a_run_without_candidates_is_selected_at_once():
     empty = plan(1)
     while (unit := empty.take(ORDER)) is not None:
         empty.complete(unit, receipt(unit, lists=0))
-    assert empty.is_scored
-    assert empty.scored_parts() == []
+    assert empty.is_selected
+    assert empty.selected_parts() == []
 
 
 @given(st.integers(0, 200), st.integers(0, 10**6))
@@ -165,11 +167,11 @@ def test_a_run_resumed_after_any_cut_does_exactly_the_rest(cut: int, seed: int):
     assert {*done, *rest} == set(everything)
     assert not {*done} & {*rest}
     assert after.counts == whole.counts
-    assert after.scored_parts() == whole.scored_parts()
+    assert after.selected_parts() == whole.selected_parts()
 
 
 def test_units_of_equal_names_in_different_folders_have_different_parts():
-    a, b = (Unit(Stage.EXTRACT, archive=f"{folder}/x.warc.wat.gz") for folder in "ab")
+    a, b = (Unit(EXTRACT, archive=f"{folder}/x.warc.wat.gz") for folder in "ab")
     assert a.part != b.part
     assert a.part.startswith("candidates/w00000/x-")
 
@@ -178,8 +180,8 @@ def test_units_of_equal_names_in_different_folders_have_different_parts():
 @example("漢" * 72 + ".warc.wat.gz")
 @example("a\nb\u0085c.warc.wat.gz")
 def test_an_archive_of_any_name_gives_a_unit_that_any_file_system_takes(archive: str):
-    name = Unit(Stage.EXTRACT, archive=archive).name.partition("/")[2]
+    name = Unit(EXTRACT, archive=archive).name.partition("/")[2]
     assert len(name.encode()) <= 255 - len(".tmp--.parquet") - 32
     assert name.isprintable()
     assert "/" not in name
-    assert name != Unit(Stage.EXTRACT, archive=f"x/{archive}").name.partition("/")[2]
+    assert name != Unit(EXTRACT, archive=f"x/{archive}").name.partition("/")[2]

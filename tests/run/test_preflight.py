@@ -20,7 +20,8 @@ WAT = gzip.compress(
 
 ABOUT = "about: {name: x, description: a machine, url: https://x.example}\n"
 ME = {"contact": "me@lab.example"}
-MODEL = {"model": "tiny", "thresholds": {"en": 0.2, "multi": 0.2, "nolang": 0.2}}
+MODEL = {"model": "tiny"}
+THRESHOLDS = {"en": 0.2, "multi": 0.2, "nolang": 0.2}
 
 
 @pytest.fixture
@@ -35,6 +36,7 @@ def config(tmp_path: Path):
             "inputs": [str(tmp_path / "*.warc.wat.gz")],
             "download": ME,
             "embed": MODEL,
+            "select": {"thresholds": THRESHOLDS},
             **changes,
         }
         (tmp_path / "c.yaml").write_text(yaml.safe_dump(tree))
@@ -57,7 +59,7 @@ def config(tmp_path: Path):
         ({"embed": {**MODEL, "model": "nonsense"}}, "unknown model 'nonsense'"),
         ({"embed": {**MODEL, "model": "/nowhere"}}, "has no open_clip_config.json"),
         ({"embed": {**MODEL, "weights_sha256": "0" * 64}}, "embed.weights_sha256 wants 000"),
-        ({"embed": {"model": "tiny"}}, "no threshold is known for en, multi, nolang"),
+        ({"select": {}}, "no threshold is known for en, multi, nolang"),
         ({"pack": {"rows_per_shard": 10, "rows_per_chunk": 3}}, "must be a multiple"),
         ({"dedup": {"exclude": ["uid:none.npy"]}}, "none.npy"),
     ],
@@ -84,9 +86,8 @@ def test_an_empty_list_of_archives_is_named(config, tmp_path: Path):
 
 
 def test_only_the_splits_of_the_run_need_a_threshold(config):
-    embed = {"model": "tiny", "thresholds": {"en": 0.2}}
-    prepared = prepare(config(embed=embed, extract={"splits": ["en"]}))
-    assert prepared.config.embed.thresholds == {"en": 0.2}
+    prepared = prepare(config(select={"thresholds": {"en": 0.2}}, extract={"splits": ["en"]}))
+    assert prepared.config.select.thresholds == {"en": 0.2}
     assert prepared.config.embed.weights_sha256 is not None
 
 

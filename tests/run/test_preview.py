@@ -10,7 +10,7 @@ from cah_dask.candidates.dedup import DedupOptions
 from cah_dask.candidates.extract import ExtractOptions, extract_archive
 from cah_dask.run import config as configuration
 from cah_dask.run.config import PoolOptions, PoolsOptions
-from cah_dask.run.plan import Plan, Stage
+from cah_dask.run.plan import Plan
 from cah_dask.run.pools import pools
 from cah_dask.run.preview import (
     LINKS_PER_ARCHIVE,
@@ -21,6 +21,7 @@ from cah_dask.run.preview import (
     job_script,
 )
 from cah_dask.run.slurm import SlurmOptions
+from cah_dask.run.stages import DEDUP, EXTRACT
 from cah_dask.schema import Counts
 from cah_dask.storage import Receipt
 from tests.wats import image, page, write_pages
@@ -58,11 +59,11 @@ def test_estimates_count_the_tasks_that_the_plan_will_have(tmp_path: Path):
         archives_per_wave=3,
         buckets=found.dedup.buckets,
         committed=lambda unit: Receipt(
-            stage=unit.stage, unit=unit.name, config="", counts=Counts(notes={"lists": 2})
+            stage=unit.stage.name, unit=unit.name, config="", counts=Counts(notes={"lists": 2})
         ),
     )
-    for stage in (Stage.EXTRACT, Stage.DEDUP):
-        assert estimated[stage] == plan.known[stage]
+    for stage in (EXTRACT, DEDUP):
+        assert estimated[stage.name] == plan.known[stage]
 
 
 @pytest.mark.parametrize("n", [1, 1000, 100_000])

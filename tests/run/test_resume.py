@@ -84,6 +84,7 @@ def test_tasks_run_on_their_own_pool_only(undisturbed: Path):
         ("dedup", "cpu"),
         ("download", "cpu"),
         ("embed", "gpu"),
+        ("select", "cpu"),
         ("pack", "cpu"),
     }
 

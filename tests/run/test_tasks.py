@@ -16,7 +16,8 @@ from cah_dask.errors import RetryableError, RunError
 from cah_dask.run import lists, tasks
 from cah_dask.run.config import Config
 from cah_dask.run.lists import pin_lists
-from cah_dask.run.plan import Stage, Unit
+from cah_dask.run.plan import Unit
+from cah_dask.run.stages import DEDUP, DOWNLOAD, EXTRACT
 from cah_dask.run.tasks import Failed, Job
 from cah_dask.schema import CANDIDATES, SAMPLES, Counts, uid
 from cah_dask.storage import Receipt, read_part, write_part
@@ -56,7 +57,7 @@ def fetch_list(run_dir: Path, *urls: str) -> None:
     n = len(urls)
     receipt = Receipt(stage="dedup", unit="u", config="c", counts=Counts(n, n))
     table = pa.Table.from_pylist(values, schema=SAMPLES)
-    write_part(run_dir / Unit(Stage.DEDUP).part, SAMPLES, [table], receipt)
+    write_part(run_dir / Unit(DEDUP).part, SAMPLES, [table], receipt)
 
 
 def candidates_part(run_dir: Path, number: int, rows: int) -> str:
@@ -71,7 +72,7 @@ def candidates_part(run_dir: Path, number: int, rows: int) -> str:
         "license": [None] * rows, "page_url": ["http://p.test/"] * rows, "archive": ["a"] * rows,
         "record_offset": list(numbers), "link_index": [0] * rows,
     }  # fmt: skip
-    part = Unit(Stage.EXTRACT, archive=str(number)).part
+    part = Unit(EXTRACT, archive=str(number)).part
     receipt = Receipt(stage="extract", unit="u", config="c", counts=Counts(rows, rows))
     write_part(run_dir / part, CANDIDATES, [pa.table(columns, schema=CANDIDATES)], receipt)
     return part
@@ -88,7 +89,7 @@ def test_a_bucket_that_is_too_large_is_never_in_memory_as_a_whole(
     pa.set_memory_pool(pool)
     try:
         hosts = {"hosts": {"quota": quota}}
-        given = job(tmp_path, Unit(Stage.DEDUP), dedup={"list_urls": 500}, download=hosts)
+        given = job(tmp_path, Unit(DEDUP), dedup={"list_urls": 500}, download=hosts)
         receipt = tasks.dedup_task(msgspec.structs.replace(given, inputs=parts))
     finally:
         pa.set_memory_pool(before)
@@ -99,7 +100,7 @@ def test_a_bucket_that_is_too_large_is_never_in_memory_as_a_whole(
 def test_a_worker_refuses_a_list_that_is_not_the_one_of_the_start(tmp_path: Path):
     hosts = tmp_path / "hosts.txt"
     hosts.write_text("h.test")
-    unit = Unit(Stage.DEDUP)
+    unit = Unit(DEDUP)
     given = job(tmp_path, unit, dedup={"exclude": [f"host:{hosts}"]})
     given = msgspec.structs.replace(given, config=pin_lists(given.config))
     part = candidates_part(tmp_path, 0, 10)
@@ -114,7 +115,7 @@ def test_a_worker_refuses_a_list_that_is_not_the_one_of_the_start(tmp_path: Path
 def test_a_worker_refuses_a_list_that_changes_while_it_is_read(tmp_path: Path, monkeypatch):
     hosts = tmp_path / "hosts.txt"
     hosts.write_text("h.test")
-    given = job(tmp_path, Unit(Stage.DEDUP), dedup={"exclude": [f"host:{hosts}"]})
+    given = job(tmp_path, Unit(DEDUP), dedup={"exclude": [f"host:{hosts}"]})
     given = msgspec.structs.replace(given, config=pin_lists(given.config))
 
     def read_and_change(entries):
@@ -131,7 +132,7 @@ def test_a_worker_refuses_a_list_for_two_uses_that_changed(tmp_path: Path):
     """It names images that must be neither fetched nor stored."""
     listed = tmp_path / "md5s.txt"
     listed.write_text("0" * 32)
-    given = job(tmp_path, Unit(Stage.DEDUP), dedup={"exclude": [f"md5:{listed}"]})
+    given = job(tmp_path, Unit(DEDUP), dedup={"exclude": [f"md5:{listed}"]})
     download = msgspec.structs.replace(given.config.download, hash_lists=(str(listed),))
     config = pin_lists(msgspec.structs.replace(given.config, download=download))
     listed.write_text("1" * 32)
@@ -147,7 +148,7 @@ def listed_image(folder: Path, web: WebServer) -> tuple[Path, Job]:
     listed.write_text(hashlib.md5(picture(seed=1)).hexdigest())
     web.bodies = {"/listed.jpg": picture(seed=1)}
     fetch_list(folder, web.url("/listed.jpg"))
-    given = job(folder, Unit(Stage.DOWNLOAD), web.port)
+    given = job(folder, Unit(DOWNLOAD), web.port)
     download = msgspec.structs.replace(given.config.download, hash_lists=(str(listed),))
     config = pin_lists(msgspec.structs.replace(given.config, download=download))
     return listed, msgspec.structs.replace(given, config=config)
@@ -158,7 +159,7 @@ def test_a_worker_refuses_a_hash_list_that_changed_before_it_was_read(tmp_path: 
     """The worker has looked at its lists once, for a dedup, when the file changes."""
     with WebServer() as web:
         listed, given = listed_image(tmp_path, web)
-        dedup = msgspec.structs.replace(given, unit=Unit(Stage.DEDUP, bucket=1))
+        dedup = msgspec.structs.replace(given, unit=Unit(DEDUP, bucket=1))
         tasks.dedup_task(msgspec.structs.replace(dedup, inputs=(candidates_part(tmp_path, 0, 1),)))
         listed.unlink() if text is None else listed.write_text(text)
         failed = tasks.run_task(given)
@@ -184,13 +185,13 @@ def test_images_on_an_exclusion_list_are_never_stored(tmp_path: Path):
     with WebServer() as web:
         web.bodies = {"/listed.jpg": picture(seed=1), "/free.jpg": picture(seed=2)}
         fetch_list(tmp_path, web.url("/listed.jpg"), web.url("/free.jpg"))
-        receipt = tasks.download_task(job(tmp_path, Unit(Stage.DOWNLOAD), web.port, dedup=exclude))
+        receipt = tasks.download_task(job(tmp_path, Unit(DOWNLOAD), web.port, dedup=exclude))
     assert receipt.counts.kept == 1
     assert receipt.counts.rejected == {"hash_listed": 1}
 
 
 def test_a_second_attempt_drops_its_own_images(tmp_path: Path):
-    unit = Unit(Stage.DOWNLOAD)
+    unit = Unit(DOWNLOAD)
     with WebServer() as web:
         fetch_list(tmp_path, web.url("/ok-1.jpg"))
         first, second = (tasks.download_task(job(tmp_path, unit, web.port)) for _ in range(2))
@@ -201,14 +202,14 @@ def test_a_second_attempt_drops_its_own_images(tmp_path: Path):
 
 def test_an_archive_that_is_no_wat_leaves_an_empty_part_that_says_why(tmp_path: Path):
     (tmp_path / "x.warc.wat.gz").write_bytes(b"no archive")
-    unit = Unit(Stage.EXTRACT, archive=str(tmp_path / "x.warc.wat.gz"))
+    unit = Unit(EXTRACT, archive=str(tmp_path / "x.warc.wat.gz"))
     receipt = tasks.extract_task(job(tmp_path, unit))
     assert len(receipt.errors) == 1
     assert pq.read_metadata(tmp_path / unit.part).num_rows == 0
 
 
 def test_an_archive_out_of_reach_is_tried_again_not_given_up_as_lost(tmp_path: Path):
-    unit = Unit(Stage.EXTRACT, archive=str(tmp_path / "unmounted.warc.wat.gz"))
+    unit = Unit(EXTRACT, archive=str(tmp_path / "unmounted.warc.wat.gz"))
     failed = tasks.run_task(job(tmp_path, unit))
     assert isinstance(failed, Failed)
     assert not failed.is_fatal
@@ -217,17 +218,17 @@ def test_an_archive_out_of_reach_is_tried_again_not_given_up_as_lost(tmp_path: P
 
 def test_a_damaged_part_stops_the_run_and_is_named(tmp_path: Path):
     fetch_list(tmp_path, "http://a.test/1.jpg")
-    part = tmp_path / Unit(Stage.DEDUP).part
+    part = tmp_path / Unit(DEDUP).part
     part.write_bytes(part.read_bytes()[:-20])
-    failed = tasks.run_task(job(tmp_path, Unit(Stage.DOWNLOAD)))
+    failed = tasks.run_task(job(tmp_path, Unit(DOWNLOAD)))
     assert isinstance(failed, Failed)
     assert failed.is_fatal
-    assert failed.damaged == (Stage.DEDUP, "w00000/b00000")
+    assert failed.damaged == str(part)
     assert "b00000.parquet is damaged" in failed.message
 
 
 def test_a_part_that_this_node_does_not_see_is_tried_again(tmp_path: Path):
-    failed = tasks.run_task(job(tmp_path, Unit(Stage.DOWNLOAD)))
+    failed = tasks.run_task(job(tmp_path, Unit(DOWNLOAD)))
     assert isinstance(failed, Failed)
     assert not failed.is_fatal
     with pytest.raises(RetryableError, match="cannot be read from here"):
@@ -238,7 +239,7 @@ def test_of_two_attempts_at_a_list_the_one_that_began_last_counts(tmp_path: Path
     with WebServer() as server:
         url = server.url("/slow-1.jpg", host="h.test")
         fetch_list(tmp_path, url)
-        given = job(tmp_path, Unit(Stage.DOWNLOAD), server.port)
+        given = job(tmp_path, Unit(DOWNLOAD), server.port)
         with ThreadPoolExecutor() as pool:
             first = pool.submit(tasks.download_task, given)
             assert wait_for(lambda: any(path == "/slow-1.jpg" for _, path in server.hits))
@@ -255,7 +256,7 @@ def test_a_host_that_opts_out_during_a_run_is_not_asked_by_the_next_list(tmp_pat
     with WebServer() as server:
         fetch_list(tmp_path, *(server.url("/ok-1.jpg", host=f"{h}.test") for h in ("a.b", "c")))
         (tmp_path / "OPTOUT").write_text("# asked us\nno host: at all\n*.B.test  # by mail\n")
-        receipt = tasks.download_task(job(tmp_path, Unit(Stage.DOWNLOAD), server.port))
+        receipt = tasks.download_task(job(tmp_path, Unit(DOWNLOAD), server.port))
         assert receipt.counts.rejected == {"optout": 1}
         assert not [host for host, _ in server.hits if "b.test" in host]
 
@@ -265,7 +266,7 @@ def test_a_node_without_a_network_does_not_speak_for_the_web_before_the_last_att
 ):
     fetch_list(tmp_path, "http://a.test/1.jpg", "http://b.test/1.jpg")
     nowhere = "127.255.255.255"  # loopback's broadcast address: nothing can be connected to it
-    given = job(tmp_path, Unit(Stage.DOWNLOAD))
+    given = job(tmp_path, Unit(DOWNLOAD))
     network = msgspec.structs.replace(
         given.config.download,
         resolve={"*.test": nowhere},
@@ -288,7 +289,7 @@ def test_a_panic_of_native_code_costs_an_attempt(tmp_path: Path, monkeypatch):
     def panic(_):
         raise PanicException("index out of bounds")
 
-    monkeypatch.setitem(tasks._TASKS, Stage.EXTRACT, panic)
-    failed = tasks.run_task(job(tmp_path, Unit(Stage.EXTRACT, archive="a")))
+    monkeypatch.setattr(tasks, "extract_task", panic)
+    failed = tasks.run_task(job(tmp_path, Unit(EXTRACT, archive="a")))
     assert isinstance(failed, Failed)
     assert (failed.message, failed.is_fatal) == ("PanicException: index out of bounds", False)

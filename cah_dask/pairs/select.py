@@ -1,0 +1,95 @@
+"""Which scored samples a release holds: one list of them in, the rows of those that agree out.
+
+Selecting needs neither images nor a model, so another selection of a run costs no crawl.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cah_dask.errors import ConfigError
+from cah_dask.schema import SELECTED, SPLITS, Counts, Reject, Split
+
+PUBLISHED_THRESHOLDS: dict[str, dict[Split, float]] = {
+    # LAION-5B kept English pairs at or above 0.28 (laion.ai/blog/laion-5b). Its 0.26 for other
+    # languages belongs to another text tower (mCLIP) and is therefore not listed here.
+    "ViT-B-32-quickgelu/openai": {"en": 0.28},
+}
+"""Known similarity thresholds; each holds for one model and one split only."""
+
+COLUMNS = ("uid", "split", "similarity")
+"""What `select_list` looks at."""
+
+
+class SelectOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which scored pairs a release holds. A finished run may select again."""
+
+    thresholds: dict[Split, Annotated[float, msgspec.Meta(ge=-1, le=1)]] = {}
+    """Cosine similarity per split (en, multi, nolang) at or above which a pair is kept. A threshold
+    belongs to one model: published ones are known, any other must be given here."""
+
+
+def complete(options: SelectOptions, model: str, splits: Sequence[Split] = SPLITS) -> SelectOptions:
+    """Return the options with a threshold for each split.
+
+    Parameters
+    ----------
+    model
+        As `embed.model` names it.
+    splits
+        The splits that the run embeds.
+
+    Raises
+    ------
+    ConfigError
+        If there is a split without one.
+    """
+    known = {**PUBLISHED_THRESHOLDS.get(model, {}), **options.thresholds}
+    missing = [split for split in splits if split not in known]
+    if missing:
+        raise ConfigError(
+            f"no threshold is known for {', '.join(missing)} texts with model {model!r}; "
+            f"set select.thresholds.{missing[0]} (a cosine in [-1, 1]) or leave such texts out "
+            "with extract.splits"
+        )
+    in_order = {split: known[split] for split in SPLITS if split in known}
+    return msgspec.structs.replace(options, thresholds=in_order)
+
+
+def select_list(
+    part: str, scored: pa.Table, thresholds: Mapping[Split, float]
+) -> tuple[pa.Table, Counts]:
+    """Select the pairs of one list that agree.
+
+    Parameters
+    ----------
+    part
+        Path of the scored part, relative to the run folder.
+    scored
+        Its `COLUMNS`.
+    thresholds
+        Similarity per split at or above which a pair is kept; decided in float32.
+
+    Returns
+    -------
+    tuple
+        The rows (`schema.SELECTED`) in their order, and what became of all.
+    """
+    is_kept = scored["similarity"].to_numpy() >= _floor(scored["split"], thresholds)
+    rows = np.flatnonzero(is_kept).astype(np.int32)
+    columns = [pa.repeat(part, len(rows)), pa.array(rows), scored["uid"].take(rows)]
+    n_below = len(scored) - len(rows)
+    rejected = {Reject.BELOW_THRESHOLD.value: n_below} if n_below else {}
+    return pa.table(columns, schema=SELECTED), Counts(len(scored), len(rows), rejected)
+
+
+def _floor(splits: pa.ChunkedArray, thresholds: Mapping[Split, float]) -> npt.NDArray[np.float32]:
+    """Return the threshold of each row; NaN, which nothing reaches, for a split without one."""
+    known = np.array([thresholds.get(split, np.nan) for split in SPLITS], np.float32)
+    index: npt.NDArray[np.int32] = pc.index_in(splits, pa.array(SPLITS)).to_numpy()
+    return known[index]

@@ -1,0 +1,118 @@
+"""The table of stages: whatever knows stages by name reads it here.
+
+A job is a tuple of stages in the order of the data. A stage whose units are like those of the stage
+it comes after, or that gathers the lists of a bucket, needs its row and a function, nothing else;
+how archives become buckets and buckets become lists is the crawl's own (`run.plan`).
+"""
+
+from collections.abc import Iterator
+from enum import StrEnum
+
+import msgspec
+
+
+class Kind(StrEnum):
+    """What one unit of a stage works on."""
+
+    ARCHIVE = "archive"
+    BUCKET = "bucket of a wave"
+    LIST = "fetch list"
+    SHARD = "shard of the release"
+
+
+class Stage(msgspec.Struct, frozen=True, kw_only=True):
+    """A step of a job."""
+
+    name: str
+    kind: Kind
+    folder: str
+    """Where its parts lie in the run folder; those of pack are in the release."""
+    pool: str
+    """Workers that do it; see `run.pools`."""
+    task: str
+    """The function that does a unit, ``module:name``, imported by the worker that calls it; it
+    takes a `tasks.Job` and returns a `storage.Receipt`."""
+    rows: str
+    """What its rows are, in words."""
+    after: str = ""
+    """The stage whose finished units make its own possible, as their parts are read."""
+    sees: str = ""
+    """The stage whose kept rows are the rows that it must see, all of them, once it is done."""
+    files: int = 1
+    """Files that a unit leaves behind, all its attempts' but the first aside."""
+
+    def __str__(self) -> str:
+        return self.name
+
+
+EXTRACT = Stage(
+    name="extract",
+    kind=Kind.ARCHIVE,
+    folder="candidates",
+    pool="cpu",
+    task="cah_dask.run.tasks:extract_task",
+    rows="image links",
+)
+DEDUP = Stage(
+    name="dedup",
+    kind=Kind.BUCKET,
+    folder="fetch",
+    pool="cpu",
+    task="cah_dask.run.tasks:dedup_task",
+    rows="candidates",
+    after="extract",
+    sees="extract",
+    files=3,  # and two of keys in seen/
+)
+DOWNLOAD = Stage(
+    name="download",
+    kind=Kind.LIST,
+    folder="images",
+    pool="io",
+    task="cah_dask.run.tasks:download_task",
+    rows="urls",
+    after="dedup",
+    files=3,  # and the image shard, and a log in requests/
+)
+EMBED = Stage(
+    name="embed",
+    kind=Kind.LIST,
+    folder="scored",
+    pool="gpu",
+    task="cah_dask.run.tasks:embed_task",
+    rows="samples",
+    after="download",
+    sees="dedup",
+)
+SELECT = Stage(
+    name="select",
+    kind=Kind.BUCKET,
+    folder="selected",
+    pool="cpu",
+    task="cah_dask.run.tasks:select_task",
+    rows="scored samples",
+    after="embed",
+    sees="embed",
+)
+PACK = Stage(
+    name="pack",
+    kind=Kind.SHARD,
+    folder="",
+    pool="cpu",
+    task="cah_dask.run.tasks:pack_task",
+    rows="pairs",
+    after="select",
+    files=3,  # and a Zarr shard of both arrays
+)
+
+RUN = (EXTRACT, DEDUP, DOWNLOAD, EMBED, SELECT, PACK)
+"""The job of `cah run`."""
+
+
+def following(stages: tuple[Stage, ...], name: str) -> Iterator[Stage]:
+    """Yield the stages that read, directly or not, the parts of the stage called `name`."""
+    names = {name}
+    for stage in stages:
+        if stage.after in names:
+            names.add(stage.name)
+            yield stage

@@ -1,0 +1,64 @@
+"""Which scored samples a release holds: the rows that agree, and a reason for all others."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cah_dask.errors import ConfigError
+from cah_dask.pairs.select import SelectOptions, complete, select_list
+from cah_dask.schema import SELECTED, SPLITS
+
+PART = "scored/w00000/b00000-l00000.parquet"
+
+
+def scored(*rows: tuple[str, float]) -> pa.Table:
+    """Scored samples of (split, similarity), as far as they are looked at."""
+    return pa.table(
+        {
+            "uid": pa.array([number.to_bytes(16, "big") for number in range(len(rows))]),
+            "split": pa.array([split for split, _ in rows], pa.string()),
+            "similarity": pa.array([value for _, value in rows], pa.float32()),
+        }
+    )
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(SPLITS), st.floats(-1, 1, width=32)), max_size=20),
+    st.dictionaries(st.sampled_from(SPLITS), st.floats(-1, 1, width=32)),
+)
+def test_a_row_is_selected_if_its_similarity_reaches_the_threshold_of_its_split(rows, thresholds):
+    selected, counts = select_list(PART, scored(*rows), thresholds)
+    expected = [
+        number
+        for number, (split, value) in enumerate(rows)
+        if split in thresholds and value >= thresholds[split]
+    ]
+    assert selected["row"].to_pylist() == expected
+    assert [int.from_bytes(uid, "big") for uid in selected["uid"].to_pylist()] == expected
+    assert set(selected["part"].to_pylist()) <= {PART}
+    assert selected.schema.equals(SELECTED)
+    counts.require_balance("select")
+    assert (counts.seen, counts.kept) == (len(rows), len(expected))
+
+
+def test_a_threshold_is_compared_in_float32():
+    at = float(np.float32(0.28))
+    assert select_list(PART, scored(("en", at)), {"en": 0.28})[1].kept == 1
+    just_below = float(np.nextafter(np.float32(0.28), np.float32(0)))
+    assert select_list(PART, scored(("en", just_below)), {"en": 0.28})[1].kept == 0
+
+
+def test_published_thresholds_hold_for_their_model_and_split_only():
+    with pytest.raises(ConfigError, match="no threshold is known for multi, nolang texts"):
+        complete(SelectOptions(), "ViT-B-32-quickgelu/openai")
+    with pytest.raises(ConfigError, match="no threshold is known for en, multi, nolang"):
+        complete(SelectOptions(), "tiny")
+    assert complete(SelectOptions(), "ViT-B-32-quickgelu/openai", ["en"]).thresholds == {"en": 0.28}
+
+
+def test_equal_thresholds_are_equal_in_whatever_order_they_are_given():
+    one, other = ({"en": 0.1, "multi": 0.2}, {"multi": 0.2, "en": 0.1})
+    made = [complete(SelectOptions(thresholds=each), "tiny", ["en"]) for each in (one, other)]
+    assert list(made[0].thresholds) == list(made[1].thresholds)

@@ -1,0 +1,150 @@
+"""Another release of a finished run: other thresholds, without the web and without a model."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from tests import runs
+from tests.webserver import WebServer
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory, random_model: Path) -> Path:
+    """The config of a finished run whose web is not there any more."""
+    folder = tmp_path_factory.mktemp("selection")
+    with WebServer() as web:
+        links = [
+            (web.url(f"/ok-{n % 40}.jpg", host=f"h{n % 7}.test"), f"A picture of thing {n}")
+            for n in range(90)
+        ]
+        inputs = runs.write_inputs(folder / "wats", links, archives=3)
+        path = runs.write_config(
+            folder / "run.yaml", inputs=inputs, model=random_model, port=web.port
+        )
+        assert runs.finish(path) == 0, runs.output(path)
+    return path
+
+
+def similarities(config: Path) -> list[float]:
+    scored = ds.dataset(sorted(config.with_suffix("").glob("scored/*/*.parquet"))).to_table()
+    return sorted(scored["similarity"].to_pylist())
+
+
+def select(config: Path, threshold: float, *options: str, **changes) -> tuple[int, str]:
+    """Run again with another threshold; return the exit code and what was printed."""
+    tree = yaml.safe_load(config.read_text()) | changes
+    tree["select"] = {"thresholds": dict.fromkeys(runs.MATCH_ALL, threshold)}
+    config.write_text(yaml.safe_dump(tree))
+    before = len(runs.output(config))
+    code = runs.finish(config, options=options)
+    return code, runs.output(config)[before:]
+
+
+def released(folder: Path) -> list[float]:
+    return sorted(ds.dataset(folder / "pairs").to_table()["similarity"].to_pylist())
+
+
+def stages_since(config: Path, n_lines: int) -> set[str]:
+    lines = (config.with_suffix("") / "journal.jsonl").read_text().splitlines()[n_lines:]
+    return {json.loads(line)["stage"] for line in lines}
+
+
+def test_other_thresholds_make_another_release_without_web_or_model(config: Path):
+    run_dir = config.with_suffix("")
+    known = similarities(config)
+    assert released(run_dir / "release") == known
+    median = known[len(known) // 2]
+    n_lines = runs.journal_lines(run_dir)
+    code, said = select(config, median)
+    assert code == 0, said
+    assert "only a selection is to be made, without web or model" in said
+    expected = [value for value in known if value >= median]
+    assert 0 < len(expected) < len(known)
+    assert released(run_dir / "release") == expected
+    assert stages_since(config, n_lines) == {"select", "pack"}
+    status = runs.status(run_dir)
+    assert f"below_threshold {len(known) - len(expected):,}" in status
+    card = (run_dir / "release" / "README.md").read_text()
+    assert f"en {median}" in card
+
+
+def test_going_back_and_forth_gives_the_same_bytes_and_right_counts(config: Path):
+    run_dir = config.with_suffix("")
+    known = similarities(config)
+    seen = {}
+    for threshold in (-1.0, 0.0, -1.0, 0.0):
+        code, said = select(config, threshold)
+        assert code == 0, said
+        digests = runs.release_digests(run_dir)
+        assert seen.setdefault(threshold, digests) == digests
+        n_kept = sum(value >= threshold for value in known)
+        lines = [line.split() for line in runs.status(run_dir).splitlines()]
+        assert ["pack", "pairs", str(n_kept), str(n_kept)] in lines
+        assert ["select", "scored", "samples", str(len(known)), str(n_kept)] in [
+            line[:5] for line in lines
+        ]
+    assert seen[-1.0] != seen[0.0]
+
+
+def test_a_release_elsewhere_leaves_the_first_one_alone(config: Path, tmp_path: Path):
+    run_dir = config.with_suffix("")
+    before = runs.release_digests(run_dir)
+    known = similarities(config)
+    elsewhere = tmp_path / "strict"
+    code, said = select(config, known[-5], "--to", str(elsewhere))
+    assert code == 0, said
+    assert f"release: {elsewhere}" in said
+    assert released(elsewhere) == known[-5:]
+    assert runs.release_digests(run_dir) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["strict"]
+    code, said = select(config, known[-5], "--to", str(elsewhere))
+    assert code == 0
+    assert "nothing was to be done" in said
+
+
+def test_a_folder_with_other_files_is_no_place_for_a_release(config: Path, tmp_path: Path):
+    (tmp_path / "thesis.tex").touch()
+    code, said = select(config, 0.0, "--to", str(tmp_path))
+    assert code == 3
+    assert f"{tmp_path} holds something else than a release" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_damaged_scored_part_is_made_again_with_all_that_was_selected_from_it(
+    config: Path, tmp_path: Path
+):
+    run_dir = config.with_suffix("")
+    (scored, *_) = sorted(run_dir.glob("scored/*/*.parquet"))
+    data = bytearray(scored.read_bytes())
+    data[100] ^= 1
+    kept = shutil.copy(scored, tmp_path)
+    scored.write_bytes(data)
+    code, said = select(config, 0.123)
+    assert code == 5
+    assert "it was set aside" in said
+    bucket = scored.stem.partition("-l")[0]
+    assert not list(run_dir.glob(f"selected/*/{scored.parent.name}/{bucket}.parquet"))
+    code, said = select(config, 0.123)
+    assert code == 0, said
+    assert pq.read_table(scored).equals(pq.read_table(kept))
+    assert released(run_dir / "release") == [v for v in similarities(config) if v >= 0.123]
+
+
+def test_settings_of_the_run_itself_may_not_change(config: Path):
+    code, said = select(config, 0.0, dedup={"buckets": 3, "list_urls": 30})
+    assert code == 3
+    assert "was started with dedup.buckets: 2, now it is 3" in said
+
+
+def test_every_selected_row_is_a_scored_row_of_that_uid(config: Path):
+    run_dir = config.with_suffix("")
+    for part in run_dir.glob("selected/*/*/*.parquet"):
+        for row in pq.read_table(part).to_pylist():
+            scored = pq.read_table(run_dir / row["part"], columns=["uid"])["uid"]
+            assert pc.equal(scored[row["row"]], row["uid"]).as_py()

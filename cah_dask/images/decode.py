@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias, get_args
 
 import msgspec
-from PIL import ExifTags, Image, ImageChops, ImageCms, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from PIL.Image import Resampling
 
-from cah_dask.images import jpeg, png
+from cah_dask.images import jpeg, png, sixteen
 from cah_dask.images.phash import SIDE_PX, perceptual_hash
 from cah_dask.images.resize import shrunk
 from cah_dask.schema import Status
@@ -144,6 +144,7 @@ def _opened(data: bytes, formats: tuple[Format, ...], end: bytes) -> Iterator[Im
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with Image.open(io.BytesIO(data), formats=formats) as image:
+            sixteen.keep_low_bytes(image, data)
             yield image
 
 
@@ -215,25 +216,11 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
 
 def _plain(image: Image.Image) -> Image.Image:
     """Return a loaded picture in a mode that can be resized and laid flat."""
-    if image.mode.startswith("I;16"):
-        return _grey(image)
+    if sixteen.is_sixteen(image):
+        return sixteen.plain(image)
     if image.has_transparency_data:
         return image if image.mode == "RGBA" else image.convert("RGBA")
     return image.convert("RGB") if image.mode in ("1", "P") else image
-
-
-def _grey(image: Image.Image) -> Image.Image:
-    """Return a picture of 16-bit grey in 8 bits, with alpha where one value is transparent."""
-    pixels = image.tobytes("raw", "I;16")
-    low, high = (Image.frombytes("L", image.size, pixels[byte::2]) for byte in (0, 1))
-    value = image.info.get("transparency")
-    if not isinstance(value, int):
-        return high
-    differs = [
-        half.point([0 if level == byte else 255 for level in range(256)])
-        for half, byte in ((low, value & 255), (high, value >> 8))
-    ]
-    return Image.merge("RGBA", (high, high, high, ImageChops.lighter(*differs)))
 
 
 def _flat(image: Image.Image) -> Image.Image:

@@ -94,15 +94,13 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 def _transparent(body: bytes, depth: int, colour: int) -> bytes:
     """Return a tRNS whose value is compared with pixels as Pillow unpacks them, to 8 bits.
 
-    Grey of 16 bits it keeps as it is.
+    One of 16 bits is compared with all of them (`cah_dask.images.sixteen`).
     """
     if colour == _GREY and depth == 1:
         return (body[1] & 1).to_bytes(2)
     if colour == _GREY and depth in (2, 4):
         most = (1 << depth) - 1
         return ((int.from_bytes(body[:2]) & most) * 255 // most).to_bytes(2)
-    if colour == _COLOUR and depth == 16:
-        return b"".join(b"\0" + body[at : at + 1] for at in (0, 2, 4))
     return body
 
 

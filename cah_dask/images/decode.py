@@ -91,13 +91,16 @@ def decode(data: bytes, options: DecodeOptions) -> Picture | Status:
         return Status.TOO_SMALL
     result = _decoded(data, options)
     if result is Status.DECODE_TRUNCATED and jpeg.is_complete(data):
-        return _decoded(data, options, end=jpeg.END)
+        return _decoded(data, options, data + jpeg.END)
+    if result is Status.DECODE_ERROR and data.startswith(png.SIGNATURE):
+        return _decoded(data, options, png.without_checksum(data))
     return result
 
 
-def _decoded(data: bytes, options: DecodeOptions, end: bytes = b"") -> Picture | Status:
+def _decoded(data: bytes, options: DecodeOptions, mended: bytes = b"") -> Picture | Status:
+    """Judge and decode a file, or what has been made of it that a decoder reads."""
     try:
-        with _opened(data, options.formats, end) as image:
+        with _opened(mended or data, options.formats) as image:
             return _fault(image, options) or _picture(data, image, options)
     except UnidentifiedImageError:
         marks = (_MAGIC[name] for name in options.formats)
@@ -125,22 +128,27 @@ def open_rgb(data: bytes) -> Image.Image:
     OSError
         If the bytes are no picture; bytes from an image shard always are.
     """
-    end = jpeg.END if data.startswith(jpeg.START) else b""
-    with _opened(data, get_args(Format), end) as image:
+    if data.startswith(jpeg.START) and not data.endswith(jpeg.END):
+        data += jpeg.END
+    try:
+        return _rgb(data)
+    except OSError:
+        if not data.startswith(png.SIGNATURE):
+            raise
+    return _rgb(png.without_checksum(data))
+
+
+def _rgb(data: bytes) -> Image.Image:
+    with _opened(data, get_args(Format)) as image:
         image.load()
         return _upright(_flat(_srgb(_plain(image))), _orientation(image))
 
 
 @contextlib.contextmanager
-def _opened(data: bytes, formats: tuple[Format, ...], end: bytes) -> Iterator[Image.Image]:
-    """Open without decoding; PIL's warnings of odd metadata are dropped, the pixels decide.
-
-    `end` is put behind the data.
-    """
+def _opened(data: bytes, formats: tuple[Format, ...]) -> Iterator[Image.Image]:
+    """Open without decoding; PIL's warnings of odd metadata are dropped, the pixels decide."""
     if data.startswith(png.SIGNATURE):
         data = png.essence(data)
-    if end and not data.endswith(end):
-        data += end
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with Image.open(io.BytesIO(data), formats=formats) as image:

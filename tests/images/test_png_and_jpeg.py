@@ -1,6 +1,8 @@
 """What carries no pixels costs no picture: chunks of a PNG, the end of a JPEG, XMP."""
 
 import io
+import itertools
+import time
 import zlib
 
 import numpy as np
@@ -61,6 +63,44 @@ def test_a_file_that_ends_behind_its_pixels_is_whole(tail):
 def test_a_file_that_ends_within_its_pixels_is_not():
     at = PLAIN.rindex(b"IDAT")
     assert decode(PLAIN[: at + 100], STORE) is Status.DECODE_TRUNCATED
+
+
+FIRST, LAST = PLAIN.index(b"IDAT") - 4, PLAIN.rindex(b"IEND") - 4
+PIXELS = zlib.decompress(PLAIN[FIRST + 8 : LAST - 4])  # Pillow writes them in one chunk
+
+
+def packed_as(pieces: list[bytes]) -> bytes:
+    """Return the plain picture with these packed pixels."""
+    return PLAIN[:FIRST] + b"".join(chunk(b"IDAT", piece) for piece in pieces) + PLAIN[LAST:]
+
+
+@pytest.mark.parametrize("options", [STORE, KEEP], ids=["jpeg", "original"])
+@pytest.mark.parametrize("level", [0, 1, 9])
+@pytest.mark.parametrize("pieces", [1, 3, 6, 10])
+def test_a_wrong_checksum_of_the_pixels_costs_no_picture(options, level, pieces):
+    packed = zlib.compress(PIXELS, level)[:-4] + b"oops"
+    ends = [*range(len(packed) - pieces + 1, len(packed) + 1)]
+    data = packed_as([packed[a:b] for a, b in itertools.pairwise([0, *ends])])
+    result = decode(data, options)
+    assert isinstance(result, Picture)
+    assert open_rgb(result.data).tobytes() == open_rgb(decode(PLAIN, options).data).tobytes()
+
+
+def test_a_checksum_behind_many_empty_chunks_takes_no_time():
+    packed = zlib.compress(PIXELS)[:-4] + b"oops"
+    began = time.process_time()
+    assert isinstance(decode(packed_as([packed, *[b""] * 200_000]), STORE), Picture)
+    assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize("n_missing", [1, 1000])
+def test_pixels_with_a_wrong_checksum_must_all_be_there(n_missing):
+    packed = zlib.compress(PIXELS[:-n_missing])
+    cut = [packed[:-4] + b"oops", packed[:-9] + b"oops", packed[:200] + b"oops"]
+    for data in map(packed_as, [[each] for each in cut]):
+        assert decode(data, STORE) in (Status.DECODE_ERROR, Status.DECODE_TRUNCATED)
+        with pytest.raises(OSError, match=r"truncated|broken"):
+            open_rgb(data)
 
 
 @pytest.mark.parametrize(("mode", "value"), [("L", b"\0\x5a"), ("RGB", b"\0\x5a" * 3)])

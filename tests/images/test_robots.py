@@ -127,6 +127,8 @@ def test_the_rules_of_others_are_left_out():
 PREFERENCES = [
     ("Content-Signal: search=yes, ai-train=no", {"/a": True, "/b/c": True}),
     ("content-signal:ai-train=no # none", {"/a": True}),
+    ('Content-Signal: "search=yes, ai-train=no"', {"/a": True}),
+    ('Content-Usage: /b "train-ai=n"', {"/a": False, "/b/c": True}),
     ("Content-Signal: search=no, ai-input=no", {"/a": False}),
     ("Content-Signal: ai-train=yes", {"/a": False}),
     ("Content-Usage: train-ai=n", {"/a": True}),

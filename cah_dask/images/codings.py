@@ -90,20 +90,35 @@ def _unpack_brotli(body: bytes, limit: int) -> bytes:
 
 def _inflate(body: bytes, window_bits: int, limit: int) -> bytes | None:
     """Unpack all members of a gzip file, or the one of another format, whole or to the limit."""
+    text, rest = _members(body, window_bits, limit)
+    if rest is None or (rest and window_bits < 0):
+        return None
+    return bytes(text)
+
+
+def _members(body: bytes, window_bits: int, limit: int) -> tuple[bytearray, bytes | None]:
+    """Unpack one member, and all of gzip that follow, up to a fault or the limit.
+
+    Returns
+    -------
+    text, rest
+        The rest is what follows the last member, and None where a fault or the end of the body is
+        in one; where the limit is reached it is empty.
+    """
     text = bytearray()
     while True:
         unpacker = zlib.decompressobj(window_bits)
         try:
             text += unpacker.decompress(body, limit - len(text))
         except zlib.error:
-            return None
+            return text, None
         if len(text) == limit:
-            return bytes(text)
+            return text, b""
         if not unpacker.eof:
-            return None
+            return text, None
         body = unpacker.unused_data
         if not body.startswith(_GZIP):
-            return None if body and window_bits < 0 else bytes(text)
+            return text, body
 
 
 def codings_of(value: str) -> list[str]:
@@ -126,25 +141,12 @@ def inflate(body: bytes | bytearray, codings: list[str], limit: int) -> bytes | 
         if coding == "br":
             body = _unpack_brotli(bytes(body), limit)
         elif coding != "deflate":
-            body = _members(body, limit) if body.startswith(_GZIP) else body
+            is_packed = body.startswith(_GZIP)
+            body = _members(bytes(body), _FORMATS["gzip"][0], limit)[0] if is_packed else body
         else:
             plain = (_inflated(body, window_bits, limit) for window_bits in _FORMATS[coding])
             body = next((each for each in plain if each is not None), body)
     return body
-
-
-def _members(body: bytes | bytearray, limit: int) -> bytearray:
-    """Unpack all members of a gzip file."""
-    plain = bytearray()
-    rest = bytes(body)
-    while rest.startswith(_GZIP) and len(plain) < limit:
-        unpacker = zlib.decompressobj(_FORMATS["gzip"][0])
-        try:
-            plain += unpacker.decompress(rest, limit - len(plain))
-        except zlib.error:
-            break
-        rest = unpacker.unused_data
-    return plain
 
 
 def _inflated(body: bytes | bytearray, window_bits: int, limit: int) -> bytes | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import time
 import zlib
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from cah_dask.images.answers import escaped
-from cah_dask.images.codings import codings_of, inflate
+from cah_dask.images.codings import codings_of, inflate, read_text
 from cah_dask.images.heads import begins_like_head, read_head, start_of_head
 from tests.hostile import picture
 from tests.images.downloads import download, options, statuses
@@ -98,6 +99,9 @@ SHOWN = {
     ),
     "gzip in two members": response(
         gzip.compress(BODY[:99]) + gzip.compress(BODY[99:]), b"Content-Encoding: gzip"
+    ),
+    "gzip with a wrong checksum": response(
+        gzip.compress(BODY)[:-8] + bytes(8), b"Content-Encoding: gzip"
     ),
     "gzip as text": response(
         gzip.compress(BODY), b"Content-Encoding: gzip", b"Content-Type: text/plain"
@@ -265,6 +269,14 @@ def test_no_more_than_four_are(data):
 def test_what_was_packed_is_unpacked_up_to_its_limit(body, limit, coding):
     packed = gzip.compress(body) if coding == "gzip" else zlib.compress(body)
     assert inflate(packed, [coding], limit) == body[:limit]
+
+
+def test_many_small_members_take_no_time():
+    began = time.process_time()
+    members = gzip.compress(b"a") * 200_000
+    assert inflate(members, ["gzip"], 1 << 20) == b"a" * 200_000
+    assert read_text(members, "gzip", 1 << 20) == b"a" * 200_000
+    assert time.process_time() - began < 8
 
 
 @given(st.binary(max_size=300), st.lists(st.sampled_from(["gzip", "deflate", "br"]), max_size=4))

@@ -28,7 +28,10 @@ _PART = re.compile(
     r"([^\s,;:|/\uff0c\u3001\uff1b\[\]\"']++)(/[^\s,;:/|\"']*+(?=\s*+:(?!\d)))?(\s*+:(?!\d))?"
 )
 _TOKEN_ENDS = re.compile(r"[^a-z_-]")
-_TRAINING = re.compile(r"(?:^|[,;\s])(?:ai-train|train-ai)\s*=\s*\"?(no?|y(?:es)?)(?![\w.-])")
+_QUOTES = "\"'`\u2018\u2019\u201c\u201d"
+_TRAINING = re.compile(
+    rf"(?:^|[,;\s{_QUOTES}])(?:ai-train|train-ai)[{_QUOTES}]?\s*=\s*[{_QUOTES}]?(no?|y(?:es)?)(?![\w.-])"
+)
 
 
 def product_token(agent: str) -> str:
@@ -84,8 +87,8 @@ def allows_training(value: str) -> bool | None:
     """Return what a Content-Signal or Content-Usage says of training; None if it says nothing.
 
     ``search=yes, ai-train=no`` (Cloudflare's content signals) and ``train-ai=n`` (the vocabulary of
-    the IETF's AIPREF group) have one meaning, and either word counts in either field. One refusal
-    is enough.
+    the IETF's AIPREF group) have one meaning, and either word counts in either field, in quotes or
+    not. One refusal is enough.
     """
     said = [answer[0] for answer in _TRAINING.findall(value.lower())]
     return "n" not in said if said else None

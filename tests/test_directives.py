@@ -89,6 +89,7 @@ TABLE = [
 REPEATED = [
     *("max-", "max-a", "max-:", "max- ", "unavailable_after", "unavailable_after ", "noai(", "()"),
     *("noai/", "a: ", "a :", ":", " ", "\t:", "ai-train", "ai-train ", "cah-dask/", "noai,", "(a"),
+    *('"ai-train"', '"', "'="),
 ]
 
 
@@ -179,6 +180,15 @@ TRAINING = {
     "train-ai=n": False,
     "train-ai=y, search=n": True,
     'search=y,train-ai="n"': False,
+    '"search=yes, ai-train=no"': False,
+    '"ai-train=no"': False,
+    "'ai-train=no'": False,
+    '"ai-train"="no"': False,
+    "ai-train='no', search='yes'": False,
+    "\u201cai-train=no\u201d": False,
+    '"search=yes, ai-train=yes"': True,
+    '"not-ai-train=no"': None,
+    '"ai-train=none"': None,
     "train-ai=n;x=1": False,
     "train-ai=y, train-ai=n": False,
     "train-ai=no": False,

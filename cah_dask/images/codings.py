@@ -6,6 +6,7 @@ in browsers; of a text nothing is, as rules that were cut say less than they sho
 """
 
 import codecs
+import itertools
 import re
 import zlib
 
@@ -16,6 +17,8 @@ _FORMATS = {"gzip": (31,), "x-gzip": (31,), "deflate": (15, -15)}
 """The window bits that zlib wants for a coding; deflate is sent with and without zlib's frame."""
 _FRAMED = 47  # gzip or zlib, told by their first bytes
 _GZIP = b"\x1f\x8b"
+_TRAILER_BYTES = 8  # of gzip: CRC-32 and length
+_PIECE_BYTES = 4 << 10
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # Tabs, line ends, escapes (ISO 2022) and the end mark of DOS may be in a text.
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x19\x1c-\x1f]")
@@ -90,20 +93,52 @@ def _unpack_brotli(body: bytes, limit: int) -> bytes:
 
 def _inflate(body: bytes, window_bits: int, limit: int) -> bytes | None:
     """Unpack all members of a gzip file, or the one of another format, whole or to the limit."""
-    text = bytearray()
+    text, rest = _members(body, window_bits, limit)
+    if rest is None or (rest and window_bits < 0):
+        return None
+    return bytes(text)
+
+
+def _members(body: bytes, window_bits: int, limit: int) -> tuple[bytearray, memoryview | None]:
+    """Unpack one member, and all of gzip that follow, up to a fault or the limit.
+
+    Returns
+    -------
+    text, rest
+        The rest is what follows the last member, and None where a fault or the end of the body is
+        in one; where the limit is reached it is empty.
+    """
+    text, rest = bytearray(), memoryview(body)
     while True:
-        unpacker = zlib.decompressobj(window_bits)
+        length = _unpack_member(text, rest, window_bits, limit)
+        if len(text) == limit:
+            return text, rest[:0]
+        if length is None:
+            return text, None
+        rest = rest[length:]
+        if rest[: len(_GZIP)] != _GZIP:
+            return text, rest
+
+
+def _unpack_member(text: bytearray, body: memoryview, window_bits: int, limit: int) -> int | None:
+    """Add what a body begins with to a text, and return its length; None if it has no sound end.
+
+    It is read in small pieces, as zlib copies what it does not need of one, and the trailer by
+    itself, as a fault costs all of its piece.
+    """
+    unpacker = zlib.decompressobj(window_bits)
+    trailer = max(0, len(body) - _TRAILER_BYTES)
+    cuts = itertools.chain(range(0, trailer, _PIECE_BYTES), (trailer, len(body)))
+    for at, end in itertools.pairwise(cuts):
         try:
-            text += unpacker.decompress(body, limit - len(text))
+            text += unpacker.decompress(body[at:end], limit - len(text))
         except zlib.error:
             return None
+        if unpacker.eof:
+            return end - len(unpacker.unused_data)
         if len(text) == limit:
-            return bytes(text)
-        if not unpacker.eof:
             return None
-        body = unpacker.unused_data
-        if not body.startswith(_GZIP):
-            return None if body and window_bits < 0 else bytes(text)
+    return None
 
 
 def codings_of(value: str) -> list[str]:
@@ -126,25 +161,12 @@ def inflate(body: bytes | bytearray, codings: list[str], limit: int) -> bytes | 
         if coding == "br":
             body = _unpack_brotli(bytes(body), limit)
         elif coding != "deflate":
-            body = _members(body, limit) if body.startswith(_GZIP) else body
+            is_packed = body.startswith(_GZIP)
+            body = _members(bytes(body), _FORMATS["gzip"][0], limit)[0] if is_packed else body
         else:
             plain = (_inflated(body, window_bits, limit) for window_bits in _FORMATS[coding])
             body = next((each for each in plain if each is not None), body)
     return body
-
-
-def _members(body: bytes | bytearray, limit: int) -> bytearray:
-    """Unpack all members of a gzip file."""
-    plain = bytearray()
-    rest = bytes(body)
-    while rest.startswith(_GZIP) and len(plain) < limit:
-        unpacker = zlib.decompressobj(_FORMATS["gzip"][0])
-        try:
-            plain += unpacker.decompress(rest, limit - len(plain))
-        except zlib.error:
-            break
-        rest = unpacker.unused_data
-    return plain
 
 
 def _inflated(body: bytes | bytearray, window_bits: int, limit: int) -> bytes | None:

@@ -17,7 +17,8 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.http_exceptions import BadHttpMessage
 
-from cah_dask.images.heads import Head, begins_like_head, read_head
+from cah_dask.images.chunks import ChunkLines
+from cah_dask.images.heads import Head, begins_like_head, read_head, start_of_head
 
 HEADERS = 5000
 """Most header lines that are read, as in curl (MAX_HTTP_RESP_HEADER_COUNT)."""
@@ -56,7 +57,7 @@ class Channel(ResponseHandler):
         """What there is of a head that is due; None if none is."""
         self._left: int | None = 0
         """Bytes of the body still to come; None if its own framing must tell."""
-        self._is_chunked = False
+        self._chunks: ChunkLines | None = None
         self._last = b""
 
     def set_response_params(self, **params: Any) -> None:
@@ -86,7 +87,7 @@ class Channel(ResponseHandler):
     @property
     def should_close(self) -> bool:
         """Tell whether the connection may not be kept; aiohttp asks when an answer is complete."""
-        goes_on = self._is_chunked and not self._last.endswith(_CHUNKS_END)
+        goes_on = self._chunks is not None and not self._last.endswith(_CHUNKS_END)
         if goes_on or self._buffer:  # half of another answer, or a whole one
             self.is_spoilt = True
         return self.is_spoilt or super().should_close
@@ -122,9 +123,7 @@ class Channel(ResponseHandler):
 
     def _read_heads(self, data: bytearray, n_new: int) -> None:
         """Hand on each head that is complete, and what follows the last one."""
-        if data[:1].isspace():
-            data[:] = data.lstrip()
-        end = _HEAD_END.search(data, max(0, len(data) - n_new - _END_CHARS))
+        end = _head_end(data, n_new)
         head = None
         while end is not None and end.end() <= HEAD_BYTES:
             head = read_head(bytes(data[: end.end()]))
@@ -132,7 +131,7 @@ class Channel(ResponseHandler):
                 break
             super().data_received(head.lines)
             del data[: end.end()]
-            end = _HEAD_END.search(data)
+            end = _head_end(data, len(data))
         if (len(data) if end is None else end.end()) > HEAD_BYTES:
             self.set_exception(BadHttpMessage(f"a head of more than {HEAD_BYTES} bytes"))
         elif end is not None and head is not None:
@@ -144,7 +143,7 @@ class Channel(ResponseHandler):
     def _begin_body(self, head: Head, data: bytes) -> None:
         self._head = None
         self._left = head.n_bytes
-        self._is_chunked = head.is_chunked
+        self._chunks = ChunkLines() if head.is_chunked else None
         self._last = b""
         self._hand_on(data, head.lines)
 
@@ -156,9 +155,21 @@ class Channel(ResponseHandler):
                 data = data[: self._left]
                 self.is_spoilt = True
             self._left -= len(data)
-        elif self._is_chunked:
+        elif self._chunks is not None:
+            data = self._chunks.rewritten(data)
             self._last = (self._last + data[-_END_CHARS:])[-_END_CHARS:]
         super().data_received(lines + data)
+
+
+def _head_end(data: bytearray, n_new: int) -> re.Match[bytes] | None:
+    """Take away what stands before a head, and find its end; None if that has not come yet."""
+    if data[:1].isspace():
+        data[:] = data.lstrip()
+    start = start_of_head(data)
+    if start is None:
+        return None
+    del data[:start]
+    return _HEAD_END.search(data, max(0, len(data) - n_new - _END_CHARS))
 
 
 class Connector(aiohttp.TCPConnector):

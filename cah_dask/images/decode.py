@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias, get_args
 
 import msgspec
-from PIL import ExifTags, Image, ImageChops, ImageCms, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from PIL.Image import Resampling
 
-from cah_dask.images import jpeg, png
+from cah_dask.images import jpeg, png, sixteen
 from cah_dask.images.phash import SIDE_PX, perceptual_hash
 from cah_dask.images.resize import shrunk
 from cah_dask.schema import Status
@@ -91,13 +91,16 @@ def decode(data: bytes, options: DecodeOptions) -> Picture | Status:
         return Status.TOO_SMALL
     result = _decoded(data, options)
     if result is Status.DECODE_TRUNCATED and jpeg.is_complete(data):
-        return _decoded(data, options, end=jpeg.END)
+        return _decoded(data, options, data + jpeg.END)
+    if result is Status.DECODE_ERROR and data.startswith(png.SIGNATURE):
+        return _decoded(data, options, png.without_checksum(data))
     return result
 
 
-def _decoded(data: bytes, options: DecodeOptions, end: bytes = b"") -> Picture | Status:
+def _decoded(data: bytes, options: DecodeOptions, mended: bytes = b"") -> Picture | Status:
+    """Judge and decode a file, or what has been made of it that a decoder reads."""
     try:
-        with _opened(data, options.formats, end) as image:
+        with _opened(mended or data, options.formats) as image:
             return _fault(image, options) or _picture(data, image, options)
     except UnidentifiedImageError:
         marks = (_MAGIC[name] for name in options.formats)
@@ -125,25 +128,31 @@ def open_rgb(data: bytes) -> Image.Image:
     OSError
         If the bytes are no picture; bytes from an image shard always are.
     """
-    end = jpeg.END if data.startswith(jpeg.START) else b""
-    with _opened(data, get_args(Format), end) as image:
+    if data.startswith(jpeg.START) and not data.endswith(jpeg.END):
+        data += jpeg.END
+    try:
+        return _rgb(data)
+    except OSError:
+        if not data.startswith(png.SIGNATURE):
+            raise
+    return _rgb(png.without_checksum(data))
+
+
+def _rgb(data: bytes) -> Image.Image:
+    with _opened(data, get_args(Format)) as image:
         image.load()
         return _upright(_flat(_srgb(_plain(image))), _orientation(image))
 
 
 @contextlib.contextmanager
-def _opened(data: bytes, formats: tuple[Format, ...], end: bytes) -> Iterator[Image.Image]:
-    """Open without decoding; PIL's warnings of odd metadata are dropped, the pixels decide.
-
-    `end` is put behind the data.
-    """
+def _opened(data: bytes, formats: tuple[Format, ...]) -> Iterator[Image.Image]:
+    """Open without decoding; PIL's warnings of odd metadata are dropped, the pixels decide."""
     if data.startswith(png.SIGNATURE):
         data = png.essence(data)
-    if end and not data.endswith(end):
-        data += end
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with Image.open(io.BytesIO(data), formats=formats) as image:
+            sixteen.keep_low_bytes(image, data)
             yield image
 
 
@@ -215,25 +224,11 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
 
 def _plain(image: Image.Image) -> Image.Image:
     """Return a loaded picture in a mode that can be resized and laid flat."""
-    if image.mode.startswith("I;16"):
-        return _grey(image)
+    if sixteen.is_sixteen(image):
+        return sixteen.plain(image)
     if image.has_transparency_data:
         return image if image.mode == "RGBA" else image.convert("RGBA")
     return image.convert("RGB") if image.mode in ("1", "P") else image
-
-
-def _grey(image: Image.Image) -> Image.Image:
-    """Return a picture of 16-bit grey in 8 bits, with alpha where one value is transparent."""
-    pixels = image.tobytes("raw", "I;16")
-    low, high = (Image.frombytes("L", image.size, pixels[byte::2]) for byte in (0, 1))
-    value = image.info.get("transparency")
-    if not isinstance(value, int):
-        return high
-    differs = [
-        half.point([0 if level == byte else 255 for level in range(256)])
-        for half, byte in ((low, value & 255), (high, value >> 8))
-    ]
-    return Image.merge("RGBA", (high, high, high, ImageChops.lighter(*differs)))
 
 
 def _flat(image: Image.Image) -> Image.Image:

@@ -9,7 +9,9 @@ import re
 from dataclasses import dataclass
 
 _STATUS_LINE = re.compile(rb"(?:HTTP(?:/(\d+)(?:\.(\d+))?)?|ICY)[ \t]+(\d{3})(?!\d)", re.IGNORECASE)
-_BEGINNINGS = (b"HTTP", b"ICY ")
+_JUNK_BYTES = 4
+"""Bytes before `HTTP` that are passed over, as in Chromium (HttpUtil::LocateStartOfStatusLine)."""
+_START = re.compile(rb"(?=ICY )|.{0,%d}?(?=HTTP)" % _JUNK_BYTES, re.IGNORECASE | re.DOTALL)
 _NAME = re.compile(rb"[0-9A-Za-z!#$%&'*+.^_`|~-]+")
 _FOLD = re.compile(rb"\n[ \t]+")
 _BLANKS = bytes.maketrans(b"\0\r", b"  ")
@@ -31,10 +33,17 @@ class Head:
     is_chunked: bool
 
 
+def start_of_head(data: bytes | bytearray) -> int | None:
+    """Return where a head begins, behind what is passed over; None if it has not begun."""
+    found = _START.match(data)
+    return None if found is None else found.end()
+
+
 def begins_like_head(data: bytes | bytearray) -> bool:
     """Tell whether a head may begin like this, however few bytes there are."""
-    begin = bytes(data[:16]).lstrip()[:4].upper()
-    return any(beginning.startswith(begin) for beginning in _BEGINNINGS)
+    begin = bytes(data[:16]).lstrip().upper()
+    words = (begin[at : at + 4] for at in range(_JUNK_BYTES + 1))
+    return b"ICY ".startswith(begin[:4]) or any(map(b"HTTP".startswith, words))
 
 
 def read_head(raw: bytes) -> Head | None:

@@ -14,6 +14,7 @@ _WANTED = frozenset({b"tRNS", b"iCCP", b"eXIf", b"acTL", b"fcTL", b"fdAT"})
 """Ancillary chunks that say what a picture looks like, or that it moves."""
 _MAX_PROFILE_BYTES = 1 << 20
 """Largest colour profile that is used, unpacked; Pillow refuses a file with a larger one."""
+_CHECKSUM_BYTES = 4
 _GREY, _COLOUR, _PALETTE = 0, 2, 3
 _ANIMATION = frozenset({b"acTL", b"fcTL", b"fdAT"})
 
@@ -51,6 +52,24 @@ def essence(data: bytes) -> bytes:
     is_whole = b"IDAT" in seen and data[end + 4 : end + 8] != b"IDAT"
     tail = data[end:] if b"IEND" in seen or not is_whole else _chunk(b"IEND", b"")
     return b"".join([*kept, tail])
+
+
+def without_checksum(data: bytes) -> bytes:
+    """Return a PNG whose packed pixels lack the last four bytes: their Adler-32.
+
+    A wrong one costs a picture in Pillow and none in browsers, one that is missing neither. Pixels
+    that are not all there are still missed.
+    """
+    left, end_kept = _CHECKSUM_BYTES, len(data)
+    tail: list[bytes] = []
+    for start, end in reversed(list(_chunks(data))):
+        if left and data[start + 4 : start + 8] == b"IDAT":
+            n_bytes = end - start - 12
+            n_cut = min(left, n_bytes)
+            body = data[start + 8 : start + 8 + n_bytes - n_cut]
+            tail += [data[end:end_kept], _chunk(b"IDAT", body)]
+            left, end_kept = left - n_cut, start
+    return b"".join([data[:end_kept], *reversed(tail)])
 
 
 def _moves(data: bytes, chunks: list[tuple[int, int]]) -> bool:
@@ -94,15 +113,13 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 def _transparent(body: bytes, depth: int, colour: int) -> bytes:
     """Return a tRNS whose value is compared with pixels as Pillow unpacks them, to 8 bits.
 
-    Grey of 16 bits it keeps as it is.
+    One of 16 bits is compared with all of them (`cah_dask.images.sixteen`).
     """
     if colour == _GREY and depth == 1:
         return (body[1] & 1).to_bytes(2)
     if colour == _GREY and depth in (2, 4):
         most = (1 << depth) - 1
         return ((int.from_bytes(body[:2]) & most) * 255 // most).to_bytes(2)
-    if colour == _COLOUR and depth == 16:
-        return b"".join(b"\0" + body[at : at + 1] for at in (0, 2, 4))
     return body
 
 

@@ -25,11 +25,10 @@ PREFERENCES = ("content-signal", "content-usage")
 
 _AGENT_FIELDS = frozenset({"user-agent", "useragent", "user agent"})
 _AGENT_WORDS = re.compile(r"(?:user-?agent|user\s+agent)(?:\s+(.*))?", re.IGNORECASE)
-# What Protego reads as a field, but for those of the whole file: with a colon, or a known word.
-_FIELD = re.compile(
-    r"(?!(?:site-?map|sitemaps|host)\s*:)[^:]*:"
-    r"|(?:allow|diss?all?ow|diasllow|disallaw|(?:crawl-|crawl\s+)delay|(?:request-|request\s+)rate"
-    r"|(?:visit-|visit\s+)time)(?:\s|$)",
+# What is a rule to Protego or to us; any other line is passed over (RFC 9309 2.2.4).
+_RULE = re.compile(
+    r"(?:allow|diss?all?ow|diasllow|disallaw|(?:crawl-|crawl\s+)delay|(?:request-|request\s+)rate"
+    r"|(?:visit-|visit\s+)time|content-(?:signal|usage)(?=\s*:))(?:\s|:|$)",
     re.IGNORECASE,
 )
 _PREFERENCE = re.compile(r"([a-z-]+)\s*:\s*(?:([/*]\S*)\s+)?(.*)", re.IGNORECASE)
@@ -162,7 +161,8 @@ def relevant(body: bytes | bytearray) -> str:
     """Return the lines that concern us, as the only group of a robots.txt; empty if there are none.
 
     They are those of all groups that name our product token, or else of all groups for everyone
-    (RFC 9309 2.2.1). A group ends where an agent follows a rule.
+    (RFC 9309 2.2.1). A group ends where an agent follows a rule, be it a `Crawl-delay` or what is
+    said of training; other lines do not part its agents.
     """
     lines: defaultdict[str, list[str]] = defaultdict(list)
     agents: set[str] = set()
@@ -171,7 +171,7 @@ def relevant(body: bytes | bytearray) -> str:
         line = raw.partition("#")[0].strip()
         agent = _agent_of(line)
         if agent is None:
-            has_rules = has_rules or _FIELD.match(line) is not None
+            has_rules = has_rules or _RULE.match(line) is not None
             for each in agents if line else ():
                 lines[each].append(line)
             continue

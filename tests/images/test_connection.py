@@ -5,6 +5,7 @@ import inspect
 import itertools
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -159,6 +160,50 @@ def test_who_answers_before_the_request_is_not_asked():
             return channel.is_connected()
 
     assert not asyncio.run(meet())
+
+
+async def heard(pieces: list[bytes]) -> tuple[int, bytes, bool]:
+    """Return code and body of what a connection says in pieces, and whether it may be kept."""
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    with theirs:
+        transport, channel = await loop.create_connection(lambda: Channel(loop), sock=ours)
+        channel.set_response_params()
+        for piece in pieces:
+            channel.data_received(piece)
+        code = 100
+        while code < 200:
+            message, payload = await asyncio.wait_for(channel.read(), 10)
+            code = message.code
+        body = await asyncio.wait_for(payload.read(), 10)
+        may_be_kept = not channel.should_close
+        transport.abort()
+        return code, body, may_be_kept
+
+
+JUNK = st.sampled_from([b"", b"x", b"-\n\n", b"<!--", b"\r\n\r\nHTT", b"\xef\xbb\xbf"])
+LINE_ENDS = st.sampled_from([b"\n", b"\r\n"])
+TRAILERS = st.sampled_from([b"", b"X: y\n", b"X: y\r\nZ: 1\r\n"])
+
+
+@given(JUNK, st.lists(st.binary(min_size=1, max_size=40), max_size=4), TRAILERS, st.data())
+def test_chunks_are_read_however_their_lines_end_and_they_come(junk, chunks, trailers, data):
+    raw = (junk + b"HTTP/1.1 103 Hints\r\n\r\n") * data.draw(st.integers(0, 1))
+    raw += junk + b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for piece in [*chunks, b""]:
+        blanks, ends = b" " * data.draw(st.integers(0, 2)), [data.draw(LINE_ENDS) for _ in "12"]
+        raw += b"%x%b%b" % (len(piece), blanks, ends[0])
+        raw += piece + ends[1] if piece else trailers + ends[1]
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=5)))
+    pieces = [raw[a:b] for a, b in itertools.pairwise([0, *cuts, len(raw)]) if a < b]
+    assert asyncio.run(heard(pieces)) == (200, b"".join(chunks), True)
+
+
+def test_many_small_chunks_take_no_time():
+    raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\na\n" * 300_000 + b"0\n\n"
+    began = time.process_time()
+    assert asyncio.run(heard([raw]))[1] == b"a" * 300_000
+    assert time.process_time() - began < 5
 
 
 def hang_up_on(urls: set[str]):

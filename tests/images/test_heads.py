@@ -2,17 +2,18 @@
 
 import asyncio
 import gzip
+import time
 import zlib
 from pathlib import Path
 
 import brotli
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from cah_dask.images.answers import escaped
-from cah_dask.images.codings import codings_of, inflate
-from cah_dask.images.heads import begins_like_head, read_head
+from cah_dask.images.codings import codings_of, inflate, read_text
+from cah_dask.images.heads import begins_like_head, read_head, start_of_head
 from tests.hostile import picture
 from tests.images.downloads import download, options, statuses
 from tests.rawserver import KeptServer, RawServer, chunked, response
@@ -27,6 +28,13 @@ def answer(*lines: bytes, status: bytes = b"HTTP/1.1 200 OK", body: bytes = BODY
     return b"\r\n".join([status, *lines, b"", b""]) + body
 
 
+def sized(size: bytes) -> bytes:
+    """Return an answer in one chunk, whose size is written like this."""
+    body = b"%b%b\r\n0\r\n\r\n" % (size, BODY)
+    return answer(b"Transfer-Encoding: chunked", body=body)
+
+
+SIZE = b"%x" % len(BODY)
 SHOWN = {
     "a header of 9 kB": response(BODY, b"Content-Security-Policy: " + b"a" * 9000),
     "a header of 60 kB": response(BODY, b"Link: " + b"a" * 60_000),
@@ -49,6 +57,13 @@ SHOWN = {
     "chunks and a length": chunked(BODY).replace(b"\r\n", b"\r\n" + LENGTH + b"\r\n", 1),
     "chunks and identity": chunked(BODY).replace(b": chunked", b": identity, Chunked", 1),
     "chunks named twice": chunked(BODY).replace(b"\r\n", b"\r\nTransfer-Encoding: chunked\r\n", 1),
+    "a chunk whose size ends with LF": sized(SIZE + b"\n"),
+    "all lines between chunks end with LF": answer(
+        b"Transfer-Encoding: chunked", body=SIZE + b"\n" + BODY + b"\n0\nX: y\n\n"
+    ),
+    "a chunk with blanks behind its size": sized(SIZE + b"  \r\n"),
+    "a chunk with an extension": sized(SIZE + b'; name="a b"\r\n'),
+    "a chunk with zeros": sized(b"000" + SIZE.upper() + b"\r\n"),
     "203": answer(LENGTH, status=b"HTTP/1.1 203 Non-Authoritative Information"),
     "201": answer(LENGTH, status=b"HTTP/1.1 201 Created"),
     "206, whole": answer(LENGTH, status=b"HTTP/1.1 206 Partial Content"),
@@ -63,6 +78,9 @@ SHOWN = {
     "a CR too many": answer(LENGTH).replace(b"\r\n", b"\r\r\n", 2),
     "only LF": answer(LENGTH).replace(b"\r\n", b"\n", 3),
     "a folded header": answer(b"X-A: b", b"\t c", LENGTH),
+    "a byte of junk first": b"x" + answer(LENGTH),
+    "four bytes of junk first": b"\xef\xbb\xbf\n" + answer(LENGTH),
+    "an end of a head first": b"\n-\n\n" + answer(LENGTH),
     "a blank line first": b"\r\n\r\n" + answer(LENGTH),
     "no reason": answer(LENGTH, status=b"HTTP/1.1 200"),
     "a reason in latin-1": answer(LENGTH, status=b"HTTP/1.1 200 D'accord \xe9"),
@@ -81,6 +99,9 @@ SHOWN = {
     ),
     "gzip in two members": response(
         gzip.compress(BODY[:99]) + gzip.compress(BODY[99:]), b"Content-Encoding: gzip"
+    ),
+    "gzip with a wrong checksum": response(
+        gzip.compress(BODY)[:-8] + bytes(8), b"Content-Encoding: gzip"
     ),
     "gzip as text": response(
         gzip.compress(BODY), b"Content-Encoding: gzip", b"Content-Type: text/plain"
@@ -105,6 +126,12 @@ REFUSED = {
     "6,000 headers": (response(BODY, *[b"X-%d: y" % n for n in range(6000)]), "http_other"),
     "no code": (answer(LENGTH, status=b"HTTP/1.1 OK"), "http_other"),
     "a code of four figures": (answer(LENGTH, status=b"HTTP/1.1 2000 OK"), "http_other"),
+    "five bytes of junk first": (b"<!-- " + answer(LENGTH), "http_other"),
+    "a chunk with a blank before its size": (sized(b" " + SIZE + b"\r\n"), "http_other"),
+    "a chunk with 0x": (sized(b"0x" + SIZE + b"\r\n"), "http_other"),
+    "a chunk without a size": (sized(b"\n"), "http_other"),
+    "a chunk that is longer than it says": (sized(b"7\n"), "http_other"),
+    "chunks without an end": (chunked(BODY)[:-2], "disconnected"),
     "no HTTP at all": (BODY, "http_other"),
     "204": (answer(status=b"HTTP/1.1 204 No Content"), "http_other"),
     "304": (answer(status=b"HTTP/1.1 304 Not Modified"), "http_other"),
@@ -221,10 +248,35 @@ def test_whatever_a_head_is_it_is_clean_afterwards(raw):
     assert begins_like_head(raw)
 
 
+@given(st.binary(max_size=4), st.integers(1, 20))
+def test_up_to_four_bytes_are_passed_over_before_a_head(junk, length):
+    assume(junk.upper() not in (b"HTTP", b"ICY "))
+    data = junk + b"http/1.1 200 OK\r\n\r\n"
+    assert begins_like_head(data[:length].lstrip())
+    assert start_of_head(data) == len(junk)
+    assert start_of_head(data[: len(junk) + 3]) is None
+
+
+@pytest.mark.parametrize(
+    "data", [b"<!-- HTTP/1.1 200 OK", b"<html>", b"12345", b"1234H", b"H1T2P3"]
+)
+def test_no_more_than_four_are(data):
+    assert start_of_head(data) is None
+    assert begins_like_head(data) is (data == b"1234H")
+
+
 @given(st.binary(max_size=3000), st.integers(1, 4000), st.sampled_from(["gzip", "deflate"]))
 def test_what_was_packed_is_unpacked_up_to_its_limit(body, limit, coding):
     packed = gzip.compress(body) if coding == "gzip" else zlib.compress(body)
     assert inflate(packed, [coding], limit) == body[:limit]
+
+
+def test_many_small_members_take_no_time():
+    began = time.process_time()
+    members = gzip.compress(b"a") * 200_000
+    assert inflate(members, ["gzip"], 1 << 20) == b"a" * 200_000
+    assert read_text(members, "gzip", 1 << 20) == b"a" * 200_000
+    assert time.process_time() - began < 8
 
 
 @given(st.binary(max_size=300), st.lists(st.sampled_from(["gzip", "deflate", "br"]), max_size=4))

@@ -1,6 +1,8 @@
 """What carries no pixels costs no picture: chunks of a PNG, the end of a JPEG, XMP."""
 
 import io
+import itertools
+import time
 import zlib
 
 import numpy as np
@@ -12,7 +14,7 @@ from PIL import Image
 from cah_dask.images import jpeg, png
 from cah_dask.images.decode import DecodeOptions, Picture, decode, open_rgb
 from cah_dask.schema import Status
-from tests.images.test_second_decoder import KEEP, STORE, chunk, encoded, scene
+from tests.images.test_second_decoder import KEEP, STORE, by_vips, chunk, encoded, scene
 
 PLAIN = encoded(scene(), "PNG")
 ANCILLARY = st.sampled_from(
@@ -63,6 +65,44 @@ def test_a_file_that_ends_within_its_pixels_is_not():
     assert decode(PLAIN[: at + 100], STORE) is Status.DECODE_TRUNCATED
 
 
+FIRST, LAST = PLAIN.index(b"IDAT") - 4, PLAIN.rindex(b"IEND") - 4
+PIXELS = zlib.decompress(PLAIN[FIRST + 8 : LAST - 4])  # Pillow writes them in one chunk
+
+
+def packed_as(pieces: list[bytes]) -> bytes:
+    """Return the plain picture with these packed pixels."""
+    return PLAIN[:FIRST] + b"".join(chunk(b"IDAT", piece) for piece in pieces) + PLAIN[LAST:]
+
+
+@pytest.mark.parametrize("options", [STORE, KEEP], ids=["jpeg", "original"])
+@pytest.mark.parametrize("level", [0, 1, 9])
+@pytest.mark.parametrize("pieces", [1, 3, 6, 10])
+def test_a_wrong_checksum_of_the_pixels_costs_no_picture(options, level, pieces):
+    packed = zlib.compress(PIXELS, level)[:-4] + b"oops"
+    ends = [*range(len(packed) - pieces + 1, len(packed) + 1)]
+    data = packed_as([packed[a:b] for a, b in itertools.pairwise([0, *ends])])
+    result = decode(data, options)
+    assert isinstance(result, Picture)
+    assert open_rgb(result.data).tobytes() == open_rgb(decode(PLAIN, options).data).tobytes()
+
+
+def test_a_checksum_behind_many_empty_chunks_takes_no_time():
+    packed = zlib.compress(PIXELS)[:-4] + b"oops"
+    began = time.process_time()
+    assert isinstance(decode(packed_as([packed, *[b""] * 200_000]), STORE), Picture)
+    assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize("n_missing", [1, 1000])
+def test_pixels_with_a_wrong_checksum_must_all_be_there(n_missing):
+    packed = zlib.compress(PIXELS[:-n_missing])
+    cut = [packed[:-4] + b"oops", packed[:-9] + b"oops", packed[:200] + b"oops"]
+    for data in map(packed_as, [[each] for each in cut]):
+        assert decode(data, STORE) in (Status.DECODE_ERROR, Status.DECODE_TRUNCATED)
+        with pytest.raises(OSError, match=r"truncated|broken"):
+            open_rgb(data)
+
+
 @pytest.mark.parametrize(("mode", "value"), [("L", b"\0\x5a"), ("RGB", b"\0\x5a" * 3)])
 def test_transparency_counts_once_and_before_the_pixels(mode, value):
     data = encoded(Image.new(mode, (300, 300), 90 if mode == "L" else (90, 90, 90)), "PNG")
@@ -87,22 +127,51 @@ def test_a_damaged_header_is_an_error_of_a_known_format():
     assert decode(bytes(data), STORE) is Status.DECODE_ERROR
 
 
-def test_a_colour_next_to_the_transparent_one_stays():
-    """Only sixteen bits tell the two values apart."""
-    width, height = 80, 80
-    row = b"\0" + b"\x20\x00" * (width // 2) + b"\x20\x01" * (width // 2)
-    data = b"".join(
+def halves(left: bytes, right: bytes, *, transparent: bytes, is_interlaced: bool = False) -> bytes:
+    """Write a PNG of 16 bits with a colour in either half, and one that is transparent."""
+    side, colour = 80, 2 if len(left) == 6 else 0
+    rows = b"".join(
+        b"\0" + b"".join(left if x < side // 2 else right for x in range(first_x, side, step_x))
+        for first_x, first_y, step_x, step_y in (ADAM7 if is_interlaced else [(0, 0, 1, 1)])
+        for _ in range(first_y, side, step_y)
+    )
+    header = bytes([0, 0, 0, side, 0, 0, 0, side, 16, colour, 0, 0, is_interlaced])
+    return b"".join(
         [
             png.SIGNATURE,
-            chunk(b"IHDR", bytes([0, 0, 0, width, 0, 0, 0, height, 16, 0, 0, 0, 0])),
-            chunk(b"tRNS", b"\x20\x01"),
-            chunk(b"IDAT", zlib.compress(row * height)),
+            chunk(b"IHDR", header),
+            chunk(b"tRNS", transparent),
+            chunk(b"IDAT", zlib.compress(rows)),
             chunk(b"IEND", b""),
         ]
     )
-    pixels = np.asarray(open_rgb(data))[:, :, 0]
-    assert pixels[:, : width // 2].max() == 0x20
-    assert pixels[:, width // 2 :].min() == 255
+
+
+ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2)]
+ADAM7 += [(0, 1, 1, 2)]
+GREY, BLUE = b"\x20\x00", b"\x20\x00\x00\x07\xa0\x10"
+
+
+@pytest.mark.parametrize("is_interlaced", [False, True])
+@pytest.mark.parametrize(
+    ("colour", "place"), [(GREY, 1), (BLUE, 1), (BLUE, 3), (BLUE, 5), (BLUE, 4)]
+)
+def test_a_colour_next_to_the_transparent_one_stays(colour, place, is_interlaced):
+    """Only one of sixteen bits tells the two values apart."""
+    other = bytearray(colour)
+    other[place] ^= 1
+    data = halves(colour, bytes(other), transparent=bytes(other), is_interlaced=is_interlaced)
+    pixels = np.asarray(open_rgb(data))
+    assert pixels.shape == (80, 80, 3)
+    assert (pixels[:, :40] == (list(colour[::2]) if len(colour) == 6 else [0x20] * 3)).all()
+    assert (pixels[:, 40:] == 255).all()
+    if len(colour) == 6:
+        assert (by_vips(data) == pixels).all()
+    none = halves(colour, colour, transparent=bytes(other), is_interlaced=is_interlaced)
+    assert (np.asarray(open_rgb(none)) == pixels[:, :1]).all()
+    result = decode(none, STORE)
+    assert isinstance(result, Picture)
+    assert abs(np.asarray(open_rgb(result.data)).astype(int) - pixels[:, :1]).max() <= 3
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "PNG"])

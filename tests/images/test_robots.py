@@ -1,7 +1,7 @@
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from protego import Protego
 
@@ -42,6 +42,9 @@ def rules(text: str) -> Rules:
         ("User-agent: *\rDisallow: /\r", False),
         ("User-Agent : *\nDisallow : /", False),
         ("User-agent: *\nSitemap: http://a.example/s\nUser-agent: b\nDisallow: /images", False),
+        ("User-agent: *\nFoo: bar\nUser-agent: b\nDisallow: /images", False),
+        ("User-agent: *\nCrawl-delay: 1\nUser-agent: b\nDisallow: /images", True),
+        ("User-agent: *\nContent-Signal : search=yes\nUser-agent: b\nDisallow: /images", True),
     ],
 )
 def test_rules_are_read_as_the_standard_says(text, is_allowed):
@@ -77,8 +80,9 @@ AGENTS = {"*": "*", "* ": "*", "": "", **dict.fromkeys(NAMES_US, AGENT_NAME)}
 AGENTS |= dict.fromkeys(["cah", "dask", "otherbot", "cah-daskette", "otherbot cah-dask"], "other")
 RULES = ["Disallow: /images", "Allow: /images/b", "Disallow", "disallow /", "Allow : /"]
 RULES += ["dissallow: /", "Disalow /images", "ALLOW /images/b.jpg"]
-OTHERS = ["Crawl-delay: 3", "crawl delay 7", "Sitemap: http://a.example/s", "Foo: x", "", "# none"]
-OTHERS += ["Host: a", "Content-Signal: ai-train=no", "visit-time 0400-0845", "hello", "a b: c d"]
+OTHERS = ["Crawl-delay: 3", "crawl delay 7", "Sitemap: http://a.example/s", "", "# none"]
+OTHERS += ["Host: a", "Content-Signal: ai-train=no", "visit-time 0400-0845"]
+UNKNOWN = ["Foo: x", "hello", "a b: c d", "Noindex: /", "Allowed: /", "x-crawl-delay: 3"]
 FIELDS = ["User-agent:", "user-agent :", "User-agent", "user  agent", "user agent:", "useragent:"]
 
 
@@ -98,6 +102,20 @@ def test_protego_reads_the_same_where_each_agent_is_only_its_token(lines):
     assert ours.delay_s == (whole.crawl_delay(AGENT_NAME) or 0)
 
 
+LINES = ["User-agent: *", "User-agent: cah-dask", "User-agent: b", *RULES, *OTHERS]
+
+
+@given(st.lists(st.sampled_from(LINES) | st.sampled_from(UNKNOWN), max_size=14))
+@example(["User-agent: cah-dask", "Foo: x", "User-agent: b", "Disallow: /images"])
+def test_a_line_that_nobody_knows_parts_no_agents(lines):
+    """It is as if it were not there (RFC 9309 2.2.4); to Protego it would be a rule."""
+    known = "\n".join(line for line in lines if line not in UNKNOWN)
+    ours, whole = rules("\n".join(lines)), Protego.parse(known)
+    assert ours.allow(URL) == rules(known).allow(URL) == whole.can_fetch(URL, AGENT_NAME)
+    assert ours.reserve(URL) == rules(known).reserve(URL)
+    assert ours.delay_s == (whole.crawl_delay(AGENT_NAME) or 0)
+
+
 def test_the_rules_of_others_are_left_out():
     text = "".join(f"User-agent: bot{n}\nDisallow: /{n}\n" for n in range(1000))
     everyone, us = "User-agent: *\nDisallow: /x\n", "User-agent: cah-dask\nDisallow: /y\n"
@@ -109,6 +127,8 @@ def test_the_rules_of_others_are_left_out():
 PREFERENCES = [
     ("Content-Signal: search=yes, ai-train=no", {"/a": True, "/b/c": True}),
     ("content-signal:ai-train=no # none", {"/a": True}),
+    ('Content-Signal: "search=yes, ai-train=no"', {"/a": True}),
+    ('Content-Usage: /b "train-ai=n"', {"/a": False, "/b/c": True}),
     ("Content-Signal: search=no, ai-input=no", {"/a": False}),
     ("Content-Signal: ai-train=yes", {"/a": False}),
     ("Content-Usage: train-ai=n", {"/a": True}),

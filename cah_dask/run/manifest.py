@@ -24,6 +24,7 @@ from cah_dask.run.config import Config, Loaded
 from cah_dask.run.journal import Commit, Journal, Void, latest, read_journal
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import DOWNLOAD, EMBED, PACK, RUN, SELECT, Kind, Stage, following
+from cah_dask.run.task import Done
 from cah_dask.schema import Counts
 from cah_dask.storage import (
     TEMPORARY,
@@ -249,6 +250,24 @@ class RunFolder:
             raise RunError(f"{self.path} is not driven by this process")
         self._journal.record(commit)
 
+    def commit(self, unit: Unit, done: Done) -> Commit:
+        """Write down that a unit is done; return what was written."""
+        entry = Commit(
+            at=datetime.now(UTC),
+            stage=unit.stage.name,
+            unit=unit.name,
+            worker=done.worker,
+            seconds=round(done.seconds, 3),
+            receipt=done.receipt,
+        )
+        self.record(entry)
+        counts = done.receipt.counts
+        logger.info(
+            "task=%s stage=%s worker=%s seen=%d kept=%d seconds=%.2f",
+            unit.name, unit.stage, done.worker, counts.seen, counts.kept, done.seconds,
+        )  # fmt: skip
+        return entry
+
     def commits(self) -> Iterator[Commit]:
         """Yield the commits of the journal that can be believed, oldest first."""
         entries = read_journal(self.path / JOURNAL_FILE)
@@ -396,16 +415,7 @@ class Existing:
             if receipt is None:
                 return None
         if receipt != known:
-            self._folder.record(
-                Commit(
-                    at=datetime.now(UTC),
-                    stage=unit.stage.name,
-                    unit=unit.name,
-                    worker="",
-                    seconds=receipt.seconds or 0.0,
-                    receipt=receipt,
-                )
-            )
+            self._folder.commit(unit, Done(receipt, receipt.seconds or 0.0, ""))
         if unit.stage == DOWNLOAD and self._lacks_images(unit, receipt):
             self._folder.void(unit.stage.name, unit.name)
             path.unlink()

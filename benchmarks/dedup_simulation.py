@@ -27,8 +27,8 @@ import pyarrow.compute as pc
 
 from cah_dask.candidates.dedup import host_bucket
 from cah_dask.candidates.rows import Groups
-from cah_dask.run.config import Config
 from cah_dask.run.plan import Unit
+from cah_dask.run.settings.config import Config
 from cah_dask.run.stages import DEDUP, EXTRACT
 from cah_dask.run.tasks import Job, dedup_task
 from cah_dask.schema import CANDIDATES, Counts

@@ -22,7 +22,7 @@ from cah_dask.words import counted, printable
 
 if TYPE_CHECKING:
     from cah_dask.release.summary import Summary
-    from cah_dask.run.doctor import Visit
+    from cah_dask.run.before.doctor import Visit
 
 _console = Console(stderr=True)
 """Progress and errors."""
@@ -74,14 +74,15 @@ def run(
     With other `select` or `pack` settings a finished run makes another release, without the web and
     without a model; `--to` keeps both.
     """
-    from cah_dask.run import limits, pipeline, preflight, restart
-    from cah_dask.run.manifest import RunFolder
+    from cah_dask.run import pipeline, requeue
+    from cah_dask.run.before import preflight, slurm_limits
+    from cah_dask.run.folder.run_folder import RunFolder
     from cah_dask.run.progress import Progress
 
     started = datetime.now(UTC)
     with Signals() as signals:
         prepared = preflight.prepare(config, overrides or ())
-        limits.check_allocation(prepared.config, os.environ)
+        slurm_limits.check_allocation(prepared.config, os.environ)
         folder = RunFolder(Path(prepared.config.run_dir), release=to)
         folder.require_place_for_release()
         try:
@@ -107,19 +108,19 @@ def run(
         case pipeline.Ending.STOPPED:
             _fail("stopped; what is committed stays: run the same command again to resume", 75)
         case pipeline.Ending.OUT_OF_TIME:
-            restart.go_on(folder, prepared.config.slurm, started, sys.argv[2:], _console.print)
+            requeue.go_on(folder, prepared.config.slurm, started, sys.argv[2:], _console.print)
             _fail("stopped before the end of the job's walltime; what is committed stays", 75)
 
 
 @app.command()
 def plan(config: ConfigPath, overrides: Overrides = None) -> None:
     """Print what a run would submit and write: pools, tasks, files, bytes, job scripts."""
-    from cah_dask.run import limits, preflight, preview
+    from cah_dask.run.before import estimate, preflight, slurm_limits
 
     prepared = preflight.prepare(config, overrides or (), asks_slurm=False)
-    for line in preview.describe(prepared.config, prepared.archives):
+    for line in estimate.describe(prepared.config, prepared.archives):
         print(line)
-    limits.check_with_slurm(prepared.config)
+    slurm_limits.check_with_slurm(prepared.config)
 
 
 @app.command()
@@ -137,11 +138,11 @@ def doctor(
 
     Where jobs may not submit jobs, ask in an allocation: `srun -n1 cah doctor CONFIG --pool gpu`.
     """
-    from cah_dask.run import config as configuration
-    from cah_dask.run import doctor
+    from cah_dask.run.before import doctor
     from cah_dask.run.pools import check_pools
+    from cah_dask.run.settings import loading
 
-    found = configuration.load(config, overrides or ()).config
+    found = loading.load(config, overrides or ()).config
     check_pools(found)
     if pool is not None:
         visits = iter([doctor.visit_here(found, pool, url)])
@@ -190,7 +191,7 @@ def _log_to(path: Path) -> Iterator[None]:
 @app.command()
 def status(folder: RunPath) -> None:
     """Show how far a run is, from its folder alone; the run need not be alive."""
-    from cah_dask.run.manifest import RunFolder
+    from cah_dask.run.folder.run_folder import RunFolder
 
     run_folder = RunFolder(folder)
     summary = run_folder.summary()
@@ -221,15 +222,16 @@ def verify(
     ] = None,
 ) -> None:
     """Check every byte and every row of a release. Run the same command again to resume."""
-    from cah_dask.run import config as configuration
-    from cah_dask.run import limits, pipeline, restart
+    from cah_dask.run import pipeline, requeue
     from cah_dask.run import verify as job
+    from cah_dask.run.before import slurm_limits
     from cah_dask.run.pools import check_pools
     from cah_dask.run.progress import Progress
+    from cah_dask.run.settings import loading
 
-    found = configuration.load_machine(config, overrides or ())
+    found = loading.load_machine(config, overrides or ())
     check_pools(found)
-    limits.check_allocation(found, os.environ)
+    slurm_limits.check_allocation(found, os.environ)
     scratch = scratch or release.resolve().with_name(f"{release.resolve().name}.verify")
     folder, started = job.folder_for(release, scratch), datetime.now(UTC)
     with (
@@ -243,7 +245,7 @@ def verify(
         job.forget(folder)
     if verdict.stopped_by is not None:
         if pipeline.ending_of(verdict.stopped_by) is pipeline.Ending.OUT_OF_TIME:
-            restart.go_on(folder, found.slurm, started, sys.argv[1:], _console.print)
+            requeue.go_on(folder, found.slurm, started, sys.argv[1:], _console.print)
         _fail("stopped; what is done stays: run the same command again to resume", 75)
     for fault in verdict.faults:
         _tell(fault)
@@ -258,7 +260,7 @@ def verify(
 def report(folder: RunPath) -> None:
     """Write report and data card of a run anew and print where the report is."""
     from cah_dask.run import publish
-    from cah_dask.run.manifest import RunFolder
+    from cah_dask.run.folder.run_folder import RunFolder
 
     run_folder = RunFolder(folder)
     print(publish.describe(run_folder, run_folder.release))
@@ -267,15 +269,15 @@ def report(folder: RunPath) -> None:
 @config_app.command("show")
 def show(config: ConfigPath, overrides: Overrides = None) -> None:
     """Print the complete configuration, with the origin of each value."""
-    from cah_dask.run import config as configuration
+    from cah_dask.run.settings import loading, render
 
-    print(configuration.render(configuration.load(config, overrides or ())), end="")
+    print(render.render(loading.load(config, overrides or ())), end="")
 
 
 @config_app.command("check")
 def check(config: ConfigPath, overrides: Overrides = None) -> None:
     """Check all that can be checked without running: keys, inputs, contact, model, weights."""
-    from cah_dask.run import preflight
+    from cah_dask.run.before import preflight
 
     prepared = preflight.prepare(config, overrides or ())
     archives = counted(len(prepared.archives), "archive")
@@ -287,14 +289,14 @@ def explain(
     key: Annotated[str, typer.Argument(help="An option or a group, such as download.hosts.")] = "",
 ) -> None:
     """Print options with default and meaning: all as Markdown, those of KEY as plain lines."""
-    from cah_dask.run import config as configuration
+    from cah_dask.run.settings import render
 
     if key:
-        for name, default, text in configuration.explained(key):
+        for name, default, text in render.explained(key):
             print(f"{name}: {default}\n{textwrap.indent(textwrap.fill(text, 96), '    ')}")
         return
     print("| key | default | meaning |\n|---|---|---|")
-    for name, default, text in configuration.explain():
+    for name, default, text in render.explain():
         print(f"| `{name}` | `{default}` | {text.replace('|', '&#124;')} |")
 
 

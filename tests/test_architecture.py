@@ -46,7 +46,7 @@ def test_conda_and_pip_install_the_same_things():
     ("module", "absent"),
     [
         ("cah_dask.cli", ["torch", "dask", "distributed", "pyarrow"]),
-        ("cah_dask.run.config", ["torch", "open_clip", "distributed"]),
+        ("cah_dask.run.settings.config", ["torch", "open_clip", "distributed"]),
         ("cah_dask.run.tasks", ["torch", "open_clip"]),
         ("cah_dask.run.pipeline", ["torch", "open_clip"]),
     ],

@@ -6,13 +6,14 @@ from enum import Enum
 from cah_dask.candidates.sources import public_names
 from cah_dask.images.turns import Turns
 from cah_dask.run.cluster.lending import lend_hosts
-from cah_dask.run.config import Config, config_hash, run_hash, variants
-from cah_dask.run.lost import late_waves, write_lost
-from cah_dask.run.manifest import RunFolder
+from cah_dask.run.folder.lost import late_waves, write_lost
+from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.plan import Plan, Unit
 from cah_dask.run.pools import pools
 from cah_dask.run.publish import Publisher
 from cah_dask.run.session import FolderWork, Session, View
+from cah_dask.run.settings.config import Config
+from cah_dask.run.settings.identity import config_hash, run_hash, variants
 from cah_dask.run.signals import Signals
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT
 from cah_dask.run.task import Done

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import msgspec
 
 from cah_dask.errors import ConfigError
-from cah_dask.run.config import Config, PoolOptions, PoolsOptions
-from cah_dask.run.slurm import JobOptions, SlurmOptions, walltime_s
+from cah_dask.run.settings.config import Config, PoolOptions, PoolsOptions
+from cah_dask.run.slurm.options import JobOptions, SlurmOptions, walltime_s
 from cah_dask.run.stages import RUN, Stage
 
 

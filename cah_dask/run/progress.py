@@ -12,7 +12,7 @@ from rich.table import Table
 
 from cah_dask.run.cluster.access import Dashboard
 from cah_dask.run.driver import Units
-from cah_dask.run.journal import Commit
+from cah_dask.run.folder.journal import Commit
 from cah_dask.run.stages import Stage
 from cah_dask.words import printable
 

@@ -10,10 +10,11 @@ from cah_dask.release.card import write_card
 from cah_dask.release.layout import CARD, REPORT, Layout, Slice, deal, fingerprint, read_layout
 from cah_dask.release.pack import create_release
 from cah_dask.release.report import write_report
-from cah_dask.run.config import Config, config_hash
-from cah_dask.run.lost import LOST
-from cah_dask.run.manifest import RunFolder
+from cah_dask.run.folder.lost import LOST
+from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.plan import Plan, Unit
+from cah_dask.run.settings.config import Config
+from cah_dask.run.settings.identity import config_hash
 from cah_dask.run.stages import EXTRACT
 from cah_dask.storage import fsync
 

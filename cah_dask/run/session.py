@@ -10,11 +10,11 @@ from typing import Any, Protocol
 from cah_dask.run.cluster.access import Dashboard
 from cah_dask.run.cluster.machine import opened
 from cah_dask.run.driver import Driver, Units, Work
-from cah_dask.run.folder import JobFolder
-from cah_dask.run.journal import Commit
+from cah_dask.run.folder.job_folder import JobFolder
+from cah_dask.run.folder.journal import Commit
 from cah_dask.run.pools import Pool
 from cah_dask.run.signals import Signals
-from cah_dask.run.slurm import SlurmOptions
+from cah_dask.run.slurm.options import SlurmOptions
 
 
 class View(Protocol):

@@ -33,10 +33,10 @@ from cah_dask.pairs.select import COLUMNS, select_list
 from cah_dask.release.layout import Slice
 from cah_dask.release.pack import pack_shard
 from cah_dask.run.cluster.lending import exchange_with_driver
-from cah_dask.run.config import Config
-from cah_dask.run.lists import read_exclusion, read_hash_lists
-from cah_dask.run.manifest import RunFolder
+from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.plan import Unit
+from cah_dask.run.settings.config import Config
+from cah_dask.run.settings.pinned_lists import read_exclusion, read_hash_lists
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, Stage
 from cah_dask.run.task import Task
 from cah_dask.schema import CANDIDATES, OUTCOMES, SAMPLES, SELECTED, Counts, Status

@@ -20,13 +20,13 @@ from cah_dask.candidates.keys import Keys, from_digests
 from cah_dask.errors import InputError
 from cah_dask.release.check import check_part, damaged_metadata, repeated, stray_files
 from cah_dask.release.layout import Layout, read_layout
-from cah_dask.run.config import PoolsOptions
-from cah_dask.run.folder import Existing, JobFolder
+from cah_dask.run.folder.job_folder import Existing, JobFolder
 from cah_dask.run.plan import Unit
 from cah_dask.run.pools import pools
 from cah_dask.run.session import FolderWork, Session, View
+from cah_dask.run.settings.config import PoolsOptions
 from cah_dask.run.signals import Signals
-from cah_dask.run.slurm import SlurmOptions
+from cah_dask.run.slurm.options import SlurmOptions
 from cah_dask.run.stages import Kind, Stage
 from cah_dask.run.stagewise import Stagewise
 from cah_dask.run.task import Done, Task

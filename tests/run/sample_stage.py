@@ -6,8 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 from rich.console import Console
 
-from cah_dask.run import pipeline, preflight
-from cah_dask.run.manifest import RunFolder
+from cah_dask.run import pipeline
+from cah_dask.run.before import preflight
+from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.progress import Progress
 from cah_dask.run.signals import Signals
 from cah_dask.run.stages import EMBED, RUN, Kind, Stage

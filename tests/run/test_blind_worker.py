@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from cah_dask.run.manifest import RunFolder
+from cah_dask.run.folder.run_folder import RunFolder
 from tests import runs
 from tests.webserver import WebServer
 

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cah_dask.errors import ConfigError
-from cah_dask.run import config as configuration
-from cah_dask.run.config import OPERATIONAL, Config, Loaded
+from cah_dask.run.settings import identity, loading, render
+from cah_dask.run.settings.config import Config
+from cah_dask.run.settings.identity import OPERATIONAL
+from cah_dask.run.settings.loading import Loaded
 
 ROOT = Path(__file__).parents[2]
 MINIMAL = "run_dir: runs/x\ninputs: [a.warc.wat.gz]\n"
@@ -26,7 +28,7 @@ def write(tmp_path: Path):
 
 
 def test_a_file_and_overrides_are_joined(write):
-    loaded = configuration.load(write(MINIMAL), ["embed.batch_size=8", "pools.cpu.workers=3"])
+    loaded = loading.load(write(MINIMAL), ["embed.batch_size=8", "pools.cpu.workers=3"])
     assert loaded.config.embed.batch_size == 8
     assert loaded.config.pools.cpu.workers == 3
     assert loaded.origins["embed.batch_size"] == "--set embed.batch_size=8"
@@ -54,7 +56,7 @@ def test_a_file_and_overrides_are_joined(write):
 )
 def test_a_mistake_is_one_line_that_names_it(write, text: str, message: str):
     with pytest.raises(ConfigError) as caught:
-        configuration.load(write(text))
+        loading.load(write(text))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -62,19 +64,19 @@ def test_a_mistake_is_one_line_that_names_it(write, text: str, message: str):
 @pytest.mark.parametrize("override", ["embed", "=1", "a..b=1", "run_dir.x=1", "embed.model=["])
 def test_an_override_that_cannot_be_applied_is_refused(write, override: str):
     with pytest.raises(ConfigError):
-        configuration.load(write(MINIMAL), [override])
+        loading.load(write(MINIMAL), [override])
 
 
 def test_a_missing_file_is_named(tmp_path: Path):
     with pytest.raises(ConfigError, match=r"none\.yaml does not exist"):
-        configuration.load(tmp_path / "none.yaml")
+        loading.load(tmp_path / "none.yaml")
 
 
 def test_what_is_rendered_loads_to_the_same_config_and_names_origins(write, tmp_path: Path):
-    loaded = configuration.load(write(MINIMAL), ["select.thresholds={en: 0.3, multi: 0.2}"])
-    text = configuration.render(loaded)
+    loaded = loading.load(write(MINIMAL), ["select.thresholds={en: 0.3, multi: 0.2}"])
+    text = render.render(loaded)
     (tmp_path / "again.yaml").write_text(text)
-    assert configuration.load(tmp_path / "again.yaml").config == loaded.config
+    assert loading.load(tmp_path / "again.yaml").config == loaded.config
     assert "thresholds: {en: 0.3, multi: 0.2}  # --set" in text
     assert "batch_size: 64  # default" in text
 
@@ -91,13 +93,13 @@ def test_any_config_survives_its_rendering(tmp_path_factory, name: str, threshol
         Config,
     )
     path = tmp_path_factory.mktemp("config") / "c.yaml"
-    path.write_text(configuration.render(Loaded(config, {})), encoding="utf-8")
-    assert configuration.load(path).config == config
+    path.write_text(render.render(Loaded(config, {})), encoding="utf-8")
+    assert loading.load(path).config == config
 
 
 def test_only_settings_that_change_results_change_the_hash(write):
     def digest(*overrides: str) -> str:
-        return configuration.config_hash(configuration.load(write(MINIMAL), overrides).config)
+        return identity.config_hash(loading.load(write(MINIMAL), overrides).config)
 
     assert digest() == digest("pools.cpu.workers=9", "run_dir=elsewhere", "keep_images=false")
     assert digest() != digest("dedup.buckets=7")
@@ -105,19 +107,19 @@ def test_only_settings_that_change_results_change_the_hash(write):
 
 
 def test_operational_keys_exist():
-    known = [key for key, _, _ in configuration.explain()]
+    known = [key for key, _, _ in render.explain()]
     for name in OPERATIONAL:
         assert any(key == name or key.startswith(f"{name}.") for key in known), name
 
 
 def test_every_option_says_what_it_means():
-    unexplained = [key for key, _, text in configuration.explain() if len(text) < 10]
+    unexplained = [key for key, _, text in render.explain() if len(text) < 10]
     assert unexplained == []
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.name)
 def test_every_shipped_config_loads(path: Path):
-    configuration.load(path)
+    loading.load(path)
 
 
 @pytest.mark.parametrize(
@@ -135,5 +137,5 @@ def test_yaml_that_says_things_twice_or_in_circles_is_one_line(tmp_path: Path, t
     path = tmp_path / "c.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=message) as caught:
-        configuration.load(path)
+        loading.load(path)
     assert "\n" not in str(caught.value)

@@ -12,8 +12,8 @@ import pytest
 from cah_dask.candidates.seen import fetched_keys, kept_keys
 from cah_dask.errors import DamageError
 from cah_dask.run import tasks
-from cah_dask.run.journal import Commit, Journal, Void, latest
-from cah_dask.run.manifest import RunFolder
+from cah_dask.run.folder.journal import Commit, Journal, Void, latest
+from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, SELECT
 from cah_dask.run.task import Failed, run_task

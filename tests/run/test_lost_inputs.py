@@ -9,8 +9,8 @@ import pyarrow.dataset as ds
 import pytest
 
 from cah_dask.errors import DamageError
-from cah_dask.run.lost import late_waves
-from cah_dask.run.manifest import RunFolder
+from cah_dask.run.folder.lost import late_waves
+from cah_dask.run.folder.run_folder import RunFolder
 from tests import runs
 from tests.wats import image, page, write_pages
 from tests.webserver import WebServer

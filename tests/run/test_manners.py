@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from cah_dask.images.requestlog import UNFINISHED
-from cah_dask.run.config import Config
 from cah_dask.run.pipeline import lists_at_once
+from cah_dask.run.settings.config import Config
 from tests import runs
 from tests.webserver import Request, WebServer
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from cah_dask.run import config as configuration
-from cah_dask.run.config import OPERATIONAL
+from cah_dask.run.settings import identity, loading, render
+from cah_dask.run.settings.identity import OPERATIONAL
 from tests import runs
 from tests.webserver import WebServer
 
@@ -69,11 +69,11 @@ def test_a_run_with_all_of_them_changed_publishes_the_same(
         path = tmp_path / f"{name}.yaml"
         runs.write_config(path, inputs=inputs, model=random_model, port=web.port)
         texts = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
-        changed = configuration.load(path, texts)
-        before = configuration.settings(configuration.load(path).config)
-        after = configuration.settings(changed.config)
+        changed = loading.load(path, texts)
+        before = identity.settings(loading.load(path).config)
+        after = identity.settings(changed.config)
         assert all(before.get(key) != after[key] for key in overrides)
-        path.write_text(configuration.render(changed))
+        path.write_text(render.render(changed))
         assert runs.finish(path) == 0, runs.output(path)
         digests.append(runs.release_digests(path.with_suffix("")))
     assert digests[0] == digests[1]

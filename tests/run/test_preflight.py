@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from cah_dask.errors import ConfigError, InputError
-from cah_dask.run.manifest import RunFolder
-from cah_dask.run.preflight import prepare
+from cah_dask.run.before.preflight import prepare
+from cah_dask.run.folder.run_folder import RunFolder
 
 RECORD = b'{"Envelope": {"Payload-Metadata": {}}}'
 WAT = gzip.compress(

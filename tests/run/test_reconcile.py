@@ -5,10 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cah_dask.errors import RunError
-from cah_dask.run.config import PoolOptions, PoolsOptions
+from cah_dask.run.cluster.reconcile import Orders, Reconciler, job_of
 from cah_dask.run.pools import pools
-from cah_dask.run.reconcile import Orders, Reconciler, job_of
-from cah_dask.run.slurm import Queued, SlurmOptions
+from cah_dask.run.settings.config import PoolOptions, PoolsOptions
+from cah_dask.run.slurm.answers import Queued
+from cah_dask.run.slurm.options import SlurmOptions
 
 OPTIONS = SlurmOptions(poll_s=1, idle_s=100, no_show_s=50, drain_s=60, max_jobs=20)
 GPU, CPU = pools(

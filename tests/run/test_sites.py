@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from cah_dask.errors import ConfigError
-from cah_dask.run import config as configuration
 from cah_dask.run.pools import check_pools
-from cah_dask.run.sites import About
+from cah_dask.run.settings import loading, render
+from cah_dask.run.settings.sites import About
 
 SITES = Path(__file__).parents[2] / "configs" / "sites"
 MINIMAL = "run_dir: runs/x\ninputs: [a.warc.wat.gz]\n"
@@ -31,7 +31,7 @@ def write(tmp_path: Path):
 def test_the_runs_file_overrules_the_sites_and_the_command_both(write):
     site = ABOUT + "slurm: {poll_s: 10, max_jobs: 5}\npools: {cpu: {max_jobs: 9, memory: 2G}}\n"
     path = write(site, "slurm: {poll_s: 20}\npools: {cpu: {memory: 4G}}\n")
-    loaded = configuration.load(path, ["pools.cpu.max_jobs=3"])
+    loaded = loading.load(path, ["pools.cpu.max_jobs=3"])
     assert loaded.config.slurm.poll_s == 20
     assert loaded.config.slurm.max_jobs == 5
     assert loaded.config.pools.cpu.max_jobs == 3
@@ -42,11 +42,11 @@ def test_the_runs_file_overrules_the_sites_and_the_command_both(write):
 
 
 def test_a_rendered_configuration_needs_no_site_file(write, tmp_path: Path):
-    loaded = configuration.load(write(ABOUT + "slurm: {poll_s: 10}\n"))
+    loaded = loading.load(write(ABOUT + "slurm: {poll_s: 10}\n"))
     again = tmp_path / "again.yaml"
-    again.write_text(configuration.render(loaded))
+    again.write_text(render.render(loaded))
     (tmp_path / "sites" / "x.yaml").unlink()
-    assert configuration.load(again).config.slurm.poll_s == 10
+    assert loading.load(again).config.slurm.poll_s == 10
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_rendered_configuration_needs_no_site_file(write, tmp_path: Path):
 )
 def test_a_mistake_in_a_site_file_is_one_line(write, site: str, message: str):
     with pytest.raises(ConfigError) as caught:
-        configuration.load(write(site))
+        loading.load(write(site))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -68,14 +68,14 @@ def test_a_mistake_in_a_site_file_is_one_line(write, site: str, message: str):
 def test_a_missing_site_file_is_named(tmp_path: Path):
     (tmp_path / "run.yaml").write_text(MINIMAL)
     with pytest.raises(ConfigError, match=r"none\.yaml does not exist"):
-        configuration.load(tmp_path / "run.yaml", ["site=none.yaml"])
+        loading.load(tmp_path / "run.yaml", ["site=none.yaml"])
 
 
 @pytest.mark.parametrize("site", sorted(SITES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_site_can_be_used(site: Path, tmp_path: Path):
     (tmp_path / "run.yaml").write_text(MINIMAL)
     overrides = [f"site={site}", "slurm.account=project"]
-    check_pools(configuration.load(tmp_path / "run.yaml", overrides).config)
+    check_pools(loading.load(tmp_path / "run.yaml", overrides).config)
     about = msgspec.convert(yaml.safe_load(site.read_text())["about"], About)
     assert about.name == site.stem
     assert about.description

@@ -8,13 +8,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cah_dask.errors import ConfigError
-from cah_dask.run import config as configuration
-from cah_dask.run import slurm
+from cah_dask.run.before.slurm_limits import FULL, check_allocation
 from cah_dask.run.cluster.jobs import without
-from cah_dask.run.config import Config
-from cah_dask.run.limits import FULL, check_allocation
 from cah_dask.run.pools import check_pools, pools
-from cah_dask.run.slurm import JobOptions, Queued, count_processors
+from cah_dask.run.settings import config, loading
+from cah_dask.run.settings.config import Config
+from cah_dask.run.slurm import answers, options, script
+from cah_dask.run.slurm.answers import Queued, count_processors
+from cah_dask.run.slurm.options import JobOptions
 
 MINIMAL = "run_dir: runs/x\ninputs: [a.warc.wat.gz]\n"
 
@@ -31,7 +32,7 @@ MINIMAL = "run_dir: runs/x\ninputs: [a.warc.wat.gz]\n"
     ],
 )
 def test_every_slurm_time_is_understood(text: str, seconds: int):
-    assert slurm.walltime_s(text) == seconds
+    assert options.walltime_s(text) == seconds
 
 
 @given(st.text(alphabet="0123456789:-xU", max_size=12))
@@ -41,7 +42,7 @@ def test_every_slurm_time_is_understood(text: str, seconds: int):
 def test_a_time_is_understood_or_refused_with_what_is_accepted(text: str):
     seconds, refusal = None, ""
     try:
-        seconds = slurm.walltime_s(text)
+        seconds = options.walltime_s(text)
     except ValueError as error:
         refusal = str(error)
     assert 'write "minutes", "HH:MM:SS"' in refusal if seconds is None else seconds >= 60
@@ -66,7 +67,7 @@ def test_a_mistake_is_one_line_before_anything_is_submitted(tmp_path, pool: str,
     path = tmp_path / "c.yaml"
     path.write_text(f"{MINIMAL}pools: {{cpu: {{{pool}}}}}\n")
     with pytest.raises(ConfigError) as caught:
-        check_pools(configuration.load(path).config)
+        check_pools(loading.load(path).config)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -76,8 +77,8 @@ def test_a_missing_account_is_named_where_the_site_needs_one(tmp_path: Path):
     pool = "{partition: c, time: '5'}"
     path.write_text(f"{MINIMAL}slurm: {{needs_account: true}}\npools: {{cpu: {pool}}}\n")
     with pytest.raises(ConfigError, match=r"pools\.cpu\.account is missing .* slurm\.account"):
-        check_pools(configuration.load(path).config)
-    check_pools(configuration.load(path, ["slurm.account=mine"]).config)
+        check_pools(loading.load(path).config)
+    check_pools(loading.load(path, ["slurm.account=mine"]).config)
 
 
 @pytest.mark.parametrize(
@@ -96,10 +97,10 @@ def test_gpus_are_counted_in_any_gres(gres: str | None, count: int):
 
 
 def test_a_job_has_a_process_for_each_gpu_or_for_each_share_of_its_cores():
-    options = configuration.PoolsOptions(
-        cpu=configuration.PoolOptions(partition="c", time="5", cores=128, threads=4),
-        gpu=configuration.PoolOptions(partition="g", time="5", gres="gpu:4", threads=8),
-        io=configuration.PoolOptions(workers=3),
+    options = config.PoolsOptions(
+        cpu=config.PoolOptions(partition="c", time="5", cores=128, threads=4),
+        gpu=config.PoolOptions(partition="g", time="5", gres="gpu:4", threads=8),
+        io=config.PoolOptions(workers=3),
     )
     gpu, io, cpu = pools(options)
     assert (cpu.processes, cpu.cores) == (32, 128)
@@ -116,7 +117,7 @@ def test_only_live_jobs_of_this_run_are_seen_in_the_queue():
         "15|R|UNLIMITED|None|another|job\n"
         "a line of a site's own wrapper\n"
     )
-    assert slurm.parse_squeue(text, "cah-0a1b2c3d-") == [
+    assert answers.parse_squeue(text, "cah-0a1b2c3d-") == [
         Queued("12", "R", 87_000.0, "None", "cah-0a1b2c3d-cpu-1"),
         Queued("13", "PD", None, "QOSMaxJobsPerUserLimit", "cah-0a1b2c3d-gpu-1"),
     ]
@@ -133,7 +134,7 @@ def test_what_the_drivers_own_job_was_given_is_not_passed_on():
         "SBATCH_PARTITION": "debug",
         "SQUEUE_STATES": "R",
     }
-    assert set(slurm.clean_environment(given_to_driver)) == {"PATH", "SLURM_CONF", "SLURM_JOB_ID"}
+    assert set(answers.clean_environment(given_to_driver)) == {"PATH", "SLURM_CONF", "SLURM_JOB_ID"}
 
 
 def test_only_the_named_option_is_skipped():
@@ -160,7 +161,7 @@ def test_options_of_a_pool_become_directives_unless_the_site_refuses_them():
     options = JobOptions(
         qos="long", gres="gpu:2", directives=("--exclusive",), skip_directives=("--open-mode",)
     )
-    assert slurm.directives(options, "/run/jobs/%x.out") == [
+    assert script.directives(options, "/run/jobs/%x.out") == [
         "--no-requeue", "--nodes=1", '--output="/run/jobs/%x.out"', "--qos=long", "--gres=gpu:2",
         "--exclusive",
     ]  # fmt: skip
@@ -168,9 +169,9 @@ def test_options_of_a_pool_become_directives_unless_the_site_refuses_them():
 
 @pytest.mark.parametrize("own", ["--exclude=a1,a2", "--exclude a1,a2", "-x a1,a2", "-xa1,a2"])
 def test_nodes_that_are_given_up_join_those_that_the_user_excludes(own: str):
-    given_up = slurm.directives(JobOptions(directives=(own, "--exclusive")), "log", ["b1", "b2"])
+    given_up = script.directives(JobOptions(directives=(own, "--exclusive")), "log", ["b1", "b2"])
     assert given_up[-2:] == ["--exclusive", "--exclude=a1,a2,b1,b2"]
-    assert slurm.directives(JobOptions(), "log", ["b1"])[-1] == "--exclude=b1"
+    assert script.directives(JobOptions(), "log", ["b1"])[-1] == "--exclude=b1"
 
 
 @pytest.mark.parametrize(
@@ -183,7 +184,7 @@ def test_the_processors_of_an_allocation_are_counted(text: str, processors: int)
 def steps(tmp_path: Path, pool: str) -> Config:
     path = tmp_path / "c.yaml"
     path.write_text(f"{MINIMAL}slurm: {{launch: srun}}\npools: {{cpu: {pool}, gpu: {pool}}}\n")
-    return configuration.load(path).config
+    return loading.load(path).config
 
 
 def test_steps_need_an_allocation_that_holds_them_all(tmp_path: Path):
@@ -197,7 +198,7 @@ def test_steps_need_an_allocation_that_holds_them_all(tmp_path: Path):
 
 
 def test_a_run_has_its_own_short_prefix_for_the_names_of_its_jobs(tmp_path: Path):
-    one, other = slurm.run_prefix(tmp_path / "a"), slurm.run_prefix(tmp_path / "b")
+    one, other = script.run_prefix(tmp_path / "a"), script.run_prefix(tmp_path / "b")
     assert one != other
     assert re.fullmatch(r"cah-[0-9a-f]{8}-", one)
 
@@ -217,19 +218,19 @@ BANNERS = st.lists(
 @given(BANNERS, BANNERS, st.integers(1, 10**9), st.sampled_from(["{}", " {} ", "{};alps", "{}\r"]))
 def test_the_id_of_a_job_is_found_among_whatever_a_site_prints(before, behind, job_id, form):
     printed = "\n".join([*before, form.format(job_id), *behind]) + "\n"
-    assert slurm.parse_job_id(printed) == str(job_id)
+    assert answers.parse_job_id(printed) == str(job_id)
 
 
 @given(BANNERS, st.integers(1, 10**9))
 def test_the_id_of_a_job_is_also_found_in_words(before, job_id):
     printed = "\n".join([*before, f"Submitted batch job {job_id} on cluster alps"])
-    assert slurm.parse_job_id(printed) == str(job_id)
+    assert answers.parse_job_id(printed) == str(job_id)
 
 
 @given(BANNERS)
 def test_what_holds_no_id_is_shown_in_one_printable_line(printed):
     with pytest.raises(ValueError, match="sbatch printed no job id but") as caught:
-        slurm.parse_job_id("\n".join(printed))
+        answers.parse_job_id("\n".join(printed))
     assert str(caught.value).isprintable()
 
 
@@ -243,4 +244,4 @@ def test_jobs_of_another_cluster_are_refused(directive: str):
 
 def test_what_a_driver_was_given_does_not_reach_its_steps_and_jobs():
     given = {"SLURM_EXPORT_ENV": "NONE", "SLURM_CLUSTERS": "b", "SBATCH_CLUSTERS": "b", "PATH": "/"}
-    assert slurm.clean_environment(given) == {"PATH": "/"}
+    assert answers.clean_environment(given) == {"PATH": "/"}

@@ -9,7 +9,7 @@ from pkgutil import resolve_name
 import pyarrow.dataset as ds
 import pytest
 
-from cah_dask.run.manifest import RunFolder
+from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.stages import RUN, Stage, following
 from tests import runs
 from tests.run.sample_stage import STAGES

@@ -13,10 +13,11 @@ import pytest
 from cah_dask.candidates.dedup import dedup_bucket
 from cah_dask.candidates.exclusion import load_exclusion
 from cah_dask.errors import RetryableError, RunError
-from cah_dask.run import lists, tasks
-from cah_dask.run.config import Config
-from cah_dask.run.lists import pin_lists
+from cah_dask.run import tasks
 from cah_dask.run.plan import Unit
+from cah_dask.run.settings import pinned_lists
+from cah_dask.run.settings.config import Config
+from cah_dask.run.settings.pinned_lists import pin_lists
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EXTRACT
 from cah_dask.run.task import Failed, run_task
 from cah_dask.run.tasks import Job
@@ -108,7 +109,7 @@ def test_a_worker_refuses_a_list_that_is_not_the_one_of_the_start(tmp_path: Path
     receipt = tasks.dedup_task(msgspec.structs.replace(given, inputs=(part,)))
     assert receipt.counts.rejected == {"excluded": 10}
     hosts.write_text("other.test")
-    lists._read_exclusion.cache_clear()  # as in another process
+    pinned_lists._read_exclusion.cache_clear()  # as in another process
     with pytest.raises(RunError, match=r"hosts\.txt is missing or has changed"):
         tasks.dedup_task(msgspec.structs.replace(given, inputs=(part,)))
 
@@ -124,7 +125,7 @@ def test_a_worker_refuses_a_list_that_changes_while_it_is_read(tmp_path: Path, m
         hosts.write_text("other.test")
         return read
 
-    monkeypatch.setattr(lists, "load_exclusion", read_and_change)
+    monkeypatch.setattr(pinned_lists, "load_exclusion", read_and_change)
     with pytest.raises(RunError, match=r"hosts\.txt is missing or has changed"):
         tasks.dedup_task(msgspec.structs.replace(given, inputs=(candidates_part(tmp_path, 0, 10),)))
 
@@ -138,9 +139,9 @@ def test_a_worker_refuses_a_list_for_two_uses_that_changed(tmp_path: Path):
     config = pin_lists(msgspec.structs.replace(given.config, download=download))
     listed.write_text("1" * 32)
     with pytest.raises(RunError, match=r"md5s\.txt is missing or has changed"):
-        lists.read_exclusion(config)
+        pinned_lists.read_exclusion(config)
     with pytest.raises(RunError, match=r"md5s\.txt is missing or has changed"):
-        lists.read_hash_lists(config)
+        pinned_lists.read_hash_lists(config)
 
 
 def listed_image(folder: Path, web: WebServer) -> tuple[Path, Job]:

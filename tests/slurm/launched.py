@@ -13,7 +13,7 @@ import psutil
 import yaml
 from aiohttp import web
 
-from cah_dask.run import slurm
+from cah_dask.run.slurm import script
 from tests import runs
 from tests.slurm.cluster import Cluster, wait_until
 from tests.webserver import WebServer
@@ -63,7 +63,7 @@ class Run:
 
     def completed(self) -> set[str]:
         """Names of worker jobs that ended by themselves."""
-        prefix = slurm.run_prefix(self.folder)
+        prefix = script.run_prefix(self.folder)
         ended = [job for job in self.cluster.ended() if job["JobState"] == "COMPLETED"]
         return {job["Name"].removeprefix(prefix) for job in ended}
 
@@ -93,7 +93,7 @@ class Run:
 
     def workers(self, pool: str, state: str = "R") -> list[str]:
         """Ids of the pool's jobs in a state."""
-        prefix = slurm.run_prefix(self.folder) + pool
+        prefix = script.run_prefix(self.folder) + pool
         return [j for j, s, name in self.cluster.jobs() if s == state and name.startswith(prefix)]
 
     def driver(self) -> psutil.Process:

@@ -15,9 +15,9 @@ from distributed import Client
 from cah_dask.run.cluster.access import grant
 from cah_dask.run.cluster.cluster import Cluster
 from cah_dask.run.cluster.settings import dask_settings
-from cah_dask.run.config import PoolOptions, PoolsOptions
 from cah_dask.run.pools import Pool, pools
-from cah_dask.run.slurm import SlurmOptions
+from cah_dask.run.settings.config import PoolOptions, PoolsOptions
+from cah_dask.run.slurm.options import SlurmOptions
 from tests.slurm.cluster import wait_until
 
 FAST: dict[str, Any] = {"poll_s": 0.5, "idle_s": 60, "drain_s": 5, "interfaces": ("lo",)}

@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from cah_dask.errors import RetryableError
-from cah_dask.run import slurm
 from cah_dask.run.cluster.jobs import call
+from cah_dask.run.slurm import script
 from tests.slurm.cluster import Cluster, Layout, wait_until
 from tests.slurm.live import CPU, GPU, Live, counted, note_and_sleep, where_am_i
 
@@ -213,7 +213,7 @@ def test_workers_end_by_themselves_and_leave_clean_logs(cluster: Cluster, tmp_pa
         live.wait_for_workers("cpu", 2)
         live.result(live.submit("cpu", where_am_i))
     assert cluster.jobs() == []
-    name = slurm.run_prefix(tmp_path) + "cpu-1"
+    name = script.run_prefix(tmp_path) + "cpu-1"
     (ended,) = [job for job in cluster.ended() if job["Name"] == name]
     assert ended["JobState"] == "COMPLETED"
     (log,) = (tmp_path / "jobs").glob("*.out")
@@ -222,7 +222,7 @@ def test_workers_end_by_themselves_and_leave_clean_logs(cluster: Cluster, tmp_pa
 
 
 def test_jobs_that_a_killed_driver_left_are_swept(cluster: Cluster, tmp_path: Path):
-    name = slurm.run_prefix(tmp_path) + "cpu-7"
+    name = script.run_prefix(tmp_path) + "cpu-7"
     for begin in ("now", "now+1hour"):
         cluster.run("sbatch", "-J", name, f"--begin={begin}", "--wrap", "sleep 60")
     other = cluster.run("sbatch", "--parsable", "-J", "mine", "--wrap", "sleep 60")[1].strip()

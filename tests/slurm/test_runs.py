@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cah_dask.run.manifest import RunFolder
+from cah_dask.run.folder.run_folder import RunFolder
 from tests import runs
 from tests.slurm.cluster import Cluster, Layout, wait_until
 from tests.slurm.launched import (

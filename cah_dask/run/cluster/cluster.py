@@ -2,7 +2,7 @@
 
 The stock ``SLURMCluster`` knows one kind of worker, never replaces a job that was refused,
 cancelled while pending or held several processes, and blocks while sbatch waits on a full queue.
-Here a loop compares what should be with one look at the queue (`run.reconcile` decides), at
+Here a loop compares what should be with one look at the queue (`reconcile` decides), at
 intervals and as soon as the scheduler loses a worker.
 """
 
@@ -24,9 +24,9 @@ from cah_dask.run.cluster.access import Access, Dashboard, dashboard
 from cah_dask.run.cluster.gate import gated_scheduler
 from cah_dask.run.cluster.jobs import Batch, Launcher, PoolJob, Steps, job_options
 from cah_dask.run.cluster.local import local_workers
+from cah_dask.run.cluster.reconcile import Reconciler, job_of
 from cah_dask.run.pools import Pool
-from cah_dask.run.reconcile import Reconciler, job_of
-from cah_dask.run.slurm import SlurmOptions
+from cah_dask.run.slurm.options import SlurmOptions
 
 logger = logging.getLogger(__name__)
 

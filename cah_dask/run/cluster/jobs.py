@@ -17,10 +17,12 @@ from dask_jobqueue.slurm import SLURMJob
 from distributed import Status
 
 from cah_dask.errors import RetryableError
-from cah_dask.run import slurm
 from cah_dask.run.cluster.access import Access
 from cah_dask.run.pools import Pool
-from cah_dask.run.slurm import JobOptions, Queued, SlurmOptions
+from cah_dask.run.slurm import answers
+from cah_dask.run.slurm.answers import Queued
+from cah_dask.run.slurm.options import JobOptions, SlurmOptions, slurm_names
+from cah_dask.run.slurm.script import directives, prologue, run_prefix, step_arguments
 
 STEP_TIMEOUT_S = 30.0
 """Seconds that a step may take to end."""
@@ -44,7 +46,7 @@ async def call(*command: str, timeout_s: float) -> str:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env=slurm.clean_environment(os.environ),
+            env=answers.clean_environment(os.environ),
         )
     except OSError as error:
         raise RetryableError(f"{command[0]} cannot be run: {error.strerror}") from error
@@ -66,7 +68,7 @@ async def submit(*arguments: str, timeout_s: float) -> str:
     """Hand a job to Slurm; return its id. RetryableError where that failed."""
     out = await call("sbatch", "--parsable", *arguments, timeout_s=timeout_s)
     try:
-        return slurm.parse_job_id(out)
+        return answers.parse_job_id(out)
     except ValueError as error:
         raise RetryableError(str(error)) from error
 
@@ -110,7 +112,7 @@ def without(skipped: frozenset[str], header: str) -> str:
     Dask's own way skips every line that holds the text: `-n` also ``-p gpu-normal``.
     """
     lines = header.splitlines()
-    names = [slurm.slurm_names([line.removeprefix("#SBATCH ")]) for line in lines]
+    names = [slurm_names([line.removeprefix("#SBATCH ")]) for line in lines]
     return "\n".join(line for line, name in zip(lines, names, strict=True) if not name & skipped)
 
 
@@ -137,7 +139,7 @@ def job_options(  # one fact of the run each
     }
     return {
         "name": name,
-        "job_name": slurm.run_prefix(run_dir) + name,
+        "job_name": run_prefix(run_dir) + name,
         "queue": job.partition,
         "account": job.account or options.account,
         "walltime": str(job.time) if job.time is not None else None,
@@ -151,11 +153,9 @@ def job_options(  # one fact of the run each
         "worker_extra_args": _worker_arguments(pool, access),
         "death_timeout": DEATH_TIMEOUT_S,
         "local_directory": '"${TMPDIR:-/tmp}"',
-        "job_extra_directives": slurm.directives(
-            job, f"{run_dir.resolve()}/jobs/%x-%j.out", exclude
-        ),
-        "job_script_prologue": slurm.prologue(job, environment),
-        "skip": slurm.slurm_names(job.skip_directives) | ({"--mem"} if not job.memory else set()),
+        "job_extra_directives": directives(job, f"{run_dir.resolve()}/jobs/%x-%j.out", exclude),
+        "job_script_prologue": prologue(job, environment),
+        "skip": slurm_names(job.skip_directives) | ({"--mem"} if not job.memory else set()),
         "shebang": "#!/usr/bin/env bash",
     }
 
@@ -194,7 +194,7 @@ class Batch:
     """Jobs of their own, by ``sbatch``."""
 
     def __init__(self, run_dir: Path, options: SlurmOptions) -> None:
-        self._prefix = slurm.run_prefix(run_dir)
+        self._prefix = run_prefix(run_dir)
         self._timeout = options.command_timeout_s
         self._jobs_dir = run_dir / "jobs"
 
@@ -207,9 +207,9 @@ class Batch:
         """Ask Slurm once for all jobs of this user, and return those of this run."""
         out = await call(
             "squeue", "--noheader", "--all", f"--user={os.getuid()}",
-            f"--format={slurm.SQUEUE_FORMAT}", timeout_s=self._timeout,
+            f"--format={answers.SQUEUE_FORMAT}", timeout_s=self._timeout,
         )  # fmt: skip
-        return slurm.parse_squeue(out, self._prefix)
+        return answers.parse_squeue(out, self._prefix)
 
     async def cancel(self, job_ids: Sequence[str]) -> None:
         """Cancel jobs with one command."""
@@ -234,12 +234,12 @@ class Steps:
         """Start a step; return the process id of its ``srun``."""
         path = write_script(self._jobs_dir, name, script)
         pool = self._pools[name.partition("-")[0]]
-        arguments = slurm.step_arguments(pool.job or JobOptions(), pool.cores)
+        arguments = step_arguments(pool.job or JobOptions(), pool.cores)
         process = await asyncio.create_subprocess_exec(
             "srun", f"--job-name={name}", f"--output={self._jobs_dir}/{name}-%j.%s.out",
             *arguments, "bash", str(path),
             stdin=asyncio.subprocess.DEVNULL,
-            env=slurm.clean_environment(os.environ),
+            env=answers.clean_environment(os.environ),
         )  # fmt: skip
         self._steps[name] = process
         return str(process.pid)

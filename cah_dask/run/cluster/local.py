@@ -9,7 +9,7 @@ import dask
 from distributed import Nanny
 
 from cah_dask.run.cluster.access import Access
-from cah_dask.run.folder import SCRATCH_FOLDER
+from cah_dask.run.folder.job_folder import SCRATCH_FOLDER
 from cah_dask.run.pools import Pool
 
 

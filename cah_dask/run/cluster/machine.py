@@ -15,7 +15,7 @@ from cah_dask.run.cluster.access import Dashboard, grant
 from cah_dask.run.cluster.cluster import Cluster, pool_of, started
 from cah_dask.run.cluster.settings import dask_settings
 from cah_dask.run.pools import Pool
-from cah_dask.run.slurm import SlurmOptions
+from cah_dask.run.slurm.options import SlurmOptions
 from cah_dask.run.task import Done, Failed, Task, run_task
 
 LOOK_S = 1.0

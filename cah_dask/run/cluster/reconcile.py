@@ -13,7 +13,8 @@ import msgspec
 
 from cah_dask.errors import RunError
 from cah_dask.run.pools import Pool
-from cah_dask.run.slurm import Queued, SlurmOptions
+from cah_dask.run.slurm.answers import Queued
+from cah_dask.run.slurm.options import SlurmOptions
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cah_dask.errors import ConfigError, DamageError, RunError
-from cah_dask.run import lease
-from cah_dask.run.journal import Commit, Journal, Void, latest, read_journal
+from cah_dask.run.folder import lock
+from cah_dask.run.folder.journal import Commit, Journal, Void, latest, read_journal
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import Kind, Stage, following
 from cah_dask.run.task import Done
@@ -87,7 +87,7 @@ class JobFolder:
             raise ConfigError(
                 f"run folder {self.path} cannot be written ({error.strerror}); set run_dir"
             ) from error
-        with lease.held(self.path / LOCK_FILE, say):
+        with lock.held(self.path / LOCK_FILE, say):
             sweep(self.path)
             with disk_errors(self.path):
                 begin()
@@ -107,8 +107,8 @@ class JobFolder:
         return all(name in first or name.startswith(TEMPORARY) for name in names)
 
     def driver(self, wait_s: float = 0.0) -> str:
-        """Say which process drives this run, or that none does; see `lease.state_of`."""
-        return lease.state_of(self.path / LOCK_FILE, wait_s)
+        """Say which process drives this run, or that none does; see `lock.state_of`."""
+        return lock.state_of(self.path / LOCK_FILE, wait_s)
 
     def record(self, commit: Commit) -> None:
         """Append one commit to the journal. Only the driver of the folder may."""

@@ -13,9 +13,9 @@ from cah_dask.pairs.models import embedding_dim
 from cah_dask.run.cluster.access import Access
 from cah_dask.run.cluster.jobs import PoolJob, job_options
 from cah_dask.run.cluster.settings import dask_settings
-from cah_dask.run.config import Config
-from cah_dask.run.manifest import RunFolder
+from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.pools import Pool, pools
+from cah_dask.run.settings.config import Config
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, RUN, SELECT, Kind
 from cah_dask.words import counted
 

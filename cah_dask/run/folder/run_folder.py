@@ -13,11 +13,12 @@ from cah_dask.candidates.sources import public_names
 from cah_dask.errors import ConfigError, DamageError
 from cah_dask.release.layout import read_layout
 from cah_dask.release.summary import StageSummary, Summary
-from cah_dask.run import config as configuration
-from cah_dask.run.config import Config, Loaded
-from cah_dask.run.existing import RunParts
-from cah_dask.run.folder import JobFolder
+from cah_dask.run.folder.existing import RunParts
+from cah_dask.run.folder.job_folder import JobFolder
 from cah_dask.run.plan import Unit
+from cah_dask.run.settings import identity, loading, render
+from cah_dask.run.settings.config import Config
+from cah_dask.run.settings.loading import Loaded
 from cah_dask.run.stages import DOWNLOAD, RUN, SELECT, Stage
 from cah_dask.schema import Counts
 from cah_dask.storage import (
@@ -123,9 +124,9 @@ class RunFolder(JobFolder):
         if not path.exists():
             lines = b"".join(msgspec.json.encode(name) + b"\n" for name in archives)
             write_atomic(self.path / ARCHIVES_FILE, lines)
-        elif configuration.variants(self.config()) == configuration.variants(loaded.config):
+        elif identity.variants(self.config()) == identity.variants(loaded.config):
             return
-        write_atomic(path, configuration.render(loaded).encode())
+        write_atomic(path, render.render(loaded).encode())
 
     def _require_same(self, config: Config, archives: Sequence[str]) -> None:
         if not (self.path / CONFIG_FILE).exists():
@@ -139,8 +140,8 @@ class RunFolder(JobFolder):
                     "set run_dir to a new or empty folder"
                 )
             return
-        before = configuration.run_settings(self.config())
-        now = configuration.run_settings(config)
+        before = identity.run_settings(self.config())
+        now = identity.run_settings(config)
         for key in sorted({*before, *now}):
             if before.get(key) != now.get(key):
                 raise ConfigError(
@@ -175,7 +176,7 @@ class RunFolder(JobFolder):
         """
         if not (self.path / CONFIG_FILE).is_file():
             raise ConfigError(f"{self.path} is not a run folder: it has no {CONFIG_FILE}")
-        return configuration.load(self.path / CONFIG_FILE).config
+        return loading.load(self.path / CONFIG_FILE).config
 
     def archives(self) -> list[str]:
         """Return the archives of the run in canonical order.
@@ -205,7 +206,7 @@ class RunFolder(JobFolder):
     def summary(self) -> Summary:
         """Add up the journal: what became of every row so far, stage by stage."""
         config = self.config()
-        variants = configuration.variants(config)
+        variants = identity.variants(config)
         commits = {
             (stage, name): commit
             for (stage, name), commit in self.latest().items()
@@ -233,7 +234,7 @@ class RunFolder(JobFolder):
             started=min(times, default=None),
             finished=max(times, default=None),
             versions=next(iter(commits.values())).receipt.versions if commits else {},
-            settings=configuration.published_settings(config),
+            settings=identity.published_settings(config),
             thresholds=config.select.thresholds,
             selected=[
                 f"{SELECT.folder}/{name}.parquet"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cah_dask.release.layout import part_path
-from cah_dask.run.folder import Existing, JobFolder
+from cah_dask.run.folder.job_folder import Existing, JobFolder
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import DOWNLOAD, EMBED, PACK
 from cah_dask.storage import Receipt, SideFile

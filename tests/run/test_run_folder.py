@@ -7,10 +7,11 @@ import msgspec
 import pytest
 
 from cah_dask.errors import ConfigError, DamageError, RunError
-from cah_dask.run.config import Config, Loaded
-from cah_dask.run.journal import Commit
-from cah_dask.run.manifest import RunFolder
+from cah_dask.run.folder.journal import Commit
+from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.plan import Unit
+from cah_dask.run.settings.config import Config
+from cah_dask.run.settings.loading import Loaded
 from cah_dask.run.stages import DOWNLOAD, EMBED, EXTRACT
 from cah_dask.schema import CANDIDATES, Counts
 from cah_dask.storage import Receipt, SideFile, write_part

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from cah_dask.errors import RunError
-from cah_dask.run import lease
-from cah_dask.run.lease import Lease, held, read_lease, state_of
+from cah_dask.run.folder import lock
+from cah_dask.run.folder.lock import Lease, held, read_lease, state_of
 from tests.runs import wait_for
 
 DRIVE = """\
@@ -22,9 +22,9 @@ if {no_flock}:
         raise OSError(errno.ENOSYS, "no locks here")
     fcntl.flock = flock
 socket.gethostname = lambda: {host!r}
-from cah_dask.run import lease
-lease.BEAT_S, lease.SILENCE_S = 0.2, 1.5
-with lease.held(pathlib.Path(sys.argv[1]), print):
+from cah_dask.run.folder import lock
+lock.BEAT_S, lock.SILENCE_S = 0.2, 1.5
+with lock.held(pathlib.Path(sys.argv[1]), print):
     print("drives", flush=True)
     time.sleep(float(sys.argv[2]))
 """
@@ -105,7 +105,7 @@ def test_a_driver_that_was_suspended_until_another_took_over_ends(path: Path):
 def test_it_is_told_that_a_driver_was_killed(path: Path):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    killed = Lease(lease.socket.gethostname(), gone.pid, time.time())
+    killed = Lease(lock.socket.gethostname(), gone.pid, time.time())
     path.write_bytes(msgspec.json.encode(killed))
     assert state_of(path) == f"none at work; pid {gone.pid} on {killed.host} was killed"
 

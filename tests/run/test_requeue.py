@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from cah_dask.run.manifest import RunFolder
-from cah_dask.run.restart import refusal, successor
-from cah_dask.run.slurm import SlurmOptions
+from cah_dask.run.folder.run_folder import RunFolder
+from cah_dask.run.requeue import refusal, successor
+from cah_dask.run.slurm.options import SlurmOptions
 
 JOB = {"SLURM_JOB_ID": "7", "SLURM_JOB_PARTITION": "small", "SLURM_JOB_QOS": "normal"}
 

@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from cah_dask.errors import ConfigError, RetryableError
-from cah_dask.run import slurm
+from cah_dask.run.before.estimate import job_script
 from cah_dask.run.cluster.jobs import call
-from cah_dask.run.config import Config
 from cah_dask.run.pools import Pool, pools
-from cah_dask.run.preview import job_script
+from cah_dask.run.settings.config import Config
+from cah_dask.run.slurm import answers, options
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def check_allocation(config: Config, environment: Mapping[str, str]) -> None:
             "slurm.launch is srun, but this is no Slurm job; submit one that holds everything: "
             "sbatch --nodes=N --ntasks=N --cpus-per-task=C slurm/launch.sh CONFIG"
         )
-    there = slurm.count_processors(environment.get("SLURM_JOB_CPUS_PER_NODE", ""))
+    there = answers.count_processors(environment.get("SLURM_JOB_CPUS_PER_NODE", ""))
     needed = {pool.name: pool.max_jobs * pool.cores for pool in _remote_pools(config)}
     if sum(needed.values()) > there:
         parts = ", ".join(f"{name} {count}" for name, count in needed.items())
@@ -95,7 +95,7 @@ def _remote_pools(config: Config) -> list[Pool]:
     return [pool for pool in pools(config.pools, config.slurm.launch) if pool.job is not None]
 
 
-def partitions_of(config: Config) -> dict[str, slurm.Partition]:
+def partitions_of(config: Config) -> dict[str, answers.Partition]:
     """Return what Slurm says of the partitions that the pools name; empty without such pools.
 
     Raises
@@ -110,14 +110,14 @@ def partitions_of(config: Config) -> dict[str, slurm.Partition]:
     return {name: found[name] for name in named & set(found)}
 
 
-async def _ask_partitions(config: Config) -> dict[str, slurm.Partition]:
+async def _ask_partitions(config: Config) -> dict[str, answers.Partition]:
     timeout_s = config.slurm.command_timeout_s
-    command = ("sinfo", "--noheader", "--all", f"--format={slurm.SINFO_FORMAT}")
+    command = ("sinfo", "--noheader", "--all", f"--format={answers.SINFO_FORMAT}")
     try:
         said = await _patiently(lambda: call(*command, timeout_s=timeout_s))
     except RetryableError as error:
         raise ConfigError(f"Slurm does not answer: {error}; try again later") from error
-    return slurm.parse_sinfo(said)
+    return answers.parse_sinfo(said)
 
 
 async def _check(config: Config, remote: list[Pool]) -> None:
@@ -149,8 +149,8 @@ async def _patiently(ask: Callable[[], Awaitable[str]]) -> str:
         await asyncio.sleep(RETRY_S)
 
 
-def _check_partition(pool: Pool, partitions: dict[str, slurm.Partition]) -> None:
-    job = pool.job or slurm.JobOptions()
+def _check_partition(pool: Pool, partitions: dict[str, answers.Partition]) -> None:
+    job = pool.job or options.JobOptions()
     for name in _partitions(pool):
         found = partitions.get(name)
         if found is None:
@@ -158,7 +158,7 @@ def _check_partition(pool: Pool, partitions: dict[str, slurm.Partition]) -> None
             raise ConfigError(
                 f"pools.{pool.name}.partition {name!r} is not known here; there are {known}"
             )
-        wanted = slurm.walltime_s(job.time or "1")
+        wanted = options.walltime_s(job.time or "1")
         if found.limit_s is not None and wanted > found.limit_s:
             raise ConfigError(
                 f"pools.{pool.name}.time {job.time!r} is more than partition {name} allows: "

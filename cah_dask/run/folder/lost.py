@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from cah_dask.errors import DamageError
-from cah_dask.run.manifest import RunFolder
+from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import DEDUP, EXTRACT
 from cah_dask.schema import CANDIDATES, Counts

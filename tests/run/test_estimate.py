@@ -8,11 +8,7 @@ import pytest
 
 from cah_dask.candidates.dedup import DedupOptions
 from cah_dask.candidates.extract import ExtractOptions, extract_archive
-from cah_dask.run import config as configuration
-from cah_dask.run.config import PoolOptions, PoolsOptions
-from cah_dask.run.plan import Plan
-from cah_dask.run.pools import pools
-from cah_dask.run.preview import (
+from cah_dask.run.before.estimate import (
     LINKS_PER_ARCHIVE,
     advice,
     count_links,
@@ -20,7 +16,11 @@ from cah_dask.run.preview import (
     expected,
     job_script,
 )
-from cah_dask.run.slurm import SlurmOptions
+from cah_dask.run.plan import Plan
+from cah_dask.run.pools import pools
+from cah_dask.run.settings import loading
+from cah_dask.run.settings.config import PoolOptions, PoolsOptions
+from cah_dask.run.slurm.options import SlurmOptions
 from cah_dask.run.stages import DEDUP, EXTRACT
 from cah_dask.schema import Counts
 from cah_dask.storage import Receipt
@@ -32,7 +32,7 @@ GOLDEN = Path(__file__).parent / "golden"
 def config(tmp_path: Path, **changes):
     path = tmp_path / "c.yaml"
     path.write_text("run_dir: /scratch/me/a run\ninputs: [a.warc.wat.gz]\nembed: {model: tiny}\n")
-    return configuration.msgspec.structs.replace(configuration.load(path).config, **changes)
+    return msgspec.structs.replace(loading.load(path).config, **changes)
 
 
 def test_a_job_script_is_the_accepted_one(tmp_path: Path):

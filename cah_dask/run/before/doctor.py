@@ -12,13 +12,13 @@ from pathlib import Path
 import msgspec
 
 from cah_dask.errors import ConfigError, RetryableError
-from cah_dask.run import slurm
-from cah_dask.run.checks import Finding, check_node
+from cah_dask.run.before.node_checks import Finding, check_node
 from cah_dask.run.cluster.access import Access
 from cah_dask.run.cluster.jobs import PoolJob, call, job_options, submit
 from cah_dask.run.cluster.settings import dask_settings
-from cah_dask.run.config import Config
 from cah_dask.run.pools import Pool, pools
+from cah_dask.run.settings.config import Config
+from cah_dask.run.slurm import answers
 from cah_dask.storage import write_atomic
 
 JOB_TIME = "10"
@@ -153,9 +153,9 @@ class _Visits:
 
     def _states(self) -> dict[str, str]:
         ids = ",".join(self._waiting.values())
-        command = ("squeue", "--noheader", f"--jobs={ids}", f"--format={slurm.SQUEUE_FORMAT}")
+        command = ("squeue", "--noheader", f"--jobs={ids}", f"--format={answers.SQUEUE_FORMAT}")
         try:
-            found = slurm.parse_squeue(self._call(*command), "")
+            found = answers.parse_squeue(self._call(*command), "")
         except RetryableError as error:
             return dict.fromkeys(self._waiting.values(), str(error))
         return {job.job_id: f"{job.state} ({job.reason})" for job in found}

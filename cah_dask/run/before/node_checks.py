@@ -20,11 +20,11 @@ import msgspec
 from cah_dask.candidates.sources import list_archives
 from cah_dask.errors import CahError
 from cah_dask.pairs.models import resolve
-from cah_dask.run.config import Config
-from cah_dask.run.limits import check_with_slurm, partitions_of
+from cah_dask.run.before.estimate import count_links, expected
+from cah_dask.run.before.slurm_limits import check_with_slurm, partitions_of
 from cah_dask.run.pools import Pool, pools
-from cah_dask.run.preview import count_links, expected
-from cah_dask.run.slurm import walltime_s
+from cah_dask.run.settings.config import Config
+from cah_dask.run.slurm.options import walltime_s
 from cah_dask.run.stages import DOWNLOAD, EMBED, EXTRACT, Stage
 from cah_dask.storage import publish, write_atomic
 from cah_dask.words import counted

@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from cah_dask.run.folder import JobFolder
-from cah_dask.run.limits import MAY_PASS, RETRY_S, SUCCESSOR
-from cah_dask.run.slurm import SlurmOptions, clean_environment
+from cah_dask.run.before.slurm_limits import MAY_PASS, RETRY_S, SUCCESSOR
+from cah_dask.run.folder.job_folder import JobFolder
+from cah_dask.run.slurm.answers import clean_environment
+from cah_dask.run.slurm.options import SlurmOptions
 
 TIMEOUT_S = 20
 """Seconds that one command may take."""

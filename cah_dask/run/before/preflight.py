@@ -12,11 +12,12 @@ from cah_dask.errors import ConfigError
 from cah_dask.images.options import check_options
 from cah_dask.pairs import select
 from cah_dask.pairs.models import resolve
-from cah_dask.run import config as configuration
-from cah_dask.run.config import Config, Loaded
-from cah_dask.run.limits import check_with_slurm
-from cah_dask.run.lists import pin_lists
+from cah_dask.run.before.slurm_limits import check_with_slurm
 from cah_dask.run.pools import check_pools, pools
+from cah_dask.run.settings import loading
+from cah_dask.run.settings.config import Config
+from cah_dask.run.settings.loading import Loaded
+from cah_dask.run.settings.pinned_lists import pin_lists
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -44,7 +45,7 @@ def prepare(path: Path, overrides: Sequence[str] = (), *, asks_slurm: bool = Tru
     ConfigError
         For the first thing that is wrong, in one line.
     """
-    loaded = configuration.load(path, overrides)
+    loaded = loading.load(path, overrides)
     config = loaded.config
     if config.pack.rows_per_shard % config.pack.rows_per_chunk:
         raise ConfigError(

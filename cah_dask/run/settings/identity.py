@@ -1,0 +1,119 @@
+"""What a run is known by: the settings that decide what it gives, and their hashes."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, get_type_hints
+
+import msgspec
+
+from cah_dask.pairs.models import public_name
+from cah_dask.run.settings.config import Config
+from cah_dask.run.settings.structs import struct_of
+from cah_dask.run.stages import PACK, SELECT
+
+OPERATIONAL = (
+    "run_dir",
+    "keep_images",
+    "staged_gb",
+    "max_attempts",
+    "max_lost_share",
+    "pools",
+    "slurm",
+    "site",
+    "download.crawl",
+    "download.requests_per_s",
+    "download.bytes_per_s",
+    "download.connections",
+    "download.contact",
+    "download.about_url",
+    "download.nameservers",
+    "download.decoders",
+    "download.hosts.spacing_s",
+    "download.hosts.concurrency",
+    "download.hosts.address_concurrency",
+    "download.alarm_hosts",
+    "download.alarm_share",
+    "download.alarm_dns_share",
+    "embed.device",
+)
+"""Keys (with all below them) that change how a run works but not what it publishes, but for the
+device: another kind moves a similarity by about 1e-7."""
+
+OF_THE_RELEASE = ("select", "pack")
+"""Keys (with all below them) that a finished run may change: it makes another release then."""
+
+
+def result_settings(config: Config) -> dict[str, Any]:
+    """Return the settings that decide what is published, by dotted key."""
+    return {key: value for key, value in settings(config).items() if not _is_in(key, OPERATIONAL)}
+
+
+def run_settings(config: Config) -> dict[str, Any]:
+    """Return those of the `result_settings` that a run keeps from its start to its end."""
+    found = result_settings(config)
+    return {key: value for key, value in found.items() if not _is_in(key, OF_THE_RELEASE)}
+
+
+def _is_in(key: str, groups: Sequence[str]) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in groups)
+
+
+def published_settings(config: Config) -> dict[str, Any]:
+    """Return the settings that a report may show to anybody, by dotted key.
+
+    They decide what is published and tell nothing of the place: no path, host or address of ours.
+    """
+    shown = result_settings(config)
+    for key in (
+        "inputs", "lists_sha256", "dedup.exclude", "download.hash_lists", "download.resolve",
+        "download.ca_file", "download.allow_addresses", "download.deny_addresses",
+        "download.allow_ports",
+    ):  # fmt: skip
+        shown.pop(key, None)
+    shown["embed.model"] = public_name(config.embed.model)
+    return shown
+
+
+def settings(config: Config) -> dict[str, Any]:
+    """Return every setting by dotted key, as plain JSON values."""
+    return dict(_flatten(msgspec.to_builtins(config), Config, ""))
+
+
+def _flatten(tree: Mapping[str, Any], kind: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    hints = get_type_hints(struct_of(kind), include_extras=True)
+    for name, value in tree.items():
+        if struct_of(hints[name]) is not None and isinstance(value, dict):
+            yield from _flatten(value, hints[name], f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def config_hash(config: Config) -> str:
+    """Return the first 16 hex digits of the SHA-256 of all settings that decide a release.
+
+    Files count by what they hold, wherever they lie: the model by its weights, lists by their own
+    checksums. Archives are told apart in what they give.
+    """
+    return _hash(config, result_settings(config))
+
+
+def run_hash(config: Config) -> str:
+    """Return the like of `config_hash` for the settings that a run keeps."""
+    return _hash(config, run_settings(config))
+
+
+def _hash(config: Config, known: dict[str, Any]) -> str:
+    for key in ("inputs", "embed.model", "dedup.exclude", "download.hash_lists"):
+        known.pop(key, None)
+    known["lists_sha256"] = sorted(config.lists_sha256.values())
+    return _digest(known)[:16]
+
+
+def variants(config: Config) -> dict[str, str]:
+    """Return, for each stage of which a run may have several variants, the name of this one."""
+    select = _digest(msgspec.to_builtins(config.select))[:8]
+    return {SELECT.name: select, PACK.name: config_hash(config)}
+
+
+def _digest(values: Any) -> str:
+    return hashlib.sha256(msgspec.json.encode(values, order="sorted")).hexdigest()

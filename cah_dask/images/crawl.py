@@ -14,16 +14,16 @@ import msgspec
 from cah_dask.candidates.exclusion import Exclusion
 from cah_dask.images.answers import Answer
 from cah_dask.images.backlog import Backlog
-from cah_dask.images.decoders import Decoders, Verdict
 from cah_dask.images.fetch import Fetcher
 from cah_dask.images.frontier import Frontier
-from cah_dask.images.hashlists import HashLists
 from cah_dask.images.hosts import RETRYABLE, Visit
 from cah_dask.images.ledger import Alarm, Ledger, Outcome, judged, outcome
 from cah_dask.images.loans import Loans
 from cah_dask.images.network import AddressError
 from cah_dask.images.options import DownloadOptions
 from cah_dask.images.pace import Pace
+from cah_dask.images.picture.decoders import Decoders, Verdict
+from cah_dask.images.picture.hashlists import HashLists
 from cah_dask.images.robots import Robots
 from cah_dask.images.robotsfile import RobotsFile
 from cah_dask.images.shards import ShardWriter

@@ -15,14 +15,14 @@ import pyarrow as pa
 from cah_dask.candidates.exclusion import Exclusion
 from cah_dask.images.clock import run
 from cah_dask.images.crawl import Crawl, Work
-from cah_dask.images.decode import DecodeOptions
-from cah_dask.images.decoders import Decoders, Task
 from cah_dask.images.fetch import Fetcher
-from cah_dask.images.hashlists import load_hash_lists
 from cah_dask.images.ledger import Ledger
 from cah_dask.images.loans import Loans
 from cah_dask.images.options import DownloadOptions, check_options
 from cah_dask.images.pace import Budget, Pace, Pause
+from cah_dask.images.picture.decode import DecodeOptions
+from cah_dask.images.picture.decoders import Decoders, Task
+from cah_dask.images.picture.hashlists import load_hash_lists
 from cah_dask.images.requestlog import RequestLog
 from cah_dask.images.robotsfile import RobotsFile
 from cah_dask.images.shards import ShardWriter

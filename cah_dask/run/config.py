@@ -22,8 +22,8 @@ import yaml
 from cah_dask.candidates.dedup import DedupOptions
 from cah_dask.candidates.extract import ExtractOptions
 from cah_dask.errors import ConfigError
-from cah_dask.images.decode import DecodeOptions
 from cah_dask.images.options import DownloadOptions
+from cah_dask.images.picture.decode import DecodeOptions
 from cah_dask.pairs.models import EmbedOptions, public_name
 from cah_dask.pairs.select import SelectOptions
 from cah_dask.release.layout import PackOptions

@@ -9,10 +9,10 @@ import pytest
 
 from cah_dask.errors import RunError
 from cah_dask.images.answers import Answer
-from cah_dask.images.decode import DecodeOptions
 from cah_dask.images.download import download_list
 from cah_dask.images.hosts import HostOptions
 from cah_dask.images.options import DownloadOptions
+from cah_dask.images.picture.decode import DecodeOptions
 from cah_dask.images.requestlog import _FLUSH_S, UNFINISHED, RequestLog, read_log
 from cah_dask.schema import REQUESTS, Status
 from tests.images.conftest import wait_until

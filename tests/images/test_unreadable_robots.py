@@ -14,11 +14,11 @@ import brotli
 import pytest
 
 from cah_dask.images.codings import read_text
-from cah_dask.images.decode import DecodeOptions
 from cah_dask.images.download import download_list
 from cah_dask.images.fetch import ROBOTS_BYTES
 from cah_dask.images.hosts import HostOptions
 from cah_dask.images.options import DownloadOptions
+from cah_dask.images.picture.decode import DecodeOptions
 from tests.hostile import picture
 from tests.images.downloads import download, options, statuses
 from tests.rawserver import RawServer, mutated_answers, odd_answers

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 import msgspec
 
 from cah_dask.errors import InputError
-from cah_dask.images.fetch import FetchOptions
 from cah_dask.images.hosts import HostOptions
-from cah_dask.images.network import check_network
+from cah_dask.images.web.fetch import FetchOptions
+from cah_dask.images.web.network import check_network
 
 
 class DownloadOptions(FetchOptions, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -10,14 +10,14 @@ from protego import Protego
 
 from cah_dask.directives import AGENT_NAME, EVERYONE, allows_training, product_token
 from cah_dask.images import tdmrep
-from cah_dask.images.answers import Answer
-from cah_dask.images.fetch import Fetcher
+from cah_dask.images.manners.pause import Pause
 from cah_dask.images.options import DownloadOptions
-from cah_dask.images.pace import Pause
 from cah_dask.images.robotsfile import RobotsFile
 from cah_dask.images.sitefiles import Kind, SiteFiles
-from cah_dask.images.targets import Target
 from cah_dask.images.tdmrep import NOTHING, Reservations, reservations
+from cah_dask.images.web.fetch import Fetcher
+from cah_dask.images.web.request_url import Target
+from cah_dask.images.web.responses import Answer
 from cah_dask.schema import Status
 
 PREFERENCES = ("content-signal", "content-usage")

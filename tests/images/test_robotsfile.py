@@ -13,11 +13,11 @@ import pytest
 from cah_dask.errors import RunError
 from cah_dask.images import robotsfile, sitefiles
 from cah_dask.images.download import download_list
-from cah_dask.images.fetch import ROBOTS_BYTES
 from cah_dask.images.hosts import HostOptions
 from cah_dask.images.options import DownloadOptions
 from cah_dask.images.picture.decode import DecodeOptions
 from cah_dask.images.robotsfile import RobotsFile
+from cah_dask.images.web.fetch import ROBOTS_BYTES
 from cah_dask.schema import ROBOTS
 from tests.nameserver import NameServer
 from tests.webserver import WebServer

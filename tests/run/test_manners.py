@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from cah_dask.images.requestlog import UNFINISHED
+from cah_dask.images.web.request_log import UNFINISHED
 from cah_dask.run.config import Config
 from cah_dask.run.pipeline import lists_at_once
 from tests import runs

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 
 from cah_dask.errors import RunError
-from cah_dask.images.hosts import Visit
+from cah_dask.images.manners.hosts import Visit
 from cah_dask.images.picture.decoders import Verdict
 from cah_dask.images.web.responses import Answer
 from cah_dask.schema import OUTCOMES, Counts, Status

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 from distributed import Scheduler, get_worker
 
-from cah_dask.images.loans import Exchange
-from cah_dask.images.turns import Notice, Reply, Turns
+from cah_dask.images.manners.loans import Exchange
+from cah_dask.images.manners.turns import Notice, Reply, Turns
 
 _HANDLER = "cah_turns"
 

@@ -19,7 +19,7 @@ from distributed import Client, Future, KilledWorker
 
 from cah_dask.candidates.sources import public_names
 from cah_dask.errors import RunError
-from cah_dask.images.turns import Turns
+from cah_dask.images.manners.turns import Turns
 from cah_dask.run.access import Dashboard, grant
 from cah_dask.run.attempts import Attempts
 from cah_dask.run.cluster import DASK_SETTINGS, Cluster, started

@@ -7,7 +7,7 @@ import msgspec
 import pyarrow as pa
 
 from cah_dask.images.download import Downloaded, download_list
-from cah_dask.images.hosts import HostOptions
+from cah_dask.images.manners.hosts import HostOptions
 from cah_dask.images.options import DownloadOptions
 from cah_dask.images.picture.decode import DecodeOptions
 from cah_dask.images.shards import ShardReader

@@ -14,7 +14,7 @@ from typing import ClassVar
 import pytest
 
 from cah_dask.candidates.exclusion import Exclusion
-from cah_dask.images.hosts import HostOptions
+from cah_dask.images.manners.hosts import HostOptions
 from cah_dask.images.shards import ShardWriter
 from cah_dask.images.web import clock
 from tests.hostile import picture

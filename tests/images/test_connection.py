@@ -17,7 +17,7 @@ from aiohttp.client_proto import ResponseHandler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cah_dask.images.hosts import HostOptions
+from cah_dask.images.manners.hosts import HostOptions
 from cah_dask.images.web.budgets import Budget, Budgets
 from cah_dask.images.web.connection import QUIET_S, Channel
 from cah_dask.images.web.fetch import Fetcher, FetchOptions

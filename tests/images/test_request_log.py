@@ -9,7 +9,7 @@ import pytest
 
 from cah_dask.errors import RunError
 from cah_dask.images.download import download_list
-from cah_dask.images.hosts import HostOptions
+from cah_dask.images.manners.hosts import HostOptions
 from cah_dask.images.options import DownloadOptions
 from cah_dask.images.picture.decode import DecodeOptions
 from cah_dask.images.web.request_log import _FLUSH_S, UNFINISHED, RequestLog, read_log

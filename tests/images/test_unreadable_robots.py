@@ -14,7 +14,7 @@ import brotli
 import pytest
 
 from cah_dask.images.download import download_list
-from cah_dask.images.hosts import HostOptions
+from cah_dask.images.manners.hosts import HostOptions
 from cah_dask.images.options import DownloadOptions
 from cah_dask.images.picture.decode import DecodeOptions
 from cah_dask.images.web.codings import read_text

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from cah_dask.images.hosts import FAILURES
+from cah_dask.images.manners.hosts import FAILURES
 from cah_dask.images.manners.pause import Pause
-from cah_dask.images.robotsfile import RobotsFile
+from cah_dask.images.manners.robots_cache import RobotsFile
 from cah_dask.images.web.async_cache import Once
 from cah_dask.images.web.fetch import Fetcher
 from cah_dask.images.web.network import AddressError

@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from cah_dask.candidates.exclusion import Exclusion
-from cah_dask.images.backlog import Backlog
-from cah_dask.images.ledger import Alarm, Ledger, Outcome, judged, outcome
+from cah_dask.images.alarm import Alarm
 from cah_dask.images.manners.frontier import Frontier
 from cah_dask.images.manners.hosts import RETRYABLE, Visit
 from cah_dask.images.manners.loans import Loans
@@ -21,8 +20,10 @@ from cah_dask.images.manners.pause import Pause
 from cah_dask.images.manners.robots import Robots
 from cah_dask.images.manners.robots_cache import RobotsFile
 from cah_dask.images.options import DownloadOptions
+from cah_dask.images.outcomes import Ledger, Outcome, judged, outcome
 from cah_dask.images.picture.decoders import Decoders, Verdict
 from cah_dask.images.picture.hashlists import HashLists
+from cah_dask.images.shard_queue import Backlog
 from cah_dask.images.shards import ShardWriter
 from cah_dask.images.web.fetch import Fetcher
 from cah_dask.images.web.network import AddressError

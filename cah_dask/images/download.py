@@ -14,11 +14,11 @@ import pyarrow as pa
 
 from cah_dask.candidates.exclusion import Exclusion
 from cah_dask.images.crawl import Crawl, Work
-from cah_dask.images.ledger import Ledger
 from cah_dask.images.manners.loans import Loans
 from cah_dask.images.manners.pause import Pause
 from cah_dask.images.manners.robots_cache import RobotsFile
 from cah_dask.images.options import DownloadOptions, check_options
+from cah_dask.images.outcomes import Ledger
 from cah_dask.images.picture.decode import DecodeOptions
 from cah_dask.images.picture.decoders import Decoders, Task
 from cah_dask.images.picture.hashlists import load_hash_lists

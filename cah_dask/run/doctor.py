@@ -9,16 +9,15 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import dask
 import msgspec
 
 from cah_dask.errors import ConfigError, RetryableError
 from cah_dask.run import slurm
-from cah_dask.run.access import Access
 from cah_dask.run.checks import Finding, check_node
-from cah_dask.run.cluster import DASK_SETTINGS
+from cah_dask.run.cluster.access import Access
+from cah_dask.run.cluster.jobs import PoolJob, call, job_options, submit
+from cah_dask.run.cluster.settings import dask_settings
 from cah_dask.run.config import Config
-from cah_dask.run.jobs import PoolJob, call, job_options, submit
 from cah_dask.run.pools import Pool, pools
 from cah_dask.storage import write_atomic
 
@@ -170,7 +169,7 @@ class _Visits:
 def _script(config: Config, pool: Pool, folder: Path, arguments: Sequence[str]) -> str:
     """Return the script of a worker job of the pool, with another command at its end."""
     access = Access(folder / "cert.pem", folder / "key.pem", "")
-    with dask.config.set(DASK_SETTINGS):
+    with dask_settings():
         options = job_options(f"{pool.name}-0", pool, config.slurm, folder, access)
         job = PoolJob("", launcher=None, **options)
     python = options["python"] if pool.job and pool.job.container else f"exec {sys.executable}"

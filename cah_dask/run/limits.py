@@ -12,8 +12,8 @@ from pathlib import Path
 
 from cah_dask.errors import ConfigError, RetryableError
 from cah_dask.run import slurm
+from cah_dask.run.cluster.jobs import call
 from cah_dask.run.config import Config
-from cah_dask.run.jobs import call
 from cah_dask.run.pools import Pool, pools
 from cah_dask.run.preview import job_script
 

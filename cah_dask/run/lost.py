@@ -11,8 +11,7 @@ from pathlib import Path
 import msgspec
 
 from cah_dask.errors import DamageError
-from cah_dask.run.journal import latest
-from cah_dask.run.manifest import JOURNAL_FILE, RunFolder
+from cah_dask.run.manifest import RunFolder
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import DEDUP, EXTRACT
 from cah_dask.schema import CANDIDATES, Counts
@@ -49,7 +48,7 @@ def late_waves(folder: RunFolder) -> list[list[str]]:
     path = folder.path / LATE_FILE
     waves = _read_waves(path) if path.exists() else []
     times_lost: Counter[str] = Counter()
-    for (stage, name), commit in latest(folder.path / JOURNAL_FILE).items():
+    for (stage, name), commit in folder.latest().items():
         if stage != EXTRACT.name or not commit.receipt.counts.notes.get(LOST):
             continue
         wave = name.partition("/")[0]

@@ -4,17 +4,16 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import dask
 import msgspec
 import pyarrow.parquet as pq
 
 from cah_dask.candidates.extract import ExtractOptions, links_per_byte
 from cah_dask.candidates.tables import is_table
 from cah_dask.pairs.models import embedding_dim
-from cah_dask.run.access import Access
-from cah_dask.run.cluster import DASK_SETTINGS
+from cah_dask.run.cluster.access import Access
+from cah_dask.run.cluster.jobs import PoolJob, job_options
+from cah_dask.run.cluster.settings import dask_settings
 from cah_dask.run.config import Config
-from cah_dask.run.jobs import PoolJob, job_options
 from cah_dask.run.manifest import RunFolder
 from cah_dask.run.pools import Pool, pools
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, RUN, SELECT, Kind
@@ -120,7 +119,7 @@ def job_script(pool: Pool, config: Config) -> str:
     run_dir = Path(config.run_dir)
     secrets = RunFolder(run_dir.resolve()).secrets
     access = Access(secrets / "cert.pem", secrets / "key.pem", "")
-    with dask.config.set(DASK_SETTINGS):
+    with dask_settings():
         options = job_options(f"{pool.name}-1", pool, config.slurm, run_dir, access)
         return str(PoolJob("tls://the-driver", launcher=None, **options).job_script())
 

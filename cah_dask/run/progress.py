@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from cah_dask.run.access import Dashboard
+from cah_dask.run.cluster.access import Dashboard
 from cah_dask.run.journal import Commit
 from cah_dask.run.plan import Plan
 from cah_dask.run.stages import Stage

@@ -26,6 +26,8 @@ class Publisher:
         self._folder = folder
         self._plan = plan
         self._dealt: list[list[Slice]] = []
+        self.has_begun = False
+        """Whether `create` was called."""
 
     @property
     def too_many_lost(self) -> str:
@@ -53,6 +55,7 @@ class Publisher:
 
     def create(self) -> None:
         """Start the release, or go on with one that was begun; add its units to the plan."""
+        self.has_begun = True
         self._require_all_rows()
         layout = self._layout()
         folder, published = self._folder.unfinished_release, self._folder.release

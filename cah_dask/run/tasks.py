@@ -1,37 +1,29 @@
-"""What runs on a worker: read committed files, call a stage, commit one new part.
+"""What runs on a worker of a crawl: read committed files, call a stage, commit one new part.
 
-The functions here know files and receipts; the stages they call know neither. A task never raises
-to the scheduler: it returns a small record of what became of it, for the driver to judge.
+The functions here know files and receipts; the stages they call know neither.
 """
 
 import contextlib
 import itertools
 import logging
-import os
-import platform
-import socket
 import time
-import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache, partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from pkgutil import resolve_name
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from distributed import get_worker
 
 from cah_dask.candidates.dedup import Bucket, dedup_bucket
 from cah_dask.candidates.exclusion import Exclusion, load_optouts
 from cah_dask.candidates.extract import extract_archive
 from cah_dask.candidates.keys import Keys, unique
 from cah_dask.candidates.seen import fetched_keys, kept_keys, read_keys, write_keys
-from cah_dask.errors import ConfigError, DamageError, RetryableError, RunError, ShardError
+from cah_dask.errors import DamageError, RetryableError, ShardError
 from cah_dask.images.download import download_list
 from cah_dask.images.manners.loans import Loans
 from cah_dask.images.shards import ShardReader
@@ -40,12 +32,13 @@ from cah_dask.pairs.models import EmbedOptions, Encoder, load_encoder
 from cah_dask.pairs.select import COLUMNS, select_list
 from cah_dask.release.layout import Slice
 from cah_dask.release.pack import pack_shard
+from cah_dask.run.cluster.lending import exchange_with_driver
 from cah_dask.run.config import Config
-from cah_dask.run.lending import exchange_with_driver
 from cah_dask.run.lists import read_exclusion, read_hash_lists
 from cah_dask.run.manifest import RunFolder
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, Stage
+from cah_dask.run.task import Task
 from cah_dask.schema import CANDIDATES, OUTCOMES, SAMPLES, SELECTED, Counts, Status
 from cah_dask.storage import (
     TEMPORARY,
@@ -65,96 +58,26 @@ REQUESTS_FOLDER = "requests"
 """Where each attempt at a fetch list leaves its requests, whether its part counts or not."""
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a worker is told about one unit; its data lie in the run folder."""
+class Job(Task, frozen=True, kw_only=True):
+    """All that a worker is told about one unit of a crawl; its data lie in the run folder."""
 
-    run_dir: str
-    unit: Unit
     config: Config
-    config_hash: str
-    """Of the settings that the unit's part depends on."""
     archive_name: str = ""
     inputs: tuple[str, ...] = ()
     release: str = ""
     """The unfinished release that pack writes to."""
     slices: tuple[Slice, ...] = ()
     lists_at_once: int = 1
-    is_last_attempt: bool = False
 
     @property
     def folder(self) -> RunFolder:
         """The run folder as seen from this worker."""
         return RunFolder(Path(self.run_dir))
 
-    @property
-    def part(self) -> Path:
-        """Where the unit's part will lie."""
-        return Path(self.run_dir) / self.unit.part
-
     def part_of(self, stage: Stage) -> Path:
-        """Return the part of the same fetch list in another stage."""
+        """Return the part of the same fetch list, or bucket, in another stage."""
         unit = self.unit
         return Path(self.run_dir) / Unit(stage, unit.wave, unit.bucket, unit.number).part
-
-    def receipt(self, counts: Counts, started: float, **details: tuple[object, ...]) -> Receipt:
-        """Return the receipt of this unit, finished now."""
-        return Receipt(
-            stage=self.unit.stage.name,
-            unit=self.unit.name,
-            config=self.config_hash,
-            counts=counts,
-            versions=versions(),
-            seconds=round(time.perf_counter() - started, 3),
-            **details,  # type: ignore[arg-type]  # inputs, errors, side: checked by Receipt's users
-        )
-
-
-class Done(msgspec.Struct, frozen=True):
-    """The unit's part is committed, by this attempt or an earlier one."""
-
-    receipt: Receipt
-    seconds: float
-    worker: str
-
-
-class Failed(msgspec.Struct, frozen=True):
-    """The unit is not done. ``is_fatal`` faults, such as a full disk, stop the run.
-
-    ``damaged`` is the path of a file that was found to be damaged.
-    """
-
-    message: str
-    detail: str = ""
-    is_fatal: bool = False
-    worker: str = ""
-    """Host and name of the worker, as in `Done`; empty if the task was lost with its workers."""
-    damaged: str = ""
-
-
-def run_task(job: Job) -> Done | Failed:
-    """Carry out one unit of work on this worker."""
-    started, worker = time.perf_counter(), worker_name()
-    try:
-        receipt = resolve_name(job.unit.stage.task)(job)
-    except DamageError as error:
-        return Failed(str(error), is_fatal=True, worker=worker, damaged=str(error.path))
-    except (RunError, ConfigError) as error:
-        return Failed(str(error), is_fatal=True, worker=worker)
-    except (KeyboardInterrupt, SystemExit, GeneratorExit):
-        raise
-    except BaseException as error:  # noqa: BLE001  # the one place: an unknown fault, native code's
-        # too (Rust's panics are no Exceptions), costs an attempt
-        message = f"{type(error).__name__}: {error}"
-        return Failed(message, detail=traceback.format_exc(), worker=worker)
-    return Done(receipt, time.perf_counter() - started, worker)
-
-
-def worker_name() -> str:
-    """Return the node, as Slurm calls it, and the name of the Dask worker that runs this code."""
-    node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
-    with contextlib.suppress(ValueError):
-        return f"{node}/{get_worker().name}"
-    return node  # called by hand
 
 
 def extract_task(job: Job) -> Receipt:
@@ -385,19 +308,3 @@ def _blamed_on(part: Path) -> Iterator[None]:
         yield
     except DamageError as error:
         raise DamageError(part, str(error)) from error
-
-
-_LIBRARIES = (
-    *("cah_dask", "ada-url", "aiohttp", "cld3-py", "cykooz-resizer", "fastwarc", "ftfy", "h5py"),
-    *("numpy", "open_clip_torch", "pillow", "protego", "pyarrow", "torch", "zarr"),
-)
-
-
-@cache
-def versions() -> dict[str, str]:
-    """Return the versions of everything that can change a result."""
-    found = {"python": platform.python_version()}
-    for name in _LIBRARIES:
-        with contextlib.suppress(PackageNotFoundError):  # CPU nodes may lack torch
-            found[name] = version(name)
-    return found

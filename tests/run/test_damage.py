@@ -16,6 +16,7 @@ from cah_dask.run.journal import Commit, Journal, Void, latest
 from cah_dask.run.manifest import RunFolder
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, SELECT
+from cah_dask.run.task import Failed, run_task
 from cah_dask.schema import CANDIDATES, Counts, uid
 from cah_dask.storage import Receipt, read_part, write_part
 from tests import runs
@@ -100,8 +101,8 @@ def test_damage_that_a_task_meets_is_told_with_the_unit_that_must_be_done_again(
 ):
     part = Path(deduped.run_dir) / deduped.inputs[0]
     flip(part, 60)
-    failed = tasks.run_task(deduped)
-    assert isinstance(failed, tasks.Failed)
+    failed = run_task(deduped, "here")
+    assert isinstance(failed, Failed)
     assert "is damaged" in failed.message
     assert failed.damaged == str(part)
 

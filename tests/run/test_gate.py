@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 from distributed import Client, Security
 
-from cah_dask.run.access import Access, dashboard, grant, write_private
-from cah_dask.run.gate import cookie_of, gated_scheduler
+from cah_dask.run.cluster.access import Access, dashboard, grant, write_private
+from cah_dask.run.cluster.gate import cookie_of, gated_scheduler
 
 PATHS = [
     "/status",

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from cah_dask.errors import ConfigError
 from cah_dask.run import config as configuration
 from cah_dask.run import slurm
+from cah_dask.run.cluster.jobs import without
 from cah_dask.run.config import Config
-from cah_dask.run.jobs import without
 from cah_dask.run.limits import FULL, check_allocation
 from cah_dask.run.pools import check_pools, pools
 from cah_dask.run.slurm import JobOptions, Queued, count_processors

@@ -18,7 +18,8 @@ from cah_dask.run.config import Config
 from cah_dask.run.lists import pin_lists
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EXTRACT
-from cah_dask.run.tasks import Failed, Job
+from cah_dask.run.task import Failed, run_task
+from cah_dask.run.tasks import Job
 from cah_dask.schema import CANDIDATES, SAMPLES, Counts, uid
 from cah_dask.storage import Receipt, read_part, write_part
 from tests.runs import wait_for
@@ -162,7 +163,7 @@ def test_a_worker_refuses_a_hash_list_that_changed_before_it_was_read(tmp_path: 
         dedup = msgspec.structs.replace(given, unit=Unit(DEDUP, bucket=1))
         tasks.dedup_task(msgspec.structs.replace(dedup, inputs=(candidates_part(tmp_path, 0, 1),)))
         listed.unlink() if text is None else listed.write_text(text)
-        failed = tasks.run_task(given)
+        failed = run_task(given, "here")
         assert web.hits.total() == 0
     assert isinstance(failed, Failed)
     assert failed.is_fatal
@@ -210,7 +211,7 @@ def test_an_archive_that_is_no_wat_leaves_an_empty_part_that_says_why(tmp_path: 
 
 def test_an_archive_out_of_reach_is_tried_again_not_given_up_as_lost(tmp_path: Path):
     unit = Unit(EXTRACT, archive=str(tmp_path / "unmounted.warc.wat.gz"))
-    failed = tasks.run_task(job(tmp_path, unit))
+    failed = run_task(job(tmp_path, unit), "here")
     assert isinstance(failed, Failed)
     assert not failed.is_fatal
     assert not (tmp_path / unit.part).exists()
@@ -220,7 +221,7 @@ def test_a_damaged_part_stops_the_run_and_is_named(tmp_path: Path):
     fetch_list(tmp_path, "http://a.test/1.jpg")
     part = tmp_path / Unit(DEDUP).part
     part.write_bytes(part.read_bytes()[:-20])
-    failed = tasks.run_task(job(tmp_path, Unit(DOWNLOAD)))
+    failed = run_task(job(tmp_path, Unit(DOWNLOAD)), "here")
     assert isinstance(failed, Failed)
     assert failed.is_fatal
     assert failed.damaged == str(part)
@@ -228,7 +229,7 @@ def test_a_damaged_part_stops_the_run_and_is_named(tmp_path: Path):
 
 
 def test_a_part_that_this_node_does_not_see_is_tried_again(tmp_path: Path):
-    failed = tasks.run_task(job(tmp_path, Unit(DOWNLOAD)))
+    failed = run_task(job(tmp_path, Unit(DOWNLOAD)), "here")
     assert isinstance(failed, Failed)
     assert not failed.is_fatal
     with pytest.raises(RetryableError, match="cannot be read from here"):
@@ -290,6 +291,6 @@ def test_a_panic_of_native_code_costs_an_attempt(tmp_path: Path, monkeypatch):
         raise PanicException("index out of bounds")
 
     monkeypatch.setattr(tasks, "extract_task", panic)
-    failed = tasks.run_task(job(tmp_path, Unit(EXTRACT, archive="a")))
+    failed = run_task(job(tmp_path, Unit(EXTRACT, archive="a")), "here")
     assert isinstance(failed, Failed)
     assert (failed.message, failed.is_fatal) == ("PanicException: index out of bounds", False)

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from cah_dask.run.worker import keep_libraries_quiet, keep_own_gpu
+from cah_dask.run.cluster.worker import keep_libraries_quiet, keep_own_gpu
 
 
 @pytest.mark.parametrize(

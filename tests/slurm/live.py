@@ -10,11 +10,11 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Self
 
-import dask
 from distributed import Client
 
-from cah_dask.run.access import grant
-from cah_dask.run.cluster import DASK_SETTINGS, Cluster
+from cah_dask.run.cluster.access import grant
+from cah_dask.run.cluster.cluster import Cluster
+from cah_dask.run.cluster.settings import dask_settings
 from cah_dask.run.config import PoolOptions, PoolsOptions
 from cah_dask.run.pools import Pool, pools
 from cah_dask.run.slurm import SlurmOptions
@@ -54,7 +54,7 @@ class Live:
     async def _open(self, ready: Future[None]) -> None:
         self._closing = asyncio.Event()
         access = grant(self.folder / "secrets")
-        with dask.config.set(DASK_SETTINGS):
+        with dask_settings():
             async with (
                 Cluster(
                     self._chosen, self._options, self.folder, access, self.warnings.append

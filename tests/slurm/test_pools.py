@@ -16,7 +16,7 @@ import pytest
 
 from cah_dask.errors import RetryableError
 from cah_dask.run import slurm
-from cah_dask.run.jobs import call
+from cah_dask.run.cluster.jobs import call
 from tests.slurm.cluster import Cluster, Layout, wait_until
 from tests.slurm.live import CPU, GPU, Live, counted, note_and_sleep, where_am_i
 

@@ -8,8 +8,8 @@ from typing import Any
 import dask
 from distributed import Nanny
 
-from cah_dask.run.access import Access
-from cah_dask.run.manifest import SCRATCH_FOLDER
+from cah_dask.run.cluster.access import Access
+from cah_dask.run.folder import SCRATCH_FOLDER
 from cah_dask.run.pools import Pool
 
 
@@ -43,7 +43,7 @@ def _options(pool: Pool, number: int, scratch: Path, access: Access) -> dict[str
         "memory_limit": 0,
         "dashboard": False,
         "local_directory": str(scratch),
-        "preload": ["cah_dask.run.worker"],
+        "preload": ["cah_dask.run.cluster.worker"],
         "env": environment,
         "config": dask.config.global_config,
     }

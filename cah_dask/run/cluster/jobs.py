@@ -18,7 +18,7 @@ from distributed import Status
 
 from cah_dask.errors import RetryableError
 from cah_dask.run import slurm
-from cah_dask.run.access import Access
+from cah_dask.run.cluster.access import Access
 from cah_dask.run.pools import Pool
 from cah_dask.run.slurm import JobOptions, Queued, SlurmOptions
 
@@ -167,7 +167,7 @@ def _worker_arguments(pool: Pool, access: Access) -> list[str]:
         "--tls-cert": access.certificate,
         "--tls-key": access.key,
         "--resources": f"{resource}={amount:g}",
-        "--preload": "cah_dask.run.worker",
+        "--preload": "cah_dask.run.cluster.worker",
         "--dashboard-address": "127.0.0.1:0",
     }
     pairs = [(name, shlex.quote(str(value))) for name, value in arguments.items()]

@@ -11,8 +11,7 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,10 @@ from distributed.deploy.cluster import Cluster as DaskCluster
 from distributed.utils import get_ip, get_ip_interface
 
 from cah_dask.errors import ConfigError, RetryableError, RunError
-from cah_dask.run.access import Access, Dashboard, dashboard
-from cah_dask.run.gate import gated_scheduler
-from cah_dask.run.jobs import Batch, Launcher, PoolJob, Steps, job_options
-from cah_dask.run.local import local_workers
+from cah_dask.run.cluster.access import Access, Dashboard, dashboard
+from cah_dask.run.cluster.gate import gated_scheduler
+from cah_dask.run.cluster.jobs import Batch, Launcher, PoolJob, Steps, job_options
+from cah_dask.run.cluster.local import local_workers
 from cah_dask.run.pools import Pool
 from cah_dask.run.reconcile import Reconciler, job_of
 from cah_dask.run.slurm import SlurmOptions
@@ -39,30 +38,6 @@ NODES_GIVEN_UP = 8
 
 TELL_AGAIN_S = 600.0
 """Seconds between two warnings of the same words."""
-
-DASK_SETTINGS: Mapping[str, Any] = {
-    # A task may lose so many workers in one attempt, and one more; Dask's own 3 is too few where
-    # jobs are preempted, and a task that kills its workers must come to an end.
-    "distributed.scheduler.allowed-failures": 6,
-    # Data lie in files; nothing large is ever held by a worker between tasks.
-    "distributed.worker.memory.spill": False,
-    "distributed.worker.memory.target": False,
-    "distributed.worker.memory.pause": False,
-    "distributed.worker.memory.terminate": False,
-    "distributed.scheduler.work-stealing": False,
-    "distributed.comm.require-encryption": True,
-    # The terminal of a local worker is the driver's.
-    "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "error",
-    # Nothing of a user's own ~/.config/dask reaches our jobs.
-    "jobqueue.slurm.interface": None,
-    "jobqueue.slurm.log-directory": None,
-    "jobqueue.slurm.project": None,
-    "jobqueue.slurm.account": None,
-    "jobqueue.slurm.queue": None,
-    "jobqueue.slurm.walltime": None,
-    "jobqueue.slurm.job-mem": None,
-}
-
 
 STARTS = 3
 """Attempts at starting the local workers, one of which may be killed before it is up."""
@@ -157,22 +132,8 @@ class Cluster(SpecCluster):  # type: ignore[misc]  # untyped library
         return sum(
             1
             for worker in self.scheduler.workers.values()
-            if worker.status is Status.running and _pool_of(str(worker.name)) == pool.name
+            if worker.status is Status.running and pool_of(str(worker.name)) == pool.name
         )
-
-    def elsewhere(self, pool: Pool, avoided: AbstractSet[str]) -> list[str] | None:
-        """Return the workers of a pool that are neither `avoided` nor on a node with one that is.
-
-        If there are none, those on the same nodes; None, which means any, if nothing is left. Who
-        is avoided is told as `tasks.worker_name` does, who is returned as Dask knows them.
-        """
-        if not avoided:
-            return None
-        host_of = {str(worker.name): worker.host for worker in self.scheduler.workers.values()}
-        names = {place.rpartition("/")[2] for place in avoided}
-        hosts = {host_of[name] for name in names if name in host_of}
-        others = [n for n in host_of if _pool_of(n) == pool.name and n not in names]
-        return [name for name in others if host_of[name] not in hosts] or others or None
 
     def give_up(self, pool: Pool, place: str) -> None:
         """End the job of a worker that only fails, and start no other one on its node."""
@@ -181,10 +142,6 @@ class Cluster(SpecCluster):  # type: ignore[misc]  # untyped library
             self._nodes_given_up = (*self._nodes_given_up, node)[-NODES_GIVEN_UP:]
             self._given_up.add(job_of(worker))
             self._wake.set()
-
-    def has_any(self, names: Sequence[str]) -> bool:
-        """Tell whether one of some workers is still connected."""
-        return any(str(worker.name) in names for worker in self.scheduler.workers.values())
 
     def ask(self, pool: Pool, n_tasks: int) -> None:
         """Say how many tasks a pool could run at once, those that run included."""
@@ -248,7 +205,7 @@ class Cluster(SpecCluster):  # type: ignore[misc]  # untyped library
     def _note_false_starts(self, ended: Sequence[str]) -> None:
         """Slow down where jobs end before they have a worker, and show what they said."""
         for name in set(ended) - self._arrived:
-            pool = self._pools[_pool_of(name)]
+            pool = self._pools[pool_of(name)]
             said = self._launcher.last_words(name, self.workers[name].job_id)
             wait = self._reconciler.false_start(pool, time.monotonic())
             self._report(f"a job of pool {pool.name} had no worker; {said}", wait)
@@ -319,7 +276,7 @@ class Cluster(SpecCluster):  # type: ignore[misc]  # untyped library
         DaskCluster._update_worker_status(self, op, msg)  # noqa: SLF001
 
     def _arrive(self, job: str) -> None:
-        pool = self._pools[_pool_of(job)]
+        pool = self._pools[pool_of(job)]
         if pool.job is not None:
             self._arrived.add(job)
             self._reconciler.arrived(pool)
@@ -342,7 +299,7 @@ class Cluster(SpecCluster):  # type: ignore[misc]  # untyped library
     async def _dismiss(self) -> None:
         """Let the workers of jobs leave, so that their jobs end well and not by `scancel`."""
         names = [str(worker.name) for worker in self.scheduler.workers.values()]
-        names = [name for name in names if self._pools[_pool_of(name)].job is not None]
+        names = [name for name in names if self._pools[pool_of(name)].job is not None]
         ids = {self.workers[job].job_id for job in map(job_of, names) if job in self.workers}
         if not ids:
             return
@@ -357,7 +314,8 @@ class Cluster(SpecCluster):  # type: ignore[misc]  # untyped library
             await self._launcher.cancel([job.job_id for job in await self._launcher.queue()])
 
 
-def _pool_of(worker: str) -> str:
+def pool_of(worker: str) -> str:
+    """Return the name of the pool of a worker, or of a job."""
     return worker.partition("-")[0]
 
 

@@ -1,0 +1,243 @@
+"""The folder of a job: its lock, its journal, its log, and the parts of its stages.
+
+Parts are the truth: one that exists is done. The journal (`journal`) repeats their receipts.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cah_dask.errors import ConfigError, DamageError, RunError
+from cah_dask.run import lease
+from cah_dask.run.journal import Commit, Journal, Void, latest, read_journal
+from cah_dask.run.plan import Unit
+from cah_dask.run.stages import Kind, Stage, following
+from cah_dask.run.task import Done
+from cah_dask.storage import TEMPORARY, Receipt, disk_errors, read_receipt, sweep, write_atomic
+
+logger = logging.getLogger(__name__)
+
+JOURNAL_FILE = "journal.jsonl"
+LOCK_FILE = "driver.lock"
+DAMAGED_FOLDER = "damaged"
+"""Where parts go that are not what was written; nothing reads them again."""
+SCRATCH_FOLDER = "scratch"
+"""Where local workers keep what they need while they live."""
+
+
+class JobFolder:
+    """One job's directory.
+
+    Parameters
+    ----------
+    stages
+        Those that leave parts here.
+    """
+
+    def __init__(self, path: Path, stages: tuple[Stage, ...]) -> None:
+        self.path = path
+        self.stages = stages
+        self._journal: Journal | None = None
+
+    @property
+    def secrets(self) -> Path:
+        """Certificate, key and token of who drives the run; for the eyes of this user only."""
+        return self.path / "secrets" / str(os.getuid())
+
+    @property
+    def dashboard_file(self) -> Path:
+        """How to open the dashboard of the driver at work; for the owner's eyes only."""
+        return self.path / "dashboard.txt"
+
+    @property
+    def log_file(self) -> Path:
+        """One line per finished task, and what a person should know."""
+        return self.path / "logs" / "driver.log"
+
+    @contextlib.contextmanager
+    def held(
+        self,
+        say: Callable[[str], None] = lambda _: None,
+        begin: Callable[[], None] = lambda: None,
+    ) -> Iterator[None]:
+        """Be the one driver of this folder: lock it and open the journal.
+
+        Parameters
+        ----------
+        say
+            Shows a line to a person who has to wait for the lock.
+        begin
+            Called as soon as the folder is locked.
+
+        Raises
+        ------
+        ConfigError
+            If it cannot be written.
+        RunError
+            If another driver is at work here.
+        """
+        try:
+            self.log_file.parent.mkdir(parents=True, exist_ok=True)
+            (self.path / f"{LOCK_FILE}.flock").touch()
+        except OSError as error:
+            raise ConfigError(
+                f"run folder {self.path} cannot be written ({error.strerror}); set run_dir"
+            ) from error
+        with lease.held(self.path / LOCK_FILE, say):
+            sweep(self.path)
+            with disk_errors(self.path):
+                begin()
+                self._journal = Journal(self.path / JOURNAL_FILE)
+            try:
+                yield
+            finally:
+                self._journal.close()
+                self._journal = None
+                # of a driver that was killed, too
+                shutil.rmtree(self.path / SCRATCH_FOLDER, ignore_errors=True)
+
+    def is_only_locked(self, *also: str) -> bool:
+        """Tell whether there is nothing but what a driver makes first, and the files of `also`."""
+        names = {path.name for path in self.path.iterdir()}
+        first = {LOCK_FILE, f"{LOCK_FILE}.flock", "logs", *also}
+        return all(name in first or name.startswith(TEMPORARY) for name in names)
+
+    def driver(self, wait_s: float = 0.0) -> str:
+        """Say which process drives this run, or that none does; see `lease.state_of`."""
+        return lease.state_of(self.path / LOCK_FILE, wait_s)
+
+    def record(self, commit: Commit) -> None:
+        """Append one commit to the journal. Only the driver of the folder may."""
+        if self._journal is None:
+            raise RunError(f"{self.path} is not driven by this process")
+        self._journal.record(commit)
+
+    def commit(self, unit: Unit, done: Done) -> Commit:
+        """Write down that a unit is done; return what was written."""
+        entry = Commit(
+            at=datetime.now(UTC),
+            stage=unit.stage.name,
+            unit=unit.name,
+            worker=done.worker,
+            seconds=round(done.seconds, 3),
+            receipt=done.receipt,
+        )
+        self.record(entry)
+        counts = done.receipt.counts
+        logger.info(
+            "task=%s stage=%s worker=%s seen=%d kept=%d seconds=%.2f",
+            unit.name, unit.stage, done.worker, counts.seen, counts.kept, done.seconds,
+        )  # fmt: skip
+        return entry
+
+    def commits(self) -> Iterator[Commit]:
+        """Yield the commits of the journal that can be believed, oldest first."""
+        entries = read_journal(self.path / JOURNAL_FILE)
+        return (entry for entry in entries if isinstance(entry, Commit))
+
+    def void(self, stage: str, unit: str) -> None:
+        """Write down that a unit is to be done again."""
+        if self._journal is None:
+            raise RunError(f"{self.path} is not driven by this process")
+        self._journal.record(Void(datetime.now(UTC), stage, unit))
+
+    def maker_of(self, part: Path) -> tuple[Stage, str] | None:
+        """Return stage and name of the unit that made a part, None if it is no part of the run."""
+        if not part.is_relative_to(self.path.resolve()):
+            return None
+        folder, *rest = part.relative_to(self.path.resolve()).parts
+        stage = next((stage for stage in self.stages if stage.folder == folder), None)
+        return None if stage is None else (stage, "/".join(rest).removesuffix(".parquet"))
+
+    def set_aside(self, stage: Stage, unit: str) -> None:
+        """Move a damaged part out of the way, so that its unit is done again at the next start.
+
+        With a part of a list go those made from it: images are fetched anew, and another GPU gives
+        other vectors. The same archive or bucket gives the same part again.
+        """
+        self._move_aside(stage, unit)
+        if stage.kind is not Kind.LIST:
+            return
+        bucket = unit.partition("-l")[0]
+        for later in following(self.stages, stage.name):
+            name = unit if later.kind is Kind.LIST else bucket
+            folder = self.path / later.folder
+            for part in (*folder.glob(f"{name}.parquet"), *folder.glob(f"*/{name}.parquet")):
+                self._move_aside(later, part.relative_to(folder).as_posix()[: -len(".parquet")])
+
+    def _move_aside(self, stage: Stage, unit: str) -> None:
+        part = f"{stage.folder}/{unit}.parquet"
+        target = self.path / DAMAGED_FOLDER / part
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self.void(stage.name, unit)
+        with contextlib.suppress(FileNotFoundError):
+            (self.path / part).replace(target)
+
+    def latest(self) -> dict[tuple[str, str], Commit]:
+        """Return the last commit of each unit that is done, by names of stage and unit."""
+        return latest(self.path / JOURNAL_FILE)
+
+    def count_barren(self, *, has_committed: bool) -> int:
+        """Note whether this attempt committed anything; return how many in a row did not."""
+        path = self.path / "logs" / "barren"
+        before = 0
+        with contextlib.suppress(FileNotFoundError, ValueError):  # ValueError: damaged, a new count
+            before = int(path.read_text())
+        count = 0 if has_committed else before + 1
+        write_atomic(path, str(count).encode())
+        return count
+
+
+class Existing:
+    """Receipts of the parts that exist: from the journal where it has them, else from the parts.
+
+    A part that a killed driver did not live to write down is added to the journal.
+    """
+
+    def __init__(self, folder: JobFolder) -> None:
+        self.folder = folder
+        start = len(f"{folder.path}/")
+        self.names = {
+            str(path)[start:]
+            for top in {stage.folder for stage in folder.stages} - {""}
+            for path in (folder.path / top).rglob("*")
+        }
+        """Files of all stages, relative to the folder of the job."""
+        self._receipts = {key: commit.receipt for key, commit in folder.latest().items()}
+
+    def __call__(self, unit: Unit) -> Receipt | None:
+        """Return the receipt of a unit that is done, else None."""
+        path = self.path_of(unit)
+        if path is None:
+            return None
+        known = self.known(unit)
+        receipt = known or self._read(unit, path)
+        if receipt is not None and receipt != known:
+            self.folder.commit(unit, Done(receipt, receipt.seconds or 0.0, ""))
+        return receipt
+
+    def path_of(self, unit: Unit) -> Path | None:
+        """Return where the unit's part is, or None where it is not."""
+        return self.folder.path / unit.part if unit.part in self.names else None
+
+    def known(self, unit: Unit) -> Receipt | None:
+        """Return what the journal says of a unit; None if it is not to be believed."""
+        return self._receipts.pop((unit.stage.name, unit.name), None)
+
+    def drop(self, unit: Unit, path: Path) -> None:
+        """Have a damaged part made again."""
+        del path
+        self.folder.set_aside(unit.stage, unit.name)
+
+    def _read(self, unit: Unit, path: Path) -> Receipt | None:
+        """Read the receipt of a part; a damaged one is made again."""
+        try:
+            return read_receipt(path)
+        except DamageError as error:
+            logger.warning("%s; it is made again", error)
+        self.drop(unit, path)
+        return None

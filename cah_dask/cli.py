@@ -1,4 +1,4 @@
-"""The command line: `cah run | status | report | config`. No logic, no torch, no dask at import."""
+"""The command line: `cah run | status | verify | ...`. No logic, no torch, no dask at import."""
 
 import contextlib
 import logging
@@ -207,6 +207,51 @@ def status(folder: RunPath) -> None:
         _tell(f"beyond download.hosts.quota: {n_urls:,} urls of {host}")
     for line in summary.lost:
         _tell(f"lost: {line}")
+
+
+@app.command(epilog=EXIT_CODES)
+def verify(
+    release: Annotated[Path, typer.Argument(help="Folder of a release.")],
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file whose pools do the work; else this machine does.")
+    ] = None,
+    overrides: Overrides = None,
+    scratch: Annotated[
+        Path | None, typer.Option(help="Where it keeps what is done. Default: beside the release.")
+    ] = None,
+) -> None:
+    """Check every byte and every row of a release. Run the same command again to resume."""
+    from cah_dask.run import config as configuration
+    from cah_dask.run import limits, pipeline, restart
+    from cah_dask.run import verify as job
+    from cah_dask.run.pools import check_pools
+    from cah_dask.run.progress import Progress
+
+    found = configuration.load_machine(config, overrides or ())
+    check_pools(found)
+    limits.check_allocation(found, os.environ)
+    scratch = scratch or release.resolve().with_name(f"{release.resolve().name}.verify")
+    folder, started = job.folder_for(release, scratch), datetime.now(UTC)
+    with (
+        Signals() as signals,
+        folder.held(_say),
+        _log_to(folder.log_file),
+        Progress(_console) as view,
+    ):
+        verdict = job.verify(release, folder, (found.pools, found.slurm), view, signals)
+    if verdict.is_complete:
+        job.forget(folder)
+    if verdict.stopped_by is not None:
+        if pipeline.ending_of(verdict.stopped_by) is pipeline.Ending.OUT_OF_TIME:
+            restart.go_on(folder, found.slurm, started, sys.argv[1:], _console.print)
+        _fail("stopped; what is done stays: run the same command again to resume", 75)
+    for fault in verdict.faults:
+        _tell(fault)
+    if verdict.given_up:
+        _fail(f"{counted(verdict.given_up, 'unit')} could not be done; run again", 6)
+    if verdict.faults:
+        _fail(f"{release} is not sound: {counted(len(verdict.faults), 'fault')}", 5)
+    _say(f"sound: {verdict.rows:,} pairs, every byte and every row")
 
 
 @app.command()

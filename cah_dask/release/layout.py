@@ -17,6 +17,8 @@ PAIRS_FOLDER = "pairs"
 EMBEDDINGS = "embeddings.zarr"
 MODALITIES = ("image", "text")
 LAYOUT = "layout.json"
+CARD = "README.md"
+REPORT = "report.html"
 
 
 class PackOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -97,6 +99,11 @@ def read_layout(folder: Path) -> Layout | None:
     with contextlib.suppress(FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
         return msgspec.json.decode((folder / LAYOUT).read_bytes(), type=Layout)
     return None
+
+
+def vectors_path(modality: str, number: int) -> str:
+    """Return the path of one shard of an array, relative to the release."""
+    return f"{EMBEDDINGS}/{modality}/c.{number}.0"
 
 
 def part_path(folder: Path, number: int) -> Path:

@@ -22,6 +22,7 @@ from cah_dask.release.layout import (
     Slice,
     part_path,
     read_layout,
+    vectors_path,
 )
 from cah_dask.release.vectors import ShardWriter, zarr_metadata
 from cah_dask.schema import PAIRS, Counts
@@ -85,7 +86,7 @@ def _write_shards(
     run_dir: Path, folder: Path, number: int, parts: Sequence[Slice], layout: Layout
 ) -> tuple[SideFile, ...]:
     """Write a shard of both arrays, each whole or not at all."""
-    names = {modality: f"{EMBEDDINGS}/{modality}/c.{number}.0" for modality in MODALITIES}
+    names = {modality: vectors_path(modality, number) for modality in MODALITIES}
     with contextlib.ExitStack() as stack:
         writers = {}
         for modality, name in names.items():

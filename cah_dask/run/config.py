@@ -148,7 +148,23 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Loaded:
     ConfigError
         One line: what was found, what is accepted.
     """
-    tree = _read_yaml(path)
+    return _load(_read_yaml(path), path, overrides)
+
+
+def load_machine(path: Path | None, overrides: Sequence[str] = ()) -> Config:
+    """Return a configuration of which only pools and Slurm count; without a file the defaults.
+
+    Raises
+    ------
+    ConfigError
+        As for `load`.
+    """
+    if path is not None:
+        return load(path, overrides).config
+    return _load({"run_dir": ".", "inputs": ["none"]}, Path("--set"), overrides).config
+
+
+def _load(tree: dict[str, Any], path: Path, overrides: Sequence[str]) -> Loaded:
     origins = dict.fromkeys(_leaves(tree), str(path))
     for override in overrides:
         key = _apply(tree, override)

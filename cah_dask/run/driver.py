@@ -20,6 +20,7 @@ from cah_dask.run.pools import Pool
 from cah_dask.run.signals import GRACE_S, Signals
 from cah_dask.run.stages import Stage
 from cah_dask.run.task import Done, Failed, Task
+from cah_dask.schema import Counts
 
 logger = logging.getLogger(__name__)
 
@@ -45,10 +46,14 @@ class Machine(Protocol):
         """Let go of a worker that only fails."""
 
 
-class Work(Protocol):
-    """A job: which units may be done now, what a worker is told, and what follows from it."""
+class Units(Protocol):
+    """Which units of a job may be done now, and how far it is."""
 
     stages: tuple[Stage, ...]
+    known: dict[Stage, int]
+    """Units of each stage, as far as they are known."""
+    done: dict[Stage, int]
+    counts: dict[Stage, Counts]
 
     def take(self, stages: Sequence[Stage]) -> Unit | None:
         """Return the first unit that may start now, trying `stages` in order, or None."""
@@ -58,6 +63,10 @@ class Work(Protocol):
 
     def put_back(self, unit: Unit) -> None:
         """Return a unit that was taken and not done."""
+
+
+class Work(Protocol):
+    """A job: what a worker is told of a unit, and what follows from its answer."""
 
     def task(self, unit: Unit, *, is_last_attempt: bool) -> Task:
         """Return what a worker is told about a unit."""
@@ -86,6 +95,8 @@ class Driver:
 
     Parameters
     ----------
+    units, work
+        The job.
     max_attempts
         Attempts at a unit before it is given up.
     warn
@@ -93,8 +104,15 @@ class Driver:
     """
 
     def __init__(
-        self, work: Work, pools: Sequence[Pool], *, max_attempts: int, warn: Callable[[str], None]
+        self,
+        units: Units,
+        work: Work,
+        pools: Sequence[Pool],
+        *,
+        max_attempts: int,
+        warn: Callable[[str], None],
     ) -> None:
+        self._units = units
         self._work = work
         self._pools = pools
         self._warn = warn
@@ -152,7 +170,7 @@ class Driver:
             while not self._stop.is_set():
                 self._work.look()
                 for unit in self._attempts.due(clock()):
-                    self._work.put_back(unit)
+                    self._units.put_back(unit)
                 self._hand_out()
                 if not self._running and not self._attempts.are_waiting:
                     return
@@ -189,9 +207,9 @@ class Driver:
         """Fill the window of each pool: a task for each slot and one more, so that none idles."""
         for pool in self._pools:
             in_flight = sum(1 for taken, _ in self._running.values() if taken is pool)
-            self._machine.ask(pool, in_flight + self._work.waiting(pool.stages))
+            self._machine.ask(pool, in_flight + self._units.waiting(pool.stages))
             for _ in range(self._machine.slots(pool) + 1 - in_flight):
-                unit = self._work.take(pool.stages)
+                unit = self._units.take(pool.stages)
                 if unit is None:
                     break
                 self._running[asyncio.create_task(self._submit(pool, unit))] = (pool, unit)
@@ -201,7 +219,7 @@ class Driver:
         return await self._machine.submit(
             pool,
             self._work.task(unit, is_last_attempt=self._attempts.is_last(unit)),
-            priority=self._work.stages.index(unit.stage),
+            priority=self._units.stages.index(unit.stage),
             avoided=self._attempts.avoid(unit, pool.name),
         )
 

@@ -1,27 +1,20 @@
 """The job of `cah run`: from archives to a published release."""
 
-import asyncio
 import signal
-from collections.abc import Sequence
 from enum import Enum
-from pathlib import Path
-from typing import Protocol
 
 from cah_dask.candidates.sources import public_names
 from cah_dask.images.manners.turns import Turns
-from cah_dask.run.cluster.access import Dashboard
 from cah_dask.run.cluster.lending import lend_hosts
-from cah_dask.run.cluster.machine import opened
 from cah_dask.run.config import Config, config_hash, run_hash, variants
-from cah_dask.run.driver import Driver
-from cah_dask.run.journal import Commit
 from cah_dask.run.lost import late_waves, write_lost
 from cah_dask.run.manifest import RunFolder
 from cah_dask.run.plan import Plan, Unit
 from cah_dask.run.pools import pools
 from cah_dask.run.publish import Publisher
+from cah_dask.run.session import FolderWork, Session, View
 from cah_dask.run.signals import Signals
-from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT, Stage
+from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT
 from cah_dask.run.task import Done
 from cah_dask.run.tasks import Job
 from cah_dask.storage import disk_errors
@@ -39,22 +32,6 @@ class Ending(Enum):
 def ending_of(kind: signal.Signals) -> Ending:
     """Return how a run ends that a signal stopped."""
     return Ending.OUT_OF_TIME if kind is signal.SIGUSR2 else Ending.STOPPED
-
-
-class View(Protocol):
-    """Shows a person how the run is doing; every call returns at once."""
-
-    def start(self, plan: Plan, dashboard: Dashboard) -> None:
-        """Learn that the scheduler is up and where its dashboard is."""
-
-    def update(self, commit: Commit) -> None:
-        """Learn of a commit."""
-
-    def say(self, message: str) -> None:
-        """Show a line of news."""
-
-    def warn(self, message: str) -> None:
-        """Show something that a person may want to act on."""
 
 
 def run(config: Config, folder: RunFolder, view: View, signals: Signals) -> Ending:
@@ -82,9 +59,18 @@ def run(config: Config, folder: RunFolder, view: View, signals: Signals) -> Endi
         return Ending.PUBLISHED
     if plan.left()[0] == SELECT:
         view.say("everything is scored: only a selection is to be made, without web or model")
+    found = pools(config.pools, config.slurm.launch, folder.stages)
+    left = set(plan.left())
+    session = Session(
+        folder,
+        [pool for pool in found if left & set(pool.stages)],
+        config.slurm,
+        max_attempts=config.max_attempts,
+        on_start=lambda scheduler: lend_hosts(scheduler, Turns(config.dedup.buckets)),
+    )
     with disk_errors(folder.path):
         crawl = Crawl(config, folder, plan, publisher, view)
-        stopped_by = asyncio.run(_drive(crawl, config, folder, plan, view, signals))
+        stopped_by = session.carry_out(plan, crawl, view, signals)
         if stopped_by is not None:
             return ending_of(stopped_by)
         if publisher.too_many_lost:
@@ -93,26 +79,6 @@ def run(config: Config, folder: RunFolder, view: View, signals: Signals) -> Endi
             return Ending.INCOMPLETE
         publisher.publish()
     return Ending.PUBLISHED
-
-
-async def _drive(
-    crawl: "Crawl", config: Config, folder: RunFolder, plan: Plan, view: View, signals: Signals
-) -> signal.Signals | None:
-    """Start the pools that are needed and do all that can be done; return what stopped it."""
-    found = pools(config.pools, config.slurm.launch, folder.stages)
-    left = set(plan.left())
-    needed = [pool for pool in found if left & set(pool.stages)]
-    driver = Driver(crawl, needed, max_attempts=config.max_attempts, warn=view.warn)
-    with driver.heeds(signals):
-        async with opened(needed, config.slurm, folder.path, folder.secrets, view.warn) as machine:
-            lend_hosts(machine.scheduler, Turns(config.dedup.buckets))
-            machine.dashboard.write(folder.dashboard_file)
-            view.start(plan, machine.dashboard)
-            try:
-                await driver.drive(machine)
-            finally:
-                folder.dashboard_file.unlink(missing_ok=True)  # nobody listens any more
-    return driver.stopped_by
 
 
 def lists_at_once(config: Config) -> int:
@@ -125,13 +91,13 @@ def lists_at_once(config: Config) -> int:
     return buckets
 
 
-class Crawl:
+class Crawl(FolderWork):
     """A crawl as its driver sees it (`driver.Work`)."""
 
     def __init__(
         self, config: Config, folder: RunFolder, plan: Plan, publisher: Publisher, view: View
     ) -> None:
-        self.stages = folder.stages
+        super().__init__(folder)
         self._config = config
         self._run_hash = run_hash(config)
         self._release_hash = config_hash(config)
@@ -141,18 +107,6 @@ class Crawl:
         self._view = view
         self._archive_names = public_names(folder.archives())
         self._is_paused = False
-
-    def take(self, stages: Sequence[Stage]) -> Unit | None:
-        """Return the first unit that may start now, trying `stages` in order, or None."""
-        return self._plan.take(stages)
-
-    def waiting(self, stages: Sequence[Stage]) -> int:
-        """Return how many units of `stages` may start now."""
-        return self._plan.waiting(stages)
-
-    def put_back(self, unit: Unit) -> None:
-        """Return a unit that was taken and not done."""
-        self._plan.put_back(unit)
 
     def task(self, unit: Unit, *, is_last_attempt: bool) -> Job:
         """Return what a worker is told about a unit."""
@@ -190,15 +144,6 @@ class Crawl:
             return
         self._plan.fail(unit, reason)
         self._view.warn(f"{unit.stage} {unit.name} is given up after {attempts} attempts: {reason}")
-
-    def owns(self, path: str) -> bool:
-        """Tell whether a file is a part of the run."""
-        return self._folder.maker_of(Path(path)) is not None
-
-    def set_aside(self, path: str) -> None:
-        """Have the next start make a damaged part again."""
-        if maker := self._folder.maker_of(Path(path)):
-            self._folder.set_aside(*maker)
 
     def look(self) -> None:
         """Say when downloads are paused and when they go on; the tasks see to it themselves."""

@@ -11,8 +11,8 @@ from rich.live import Live
 from rich.table import Table
 
 from cah_dask.run.cluster.access import Dashboard
+from cah_dask.run.driver import Units
 from cah_dask.run.journal import Commit
-from cah_dask.run.plan import Plan
 from cah_dask.run.stages import Stage
 from cah_dask.words import printable
 
@@ -23,13 +23,13 @@ _RATE_WINDOW_S = 60.0
 
 
 class Progress:
-    """A `pipeline.View` on a rich console; a context manager, so that the terminal is restored."""
+    """A `session.View` on a rich console; a context manager, so that the terminal is restored."""
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         self._clock = clock
         self._live: Live | None = None
-        self._plan: Plan | None = None
+        self._units: Units | None = None
         self._recent: deque[tuple[float, str, int]] = deque()
         self._last_line = -PLAIN_INTERVAL_S
 
@@ -49,15 +49,15 @@ class Progress:
     ) -> None:
         if self._live is not None:
             self._live.stop()
-        elif self._plan is not None:
+        elif self._units is not None:
             self._console.print(self._line(), soft_wrap=True, highlight=False)
 
-    def start(self, plan: Plan, dashboard: Dashboard) -> None:
+    def start(self, units: Units, dashboard: Dashboard) -> None:
         """Learn that the scheduler is up and where its dashboard is.
 
         Its link holds a token: a terminal is private, a batch log may be read by others.
         """
-        self._plan = plan
+        self._units = units
         if self._console.is_terminal:
             self._console.print(f"dashboard: {dashboard.link}", soft_wrap=True, highlight=False)
         line = f"dashboard from elsewhere: {dashboard.tunnel} (then see dashboard.txt)"
@@ -88,14 +88,14 @@ class Progress:
         for name in ("stage", "tasks", "rows", "kept", "rows/s", "left", "rejected"):
             is_text = name in ("stage", "rejected")
             table.add_column(name, justify="left" if is_text else "right", no_wrap=is_text)
-        if self._plan is None:
+        if self._units is None:
             table.add_row("starting workers")
             return table
-        for stage in self._plan.stages:
-            counts = self._plan.counts[stage]
+        for stage in self._units.stages:
+            counts = self._units.counts[stage]
             table.add_row(
                 stage.name,
-                f"{self._plan.done[stage]}/{self._plan.known[stage]}",
+                f"{self._units.done[stage]}/{self._units.known[stage]}",
                 f"{counts.seen:,}",
                 f"{counts.kept:,}",
                 f"{self._rate(stage):,.0f}",
@@ -105,14 +105,14 @@ class Progress:
         return table
 
     def _line(self) -> str:
-        plan = self._plan
-        if plan is None:
+        units = self._units
+        if units is None:
             return "starting workers"
         parts = [
-            f"{stage} {plan.done[stage]}/{plan.known[stage]} tasks, "
-            f"{plan.counts[stage].kept:,} of {plan.counts[stage].seen:,} rows"
-            for stage in plan.stages
-            if plan.done[stage]
+            f"{stage} {units.done[stage]}/{units.known[stage]} tasks, "
+            f"{units.counts[stage].kept:,} of {units.counts[stage].seen:,} rows"
+            for stage in units.stages
+            if units.done[stage]
         ]
         return "; ".join(parts) or "no task is finished yet"
 
@@ -125,9 +125,9 @@ class Progress:
 
     def _left(self, stage: Stage) -> str:
         """Estimate the time left for the tasks known so far, from those of the last minute."""
-        if self._plan is None:
+        if self._units is None:
             return ""
-        tasks = self._plan.known[stage] - self._plan.done[stage]
+        tasks = self._units.known[stage] - self._units.done[stage]
         recent = sum(1 for _, kind, _ in self._recent if kind == stage.name)
         if not tasks or not recent:
             return ""

@@ -7,7 +7,7 @@ from cah_dask.errors import RunError
 from cah_dask.pairs.models import embedding_dim, public_name
 from cah_dask.release import verify
 from cah_dask.release.card import write_card
-from cah_dask.release.layout import Layout, Slice, deal, fingerprint, read_layout
+from cah_dask.release.layout import CARD, REPORT, Layout, Slice, deal, fingerprint, read_layout
 from cah_dask.release.pack import create_release
 from cah_dask.release.report import write_report
 from cah_dask.run.config import Config, config_hash
@@ -118,7 +118,7 @@ def describe(folder: RunFolder, release: Path) -> Path:
     summary = folder.summary()
     layout = read_layout(release)
     if layout is not None:
-        write_card(release / "README.md", summary, layout)
-    report = (release if layout is not None else folder.path) / "report.html"
+        write_card(release / CARD, summary, layout)
+    report = (release if layout is not None else folder.path) / REPORT
     write_report(report, folder.path, summary)
     return report

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
+from cah_dask.run.folder import JobFolder
 from cah_dask.run.limits import MAY_PASS, RETRY_S, SUCCESSOR
-from cah_dask.run.manifest import RunFolder
 from cah_dask.run.slurm import SlurmOptions, clean_environment
 
 TIMEOUT_S = 20
@@ -23,7 +23,7 @@ PATIENCE_S = 60.0
 
 
 def go_on(
-    folder: RunFolder,
+    folder: JobFolder,
     options: SlurmOptions,
     since: datetime,
     arguments: Sequence[str],
@@ -36,7 +36,7 @@ def go_on(
     since
         When this attempt at the run began.
     arguments
-        What `cah run` was called with.
+        What `slurm/launch.sh` was called with.
     say
         Shows a line to a person; requeueing ends this process, so all is said before.
     """

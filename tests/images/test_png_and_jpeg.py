@@ -93,6 +93,15 @@ def test_a_checksum_behind_many_empty_chunks_takes_no_time():
     assert time.process_time() - began < 5
 
 
+def test_a_bit_that_fell_on_its_way_is_no_wrong_checksum_of_the_author():
+    data = packed_as([zlib.compress(PIXELS)[:-4] + b"oops"])
+    assert isinstance(decode(data, STORE), Picture)
+    for at in range(data.index(b"IDAT") + 4, data.index(b"IEND") - 8, 997):
+        damaged = bytearray(data)
+        damaged[at] ^= 1
+        assert decode(bytes(damaged), STORE) in (Status.DECODE_ERROR, Status.DECODE_TRUNCATED)
+
+
 @pytest.mark.parametrize("n_missing", [1, 1000])
 def test_pixels_with_a_wrong_checksum_must_all_be_there(n_missing):
     packed = zlib.compress(PIXELS[:-n_missing])

@@ -144,7 +144,7 @@ def drive(work: Archives, machine: Workers, **options) -> tuple[float, list[str]
 
     async def main() -> None:
         given = {"max_attempts": 3, **options}
-        await Driver(work, [CPU, GPU], warn=warnings.append, **given).drive(machine)
+        await Driver(work, work, [CPU, GPU], warn=warnings.append, **given).drive(machine)
 
     return virtual_time.run(main()), warnings
 
@@ -250,7 +250,7 @@ def test_a_pool_without_workers_is_asked_for_and_waited_for():
 
     async def main() -> None:
         arrival = asyncio.create_task(arrive())
-        await Driver(work, [CPU, GPU], max_attempts=3, warn=print).drive(machine)
+        await Driver(work, work, [CPU, GPU], max_attempts=3, warn=print).drive(machine)
         await arrival
 
     work = Archives(5)
@@ -265,7 +265,7 @@ def test_a_signal_lets_running_tasks_finish_and_starts_no_others(kind: signal.Si
 
     async def main() -> None:
         nonlocal driver
-        driver = Driver(work, [CPU, GPU], max_attempts=3, warn=warnings.append)
+        driver = Driver(work, work, [CPU, GPU], max_attempts=3, warn=warnings.append)
         with Signals() as signals, driver.heeds(signals):
             asyncio.get_running_loop().call_later(40.0, signal.raise_signal, kind)
             await driver.drive(machine)
@@ -282,7 +282,7 @@ def test_the_second_interrupt_ends_it_at_once():
     work, machine = Archives(10), Workers(well, seconds=1000.0)
 
     async def main() -> None:
-        driver = Driver(work, [CPU, GPU], max_attempts=3, warn=lambda _: None)
+        driver = Driver(work, work, [CPU, GPU], max_attempts=3, warn=lambda _: None)
         with Signals() as signals, driver.heeds(signals):
             for at in (5.0, 8.0):
                 asyncio.get_running_loop().call_later(at, signal.raise_signal, signal.SIGINT)

@@ -38,6 +38,21 @@ def test_a_script_without_a_config_or_elsewhere_says_how_to_submit_it(tmp_path: 
 
 
 @pytest.mark.parametrize(
+    ("arguments", "called"),
+    [("a.yaml --set b=1", "run a.yaml --set b=1"), ("verify r --config a", "verify r --config a")],
+)
+def test_the_script_carries_on_a_run_or_checks_a_release(tmp_path: Path, arguments, called):
+    program = tmp_path / "python"
+    program.write_text('#!/bin/sh\n[ "$1" = -c ] || echo "called: $*" >&2\n')
+    program.chmod(0o755)
+    code, text = source(
+        f"bash slurm/launch.sh {arguments}", tmp_path, SLURM_SUBMIT_DIR=str(tmp_path),
+        CAH_PYTHON=str(program),
+    )  # fmt: skip
+    assert (code, text) == (0, f"called: -m cah_dask {called}\n")
+
+
+@pytest.mark.parametrize(
     ("name", "value", "message"),
     [
         ("CAH_MODULES", "gcc", "CAH_MODULES is set, but there is no command 'module'"),

@@ -71,6 +71,12 @@ def test_a_newcomer_gets_from_the_clone_to_the_release(cluster: Cluster, checkou
     assert "precision" in shell("python -m cah_dask.demo.slurm judge")
     assert "release: " in shell("cah status runs/demo-slurm/run")
     assert os.access(run / "release" / "report.html", os.R_OK)
+    sound = shell(
+        "cah verify runs/demo-slurm/run/release --config configs/demo-slurm.yaml "
+        "--set slurm.interfaces=[lo]"
+    )
+    assert "sound: " in sound
+    assert "pool cpu" not in sound
     shell(  # the same run without Slurm; the last bit of a vector depends on the threads
         "bash -c 'python -m cah_dask.demo.slurm serve || exit 1; exec cah run "
         "configs/demo-slurm.yaml --set pools={} --set pools.gpu.threads=1 "

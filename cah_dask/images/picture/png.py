@@ -58,8 +58,11 @@ def without_checksum(data: bytes) -> bytes:
     """Return a PNG whose packed pixels lack the last four bytes: their Adler-32.
 
     A wrong one costs a picture in Pillow and none in browsers, one that is missing neither. Pixels
-    that are not all there are still missed.
+    that are not all there are still missed. Where a chunk of pixels has a wrong checksum of its own
+    they were damaged on their way, and the file is returned as it is.
     """
+    if not _has_sound_pixels(data):
+        return data
     left, end_kept = _CHECKSUM_BYTES, len(data)
     tail: list[bytes] = []
     for start, end in reversed(list(_chunks(data))):
@@ -70,6 +73,15 @@ def without_checksum(data: bytes) -> bytes:
             tail += [data[end:end_kept], _chunk(b"IDAT", body)]
             left, end_kept = left - n_cut, start
     return b"".join([data[:end_kept], *reversed(tail)])
+
+
+def _has_sound_pixels(data: bytes) -> bool:
+    """Tell whether the checksum of each chunk of pixels is right."""
+    return all(
+        _is_sound(data, start, end)
+        for start, end in _chunks(data)
+        if data[start + 4 : start + 8] == b"IDAT"
+    )
 
 
 def _moves(data: bytes, chunks: list[tuple[int, int]]) -> bool:

@@ -75,7 +75,7 @@ class Start:
                    "interrupt": signal.SIGINT, "stop": signal.SIGSTOP}  # fmt: skip
         verb, whom = action.split()
         children = self._note_children()
-        with_part = {"decoder": "cah_dask.images.decoders", "worker": "spawn_main"}
+        with_part = {"decoder": "cah_dask.images.picture.decoders", "worker": "spawn_main"}
         try:
             if whom == "all":
                 self._suspend([self._family[self._process.pid], *children])

@@ -19,9 +19,9 @@ from drawn_web import draw_set, photo
 from PIL import Image, ImageDraw
 from PIL.Image import Resampling
 
-from cah_dask.images.decode import DecodeOptions
-from cah_dask.images.decoders import Task, judge
-from cah_dask.images.resize import by_pillow, by_simd
+from cah_dask.images.picture.decode import DecodeOptions
+from cah_dask.images.picture.decoders import Task, judge
+from cah_dask.images.picture.resize import by_pillow, by_simd
 
 STEPS = {  # C functions by the names that cProfile gives them
     "decode": ("'decode' of 'ImagingDecoder'", "'get_next' of 'WebPAnimDecoder'"),

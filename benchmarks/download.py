@@ -38,7 +38,7 @@ import json, sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 import msgspec
-from cah_dask.images.decode import DecodeOptions
+from cah_dask.images.picture.decode import DecodeOptions
 from cah_dask.images.download import download_list
 from cah_dask.images.options import DownloadOptions
 

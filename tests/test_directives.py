@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cah_dask.candidates.page_rules import directives
 from cah_dask.directives import AGENT_NAME, allows_training, is_reserved, product_token
-from cah_dask.images.directives import OPT_OUTS, is_opted_out
+from cah_dask.images.web.optout_headers import OPT_OUTS, is_opted_out
 
 WANTED = frozenset(OPT_OUTS)
 SEPARATORS = [", ", ",", ";", "; ", " ", "\t", " \t , ", ",,"]

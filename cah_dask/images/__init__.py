@@ -1,1 +1,1 @@
-"""Stage 2 (CPU and network): candidates -> image shards.  fetch -> decode -> shards -> download."""
+"""Stage 2 (CPU and network): candidates -> image shards.  manners -> web -> picture -> shards."""

@@ -12,22 +12,23 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from cah_dask.candidates.exclusion import Exclusion
-from cah_dask.images.answers import Answer
-from cah_dask.images.backlog import Backlog
-from cah_dask.images.decoders import Decoders, Verdict
-from cah_dask.images.fetch import Fetcher
-from cah_dask.images.frontier import Frontier
-from cah_dask.images.hashlists import HashLists
-from cah_dask.images.hosts import RETRYABLE, Visit
-from cah_dask.images.ledger import Alarm, Ledger, Outcome, judged, outcome
-from cah_dask.images.loans import Loans
-from cah_dask.images.network import AddressError
+from cah_dask.images.alarm import Alarm
+from cah_dask.images.manners.frontier import Frontier
+from cah_dask.images.manners.hosts import RETRYABLE, Visit
+from cah_dask.images.manners.loans import Loans
+from cah_dask.images.manners.pause import Pause
+from cah_dask.images.manners.robots import Robots
+from cah_dask.images.manners.robots_cache import RobotsFile
 from cah_dask.images.options import DownloadOptions
-from cah_dask.images.pace import Pace
-from cah_dask.images.robots import Robots
-from cah_dask.images.robotsfile import RobotsFile
+from cah_dask.images.outcomes import Ledger, Outcome, judged, outcome
+from cah_dask.images.picture.decoders import Decoders, Verdict
+from cah_dask.images.picture.hashlists import HashLists
+from cah_dask.images.shard_queue import Backlog
 from cah_dask.images.shards import ShardWriter
-from cah_dask.images.targets import Target, target
+from cah_dask.images.web.fetch import Fetcher
+from cah_dask.images.web.network import AddressError
+from cah_dask.images.web.request_url import Target, target
+from cah_dask.images.web.responses import Answer
 from cah_dask.schema import Status
 
 _RETRY_GROWTH = 4
@@ -67,7 +68,7 @@ class Crawl:
         options: DownloadOptions,
         decoders: Decoders,
         fetcher: Fetcher,
-        pace: Pace,
+        pause: Pause,
         loans: Loans | None = None,
     ) -> None:
         self._work = work
@@ -75,7 +76,7 @@ class Crawl:
         self._options = options
         self._decoders = decoders
         self._fetcher = fetcher
-        self._robots = Robots(options, fetcher, work.robots, self._target, pace.pause)
+        self._robots = Robots(options, fetcher, work.robots, self._target, pause)
         self._frontier = Frontier(
             self._visits(), options.hosts, loans.is_foreign if loans else lambda _: False
         )
@@ -88,7 +89,7 @@ class Crawl:
         )
         self._slots = asyncio.Semaphore(options.connections)
         self._changed = asyncio.Event()
-        self._pace = pace
+        self._pause = pause
         self._backlog = Backlog(work.writer)
 
     def _visits(self) -> Iterator[Visit]:
@@ -107,7 +108,7 @@ class Crawl:
         return where
 
     def _now(self) -> float:
-        return self._pace.pause.now()
+        return self._pause.now()
 
     async def run(self) -> None:
         """Carry all visits; return when every url has its outcome.
@@ -134,12 +135,12 @@ class Crawl:
         async with self._lent_hosts(), asyncio.TaskGroup() as group:
             while not self._frontier.is_done:
                 await self._slots.acquire()
-                await asyncio.sleep(self._pace.requests.charge(1))
-                await self._pace.pause.wait()
+                await asyncio.sleep(self._fetcher.budgets.requests.charge(1))
+                await self._pause.wait()
                 visit = self._frontier.take(self._now())
                 if visit is None:
                     self._slots.release()
-                    self._pace.requests.charge(-1)
+                    self._fetcher.budgets.requests.charge(-1)
                     await self._wait_for_change()
                 else:
                     group.create_task(self._carry(visit))
@@ -176,8 +177,8 @@ class Crawl:
         except AddressError as error:
             return Answer(error.status)
         finally:  # what `run` has charged; from here on each request is charged when it is sent
-            self._pace.requests.charge(-1)
-        if self._pace.pause.is_set() or self._frontier.verdict(where.host) is not None:
+            self._fetcher.budgets.requests.charge(-1)
+        if self._pause.is_set() or self._frontier.verdict(where.host) is not None:
             self._put_back(visit)
             return None
         if not self._frontier.bind(visit, addresses[0], self._now()):

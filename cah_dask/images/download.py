@@ -13,19 +13,20 @@ import msgspec
 import pyarrow as pa
 
 from cah_dask.candidates.exclusion import Exclusion
-from cah_dask.images.clock import run
 from cah_dask.images.crawl import Crawl, Work
-from cah_dask.images.decode import DecodeOptions
-from cah_dask.images.decoders import Decoders, Task
-from cah_dask.images.fetch import Fetcher
-from cah_dask.images.hashlists import load_hash_lists
-from cah_dask.images.ledger import Ledger
-from cah_dask.images.loans import Loans
+from cah_dask.images.manners.loans import Loans
+from cah_dask.images.manners.pause import Pause
+from cah_dask.images.manners.robots_cache import RobotsFile
 from cah_dask.images.options import DownloadOptions, check_options
-from cah_dask.images.pace import Budget, Pace, Pause
-from cah_dask.images.requestlog import RequestLog
-from cah_dask.images.robotsfile import RobotsFile
+from cah_dask.images.outcomes import Ledger
+from cah_dask.images.picture.decode import DecodeOptions
+from cah_dask.images.picture.decoders import Decoders, Task
+from cah_dask.images.picture.hashlists import load_hash_lists
 from cah_dask.images.shards import ShardWriter
+from cah_dask.images.web.budgets import Budget, Budgets
+from cah_dask.images.web.clock import run
+from cah_dask.images.web.fetch import Fetcher
+from cah_dask.images.web.request_log import RequestLog
 from cah_dask.schema import Counts
 
 
@@ -97,8 +98,7 @@ def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not
         RobotsFile(robots_file) as robots,
         ShardWriter(shard) as writer,
     ):
-        pace = Pace(
-            pause,
+        budgets = Budgets(
             Budget(options.requests_per_s, lists_at_once),
             Budget(options.bytes_per_s, lists_at_once),
         )
@@ -106,7 +106,7 @@ def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not
         listed = load_hash_lists(options.hash_lists)
         distance = options.phash_distance
         work = Work(urls, ledger, writer, robots, exclusion or Exclusion(), listed, distance)
-        notes = run(_download(work, options, decode, pace, log, loans))
+        notes = run(_download(work, options, decode, Fetcher(options, budgets, log), pause, loans))
         writer.arrange(ledger.arrivals)
     return Downloaded(ledger.table(), ledger.counts(notes))
 
@@ -115,8 +115,8 @@ async def _download(
     work: Work,
     options: DownloadOptions,
     decode: DecodeOptions,
-    pace: Pace,
-    log: RequestLog | None,
+    fetcher: Fetcher,
+    pause: Pause,
     loans: Loans | None,
 ) -> dict[str, int]:
     takes_phash = decode.phash or work.listed.with_phash
@@ -125,6 +125,6 @@ async def _download(
         processes=options.decoders,
         timeout_s=options.decode_timeout_s,
     )
-    async with decoders, Fetcher(options, pace, log) as fetcher:
-        await Crawl(work, options, decoders, fetcher, pace, loans).run()
+    async with decoders, fetcher:
+        await Crawl(work, options, decoders, fetcher, pause, loans).run()
     return {"requests": fetcher.n_requests, "bytes": fetcher.n_bytes}

@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 import msgspec
 
 from cah_dask.errors import InputError
-from cah_dask.images.fetch import FetchOptions
-from cah_dask.images.hosts import HostOptions
-from cah_dask.images.network import check_network
+from cah_dask.images.manners.hosts import HostOptions
+from cah_dask.images.manners.robots import RobotsOptions
+from cah_dask.images.web.network import check_network
 
 
-class DownloadOptions(FetchOptions, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class DownloadOptions(RobotsOptions, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How a fetch list is downloaded."""
 
     crawl: Literal["forbidden", "ask", "allowed"] = "ask"
@@ -19,11 +19,6 @@ class DownloadOptions(FetchOptions, frozen=True, forbid_unknown_fields=True, kw_
     or a site file) does not start: ask, then say `allowed`. What a site forbids stays forbidden."""
     hosts: HostOptions = HostOptions()
     """Manners towards one host."""
-    obey_robots: bool = True
-    """Whether robots.txt decides what may be requested; else it is not asked for."""
-    respect_tdm_file: bool = False
-    """Whether ``/.well-known/tdmrep.json`` decides what may be used. Off by default: it is one more
-    request to every site, and few have the file; ``TDM-Reservation`` headers come with images."""
     max_redirects: Annotated[int, msgspec.Meta(ge=0)] = 5
     """Redirects followed for one url."""
     retries: Annotated[int, msgspec.Meta(ge=0)] = 1

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cah_dask.errors import ConfigError
-from cah_dask.images.decode import open_rgb
+from cah_dask.images.picture.decode import open_rgb
 from cah_dask.pairs.loadable import require_loadable
 from cah_dask.pairs.open_clip_import import open_clip
 

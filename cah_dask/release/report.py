@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import yaml
 
 from cah_dask.errors import RetryableError, RunError
-from cah_dask.images.decode import open_rgb
+from cah_dask.images.picture.decode import open_rgb
 from cah_dask.images.shards import ShardReader
 from cah_dask.pairs.embed import HISTOGRAM_BINS
 from cah_dask.release.summary import Summary, funnel, similarity_histogram

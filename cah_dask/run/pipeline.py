@@ -4,7 +4,7 @@ import signal
 from enum import Enum
 
 from cah_dask.candidates.sources import public_names
-from cah_dask.images.turns import Turns
+from cah_dask.images.manners.turns import Turns
 from cah_dask.run.cluster.lending import lend_hosts
 from cah_dask.run.folder.lost import late_waves, write_lost
 from cah_dask.run.folder.run_folder import RunFolder

@@ -25,7 +25,7 @@ from cah_dask.candidates.keys import Keys, unique
 from cah_dask.candidates.seen import fetched_keys, kept_keys, read_keys, write_keys
 from cah_dask.errors import DamageError, RetryableError, ShardError
 from cah_dask.images.download import download_list
-from cah_dask.images.loans import Loans
+from cah_dask.images.manners.loans import Loans
 from cah_dask.images.shards import ShardReader
 from cah_dask.pairs.embed import embed_list, from_scored, from_shard
 from cah_dask.pairs.models import EmbedOptions, Encoder, load_encoder

@@ -7,7 +7,7 @@ import pytest
 from cah_dask.candidates.exclusion import load_exclusion, load_optouts
 from cah_dask.candidates.listfiles import Line, host_named, read_lines
 from cah_dask.errors import InputError
-from cah_dask.images.hashlists import load_hash_lists
+from cah_dask.images.picture.hashlists import load_hash_lists
 
 HEX = "00112233445566778899aabbccddeeff"
 GOOD = {

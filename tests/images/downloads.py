@@ -6,10 +6,10 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
-from cah_dask.images.decode import DecodeOptions
 from cah_dask.images.download import Downloaded, download_list
-from cah_dask.images.hosts import HostOptions
+from cah_dask.images.manners.hosts import HostOptions
 from cah_dask.images.options import DownloadOptions
+from cah_dask.images.picture.decode import DecodeOptions
 from cah_dask.images.shards import ShardReader
 from cah_dask.schema import OUTCOMES
 from tests.webserver import WebServer

@@ -8,10 +8,10 @@ from typing import Self
 
 import pytest
 
-from cah_dask.images.decode import DecodeOptions
 from cah_dask.images.download import download_list
-from cah_dask.images.hosts import HostOptions
+from cah_dask.images.manners.hosts import HostOptions
 from cah_dask.images.options import DownloadOptions
+from cah_dask.images.picture.decode import DecodeOptions
 from tests.nameserver import NameServer
 from tests.webserver import WebServer
 

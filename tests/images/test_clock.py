@@ -14,9 +14,9 @@ from typing import ClassVar
 import pytest
 
 from cah_dask.candidates.exclusion import Exclusion
-from cah_dask.images import clock
-from cah_dask.images.hosts import HostOptions
+from cah_dask.images.manners.hosts import HostOptions
 from cah_dask.images.shards import ShardWriter
+from cah_dask.images.web import clock
 from tests.hostile import picture
 from tests.images.conftest import wait_until
 from tests.images.downloads import download, options, statuses
@@ -25,7 +25,7 @@ from tests.webserver import WebServer
 
 STOPPED = """
 import asyncio
-from cah_dask.images import clock
+from cah_dask.images.web import clock
 
 async def main():
     async with asyncio.timeout(1.5):
@@ -84,7 +84,7 @@ class Stalled(Exclusion):
 def test_a_loop_that_is_blocked_for_seconds_loses_no_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("cah_dask.images.fetch._GRACE_S", 1.0)
+    monkeypatch.setattr("cah_dask.images.web.fetch._GRACE_S", 1.0)
     n_urls = 12
 
     async def talk(path, _number, writer):

@@ -17,11 +17,11 @@ from aiohttp.client_proto import ResponseHandler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cah_dask.images.connection import QUIET_S, Channel
-from cah_dask.images.fetch import Fetcher, FetchOptions
-from cah_dask.images.hosts import HostOptions
-from cah_dask.images.pace import Budget, Pace, Pause
-from cah_dask.images.targets import Target
+from cah_dask.images.manners.hosts import HostOptions
+from cah_dask.images.web.budgets import Budget, Budgets
+from cah_dask.images.web.connection import QUIET_S, Channel
+from cah_dask.images.web.fetch import Fetcher, FetchOptions
+from cah_dask.images.web.request_url import Target
 from cah_dask.schema import Status
 from tests.hostile import picture
 from tests.images.downloads import download, options, rows, statuses
@@ -107,8 +107,8 @@ def test_whatever_a_server_says_unasked_every_url_has_its_own_picture(odd, sched
 
     async def ask() -> list[tuple[Status, bytes]]:
         answers = []
-        pace = Pace(Pause(None), Budget(None), Budget(None))
-        async with Fetcher(fetch_options(server, ca_file), pace) as fetcher:
+        budgets = Budgets(Budget(None), Budget(None))
+        async with Fetcher(fetch_options(server, ca_file), budgets) as fetcher:
             for number in range(len(schedule)):
                 where = Target(f"{origin(server)}/{number}", origin(server), "a.test")
                 answer = await fetcher.image(where, keep_connection=True)
@@ -136,8 +136,8 @@ def test_a_connection_is_kept_as_long_as_it_says_what_was_asked_for():
         writer.write(chunked(body) if number % 2 else response(body))
 
     async def ask(server: KeptServer) -> None:
-        pace = Pace(Pause(None), Budget(None), Budget(None))
-        async with Fetcher(fetch_options(server), pace) as fetcher:
+        budgets = Budgets(Budget(None), Budget(None))
+        async with Fetcher(fetch_options(server), budgets) as fetcher:
             for number in range(6):
                 where = Target(f"{origin(server)}/{number}", origin(server), "a.test")
                 answer = await fetcher.image(where, keep_connection=True)

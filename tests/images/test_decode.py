@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from cah_dask.images.decode import DecodeOptions, Picture, decode, open_rgb
+from cah_dask.images.picture.decode import DecodeOptions, Picture, decode, open_rgb
 from cah_dask.schema import Status
 from tests.hostile import bomb, broken, picture
 

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from cah_dask.errors import RetryableError
-from cah_dask.images.decode import DecodeOptions
-from cah_dask.images.decoders import Decoders, Task, Verdict, judge
+from cah_dask.images.picture.decode import DecodeOptions
+from cah_dask.images.picture.decoders import Decoders, Task, Verdict, judge
 from cah_dask.schema import Status
 from tests.hostile import bomb, encoded, many_scans, mutants, picture, polyglots
 from tests.images.downloads import download, options
@@ -144,7 +144,7 @@ def kill_decoders(stop: threading.Event, rng: random.Random) -> None:
             idle = {
                 child.pid: child
                 for child in psutil.Process().children()
-                if "cah_dask.images.decoders" in child.cmdline() and waits_for_work(child)
+                if "cah_dask.images.picture.decoders" in child.cmdline() and waits_for_work(child)
             }
             looks = Counter({pid: looks[pid] + 1 for pid in idle})
             long_idle = [pid for pid, n_looks in looks.items() if n_looks > 3]

@@ -7,10 +7,10 @@ from email.utils import format_datetime
 
 import pytest
 
-from cah_dask.images.answers import Answer, retry_after_s, without_body
-from cah_dask.images.fetch import Fetcher, FetchOptions, Incoming
-from cah_dask.images.pace import Budget, Pace, Pause
-from cah_dask.images.targets import Target
+from cah_dask.images.web.budgets import Budget, Budgets
+from cah_dask.images.web.fetch import Fetcher, FetchOptions, Incoming
+from cah_dask.images.web.request_url import Target
+from cah_dask.images.web.responses import Answer, retry_after_s, without_body
 from cah_dask.schema import Status
 from tests.webserver import WebServer
 
@@ -68,7 +68,7 @@ def test_any_fault_that_an_answer_finds_in_the_client_costs_one_url_and_is_logge
             allow_addresses=("127.0.0.1/32",),
         )
         where = Target(f"http://a.test:{port}/ok.jpg", f"http://a.test:{port}", "a.test")
-        async with Fetcher(options, Pace(Pause(None), Budget(None), Budget(None))) as fetcher:
+        async with Fetcher(options, Budgets(Budget(None), Budget(None))) as fetcher:
             return await fetcher._exchange(where, read, {})
 
     with WebServer() as web, caplog.at_level(logging.WARNING):

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cah_dask.images.frontier import Agenda, Frontier
-from cah_dask.images.hosts import HostOptions, Visit
-from cah_dask.images.targets import Target
+from cah_dask.images.manners.frontier import Agenda, Frontier
+from cah_dask.images.manners.hosts import HostOptions, Visit
+from cah_dask.images.web.request_url import Target
 from cah_dask.schema import Status
 
 POLITE = HostOptions()

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from cah_dask.images.answers import escaped
-from cah_dask.images.codings import codings_of, inflate, read_text
-from cah_dask.images.heads import begins_like_head, read_head, start_of_head
+from cah_dask.images.web.codings import codings_of, inflate, read_text
+from cah_dask.images.web.heads import begins_like_head, read_head, start_of_head
+from cah_dask.images.web.responses import escaped
 from tests.hostile import picture
 from tests.images.downloads import download, options, statuses
 from tests.rawserver import KeptServer, RawServer, chunked, response

@@ -9,8 +9,8 @@ from collections import Counter
 import pytest
 from aiohttp.web import Response
 
-from cah_dask.images.connection import QUIET_S
-from cah_dask.images.hosts import HostOptions
+from cah_dask.images.manners.hosts import HostOptions
+from cah_dask.images.web.connection import QUIET_S
 from tests.images.conftest import wait_until
 from tests.images.downloads import download, options, rows, statuses
 from tests.nameserver import NameServer

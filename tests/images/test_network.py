@@ -4,8 +4,8 @@ import socket
 import pytest
 
 from cah_dask.errors import ConfigError
-from cah_dask.images.names import Names
-from cah_dask.images.network import (
+from cah_dask.images.web.dns_cache import Names
+from cah_dask.images.web.network import (
     AddressError,
     Guard,
     NetworkOptions,

@@ -13,10 +13,10 @@ import pytest
 import trustme
 
 from cah_dask.candidates.exclusion import load_exclusion
-from cah_dask.images.decode import DecodeOptions
 from cah_dask.images.download import download_list
-from cah_dask.images.hosts import HostOptions
+from cah_dask.images.manners.hosts import HostOptions
 from cah_dask.images.options import DownloadOptions
+from cah_dask.images.picture.decode import DecodeOptions
 from cah_dask.schema import Status
 from tests.hostile import many_scans, picture
 from tests.nameserver import NameServer

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from cah_dask.images.decode import DecodeOptions, Picture, decode
-from cah_dask.images.phash import SIDE_PX, perceptual_hash
+from cah_dask.images.picture.decode import DecodeOptions, Picture, decode
+from cah_dask.images.picture.phash import SIDE_PX, perceptual_hash
 from tests.hostile import encoded
 
 

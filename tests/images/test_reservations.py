@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web as http
 
-from cah_dask.images.hosts import HostOptions
-from cah_dask.images.tdmrep import relevant, reservations
+from cah_dask.images.manners.hosts import HostOptions
+from cah_dask.images.manners.tdmrep import relevant, reservations
 from tests.images.downloads import download, options, statuses
 from tests.webserver import WebServer
 

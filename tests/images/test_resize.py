@@ -7,8 +7,8 @@ import pytest
 from PIL import Image, ImageCms
 from PIL.Image import Resampling
 
-from cah_dask.images import resize
-from cah_dask.images.resize import by_pillow, by_simd, shrunk
+from cah_dask.images.picture import resize
+from cah_dask.images.picture.resize import by_pillow, by_simd, shrunk
 
 SIZE = (256, 192)
 

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from protego import Protego
 
 from cah_dask.directives import AGENT_NAME
-from cah_dask.images.fetch import ROBOTS_BYTES
-from cah_dask.images.robots import Rules, relevant, rules_of
+from cah_dask.images.manners.robots import Rules, relevant, rules_of
+from cah_dask.images.web.fetch import ROBOTS_BYTES
 
 URL = "http://a.example/images/b.jpg"
 

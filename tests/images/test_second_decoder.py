@@ -11,7 +11,7 @@ import pytest
 import pyvips
 from PIL import Image
 
-from cah_dask.images.decode import DecodeOptions, Picture, decode, open_rgb
+from cah_dask.images.picture.decode import DecodeOptions, Picture, decode, open_rgb
 
 SIZE = (160, 112)
 CELLS = 4

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from cah_dask.candidates.dedup import host_bucket
-from cah_dask.images.turns import SILENCE_S, Notice, Turns
+from cah_dask.images.manners.turns import SILENCE_S, Notice, Turns
 
 BUCKETS = 4
 HOSTS = [f"h{number}.test" for number in range(6)]

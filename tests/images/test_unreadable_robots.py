@@ -13,12 +13,12 @@ from pathlib import Path
 import brotli
 import pytest
 
-from cah_dask.images.codings import read_text
-from cah_dask.images.decode import DecodeOptions
 from cah_dask.images.download import download_list
-from cah_dask.images.fetch import ROBOTS_BYTES
-from cah_dask.images.hosts import HostOptions
+from cah_dask.images.manners.hosts import HostOptions
 from cah_dask.images.options import DownloadOptions
+from cah_dask.images.picture.decode import DecodeOptions
+from cah_dask.images.web.codings import read_text
+from cah_dask.images.web.fetch import ROBOTS_BYTES
 from tests.hostile import picture
 from tests.images.downloads import download, options, statuses
 from tests.rawserver import RawServer, mutated_answers, odd_answers

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cah_dask.errors import RunError
-from cah_dask.images.requestlog import RequestLog
 from cah_dask.images.shards import ShardWriter
+from cah_dask.images.web.request_log import RequestLog
 from cah_dask.storage import write_atomic
 from tests import runs
 from tests.webserver import WebServer

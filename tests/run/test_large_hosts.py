@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from cah_dask.images.hosts import HostOptions
+from cah_dask.images.manners.hosts import HostOptions
 from cah_dask.run.plan import Plan, Unit
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, SELECT
 from cah_dask.schema import Counts

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from cah_dask.images.requestlog import UNFINISHED
+from cah_dask.images.web.request_log import UNFINISHED
 from cah_dask.run.pipeline import lists_at_once
 from cah_dask.run.settings.config import Config
 from tests import runs

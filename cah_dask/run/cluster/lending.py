@@ -1,4 +1,4 @@
-"""The way between the lists of a run and the driver, which lends them hosts (`images.turns`).
+"""The way between the lists of a run and the driver, which lends them hosts (`images.manners.turns`).
 
 The scheduler lives in the driver's process and every worker can call it, so a notice is one small
 message to it.
@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 from distributed import Scheduler, get_worker
 
-from cah_dask.images.loans import Exchange
-from cah_dask.images.turns import Notice, Reply, Turns
+from cah_dask.images.manners.loans import Exchange
+from cah_dask.images.manners.turns import Notice, Reply, Turns
 
 _HANDLER = "cah_turns"
 

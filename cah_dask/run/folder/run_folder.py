@@ -80,7 +80,7 @@ class RunFolder(JobFolder):
         return self.seen_path(bucket, wave).with_suffix(".urls.npy")
 
     def robots_path(self, bucket: int) -> Path:
-        """Robots.txt of the hosts of one bucket, a cache: see `images.robotsfile`."""
+        """Robots.txt of the hosts of one bucket, a cache: see `images.manners.robots_cache`."""
         return self.path / "robots" / f"b{bucket:05d}.parquet"
 
     @contextlib.contextmanager

@@ -6,8 +6,8 @@ import msgspec
 
 from cah_dask.candidates.dedup import DedupOptions
 from cah_dask.candidates.extract import ExtractOptions
-from cah_dask.images.decode import DecodeOptions
 from cah_dask.images.options import DownloadOptions
+from cah_dask.images.picture.decode import DecodeOptions
 from cah_dask.pairs.models import EmbedOptions
 from cah_dask.pairs.select import SelectOptions
 from cah_dask.release.layout import PackOptions

@@ -1,37 +1,14 @@
-"""Limits of the whole run as one list sees them: its share of the budget, and the PAUSE file."""
+"""The PAUSE file, which holds a run back while it exists."""
 
 import asyncio
-import time
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from cah_dask.images import clock
-from cah_dask.images.repeater import Repeater
+from cah_dask.images.web import clock
+from cah_dask.images.web.repeater import Repeater
 
 _CHECK_S = 1.0
-_BURST_S = 0.5
-
-
-class Budget:
-    """So many units a second for so many lists together, on the average; None is no limit."""
-
-    def __init__(self, per_s: float | None, lists: int = 1) -> None:
-        self._per_s = None if per_s is None else per_s / lists
-        self._free_at = 0.0
-
-    def charge(self, units: float) -> float:
-        """Take note of units spent; return the seconds to wait for what was spent before.
-
-        Negative units give back what was charged and not spent.
-        """
-        if self._per_s is None:
-            return 0.0
-        now = time.monotonic()
-        debt_s = max(0.0, self._free_at - now - _BURST_S)
-        self._free_at = max(self._free_at, now) + units / self._per_s
-        return debt_s
 
 
 class Pause:
@@ -81,13 +58,3 @@ class Pause:
 
     def _look(self) -> None:
         self._is_set = self._path is not None and self._path.exists()
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """Everything that holds a list back for the sake of the whole run."""
-
-    pause: Pause
-    requests: Budget
-    data: Budget
-    """In bytes."""

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cah_dask.errors import RetryableError, RunError
-from cah_dask.images.fetch import ROBOTS_BYTES
+from cah_dask.images.web.fetch import ROBOTS_BYTES
 from cah_dask.schema import ROBOTS
 from cah_dask.storage import staged
 

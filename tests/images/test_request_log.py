@@ -8,12 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from cah_dask.errors import RunError
-from cah_dask.images.answers import Answer
-from cah_dask.images.decode import DecodeOptions
 from cah_dask.images.download import download_list
-from cah_dask.images.hosts import HostOptions
+from cah_dask.images.manners.hosts import HostOptions
 from cah_dask.images.options import DownloadOptions
-from cah_dask.images.requestlog import _FLUSH_S, UNFINISHED, RequestLog, read_log
+from cah_dask.images.picture.decode import DecodeOptions
+from cah_dask.images.web.request_log import _FLUSH_S, UNFINISHED, RequestLog, read_log
+from cah_dask.images.web.responses import Answer
 from cah_dask.schema import REQUESTS, Status
 from tests.images.conftest import wait_until
 from tests.webserver import WebServer
@@ -21,12 +21,12 @@ from tests.webserver import WebServer
 NOTE = """
 import signal, sys
 from pathlib import Path
-from cah_dask.images import requestlog
-from cah_dask.images.answers import Answer
-from cah_dask.images.requestlog import RequestLog
+from cah_dask.images.web import request_log
+from cah_dask.images.web.responses import Answer
+from cah_dask.images.web.request_log import RequestLog
 from cah_dask.schema import Status
 
-requestlog._FLUSH_S = 0.2
+request_log._FLUSH_S = 0.2
 with RequestLog(Path(sys.argv[1])) as log:
     for n in range(2500):
         log.note(f"http://a.test/{n}", "192.0.2.1", Answer(Status.OK, 200), n)
@@ -140,7 +140,7 @@ def test_an_empty_log_is_an_empty_table(tmp_path: Path):
 
 
 def test_a_log_is_flushed_after_a_while_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("cah_dask.images.requestlog._FLUSH_S", 0.05)
+    monkeypatch.setattr("cah_dask.images.web.request_log._FLUSH_S", 0.05)
     unfinished = tmp_path / f"a{UNFINISHED}"
     with RequestLog(tmp_path / "a.parquet") as log:
         log.note("http://a.test/", "192.0.2.1", Answer(Status.TIMEOUT, seconds=1.5), 0)

@@ -21,9 +21,9 @@ from cah_dask import __version__
 from cah_dask.addresses import Network, is_public
 from cah_dask.directives import AGENT_NAME
 from cah_dask.errors import ConfigError
-from cah_dask.images.connection import HEAD_BYTES, HEADERS, Channel, Connector, send_once
-from cah_dask.images.names import Addresses, names_of
-from cah_dask.images.once import Once
+from cah_dask.images.web.async_cache import Once
+from cah_dask.images.web.connection import HEAD_BYTES, HEADERS, Channel, Connector, send_once
+from cah_dask.images.web.dns_cache import Addresses, names_of
 from cah_dask.schema import Status
 
 _PUBLIC_PORTS = frozenset({80, 443})
@@ -132,7 +132,7 @@ class Guard:
 class Resolver(AbstractResolver):
     """Names to allowed addresses: each name is asked for once, and what failed is remembered.
 
-    A resolver lives as long as its list; what names stand for is remembered longer (`names`).
+    A resolver lives as long as its list; what names stand for is remembered longer (`dns_cache`).
     """
 
     def __init__(self, options: NetworkOptions, guard: Guard) -> None:

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeAlias
 
 from cah_dask.candidates.dedup import host_bucket
-from cah_dask.images.frontier import Frontier
-from cah_dask.images.turns import SILENCE_S, Notice, Reply
+from cah_dask.images.manners.frontier import Frontier
+from cah_dask.images.manners.turns import SILENCE_S, Notice, Reply
 
 logger = logging.getLogger(__name__)
 

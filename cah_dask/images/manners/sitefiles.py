@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from cah_dask.images.answers import Answer
-from cah_dask.images.fetch import Fetcher
-from cah_dask.images.hosts import FAILURES
-from cah_dask.images.network import AddressError
-from cah_dask.images.once import Once
-from cah_dask.images.pace import Pause
-from cah_dask.images.robotsfile import RobotsFile
-from cah_dask.images.targets import Target
+from cah_dask.images.manners.hosts import FAILURES
+from cah_dask.images.manners.pause import Pause
+from cah_dask.images.manners.robots_cache import RobotsFile
+from cah_dask.images.web.async_cache import Once
+from cah_dask.images.web.fetch import Fetcher
+from cah_dask.images.web.network import AddressError
+from cah_dask.images.web.request_url import Target
+from cah_dask.images.web.responses import Answer
 from cah_dask.schema import Status
 
 _MAX_REDIRECTS = 5  # RFC 9309 2.3.1.2: at least five should be followed

@@ -10,7 +10,7 @@ from http import HTTPStatus
 import aiohttp
 
 from cah_dask.errors import RunError
-from cah_dask.images.network import AddressError
+from cah_dask.images.web.network import AddressError
 from cah_dask.retry_after import retry_after_s
 from cah_dask.schema import Status
 

@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from cah_dask.errors import RunError
-from cah_dask.images import robotsfile, sitefiles
-from cah_dask.images.decode import DecodeOptions
 from cah_dask.images.download import download_list
-from cah_dask.images.fetch import ROBOTS_BYTES
-from cah_dask.images.hosts import HostOptions
+from cah_dask.images.manners import robots_cache, sitefiles
+from cah_dask.images.manners.hosts import HostOptions
+from cah_dask.images.manners.robots_cache import RobotsFile
 from cah_dask.images.options import DownloadOptions
-from cah_dask.images.robotsfile import RobotsFile
+from cah_dask.images.picture.decode import DecodeOptions
+from cah_dask.images.web.fetch import ROBOTS_BYTES
 from cah_dask.schema import ROBOTS
 from tests.nameserver import NameServer
 from tests.webserver import WebServer
@@ -296,7 +296,7 @@ def test_a_file_of_other_columns_is_ignored(tmp_path: Path):
 def test_the_newest_entries_stay_within_the_memory_that_one_file_may_take(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(robotsfile, "LIMIT_BYTES", 5_000)
+    monkeypatch.setattr(robots_cache, "LIMIT_BYTES", 5_000)
     now = datetime(2026, 1, 1, tzinfo=UTC)
     with RobotsFile(tmp_path / "a.parquet", lambda: now) as file:
         for n in range(9):

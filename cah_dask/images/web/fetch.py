@@ -15,12 +15,11 @@ import msgspec
 from yarl import URL
 
 from cah_dask.directives import allows_training
-from cah_dask.images.answers import Answer, has_body, status_of, without_body
-from cah_dask.images.clock import now
-from cah_dask.images.codings import codings_of, inflate, read_text
-from cah_dask.images.connection import StaleConnectionError
-from cah_dask.images.directives import OPT_OUTS, is_opted_out
-from cah_dask.images.network import (
+from cah_dask.images.web.budgets import Budgets
+from cah_dask.images.web.clock import now
+from cah_dask.images.web.codings import codings_of, inflate, read_text
+from cah_dask.images.web.connection import StaleConnectionError
+from cah_dask.images.web.network import (
     AddressError,
     Guard,
     NetworkOptions,
@@ -29,9 +28,10 @@ from cah_dask.images.network import (
     open_session,
     peer_of,
 )
-from cah_dask.images.pace import Pace
-from cah_dask.images.requestlog import RequestLog
-from cah_dask.images.targets import Target
+from cah_dask.images.web.optout_headers import OPT_OUTS, is_opted_out
+from cah_dask.images.web.request_log import RequestLog
+from cah_dask.images.web.request_url import Target
+from cah_dask.images.web.responses import Answer, has_body, status_of, without_body
 from cah_dask.schema import Status
 
 ROBOTS_BYTES = 512 << 10
@@ -93,10 +93,12 @@ Reader: TypeAlias = Callable[[Incoming], Awaitable[Answer]]
 class Fetcher:
     """Makes the requests of one list over one session; an async context manager."""
 
-    def __init__(self, options: FetchOptions, pace: Pace, log: RequestLog | None = None) -> None:
+    def __init__(
+        self, options: FetchOptions, budgets: Budgets, log: RequestLog | None = None
+    ) -> None:
         self.guard = Guard(options)
+        self.budgets = budgets
         self._options = options
-        self._pace = pace
         self._log = log
         self._large = asyncio.Semaphore(_LARGE_BODIES)
         self._unkept: set[str] = set()
@@ -147,7 +149,7 @@ class Fetcher:
             address = (await self.lookup(target.host))[0]
         except AddressError as error:
             return Answer(error.status)
-        self._pace.requests.charge(1)
+        self.budgets.requests.charge(1)
         self.n_requests += 1
         answer = Answer(Status.DISCONNECTED)  # if this is cancelled, it is we who hang up
         n_bytes = 0
@@ -296,7 +298,7 @@ class Fetcher:
     async def _pay(self, n_bytes: int, incoming: Incoming) -> float:
         """Charge bytes to the budget; return the seconds waited."""
         incoming.n_bytes += n_bytes
-        debt_s = self._pace.data.charge(n_bytes)
+        debt_s = self.budgets.data.charge(n_bytes)
         return await _hold(incoming.timer, asyncio.sleep(debt_s)) if debt_s else 0.0
 
 

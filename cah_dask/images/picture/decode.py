@@ -2,8 +2,8 @@
 
 Nothing here trusts the bytes: the format must be on the list, the size is judged from the header
 before a pixel is decoded, and every kept picture was decoded to its end once.
-`cah_dask.images.decoders` runs this in processes of their own, because a fault in a C library must
-cost one image.
+`cah_dask.images.picture.decoders` runs this in processes of their own, because a fault in a C
+library must cost one image.
 """
 
 import contextlib
@@ -17,9 +17,9 @@ import msgspec
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from PIL.Image import Resampling
 
-from cah_dask.images import jpeg, png, sixteen
-from cah_dask.images.phash import SIDE_PX, perceptual_hash
-from cah_dask.images.resize import shrunk
+from cah_dask.images.picture import jpeg, png, sixteen
+from cah_dask.images.picture.phash import SIDE_PX, perceptual_hash
+from cah_dask.images.picture.resize import shrunk
 from cah_dask.schema import Status
 
 Format: TypeAlias = Literal["JPEG", "PNG", "WEBP", "GIF", "AVIF"]

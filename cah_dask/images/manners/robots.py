@@ -9,15 +9,14 @@ from dataclasses import dataclass, replace
 from protego import Protego
 
 from cah_dask.directives import AGENT_NAME, EVERYONE, allows_training, product_token
-from cah_dask.images import tdmrep
-from cah_dask.images.answers import Answer
-from cah_dask.images.fetch import Fetcher
-from cah_dask.images.options import DownloadOptions
-from cah_dask.images.pace import Pause
-from cah_dask.images.robotsfile import RobotsFile
-from cah_dask.images.sitefiles import Kind, SiteFiles
-from cah_dask.images.targets import Target
-from cah_dask.images.tdmrep import NOTHING, Reservations, reservations
+from cah_dask.images.manners import tdmrep
+from cah_dask.images.manners.pause import Pause
+from cah_dask.images.manners.robots_cache import RobotsFile
+from cah_dask.images.manners.sitefiles import Kind, SiteFiles
+from cah_dask.images.manners.tdmrep import NOTHING, Reservations, reservations
+from cah_dask.images.web.fetch import Fetcher, FetchOptions
+from cah_dask.images.web.request_url import Target
+from cah_dask.images.web.responses import Answer
 from cah_dask.schema import Status
 
 PREFERENCES = ("content-signal", "content-usage")
@@ -32,6 +31,16 @@ _RULE = re.compile(
     re.IGNORECASE,
 )
 _PREFERENCE = re.compile(r"([a-z-]+)\s*:\s*(?:([/*]\S*)\s+)?(.*)", re.IGNORECASE)
+
+
+class RobotsOptions(FetchOptions, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which files of a site are asked for what it allows."""
+
+    obey_robots: bool = True
+    """Whether robots.txt decides what may be requested; else it is not asked for."""
+    respect_tdm_file: bool = False
+    """Whether ``/.well-known/tdmrep.json`` decides what may be used. Off by default: it is one more
+    request to every site, and few have the file; ``TDM-Reservation`` headers come with images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +114,7 @@ class Robots:
 
     def __init__(
         self,
-        options: DownloadOptions,
+        options: RobotsOptions,
         fetcher: Fetcher,
         said: RobotsFile,
         target_of: Callable[[str, str | None], Target | Status],

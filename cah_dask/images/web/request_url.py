@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import ada_url
 
 from cah_dask.candidates.urls import without_root
-from cah_dask.images.network import Guard
+from cah_dask.images.web.network import Guard
 from cah_dask.schema import Status
 
 _PORTS = {"http:": 80, "https:": 443}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cah_dask.errors import RunError
-from cah_dask.images.backlog import Backlog
+from cah_dask.images.shard_queue import Backlog
 from cah_dask.images.shards import ShardReader, ShardWriter
 from tests.images.conftest import wait_until
 

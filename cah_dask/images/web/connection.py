@@ -17,8 +17,8 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.http_exceptions import BadHttpMessage
 
-from cah_dask.images.chunks import ChunkLines
-from cah_dask.images.heads import Head, begins_like_head, read_head, start_of_head
+from cah_dask.images.web.chunks import ChunkLines
+from cah_dask.images.web.heads import Head, begins_like_head, read_head, start_of_head
 
 HEADERS = 5000
 """Most header lines that are read, as in curl (MAX_HTTP_RESP_HEADER_COUNT)."""

@@ -25,7 +25,7 @@ from typing import BinaryIO, Self
 import msgspec
 
 from cah_dask.errors import RetryableError
-from cah_dask.images.decode import DecodeOptions, Picture, decode
+from cah_dask.images.picture.decode import DecodeOptions, Picture, decode
 from cah_dask.schema import Status
 
 _LENGTH_BYTES = 4
@@ -171,7 +171,7 @@ async def _start(task: Task) -> _Decoder:
 async def _start_once(task: Task) -> _Decoder:
     """Start a decoder, and wait until it is ready so that no image is blamed if it never is."""
     inbox = FileIO(os.memfd_create("inbox"), "w")
-    command = (sys.executable, "-m", "cah_dask.images.decoders", str(inbox.fileno()))
+    command = (sys.executable, "-m", "cah_dask.images.picture.decoders", str(inbox.fileno()))
     try:
         process = await asyncio.create_subprocess_exec(
             *command,

@@ -15,8 +15,8 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cah_dask.images.answers import Answer
-from cah_dask.images.repeater import Repeater
+from cah_dask.images.web.repeater import Repeater
+from cah_dask.images.web.responses import Answer
 from cah_dask.schema import REQUESTS
 from cah_dask.storage import disk_errors, staged
 

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import msgspec
 
-from cah_dask.images.targets import Target
+from cah_dask.images.web.request_url import Target
 from cah_dask.schema import Status
 
 FAILURES = frozenset(

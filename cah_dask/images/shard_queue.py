@@ -4,8 +4,8 @@ from collections import deque
 from types import TracebackType
 from typing import Self
 
-from cah_dask.images.repeater import Repeater
 from cah_dask.images.shards import ShardWriter
+from cah_dask.images.web.repeater import Repeater
 
 _WRITE_S = 1.0
 _WRITE_BYTES = 1 << 20  # to wake a thread costs as much as to write a small picture

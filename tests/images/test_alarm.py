@@ -1,7 +1,7 @@
 import pytest
 
 from cah_dask.errors import RunError
-from cah_dask.images.ledger import Alarm
+from cah_dask.images.alarm import Alarm
 from cah_dask.schema import Status
 
 

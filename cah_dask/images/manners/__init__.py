@@ -1,0 +1,1 @@
+"""Who may be asked, and when.  frontier -> hosts -> robots -> sitefiles, loans -> turns, pause."""

@@ -1,0 +1,1 @@
+"""Bytes -> picture, in processes of their own and without the network.  decode -> decoders."""

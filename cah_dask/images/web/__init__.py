@@ -1,0 +1,1 @@
+"""One request over the network, and its answer.  request_url -> network -> connection -> fetch."""

@@ -1,4 +1,4 @@
-"""The way between the lists of a run and the driver, which lends them hosts (`images.manners.turns`).
+"""The way between the lists of a run and the driver, which lends them hosts (`manners.turns`).
 
 The scheduler lives in the driver's process and every worker can call it, so a notice is one small
 message to it.

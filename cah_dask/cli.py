@@ -87,11 +87,11 @@ def run(
         folder.require_place_for_release()
         try:
             with (
-                folder.driving(prepared.loaded, prepared.archives, _say),
+                folder.driving(prepared.loaded, list(prepared.archives), _say),
                 _log_to(folder.log_file),
                 Progress(_console) as view,
             ):
-                ending = pipeline.run(prepared.config, folder, view, signals)
+                ending = pipeline.run(prepared.config, folder, view, signals, prepared.archives)
         except Stopped as stopped:
             ending = pipeline.ending_of(stopped.kind)
     match ending:
@@ -118,7 +118,9 @@ def plan(config: ConfigPath, overrides: Overrides = None) -> None:
     from cah_dask.run.before import estimate, preflight, slurm_limits
 
     prepared = preflight.prepare(config, overrides or (), asks_slurm=False)
-    for line in estimate.describe(prepared.config, prepared.archives):
+    for line in estimate.describe(
+        prepared.config, [place or name for name, place in prepared.archives.items()]
+    ):
         print(line)
     slurm_limits.check_with_slurm(prepared.config)
 

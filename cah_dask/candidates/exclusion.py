@@ -163,16 +163,17 @@ def load_optouts(path: Path) -> tuple[Keys, list[str]]:
 
 def path_of(entry: str) -> Path:
     """Return the file of an entry, which may not be there."""
-    return _split(entry)[1]
+    return split_entry(entry)[1]
 
 
-def _split(entry: str) -> tuple[str, Path]:
+def split_entry(entry: str) -> tuple[str, Path]:
+    """Return kind and file of an entry; no kind, "", where it does not say."""
     kind, colon, name = entry.partition(":")
     return (kind, Path(name)) if colon and kind in COLUMNS else ("", Path(entry))
 
 
 def _kind(entry: str) -> tuple[str, Path]:
-    kind, path = _split(entry)
+    kind, path = split_entry(entry)
     if not path.is_file():
         raise InputError(f"exclusion list {path} does not exist")
     if not kind and path.suffix == ".npy":

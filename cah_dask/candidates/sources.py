@@ -6,6 +6,7 @@ An archive is named by a path or an http(s) url; the name is its identity in a r
 import contextlib
 import glob
 import gzip
+import hashlib
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -53,11 +54,20 @@ def public_names(archives: Sequence[str]) -> dict[str, str]:
 
     A file of Common Crawl by its path there (``crawl-data/...``), one of another server by host and
     path, a local one by its file name, and by as many of its folders as it takes to tell it from
-    the others.
+    the others. Urls that differ in nothing but their query are told apart by a hash of it.
+
+    Returns
+    -------
+    dict
+        Name of each archive, in the order of `archives`; no two are equal.
     """
-    local = [archive for archive in archives if not is_remote(archive)]
-    paths = {archive: PurePosixPath(archive).parts for archive in local}
-    names = {archive: _public_url(archive) for archive in archives if is_remote(archive)}
+    remote = [archive for archive in archives if is_remote(archive)]
+    times = Counter(map(_public_url, remote))
+    names = {
+        url: name if times[name := _public_url(url)] == 1 else f"{name}#{_short_hash(url)}"
+        for url in remote
+    }
+    paths = {a: PurePosixPath(a).parts for a in archives if not is_remote(a)}
     depth = 1
     while paths:
         tails = {archive: "/".join(parts[-depth:]) for archive, parts in paths.items()}
@@ -67,7 +77,48 @@ def public_names(archives: Sequence[str]) -> dict[str, str]:
                 names[archive] = tail
                 del paths[archive]
         depth += 1
-    return names
+    return {archive: names[archive] for archive in archives}
+
+
+def located(archives: Sequence[str], names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Find archives again that may lie elsewhere now.
+
+    Parameters
+    ----------
+    archives
+        Where there are any now.
+    names
+        What `public_names` called them once.
+
+    Returns
+    -------
+    places, strangers
+        Where each archive is that was found, by its name, and those that have none.
+    """
+    known = set(names)
+    places: dict[str, str] = {}
+    strangers = []
+    for archive in archives:
+        name = next((name for name in _possible_names(archive) if name in known), None)
+        if name is None or name in places:
+            strangers.append(archive)
+        else:
+            places[name] = archive
+    return places, strangers
+
+
+def _possible_names(archive: str) -> Iterator[str]:
+    """Yield what `public_names` may have called an archive among others, the longest first."""
+    if is_remote(archive):
+        yield f"{_public_url(archive)}#{_short_hash(archive)}"
+        yield _public_url(archive)
+        return
+    parts = PurePosixPath(archive).parts
+    yield from ("/".join(parts[start:]) for start in range(len(parts)))
+
+
+def _short_hash(url: str) -> str:
+    return hashlib.sha256(url.encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 def _public_url(url: str) -> str:

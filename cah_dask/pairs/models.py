@@ -51,6 +51,10 @@ class EmbedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     models reach compute nodes without internet), or `tiny`, the demo's own model."""
     weights_sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")] | None = None
     """Refuse to start unless the weights file has this SHA-256."""
+    config_sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")] | None = None
+    """Refuse to start unless the model folder's `open_clip_config.json` has this SHA-256."""
+    name: str | None = None
+    """What the model is called in what is published. Default: `model`, of a folder its own name."""
     batch_size: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 64
     """Images or texts per forward pass. Another number moves a similarity by about 1e-7, so it is
     the same for the whole run."""
@@ -84,7 +88,7 @@ def resolve(options: EmbedOptions) -> EmbedOptions:
     Returns
     -------
     EmbedOptions
-        With ``weights_sha256`` set, so that a resumed run and every worker use the very same model.
+        With name and checksums set, so that a resumed run and every worker use the very same model.
 
     Raises
     ------
@@ -100,8 +104,28 @@ def resolve(options: EmbedOptions) -> EmbedOptions:
             f"the weights of {options.model} have SHA-256 {found}, "
             f"embed.weights_sha256 wants {options.weights_sha256}"
         )
+    folder = model_folder(options.model)
+    config = file_sha256(folder / _CONFIG_FILE) if folder else None
+    if options.config_sha256 not in (None, config):
+        raise ConfigError(
+            f"{_CONFIG_FILE} of {options.model} has SHA-256 {config}, "
+            f"embed.config_sha256 wants {options.config_sha256}"
+        )
     require_loadable(_open_clip_name(options.model), weights, found)
-    return msgspec.structs.replace(options, weights_sha256=found)
+    return msgspec.structs.replace(
+        options,
+        weights_sha256=found,
+        config_sha256=config,
+        name=options.name or public_name(options.model),
+    )
+
+
+def is_same_model(options: EmbedOptions, other: EmbedOptions) -> bool:
+    """Tell whether two resolved options mean one model, wherever its folder lies."""
+    one, two = (
+        (each.weights_sha256, each.config_sha256 or each.model) for each in (options, other)
+    )
+    return one == two
 
 
 def _open_clip_name(model: str) -> str:

@@ -1,9 +1,10 @@
 """The job of `cah run`: from archives to a published release."""
 
 import signal
+from collections.abc import Mapping
 from enum import Enum
+from types import MappingProxyType
 
-from cah_dask.candidates.sources import public_names
 from cah_dask.images.manners.turns import Turns
 from cah_dask.run.cluster.lending import lend_hosts
 from cah_dask.run.folder.lost import late_waves, write_lost
@@ -17,7 +18,7 @@ from cah_dask.run.settings.identity import config_hash, run_hash, variants
 from cah_dask.run.signals import Signals
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT
 from cah_dask.run.task import Done
-from cah_dask.run.tasks import Job
+from cah_dask.run.tasks import Job, without_place
 from cah_dask.storage import disk_errors
 
 
@@ -35,8 +36,19 @@ def ending_of(kind: signal.Signals) -> Ending:
     return Ending.OUT_OF_TIME if kind is signal.SIGUSR2 else Ending.STOPPED
 
 
-def run(config: Config, folder: RunFolder, view: View, signals: Signals) -> Ending:
+def run(
+    config: Config,
+    folder: RunFolder,
+    view: View,
+    signals: Signals,
+    places: Mapping[str, str] = MappingProxyType({}),
+) -> Ending:
     """Carry the run to its end, or as far as it gets; `folder` must be driven by this process.
+
+    Parameters
+    ----------
+    places
+        Where each archive lies that is not extracted yet, by its name.
 
     Raises
     ------
@@ -70,7 +82,7 @@ def run(config: Config, folder: RunFolder, view: View, signals: Signals) -> Endi
         on_start=lambda scheduler: lend_hosts(scheduler, Turns(config.dedup.buckets)),
     )
     with disk_errors(folder.path):
-        crawl = Crawl(config, folder, plan, publisher, view)
+        crawl = Crawl(config, folder, plan, publisher, view, places)
         stopped_by = session.carry_out(plan, crawl, view, signals)
         if stopped_by is not None:
             return ending_of(stopped_by)
@@ -96,7 +108,13 @@ class Crawl(FolderWork):
     """A crawl as its driver sees it (`driver.Work`)."""
 
     def __init__(
-        self, config: Config, folder: RunFolder, plan: Plan, publisher: Publisher, view: View
+        self,
+        config: Config,
+        folder: RunFolder,
+        plan: Plan,
+        publisher: Publisher,
+        view: View,
+        places: Mapping[str, str],
     ) -> None:
         super().__init__(folder)
         self._config = config
@@ -106,7 +124,7 @@ class Crawl(FolderWork):
         self._plan = plan
         self._publisher = publisher
         self._view = view
-        self._archive_names = public_names(folder.archives())
+        self._places = places
         self._is_paused = False
 
     def task(self, unit: Unit, *, is_last_attempt: bool) -> Job:
@@ -119,7 +137,7 @@ class Crawl(FolderWork):
             unit=unit,
             config=self._config,
             config_hash=self._release_hash if unit.variant else self._run_hash,
-            archive_name=self._archive_names.get(unit.archive, ""),
+            place=self._places.get(unit.archive, ""),
             inputs=inputs,
             release=str(self._folder.unfinished_release.resolve()),
             slices=self._publisher.slices(unit) if unit.stage == PACK else (),
@@ -140,6 +158,7 @@ class Crawl(FolderWork):
     def given_up(self, unit: Unit, reason: str, attempts: int) -> None:
         """Let the run go on without a unit; an archive is taken up again by the next start."""
         if unit.stage == EXTRACT:
+            reason = without_place(reason, self._places.get(unit.archive, ""), unit.archive)
             receipt = write_lost(self._folder, unit, self._run_hash, reason)
             self.done(unit, Done(receipt, 0.0, ""))
             return

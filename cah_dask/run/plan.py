@@ -40,7 +40,7 @@ class Unit(msgspec.Struct, frozen=True):
         """Stable name within its stage, such as ``w00000/b00003-l00000``."""
         match self.stage.kind:
             case Kind.ARCHIVE:
-                name = f"w{self.wave:05d}/{_slug(self.archive)}"
+                name = f"w{self.wave:05d}/{slug(self.archive)}"
             case Kind.BUCKET:
                 name = f"w{self.wave:05d}/b{self.bucket:05d}"
             case Kind.LIST:
@@ -58,8 +58,8 @@ class Unit(msgspec.Struct, frozen=True):
 _SLUG_BYTES = 80  # file systems take 255 bytes, and names of temporaries are longer
 
 
-def _slug(archive: str) -> str:
-    """Return a file name for an archive: its own, with a hash because folders may differ."""
+def slug(archive: str) -> str:
+    """Return what the part of an archive is called: like its file, and a hash of its name."""
     digest = hashlib.sha256(archive.encode("utf-8", "surrogateescape")).hexdigest()[:8]
     name = PurePosixPath(archive).name
     for suffix in (".gz", ".wat", ".warc"):
@@ -74,7 +74,7 @@ class Plan:
     Parameters
     ----------
     archives
-        All archives of the run, in canonical order.
+        Names of all archives of the run, in canonical order.
     committed
         Gives the receipt of a unit whose part already exists, else None.
     staged_limit

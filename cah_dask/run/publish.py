@@ -105,7 +105,7 @@ class Publisher:
         return Layout(
             rows=sum(part.stop - part.start for shard in self._dealt for part in shard),
             dim=embedding_dim(self._config.embed),
-            encoder=public_name(self._config.embed.model),
+            encoder=self._config.embed.name or public_name(self._config.embed.model),
             weights_sha256=self._config.embed.weights_sha256 or "",
             config=config_hash(self._config),
             rows_per_shard=options.rows_per_shard,

@@ -62,7 +62,8 @@ class Job(Task, frozen=True, kw_only=True):
     """All that a worker is told about one unit of a crawl; its data lie in the run folder."""
 
     config: Config
-    archive_name: str = ""
+    place: str = ""
+    """Where the archive of the unit lies now."""
     inputs: tuple[str, ...] = ()
     release: str = ""
     """The unfinished release that pack writes to."""
@@ -86,17 +87,23 @@ def extract_task(job: Job) -> Receipt:
     unit, config = job.unit, job.config
     try:
         found = extract_archive(
-            unit.archive,
+            job.place,
             config.extract,
             buckets=config.dedup.buckets,
-            name=job.archive_name,
+            name=unit.archive,
             allow_addresses=config.download.allow_addresses,
         )
         groups, counts, errors = found.groups, found.counts, found.errors
     except ShardError as error:
         groups, counts, errors = [], Counts(), (str(error),)
+    errors = tuple(without_place(error, job.place, unit.archive) for error in errors)
     receipt = job.receipt(counts, started, inputs=(unit.archive,), errors=errors)
     return write_part(job.part, CANDIDATES, groups, receipt)
+
+
+def without_place(error: str, place: str, name: str) -> str:
+    """Return what is wrong with an archive as anybody may read it: by no path or url of ours."""
+    return error.replace(place, name).removeprefix(f"{name}: ") if place else error
 
 
 def dedup_task(job: Job) -> Receipt:

@@ -43,10 +43,10 @@ def main(config: Path) -> int:
     folder = RunFolder(Path(prepared.config.run_dir), stages=STAGES)
     with (
         Signals() as signals,
-        folder.driving(prepared.loaded, prepared.archives),
+        folder.driving(prepared.loaded, list(prepared.archives)),
         Progress(Console(stderr=True)) as view,
     ):
-        ending = pipeline.run(prepared.config, folder, view, signals)
+        ending = pipeline.run(prepared.config, folder, view, signals, prepared.archives)
     return int(ending is not pipeline.Ending.PUBLISHED)
 
 

@@ -42,7 +42,7 @@ def job(run_dir: Path, unit: Unit, port: int = 80, **changes) -> Job:
         **changes,
     }
     config = msgspec.convert(tree, Config)
-    return Job(run_dir=str(run_dir), unit=unit, config=config, config_hash="c")
+    return Job(run_dir=str(run_dir), unit=unit, config=config, config_hash="c", place=unit.archive)
 
 
 def fetch_list(run_dir: Path, *urls: str) -> None:

@@ -7,24 +7,27 @@ from pathlib import Path
 import msgspec
 
 from cah_dask.candidates.extract import check_input
-from cah_dask.candidates.sources import list_archives
-from cah_dask.errors import ConfigError
+from cah_dask.candidates.sources import list_archives, located, public_names
+from cah_dask.errors import ConfigError, InputError
 from cah_dask.images.options import check_options
 from cah_dask.pairs import select
-from cah_dask.pairs.models import resolve
+from cah_dask.pairs.models import EmbedOptions, is_same_model, resolve
 from cah_dask.run.before.slurm_limits import check_with_slurm
+from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.pools import check_pools, pools
 from cah_dask.run.settings import loading
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.loading import Loaded
 from cah_dask.run.settings.pinned_lists import pin_lists
+from cah_dask.words import counted
 
 
 class Prepared(msgspec.Struct, frozen=True):
     """A configuration that can be run: its model and lists pinned, its inputs found."""
 
     loaded: Loaded
-    archives: list[str]
+    archives: dict[str, str]
+    """Where each archive of the run lies, by its name; those that are extracted may be gone."""
 
     @property
     def config(self) -> Config:
@@ -56,17 +59,54 @@ def prepare(path: Path, overrides: Sequence[str] = (), *, asks_slurm: bool = Tru
     check_pools(config)
     _require_consent(loaded)
     config = pin_lists(config)
-    archives = list_archives(config.inputs)
-    for archive in archives:
-        check_input(archive, config.extract)
+    folder = RunFolder(Path(config.run_dir))
+    archives = _archives(config, folder)
     config = msgspec.structs.replace(
         config,
-        embed=resolve(config.embed),
+        embed=_model(config.embed, folder),
         select=select.complete(config.select, config.embed.model, config.extract.splits),
     )
     if asks_slurm:
         check_with_slurm(config)
     return Prepared(msgspec.structs.replace(loaded, config=config), archives)
+
+
+def _archives(config: Config, folder: RunFolder) -> dict[str, str]:
+    """Find the archives of a run: of one that was begun, those that it was begun with."""
+    if not folder.has_begun:
+        places = {name: place for place, name in public_names(list_archives(config.inputs)).items()}
+        for place in places.values():
+            check_input(place, config.extract)
+        return places
+    names, is_extracted = folder.archives(), folder.extracted()
+    try:
+        found = list_archives(config.inputs)
+    except InputError:
+        if not all(map(is_extracted, names)):
+            raise
+        found = []
+    places, strangers = located(found, names)
+    gone = [name for name in names if name not in places and not is_extracted(name)]
+    if strangers or gone:
+        odd = f"{strangers[0]} is new" if strangers else f"{gone[0]} is not there"
+        raise ConfigError(
+            f"the inputs of {folder.path} were {counted(len(names), 'archive')} and are now others "
+            f"({odd}); restore them or set run_dir to a new folder"
+        )
+    for name, place in places.items():
+        if not is_extracted(name):
+            check_input(place, config.extract)
+    return {name: places.get(name, "") for name in names}
+
+
+def _model(options: EmbedOptions, folder: RunFolder) -> EmbedOptions:
+    """Pin the model; that of a run that was begun keeps its name, whatever its folder is called."""
+    found = resolve(options)
+    if folder.has_begun and options.name is None:
+        before = folder.config().embed
+        if is_same_model(found, before):
+            found = msgspec.structs.replace(found, name=before.name)
+    return found
 
 
 def _require_consent(loaded: Loaded) -> None:

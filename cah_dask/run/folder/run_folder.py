@@ -3,23 +3,22 @@
 import contextlib
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
 from cah_dask.candidates.exclusion import load_optouts
-from cah_dask.candidates.sources import public_names
 from cah_dask.errors import ConfigError, DamageError
 from cah_dask.release.layout import read_layout
 from cah_dask.release.summary import StageSummary, Summary
 from cah_dask.run.folder.existing import RunParts
 from cah_dask.run.folder.job_folder import JobFolder
-from cah_dask.run.plan import Unit
+from cah_dask.run.plan import Unit, slug
 from cah_dask.run.settings import identity, loading, render
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.loading import Loaded
-from cah_dask.run.stages import DOWNLOAD, RUN, SELECT, Stage
+from cah_dask.run.stages import DOWNLOAD, EXTRACT, RUN, SELECT, Stage
 from cah_dask.schema import Counts
 from cah_dask.storage import (
     read_receipt,
@@ -124,8 +123,12 @@ class RunFolder(JobFolder):
         if not path.exists():
             lines = b"".join(msgspec.json.encode(name) + b"\n" for name in archives)
             write_atomic(self.path / ARCHIVES_FILE, lines)
-        elif identity.variants(self.config()) == identity.variants(loaded.config):
+        elif identity.variants(before := self.config()) == identity.variants(loaded.config):
             return
+        else:
+            of_release = {key: getattr(loaded.config, key) for key in identity.OF_THE_RELEASE}
+            config = msgspec.structs.replace(before, **of_release)
+            loaded = msgspec.structs.replace(loaded, config=config)
         write_atomic(path, render.render(loaded).encode())
 
     def _require_same(self, config: Config, archives: Sequence[str]) -> None:
@@ -140,8 +143,13 @@ class RunFolder(JobFolder):
                     "set run_dir to a new or empty folder"
                 )
             return
-        before = identity.run_settings(self.config())
-        now = identity.run_settings(config)
+        begun = self.config()
+        if changed := identity.new_lists(config, begun):
+            raise ConfigError(
+                f"run folder {self.path} was started with other lists ({', '.join(changed)} is not "
+                "what it was); restore them or set run_dir to a new folder"
+            )
+        before, now = identity.run_settings(begun), identity.run_settings(config)
         for key in sorted({*before, *now}):
             if before.get(key) != now.get(key):
                 raise ConfigError(
@@ -150,8 +158,7 @@ class RunFolder(JobFolder):
                 )
         if self.archives() != list(archives):
             raise ConfigError(
-                f"the inputs of {self.path} were {len(self.archives())} archives and are now "
-                f"{len(archives)} other ones; restore them or set run_dir to a new folder"
+                f"{self.path} was begun with other inputs a moment ago; run the same command again"
             )
 
     def require_place_for_release(self) -> None:
@@ -161,6 +168,16 @@ class RunFolder(JobFolder):
             raise ConfigError(
                 f"{path} holds something else than a release; name a new folder, or move it away"
             )
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a run was started here."""
+        return (self.path / CONFIG_FILE).is_file()
+
+    def extracted(self) -> Callable[[str], bool]:
+        """Return what tells of an archive, by its name, whether it is extracted."""
+        parts = {path.stem for path in (self.path / EXTRACT.folder).glob("w*/*.parquet")}
+        return lambda name: slug(name) in parts
 
     def odd_optouts(self) -> list[str]:
         """Say which lines of `optout_file` mean no host; they are ignored."""
@@ -174,12 +191,12 @@ class RunFolder(JobFolder):
         ConfigError
             If the folder is no run folder.
         """
-        if not (self.path / CONFIG_FILE).is_file():
+        if not self.has_begun:
             raise ConfigError(f"{self.path} is not a run folder: it has no {CONFIG_FILE}")
         return loading.load(self.path / CONFIG_FILE).config
 
     def archives(self) -> list[str]:
-        """Return the archives of the run in canonical order.
+        """Return the names of the archives of the run in canonical order.
 
         Raises
         ------
@@ -221,13 +238,12 @@ class RunFolder(JobFolder):
                 counts=so_far.counts + commit.receipt.counts,
                 seconds=so_far.seconds + commit.seconds,
             )
-        names = public_names(self.archives())
         times = [commit.at for commit in commits.values()]
         return Summary(
             stages=stages,
-            archives=list(names.values()),
+            archives=self.archives(),
             lost=[
-                _called(names, commit.receipt.inputs[0], error)
+                f"{commit.receipt.inputs[0]}: {error}"
                 for _, commit in sorted(commits.items())
                 for error in commit.receipt.errors
             ],
@@ -246,9 +262,3 @@ class RunFolder(JobFolder):
     def existing(self) -> RunParts:
         """Return what is finished, by looking at the parts that exist."""
         return RunParts(self, self.unfinished_release)
-
-
-def _called(names: Mapping[str, str], archive: str, error: str) -> str:
-    """Say what was lost of an archive, by the name that it has in what is published."""
-    name = names.get(archive, archive)
-    return f"{name}: {error.replace(archive, name).removeprefix(f'{name}: ')}"

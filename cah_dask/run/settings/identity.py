@@ -2,10 +2,12 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import msgspec
 
+from cah_dask.candidates.exclusion import split_entry
 from cah_dask.pairs.models import public_name
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.structs import struct_of
@@ -51,11 +53,37 @@ def result_settings(config: Config) -> dict[str, Any]:
 def run_settings(config: Config) -> dict[str, Any]:
     """Return those of the `result_settings` that a run keeps from its start to its end."""
     found = result_settings(config)
-    return {key: value for key, value in found.items() if not _is_in(key, OF_THE_RELEASE)}
+    found = {key: value for key, value in found.items() if not _is_in(key, OF_THE_RELEASE)}
+    return _without_places(config, found)
+
+
+def _without_places(config: Config, found: dict[str, Any]) -> dict[str, Any]:
+    """Return settings in which files count by what they hold, wherever they lie.
+
+    Archives are told apart by their names and in what they give (`RunFolder.archives`).
+    """
+    for key in ("inputs", "lists_sha256"):
+        found.pop(key, None)
+    if config.embed.config_sha256 is not None:
+        found.pop("embed.model", None)
+    digests = config.lists_sha256
+    entries = [split_entry(entry) for entry in config.dedup.exclude]
+    found["dedup.exclude"] = sorted(
+        f"{kind}:{digests.get(str(path), path)}{path.suffix}" for kind, path in entries
+    )
+    paths = map(Path, config.download.hash_lists)
+    found["download.hash_lists"] = sorted(digests.get(str(path), str(path)) for path in paths)
+    return found
 
 
 def _is_in(key: str, groups: Sequence[str]) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in groups)
+
+
+def new_lists(config: Config, before: Config) -> list[str]:
+    """Return the files of `dedup.exclude` and `download.hash_lists` that hold something new."""
+    known = set(before.lists_sha256.values())
+    return [path for path, digest in config.lists_sha256.items() if digest not in known]
 
 
 def published_settings(config: Config) -> dict[str, Any]:
@@ -70,7 +98,7 @@ def published_settings(config: Config) -> dict[str, Any]:
         "download.allow_ports",
     ):  # fmt: skip
         shown.pop(key, None)
-    shown["embed.model"] = public_name(config.embed.model)
+    shown["embed.model"] = config.embed.name or public_name(config.embed.model)
     return shown
 
 
@@ -94,19 +122,12 @@ def config_hash(config: Config) -> str:
     Files count by what they hold, wherever they lie: the model by its weights, lists by their own
     checksums. Archives are told apart in what they give.
     """
-    return _hash(config, result_settings(config))
+    return _digest(_without_places(config, result_settings(config)))[:16]
 
 
 def run_hash(config: Config) -> str:
     """Return the like of `config_hash` for the settings that a run keeps."""
-    return _hash(config, run_settings(config))
-
-
-def _hash(config: Config, known: dict[str, Any]) -> str:
-    for key in ("inputs", "embed.model", "dedup.exclude", "download.hash_lists"):
-        known.pop(key, None)
-    known["lists_sha256"] = sorted(config.lists_sha256.values())
-    return _digest(known)[:16]
+    return _digest(run_settings(config))[:16]
 
 
 def variants(config: Config) -> dict[str, str]:

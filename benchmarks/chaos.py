@@ -14,6 +14,7 @@ exit code, a traceback, a hang, or processes that stay behind. Exit 1 if one fai
 """
 
 import argparse
+import contextlib
 import random
 import shutil
 import signal
@@ -112,9 +113,17 @@ class Start:
     def left_behind(self) -> list[psutil.Process]:
         """Return the processes that still live a while after the end, and end them."""
         _, alive = psutil.wait_procs(self._family.values(), timeout=LEAVE_S)
+        alive = [process for process in alive if not _is_zombie(process)]
         for process in alive:
             process.kill()
         return alive
+
+
+def _is_zombie(process: psutil.Process) -> bool:
+    """Tell whether a process has ended, and only whoever inherited it has not asked for its end."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() == psutil.STATUS_ZOMBIE
+    return True
 
 
 def damage(run_dir: Path, rng: random.Random) -> str:

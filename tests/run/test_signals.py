@@ -42,6 +42,20 @@ def test_a_signal_that_python_dropped_in_a_callback_is_not_lost():
             pass
 
 
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2])
+def test_no_library_takes_a_signal_over_while_it_is_imported(kind: signal.Signals):
+    code = (
+        "import os, signal\n"
+        "heard = []\n"
+        f"signal.signal({int(kind)}, lambda *_: heard.append(1))\n"
+        "import cah_dask.run.pipeline, cah_dask.run.tasks, cah_dask.run.before.doctor\n"
+        f"os.kill(os.getpid(), {int(kind)})\n"
+        "assert heard\n"
+        "raise SystemExit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
+
+
 @pytest.fixture
 def config(tmp_path: Path, random_model: Path) -> Path:
     """The config of a run whose one image is at a port where nobody listens."""

@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from dask_jobqueue.slurm import SLURMJob
 from distributed import Status
 
 from cah_dask.errors import RetryableError
 from cah_dask.run.cluster.access import Access
+from cah_dask.run.cluster.jobqueue_import import SLURMJob
 from cah_dask.run.pools import Pool
 from cah_dask.run.slurm import answers
 from cah_dask.run.slurm.answers import Queued

@@ -2,21 +2,20 @@
 
 import asyncio
 import contextlib
-import os
-import socket
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
-from distributed import Client, Future, KilledWorker, Scheduler, get_worker
+from distributed import Client, Future, KilledWorker, Scheduler
 
 from cah_dask.run.cluster.access import Dashboard, grant
 from cah_dask.run.cluster.cluster import Cluster, pool_of, started
+from cah_dask.run.cluster.run_here import run_here
 from cah_dask.run.cluster.settings import dask_settings
 from cah_dask.run.pools import Pool
 from cah_dask.run.slurm.options import SlurmOptions
-from cah_dask.run.task import Done, Failed, Task, run_task
+from cah_dask.run.task import Done, Failed, Task
 
 LOOK_S = 1.0
 """Seconds between two looks whether workers that a task is bound to are still there."""
@@ -63,7 +62,7 @@ class DaskMachine:
         while result is None:
             workers = self._elsewhere(pool, avoided)
             future = self._client.submit(
-                _run_here,
+                run_here,
                 task,
                 key=f"{task.unit.stage}-{task.unit.name}-{uuid.uuid4().hex[:8]}",
                 workers=workers,
@@ -95,7 +94,7 @@ class DaskMachine:
         """Return the workers of a pool that are neither `avoided` nor on a node with one that is.
 
         If there are none, those on the same nodes; None, which means any, if nothing is left. Who
-        is avoided is told as `worker_name` does, who is returned as Dask knows them.
+        is avoided is told as `run_here.worker_name` does, who is returned as Dask knows them.
         """
         if not avoided:
             return None
@@ -132,15 +131,3 @@ async def opened(
     with dask_settings():
         async with started(make) as cluster, Client(cluster, asynchronous=True) as client:
             yield DaskMachine(cluster, client)
-
-
-def _run_here(task: Task) -> Done | Failed:
-    return run_task(task, worker_name())
-
-
-def worker_name() -> str:
-    """Return the node, as Slurm calls it, and the name of the Dask worker that runs this code."""
-    node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
-    with contextlib.suppress(ValueError):
-        return f"{node}/{get_worker().name}"
-    return node  # called by hand

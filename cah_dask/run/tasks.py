@@ -35,7 +35,7 @@ from cah_dask.errors import ConfigError, DamageError, RetryableError, RunError, 
 from cah_dask.images.download import download_list
 from cah_dask.images.loans import Loans
 from cah_dask.images.shards import ShardReader
-from cah_dask.pairs.embed import embed_list, from_scored, from_shard
+from cah_dask.pairs.embed import embed_list, from_scored, from_shard, with_vectors
 from cah_dask.pairs.models import EmbedOptions, Encoder, load_encoder
 from cah_dask.pairs.select import COLUMNS, select_list
 from cah_dask.release.layout import Slice
@@ -329,7 +329,8 @@ def _earlier_images(job: Job, samples: pa.Table) -> tuple[pa.Table, pa.Table]:
         ).filter(wanted)
         for unit in units
     ]
-    return pa.concat_tables(outcomes), pa.concat_tables(embedded)
+    vectors = pa.concat_tables(embedded)
+    return with_vectors(pa.concat_tables(outcomes), vectors), vectors
 
 
 @cache

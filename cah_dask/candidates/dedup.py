@@ -62,8 +62,8 @@ class Deduped:
 
     ``lists`` hold urls to fetch: at most `DedupOptions.list_urls` distinct ones each, rows in the
     order of the md5 of their url (so hosts are mixed), rows of one url together in canonical order.
-    ``late`` lists hold new texts of urls that earlier waves fetched. ``keys`` (of all rows kept)
-    and ``urls`` (to fetch) are for the waves to come, sorted.
+    ``late`` tables of no more rows hold new texts of urls that earlier waves fetched. ``keys`` (of
+    all rows kept) and ``urls`` (to fetch) are for the waves to come, sorted.
     """
 
     lists: Sequence[pa.Table]

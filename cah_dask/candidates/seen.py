@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cah_dask.candidates.keys import Keys, from_digests, of_texts, unique
+from cah_dask.candidates.late import own_groups
 from cah_dask.errors import DamageError
-from cah_dask.storage import SideFile, read_part, require_same, side_file, staged
+from cah_dask.storage import SideFile, open_part, require_same, side_file, staged
 
 
 def write_keys(path: Path, keys: Keys, name: str) -> SideFile:
@@ -43,15 +44,20 @@ def read_keys(path: Path, side: SideFile, rebuild: Callable[[], Keys]) -> Keys:
 
 
 def kept_keys(lists: Path, key: Literal["uid", "url"]) -> Keys:
-    """Return the keys of all rows of some fetch lists, given their part."""
-    rows = read_part(lists, columns=[key])
+    """Return the keys of all rows that a wave kept, given the part of its fetch lists."""
+    rows = _own_rows(lists, [key])
     return unique(_keys(rows, key))
 
 
 def fetched_keys(lists: Path, wave: int) -> Keys:
     """Return the keys of the urls that the fetch lists of a wave fetch, given their part."""
-    rows = read_part(lists, columns=["url", "image_wave"])
+    rows = _own_rows(lists, ["url", "image_wave"])
     return unique(_keys(rows.filter(pc.equal(rows["image_wave"], wave)), "url"))
+
+
+def _own_rows(lists: Path, columns: list[str]) -> pa.Table:
+    with open_part(lists) as part:
+        return part.read(own_groups(part), columns)
 
 
 def _keys(rows: pa.Table, key: Literal["uid", "url"]) -> Keys:

@@ -305,6 +305,7 @@ class Driver:
             config_hash=self._release_hash if unit.variant else self._hash,
             archive_name=self._archive_names.get(unit.archive, ""),
             inputs=inputs,
+            late_waves=tuple(self._plan.late_waves(unit.wave)) if unit.stage == DEDUP else (),
             slices=self._publisher.slices(unit) if unit.stage == PACK else (),
             release=str(self._folder.unfinished_release.resolve()),
             lists_at_once=lists_at_once(self._config),

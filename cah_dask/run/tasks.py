@@ -13,7 +13,7 @@ import socket
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
@@ -30,6 +30,7 @@ from cah_dask.candidates.dedup import Bucket, dedup_bucket
 from cah_dask.candidates.exclusion import Exclusion, load_optouts
 from cah_dask.candidates.extract import extract_archive
 from cah_dask.candidates.keys import Keys, unique
+from cah_dask.candidates.late import LateTexts, late_lists
 from cah_dask.candidates.seen import fetched_keys, kept_keys, read_keys, write_keys
 from cah_dask.errors import ConfigError, DamageError, RetryableError, RunError, ShardError
 from cah_dask.images.download import download_list
@@ -75,6 +76,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Of the settings that the unit's part depends on."""
     archive_name: str = ""
     inputs: tuple[str, ...] = ()
+    late_waves: tuple[int, ...] = ()
+    """Waves of the bucket whose late texts dedup makes lists of, the unit's own last."""
     release: str = ""
     """The unfinished release that pack writes to."""
     slices: tuple[Slice, ...] = ()
@@ -196,11 +199,21 @@ def dedup_task(job: Job) -> Receipt:
             (folder.fetched_path(unit.bucket, unit.wave), made.urls),
         )
     )
-    notes = {**made.counts.notes, "lists": len(made.lists), "late_lists": len(made.late)}
+    late = _late_lists(job, made.late)
+    notes = {**made.counts.notes, "lists": len(made.lists), "late_lists": len(late)}
     counts = msgspec.structs.replace(made.counts, notes=notes)
     wave = f"{EXTRACT.folder}/w{unit.wave:05d}"  # all its parts, in canonical order
     receipt = job.receipt(counts, started, inputs=(wave,), side=side)
-    return write_part(job.part, SAMPLES, itertools.chain(made.lists, made.late), receipt)
+    return write_part(job.part, SAMPLES, itertools.chain(made.lists, late, made.late), receipt)
+
+
+def _late_lists(job: Job, own: Sequence[pa.Table]) -> Sequence[pa.Table]:
+    """Return lists of the late texts of the waves that are to be brought together now, if any."""
+    if not job.late_waves:
+        return ()
+    units = [Unit(DEDUP, wave, job.unit.bucket) for wave in job.late_waves[:-1]]
+    texts = LateTexts([Path(job.run_dir) / unit.part for unit in units], own)
+    return late_lists(texts, job.config.dedup.list_urls)
 
 
 def _earlier(

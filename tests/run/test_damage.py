@@ -56,8 +56,9 @@ def deduped(request, tmp_path: Path) -> tasks.Job:
         part = candidates(tmp_path, wave, range(wave * 10, wave * 10 + 20), f"text {wave % 2}")
         given = job(tmp_path, unit, **options)
         given = tasks.Job(
-            run_dir=given.run_dir, unit=unit, config=given.config, config_hash="c", inputs=(part,)
-        )
+            run_dir=given.run_dir, unit=unit, config=given.config, config_hash="c", inputs=(part,),
+            late_waves=(0, 1) if wave else (),
+        )  # fmt: skip
         if wave == 0:
             tasks.dedup_task(given)
     return given

@@ -9,11 +9,8 @@ they are embedded. An image is the UTF-8 of the late texts of its url, and the e
 """
 
 import argparse
-import contextlib
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +18,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.opened import opened
 from cah_dask.images.shards import ShardWriter
 from cah_dask.run import tasks
 from cah_dask.run.config import Config
@@ -30,8 +28,6 @@ from cah_dask.run.tasks import Job, dedup_task, embed_task
 from cah_dask.schema import CANDIDATES, OUTCOMES, Counts, uid
 from cah_dask.storage import TEMPORARY, Receipt, read_part, side_file, write_part
 from tests.encoders import HashEncoder
-
-_opened: list[Counter[str]] = []
 
 
 class Sizes(NamedTuple):
@@ -185,25 +181,6 @@ def _is_earlier(folder: Path, path: str) -> bool:
 def bytes_read() -> int:
     """Return how many bytes this process has read from files so far."""
     return int(Path("/proc/self/io").read_text(encoding="ascii").split()[1])
-
-
-@contextlib.contextmanager
-def opened() -> Iterator[Counter[str]]:
-    """Count the files that are opened meanwhile, by path."""
-    if not _opened:
-        sys.addaudithook(_hear)  # for good: there is no way to take one back
-        _opened.append(Counter())
-    paths: Counter[str] = Counter()
-    _opened.append(paths)
-    try:
-        yield paths
-    finally:
-        _opened.pop()
-
-
-def _hear(event: str, args: tuple[object, ...]) -> None:
-    if event == "open":
-        _opened[-1][str(args[0])] += 1
 
 
 def main() -> None:

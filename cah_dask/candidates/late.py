@@ -11,13 +11,19 @@ waves, in the order of the lists that have their images: each of these is read a
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from cah_dask.candidates.gather import HELD_ROWS, GatheredLists
+from cah_dask.candidates.keys import Index
 from cah_dask.storage import Part, open_part
+
+IMAGE_LISTS = 64
+"""So many lists have the images of one list of late texts: 2 GB of vectors to be read at most, in
+some ten seconds, however few late texts each has."""
 
 
 class LateTexts:
@@ -53,14 +59,22 @@ def late_lists(
     texts
         `SAMPLES`; read once, and again for every `held_rows` rows.
     list_rows
-        Rows of one list at the most.
+        Rows of one list at the most; their images lie in `IMAGE_LISTS` lists at the most.
     """
     places = [(np.empty(0, int), np.empty(0, int))]
     places += [(table["image_wave"].to_numpy(), table["image_list"].to_numpy()) for table in texts]
     wave, number = map(np.concatenate, zip(*places, strict=True))
     order = np.lexsort((number, wave))
-    bounds = [*range(0, len(order), list_rows), len(order)]
+    bounds = _bounds(wave[order], number[order], list_rows)
     return GatheredLists(texts, order, bounds, held_rows=held_rows)
+
+
+def _bounds(wave: Index, number: Index, list_rows: int) -> list[int]:
+    """Return where each list of late texts begins, and where the last one ends."""
+    is_first = np.ones(len(wave), bool)
+    is_first[1:] = (np.diff(wave) != 0) | (np.diff(number) != 0)
+    ends = [*np.flatnonzero(is_first)[::IMAGE_LISTS].tolist(), len(wave)]
+    return [at for pair in pairwise(ends) for at in range(*pair, list_rows)] + [len(wave)]
 
 
 def held_groups(part: Part) -> range:

@@ -1,12 +1,13 @@
 """Deduplicate a synthetic crawl, wave after wave, and say what it costs.
 
-    python benchmarks/dedup_simulation.py --folder /scratch/simulation [--rows 100000000]
+    python -m benchmarks.dedup_simulation --folder /scratch/simulation [--rows 100000000]
 
 Writes candidates parts as the extraction does, runs the task of a run (`run.tasks.dedup_task`) on
-every bucket, and removes the parts of a wave when it is done, so that only the keys grow. Hosts are
-skewed as on the web: one has a tenth of all rows, the others follow Zipf's law; pairs come again
-within a wave and from wave to wave. Checks that exactly the distinct pairs were kept. Prints CPU
-seconds per million rows, the peak of each process, and the files and bytes that stay.
+every bucket, and removes the candidates of a wave when it is done. Hosts are skewed as on the web:
+one has a tenth of all rows, the others follow Zipf's law; pairs come again within a wave and from
+wave to wave. Checks that exactly the distinct pairs were kept. Prints CPU seconds per million rows,
+the peak of each process, what a task opened and read of earlier waves, and the files and bytes that
+stay.
 """
 
 import argparse
@@ -25,14 +26,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from benchmarks.opened import opened
 from cah_dask.candidates.dedup import host_bucket
 from cah_dask.candidates.rows import Groups
+from cah_dask.images.manners.hosts import HostOptions
+from cah_dask.images.options import DownloadOptions
 from cah_dask.run.plan import Unit
 from cah_dask.run.settings.config import Config
 from cah_dask.run.stages import DEDUP, EXTRACT
 from cah_dask.run.tasks import Job, dedup_task
 from cah_dask.schema import CANDIDATES, Counts
-from cah_dask.storage import Receipt, write_part
+from cah_dask.storage import TEMPORARY, Receipt, write_part
 
 HOSTS = 2_000_000
 TOP_SHARE = 0.1  # of all rows that one host has
@@ -66,7 +70,11 @@ class Plan(NamedTuple):
         return Job(
             run_dir=str(self.folder),
             unit=Unit(DEDUP, wave, bucket),
-            config=Config(run_dir=str(self.folder), inputs=("simulated",)),
+            config=Config(
+                run_dir=str(self.folder),
+                inputs=("simulated",),
+                download=DownloadOptions(hosts=HostOptions(quota=None)),
+            ),
             config_hash="",
             inputs=tuple(self.candidates(wave)),
         )
@@ -81,6 +89,12 @@ class Cost(NamedTuple):
     rows: int
     kept: int
     n_bytes: int
+    opened: int
+    """Files of earlier waves: parts and keys."""
+    read_mb: float
+    """Of their keys."""
+    written_mb: float
+    """Of keys."""
 
 
 def draw(plan: Plan, seed: int) -> tuple[npt.NDArray[np.int64], Ids]:
@@ -158,13 +172,27 @@ def dedup_one(plan: Plan, wave: int, bucket: int) -> Cost:
     """Deduplicate one bucket of a wave as a worker of a run does."""
     started = time.process_time()
     job = plan.job(wave, bucket)
-    counts = dedup_task(job).counts
+    sizes = {str(path): path.stat().st_size for path in plan.folder.glob(f"seen/b{bucket:05}/*")}
+    with opened() as paths:
+        receipt = dedup_task(job)
     cpu_s, n_bytes = time.process_time() - started, job.part.stat().st_size
-    return Cost(cpu_s, os.getpid(), peak_mb(), counts.seen, counts.kept, n_bytes)
+    parts = {
+        path
+        for path in paths.keys() - {str(job.part)}
+        if path.startswith(f"{plan.folder}/{DEDUP.folder}/") and path.endswith(".parquet")
+    }
+    keys = paths.keys() & sizes.keys()
+    return Cost(
+        cpu_s, os.getpid(), peak_mb(), receipt.counts.seen, receipt.counts.kept, n_bytes,
+        opened=len(keys) + sum(TEMPORARY not in path for path in parts),
+        read_mb=sum(sizes[path] for path in keys) / 1e6,
+        written_mb=sum(side.n_bytes for side in receipt.side) / 1e6,
+    )  # fmt: skip
 
 
-def simulate(plan: Plan, processes: int) -> Iterator[int]:
-    """Run all waves; print and yield how many rows each kept."""
+def simulate(plan: Plan, processes: int, every: int) -> Iterator[list[Cost]]:
+    """Run all waves, print every so manieth of them, and yield what they cost."""
+    bucket_of_hosts(plan.buckets)  # for all processes to come
     for wave in range(plan.waves):
         with ProcessPoolExecutor(processes) as pool:
             task = functools.partial(write_archive, plan, wave)
@@ -174,10 +202,10 @@ def simulate(plan: Plan, processes: int) -> Iterator[int]:
         n_bytes = sum(part.stat().st_size for part in parts)
         with ProcessPoolExecutor(processes) as pool:
             costs = list(pool.map(functools.partial(dedup_one, plan, wave), range(plan.buckets)))
-        report(wave, costs, n_bytes)
-        for stage in (EXTRACT, DEDUP):
-            shutil.rmtree(plan.folder / stage.folder)
-        yield sum(cost.kept for cost in costs)
+        if wave % every == 0 or wave == plan.waves - 1:
+            report(wave, costs, n_bytes)
+        shutil.rmtree(plan.folder / EXTRACT.folder)
+        yield costs
 
 
 def report(wave: int, costs: list[Cost], n_bytes: int) -> None:
@@ -190,7 +218,8 @@ def report(wave: int, costs: list[Cost], n_bytes: int) -> None:
         f"| {wave} | {rows / 1e6:.1f} | {kept / 1e6:.1f} | {max(c.rows for c in costs) / 1e6:.2f} "
         f"| {sum(c.cpu_s for c in costs) / rows * 1e6:.2f} "
         f"| {', '.join(f'{peak:.0f}' for peak in peaks.values())} "
-        f"| {n_bytes / rows:.0f} | {sum(c.n_bytes for c in costs) / kept:.0f} |",
+        f"| {n_bytes / rows:.0f} | {sum(c.n_bytes for c in costs) / kept:.0f} "
+        f"| {max(c.opened for c in costs)} | {max(c.read_mb for c in costs):.1f} |",
         flush=True,
     )
 
@@ -216,17 +245,26 @@ def main() -> None:
     parser.add_argument("--archives", type=int, default=128, help="per wave")
     parser.add_argument("--buckets", type=int, default=128)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--every", type=int, default=1, help="print every so manieth wave")
     options = parser.parse_args()
     plan = Plan(options.folder, options.rows, options.waves, options.archives, options.buckets)
     plan.folder.mkdir(parents=True)
     print(
         "| wave | M rows | M kept | M rows, largest bucket | CPU s a M rows | peak MB of each "
-        "process | bytes a candidate | bytes a kept row |\n|---|---|---|---|---|---|---|---|"
+        "process | bytes a candidate | bytes a kept row | earlier files a task opens | MB of keys "
+        "it reads |\n|---|---|---|---|---|---|---|---|---|---|"
     )
-    kept = sum(simulate(plan, options.processes))
+    costs = [cost for wave in simulate(plan, options.processes, options.every) for cost in wave]
+    kept, rows = sum(cost.kept for cost in costs), sum(cost.rows for cost in costs)
     keys = list((plan.folder / "seen").rglob("*.npy"))
     n_bytes = sum(path.stat().st_size for path in keys)
     print(f"\nkept {kept:,} of {distinct_pairs(plan):,} distinct pairs")
+    print(f"CPU s a M rows, all waves: {sum(cost.cpu_s for cost in costs) / rows * 1e6:.2f}")
+    print(
+        f"of earlier waves {sum(cost.opened for cost in costs):,} files were opened and "
+        f"{sum(cost.read_mb for cost in costs) / 1e3:.2f} GB of keys read; "
+        f"{sum(cost.written_mb for cost in costs) / 1e3:.2f} GB of keys were written"
+    )
     print(f"keys: {len(keys)} files, {n_bytes / 1e9:.2f} GB, {n_bytes / kept:.1f} B a kept row")
     largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(f"peak MB: {peak_mb():.0f} of this process, {largest:.0f} of the largest it started")

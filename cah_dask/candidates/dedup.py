@@ -1,8 +1,8 @@
 """Exact deduplication, one host bucket at a time, without a service.
 
 Equal pairs have equal hosts, so they meet in one bucket. Its task sorts their 128-bit keys, keeps
-the first of equal ones in canonical order, and drops what earlier waves kept: one sorted array per
-wave and bucket, 16 bytes a row. A second array of urls tells which list fetched a url already.
+the first of equal ones in canonical order, and drops what earlier waves kept: sorted arrays, 16
+bytes a row (`candidates.seen`). A second kind, of urls, tells which list fetched a url already.
 """
 
 import hashlib
@@ -23,12 +23,15 @@ from cah_dask.candidates.keys import (
     Index,
     Keys,
     Mask,
+    PlacedKeys,
     contains,
     find,
     from_digests,
     no_keys,
     of_texts,
+    placed,
     sort_order,
+    span,
     starts_run,
     unique,
 )
@@ -62,14 +65,14 @@ class Deduped:
 
     ``lists`` hold urls to fetch: at most `DedupOptions.list_urls` distinct ones each, rows in the
     order of the md5 of their url (so hosts are mixed), rows of one url together in canonical order.
-    ``late`` lists hold new texts of urls that earlier waves fetched. ``keys`` (of all rows kept)
-    and ``urls`` (to fetch) are for the waves to come, sorted.
+    ``late`` tables of no more rows hold new texts of urls that earlier waves fetched. ``keys`` (of
+    all rows kept) and ``urls`` (to fetch) are for the waves to come, sorted.
     """
 
     lists: Sequence[pa.Table]
     late: Sequence[pa.Table]
     keys: Keys
-    urls: Keys
+    urls: PlacedKeys
     counts: Counts
 
 
@@ -123,7 +126,8 @@ def dedup_bucket(  # noqa: PLR0913  # one input file or option each
     options: DedupOptions,
     exclusion: Exclusion | None = None,
     *,
-    fetched: Iterable[Keys] = (),
+    fetched: Iterable[PlacedKeys] = (),
+    wave: int = 0,
     host_quota: int | None = None,
     held_rows: int = HELD_ROWS,
 ) -> Deduped:
@@ -135,11 +139,13 @@ def dedup_bucket(  # noqa: PLR0913  # one input file or option each
         The bucket of each archive of the wave, `BUCKET`, in canonical order. Of equal rows the
         first wins. Read more than once if large: give a `Bucket` rather than a generator.
     seen
-        Keys that earlier waves kept, sorted, one array a wave.
+        Keys that earlier waves kept: sorted arrays.
     exclusion
         Rows that must not be fetched.
     fetched
-        `Deduped.urls` of each earlier wave, in order; this wave gets the number after them.
+        `Deduped.urls` of earlier waves, likewise.
+    wave
+        The number of this one.
     host_quota
         Urls of one host that may be fetched: the first ones by their md5. The others are as if they
         had not been seen, so a later wave may fetch them.
@@ -158,21 +164,21 @@ def dedup_bucket(  # noqa: PLR0913  # one input file or option each
     distinct = order[starts_run(rows.keys[order])]
     new = distinct[~_in_any(seen, rows.keys[distinct])]
     kept = np.sort(new)
-    wave, at = _where_fetched(fetched, rows.urls[kept])
-    beyond, notes = _beyond_quota(rows, kept[at < 0], host_quota)
+    image_wave, number = _where_fetched(fetched, rows.urls[kept])
+    beyond, notes = _beyond_quota(rows, kept[image_wave < 0], host_quota)
     if len(beyond):
         within = ~np.isin(kept, beyond)
-        kept, wave, at = kept[within], wave[within], at[within]
+        kept, image_wave, number = kept[within], image_wave[within], number[within]
         new = new[~np.isin(new, beyond)]
-    is_new = at < 0
-    fresh_urls = unique(rows.urls[kept][is_new])
-    at[is_new] = find(fresh_urls, rows.urls[kept][is_new])
-    number = at // options.list_urls
-    order = np.lexsort((at, wave))
+    urls, is_new = rows.urls[kept], image_wave < 0
+    fresh_urls = unique(urls[is_new])
+    image_wave[is_new] = wave
+    number[is_new] = find(fresh_urls, urls[is_new]) // options.list_urls
+    order = np.lexsort((urls["f1"], urls["f0"], image_wave))
     late, fresh = order[~is_new[order]], order[is_new[order]]
     lists = [
         GatheredLists(
-            rows.tables, kept[part], bounds, (wave[part], number[part]), held_rows=held_rows
+            rows.tables, kept[part], bounds, (image_wave[part], number[part]), held_rows=held_rows
         )
         for part, bounds in (
             (fresh, _bounds(number[fresh])),
@@ -183,7 +189,7 @@ def dedup_bucket(  # noqa: PLR0913  # one input file or option each
         lists=lists[0],
         late=lists[1],
         keys=rows.keys[new],
-        urls=fresh_urls,
+        urls=placed(fresh_urls, wave, np.arange(len(fresh_urls)) // options.list_urls),
         counts=msgspec.structs.replace(
             _counts(rows, len(distinct), len(beyond), len(new)), notes=notes
         ),
@@ -225,22 +231,20 @@ def _read_keys(
     )
 
 
-def _where_fetched(fetched: Iterable[Keys], urls: Keys) -> tuple[Index, Index]:
-    """Return the wave that fetches each url and its place among that wave's urls.
+def _where_fetched(fetched: Iterable[PlacedKeys], urls: Keys) -> tuple[Index, Index]:
+    """Return the wave and the number of the list that fetches each url, -1 if there is none yet.
 
-    A url that no earlier wave fetched belongs to the wave after them and has the place -1. Keys in
-    ascending order are found three times as fast.
+    Keys in ascending order are found three times as fast.
     """
     order = sort_order(urls)
     ascending = urls[order]
-    wave, at = np.zeros(len(urls), int), np.full(len(urls), -1)
-    for number, earlier in enumerate(fetched):
-        found = find(earlier, ascending)
-        is_here = found >= 0
-        at[order[is_here]] = found[is_here]
-        wave[order[is_here]] = number
-        wave[at < 0] = number + 1
-    return wave, at
+    wave, number = np.full(len(urls), -1), np.full(len(urls), -1)
+    for earlier in fetched:
+        within = span(ascending, earlier)
+        found = find(earlier, ascending[within])
+        rows, places = order[within][found >= 0], earlier[found[found >= 0]]
+        wave[rows], number[rows] = places["wave"], places["list"]
+    return wave, number
 
 
 def _bounds(number: Index) -> list[int]:
@@ -303,7 +307,9 @@ def _digests(column: pa.ChunkedArray) -> Keys:
 
 
 def _in_any(seen: Iterable[Keys], keys: Keys) -> Mask:
+    """Tell of each of some sorted keys whether it is in any of the sorted arrays."""
     found = np.zeros(len(keys), bool)
     for earlier in seen:
-        found |= contains(earlier, keys)
+        within = span(keys, earlier)
+        found[within] |= contains(earlier, keys[within])
     return found

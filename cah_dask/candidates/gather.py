@@ -19,7 +19,8 @@ class GatheredLists(Sequence[pa.Table]):
     Parameters
     ----------
     tables
-        `BUCKET` tables that the rows are taken from; read once for every `held_rows` rows.
+        `BUCKET` tables that the rows are taken from; read once for every `held_rows` rows. Without
+        `places` they are `SAMPLES`.
     rows
         Numbers of the rows, counted through all tables, in the order wanted.
     bounds
@@ -35,7 +36,7 @@ class GatheredLists(Sequence[pa.Table]):
         tables: Iterable[pa.Table],
         rows: Index,
         bounds: Sequence[int],
-        places: tuple[Index, Index],
+        places: tuple[Index, Index] | None = None,
         *,
         held_rows: int,
     ) -> None:
@@ -62,7 +63,7 @@ class GatheredLists(Sequence[pa.Table]):
         start = self._bounds[first]
         last = bisect.bisect_right(self._bounds, start + self._held_rows) - 1
         stop = self._bounds[max(first + 1, last)]
-        places = [pa.array(column[start:stop], pa.int32()) for column in self._places]
+        places = [pa.array(column[start:stop], pa.int32()) for column in self._places or ()]
         columns = [*self._gather(self._rows[start:stop]).columns, *places]
         self._held = pa.table(columns, schema=SAMPLES)
         self._held_from, self._held_to = start, stop

@@ -6,7 +6,8 @@ digits of a uid as integers, in ascending order. So either kind of file can stan
 
 import bisect
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -14,12 +15,46 @@ import numpy.typing as npt
 
 KEY = np.dtype([("f0", "<u8"), ("f1", "<u8")])
 KEY_BYTES = KEY.itemsize
+PLACED = np.dtype([*KEY.descr, ("wave", "<i4"), ("list", "<i4")])
 
 Keys: TypeAlias = npt.NDArray[np.void]
 """Shape (n,), dtype `KEY`."""
+PlacedKeys: TypeAlias = npt.NDArray[np.void]
+"""Shape (n,), dtype `PLACED`: keys of urls, with the list of a bucket that fetches each."""
+
+HELD_KEYS = 1 << 20
+"""Keys of a file that are in memory together."""
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 Index: TypeAlias = npt.NDArray[np.int64]
+
+
+class KeyFile:
+    """Sorted keys in a file, mapped anew for each access: of a large one little is in memory."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._len = len(self._mapped())
+
+    def __len__(self) -> int:
+        return self._len
+
+    def __getitem__(self, item: slice | str) -> Keys:
+        keys: Keys = self._mapped()[item]
+        return keys
+
+    def __iter__(self) -> Iterator[Keys]:
+        """Yield all keys in their order, `HELD_KEYS` at a time."""
+        starts = range(0, len(self), HELD_KEYS)
+        return (self[start : start + HELD_KEYS] for start in starts)
+
+    def _mapped(self) -> Keys:
+        keys: Keys = np.load(self._path, mmap_mode="r")
+        return keys
+
+
+Run: TypeAlias = Keys | KeyFile
+"""Sorted keys, each once."""
 
 
 def no_keys() -> Keys:
@@ -61,6 +96,46 @@ def unique(keys: Keys) -> Keys:
     """Return keys sorted, each once."""
     keys = keys[sort_order(keys)]
     return keys[starts_run(keys)]
+
+
+def placed(keys: Keys, wave: Index | int, number: Index) -> PlacedKeys:
+    """Return keys with the wave and the number of the list that fetches each."""
+    made = np.empty(len(keys), PLACED)
+    made["f0"], made["f1"] = keys["f0"], keys["f1"]
+    made["wave"], made["list"] = wave, number
+    return made
+
+
+def merged(runs: Sequence[Run], held_keys: int = HELD_KEYS) -> Iterator[Keys]:
+    """Yield the keys of sorted runs (of one dtype) that have none in common, in ascending order.
+
+    About `held_keys` at a time, as keys are digests and so spread evenly.
+    """
+    n_slices = sum(map(len, runs)) // held_keys + 1
+    starts = [0] * len(runs)
+    for number in range(1, n_slices + 1):
+        below = number * 2**64 // n_slices
+        stops = [bisect.bisect_left(run["f0"], below) for run in runs]
+        slices = [run[at:stop] for run, at, stop in zip(runs, starts, stops, strict=True)]
+        yield _sorted(np.concatenate(slices))
+        starts = stops
+
+
+def _sorted(keys: Keys) -> Keys:
+    """Sort keys that consist of a few sorted runs: four times as fast as by both halves."""
+    keys = keys[np.argsort(keys["f0"], kind="stable")]
+    if (keys["f0"][1:] == keys["f0"][:-1]).any():
+        keys = keys[sort_order(keys)]
+    return keys
+
+
+def span(keys: Keys, run: Keys) -> slice:
+    """Return where those of some sorted keys are that a sorted run may hold."""
+    if not len(run):
+        return slice(0, 0)
+    high = np.ascontiguousarray(keys["f0"])
+    first, last = run["f0"][0], run["f0"][-1]
+    return slice(np.searchsorted(high, first), np.searchsorted(high, last, side="right"))
 
 
 def contains(known: Keys, keys: Keys) -> Mask:

@@ -86,6 +86,15 @@ def from_scored(scored: pa.Table, dim: int) -> ImageVectors:
     return vectors
 
 
+def with_vectors(outcomes: pa.Table, scored: pa.Table) -> pa.Table:
+    """Return outcomes in which images without a vector in `scored` have the status NO_VECTOR."""
+    has_none = pc.invert(pc.is_in(outcomes["url"], scored["url"].combine_chunks()))
+    is_lost = pc.and_(pc.equal(outcomes["status"], Status.OK.value), has_none)
+    status = pc.if_else(is_lost, Reject.NO_VECTOR.value, outcomes["status"])
+    at = outcomes.column_names.index("status")
+    return outcomes.set_column(at, outcomes.schema.field(at), status)
+
+
 def embed_list(
     samples: pa.Table,
     outcomes: pa.Table,
@@ -103,7 +112,8 @@ def embed_list(
     outcomes
         What the download made of its urls (`schema.OUTCOMES`), each url once.
     images
-        `from_shard` for a list that was fetched, `from_scored` for late texts of earlier images.
+        `from_shard` for a list that was fetched, `from_scored` for late texts of earlier images
+        (with outcomes `with_vectors`).
 
     Returns
     -------
@@ -189,7 +199,7 @@ def _packed(vectors: Embeddings) -> pa.Array:
 def _counts(seen: int, table: pa.Table, lost: pa.ChunkedArray, *, n_without: int) -> Counts:
     rejected = {item["values"]: item["counts"] for item in pc.value_counts(lost).to_pylist()}
     if n_without:
-        rejected[Reject.NO_VECTOR.value] = n_without
+        rejected[Reject.NO_VECTOR.value] = n_without + rejected.get(Reject.NO_VECTOR.value, 0)
     return Counts(seen, len(table), dict(sorted(rejected.items())), _histogram(table))
 
 

@@ -139,6 +139,7 @@ class Crawl(FolderWork):
             config_hash=self._release_hash if unit.variant else self._run_hash,
             place=self._places.get(unit.archive, ""),
             inputs=inputs,
+            late_waves=tuple(self._plan.late_waves(unit.wave)) if unit.stage == DEDUP else (),
             release=str(self._folder.unfinished_release.resolve()),
             slices=self._publisher.slices(unit) if unit.stage == PACK else (),
             lists_at_once=lists_at_once(self._config),

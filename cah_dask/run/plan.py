@@ -102,6 +102,7 @@ class Plan:
         starts = range(0, len(archives), archives_per_wave)
         waves = [archives[start : start + archives_per_wave] for start in starts]
         self._waves = [_Wave(wave, buckets) for wave in (*waves, *late)]
+        self._last_wave = len(waves) - 1  # of those that are there from the start
         self.stages = stages
         self._followers = {
             stage.name: [later for later in stages if later.after == stage.name] for stage in stages
@@ -194,6 +195,15 @@ class Plan:
         return [
             Unit(EXTRACT, wave=number, archive=archive) for archive in self._waves[number].archives
         ]
+
+    def late_waves(self, wave: int) -> range:
+        """Return the waves whose late texts become lists when a bucket of `wave` is deduplicated.
+
+        All of them in the last one (see `candidates.late`); a wave behind it has its own. So a part
+        of dedup does not depend on what an earlier attempt at the run has lost.
+        """
+        first = 0 if wave == self._last_wave else wave
+        return range(first, wave + 1) if wave >= self._last_wave else range(0)
 
     def selected_parts(self) -> list[tuple[str, int]]:
         """Return path and number of rows of the parts that pack reads, in canonical order."""

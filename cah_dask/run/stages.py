@@ -62,7 +62,7 @@ DEDUP = Stage(
     rows="candidates",
     after="extract",
     sees="extract",
-    files=3,  # and two of keys in seen/
+    files=3,  # and two of keys in seen/, until they are merged
 )
 DOWNLOAD = Stage(
     name="download",

@@ -8,7 +8,7 @@ import itertools
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -21,13 +21,21 @@ import pyarrow.compute as pc
 from cah_dask.candidates.dedup import Bucket, dedup_bucket
 from cah_dask.candidates.exclusion import Exclusion, load_optouts
 from cah_dask.candidates.extract import extract_archive
-from cah_dask.candidates.keys import Keys, unique
-from cah_dask.candidates.seen import fetched_keys, kept_keys, read_keys, write_keys
+from cah_dask.candidates.keys import KeyFile, Keys, Run, unique
+from cah_dask.candidates.late import LateTexts, late_lists
+from cah_dask.candidates.seen import (
+    fetched_keys,
+    held_waves,
+    kept_keys,
+    read_keys,
+    waves_to_read,
+    write_keys,
+)
 from cah_dask.errors import DamageError, RetryableError, ShardError
 from cah_dask.images.download import download_list
 from cah_dask.images.manners.loans import Loans
 from cah_dask.images.shards import ShardReader
-from cah_dask.pairs.embed import embed_list, from_scored, from_shard
+from cah_dask.pairs.embed import embed_list, from_scored, from_shard, with_vectors
 from cah_dask.pairs.models import EmbedOptions, Encoder, load_encoder
 from cah_dask.pairs.select import COLUMNS, select_list
 from cah_dask.release.layout import Slice
@@ -43,6 +51,7 @@ from cah_dask.schema import CANDIDATES, OUTCOMES, SAMPLES, SELECTED, Counts, Sta
 from cah_dask.storage import (
     TEMPORARY,
     Receipt,
+    SideFile,
     read_part,
     read_receipt,
     require_same,
@@ -65,6 +74,8 @@ class Job(Task, frozen=True, kw_only=True):
     place: str = ""
     """Where the archive of the unit lies now."""
     inputs: tuple[str, ...] = ()
+    late_waves: tuple[int, ...] = ()
+    """Waves of the bucket whose late texts dedup makes lists of, the unit's own last."""
     release: str = ""
     """The unfinished release that pack writes to."""
     slices: tuple[Slice, ...] = ()
@@ -111,38 +122,82 @@ def dedup_task(job: Job) -> Receipt:
     started = time.perf_counter()
     unit, options = job.unit, job.config.dedup
     folder = job.folder
+    seen = _earlier(job, folder.seen_path, lambda part, _: kept_keys(part, options.key))
+    fetched = _earlier(job, folder.fetched_path, fetched_keys)
     made = dedup_bucket(
         Bucket([Path(job.run_dir) / part for part in job.inputs], unit.bucket),
-        _earlier(job, folder.seen_path, lambda part, _: kept_keys(part, options.key)),
+        itertools.chain.from_iterable(seen.values()),
         options,
         read_exclusion(job.config),
-        fetched=_earlier(job, folder.fetched_path, fetched_keys),
+        fetched=itertools.chain.from_iterable(fetched.values()),
+        wave=unit.wave,
         host_quota=job.config.download.hosts.quota,
     )
-    side = tuple(
-        write_keys(path, keys, _name_of(job, path))
-        for path, keys in (
-            (folder.seen_path(unit.bucket, unit.wave), made.keys),
-            (folder.fetched_path(unit.bucket, unit.wave), made.urls),
-        )
+    side = (
+        _write_keys(job, folder.seen_path(unit.bucket, unit.wave), made.keys, seen),
+        _write_keys(job, folder.fetched_path(unit.bucket, unit.wave), made.urls, fetched),
     )
-    notes = {**made.counts.notes, "lists": len(made.lists), "late_lists": len(made.late)}
+    late = _late_lists(job, made.late)
+    notes = {**made.counts.notes, "lists": len(made.lists), "late_lists": len(late)}
     counts = msgspec.structs.replace(made.counts, notes=notes)
     wave = f"{EXTRACT.folder}/w{unit.wave:05d}"  # all its parts, in canonical order
     receipt = job.receipt(counts, started, inputs=(wave,), side=side)
-    return write_part(job.part, SAMPLES, itertools.chain(made.lists, made.late), receipt)
+    groups = itertools.chain(made.lists, late, made.late)
+    published = write_part(job.part, SAMPLES, groups, receipt)
+    _drop_merged(job, seen)
+    return published
+
+
+def _late_lists(job: Job, own: Sequence[pa.Table]) -> Sequence[pa.Table]:
+    """Return lists of the late texts of the waves that are to be brought together now, if any."""
+    if not job.late_waves:
+        return ()
+    units = [Unit(DEDUP, wave, job.unit.bucket) for wave in job.late_waves[:-1]]
+    texts = LateTexts([Path(job.run_dir) / unit.part for unit in units], own)
+    return late_lists(texts, job.config.dedup.list_urls)
 
 
 def _earlier(
-    job: Job, path_of: Callable[[int, int], Path], rebuild: Callable[[Path, int], Keys]
-) -> Iterator[Keys]:
-    """Yield what the earlier waves of a bucket left behind."""
+    job: Job, path_of: Callable[[int, int], Path], keys_of: Callable[[Path, int], Keys]
+) -> dict[int, KeyFile]:
+    """Return what the earlier waves of a bucket kept, by the wave that left the file.
+
+    `keys_of` makes the keys of one wave anew, given the part of its fetch lists.
+    """
     bucket = job.unit.bucket
-    for wave in range(job.unit.wave):
-        part = Path(job.run_dir) / Unit(DEDUP, wave, bucket).part
+
+    def part(wave: int) -> Path:
+        return Path(job.run_dir) / Unit(DEDUP, wave, bucket).part
+
+    def rebuild(waves: range) -> list[Keys]:
+        return [keys_of(part(wave), wave) for wave in waves]
+
+    earlier = {}
+    for wave in waves_to_read(job.unit.wave):
         path = path_of(bucket, wave)
-        side = {side.name: side for side in read_receipt(part).side}
-        yield read_keys(path, side[_name_of(job, path)], partial(rebuild, part, wave))
+        side = {side.name: side for side in read_receipt(part(wave)).side}
+        earlier[wave] = read_keys(
+            path, side[_name_of(job, path)], partial(rebuild, held_waves(wave))
+        )
+    return earlier
+
+
+def _write_keys(job: Job, path: Path, own: Keys, earlier: Mapping[int, KeyFile]) -> SideFile:
+    """Leave the keys of this wave, with those of the earlier ones that belong into its file."""
+    waves = held_waves(job.unit.wave)
+    runs: list[Run] = [keys for wave, keys in earlier.items() if wave in waves]
+    return write_keys(path, [*runs, own], _name_of(job, path))
+
+
+def _drop_merged(job: Job, earlier: Iterable[int]) -> None:
+    """Delete files of earlier waves whose keys lie in this one's: no later wave reads them.
+
+    Should this wave or one before it be made again, they are rebuilt.
+    """
+    folder, bucket = job.folder, job.unit.bucket
+    for wave in set(earlier) & set(held_waves(job.unit.wave)):
+        folder.seen_path(bucket, wave).unlink(missing_ok=True)
+        folder.fetched_path(bucket, wave).unlink(missing_ok=True)
 
 
 def _name_of(job: Job, path: Path) -> str:
@@ -259,7 +314,8 @@ def _earlier_images(job: Job, samples: pa.Table) -> tuple[pa.Table, pa.Table]:
         ).filter(wanted)
         for unit in units
     ]
-    return pa.concat_tables(outcomes), pa.concat_tables(embedded)
+    vectors = pa.concat_tables(embedded)
+    return with_vectors(pa.concat_tables(outcomes), vectors), vectors
 
 
 @cache

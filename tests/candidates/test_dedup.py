@@ -92,7 +92,7 @@ def test_dedup_keeps_what_a_set_would_keep(waves, key):
     tables = [wave(archives) for archives in waves]
     seen, fetched = [], []
     for now, expected in zip(tables, naive(tables, key), strict=True):
-        made = dedup_bucket(now, seen, options, fetched=fetched)
+        made = dedup_bucket(now, seen, options, fetched=fetched, wave=len(fetched))
         fetched.append(made.urls)
         made.counts.require_balance("wave")
         assert canonical(kept(made)) == canonical(expected)
@@ -138,7 +138,7 @@ def test_a_url_is_fetched_once_and_every_row_says_by_which_list(waves, list_urls
     options = DedupOptions(list_urls=list_urls)
     seen, fetched, fetched_by = [], [], {}
     for number, archives in enumerate(waves):
-        made = dedup_bucket(wave(archives), seen, options, fetched=fetched)
+        made = dedup_bucket(wave(archives), seen, options, fetched=fetched, wave=len(fetched))
         for position, table in enumerate(made.lists):
             for url in set(table["url"].to_pylist()):
                 assert url not in fetched_by
@@ -174,7 +174,8 @@ def test_a_host_has_no_more_urls_in_a_wave_than_its_quota(waves, key, quota):
     seen, fetched, urls_so_far = [], [], set()
     for tables in map(wave, waves):
         options = DedupOptions(key=key)
-        made = dedup_bucket(tables, seen, options, fetched=fetched, host_quota=quota)
+        earlier = {"fetched": fetched, "wave": len(fetched)}
+        made = dedup_bucket(tables, seen, options, **earlier, host_quota=quota)
         rows = pa.concat_tables([BUCKET.empty_table(), *tables]).to_pylist()
         offered = {line["url"] for line in rows} - urls_so_far
         wanted = {
@@ -183,7 +184,7 @@ def test_a_host_has_no_more_urls_in_a_wave_than_its_quota(waves, key, quota):
             for url in sorted((u for u in offered if host_of(u) == host), key=md5)[:quota]
         }
         assert offered_by(made) == wanted
-        unlimited = dedup_bucket(tables, seen, options, fetched=fetched)
+        unlimited = dedup_bucket(tables, seen, options, **earlier)
         expected = [line for line in kept(unlimited) if line["url"] in wanted | urls_so_far]
         assert canonical(kept(made)) == canonical(expected)
         lost = len(kept(unlimited)) - len(expected)
@@ -263,9 +264,13 @@ def test_a_bucket_too_large_to_be_held_gives_the_same_lists(waves, held_rows, li
     fetched, seen = [], []
     for archives in waves:
         tables = wave(archives)
-        once = dedup_bucket(tables, seen, options, fetched=fetched)
-        many = dedup_bucket(tables, seen, options, fetched=fetched, held_rows=held_rows)
-        generated = dedup_bucket(iter(tables), seen, options, fetched=fetched, held_rows=held_rows)
+        once = dedup_bucket(tables, seen, options, fetched=fetched, wave=len(fetched))
+        many = dedup_bucket(
+            tables, seen, options, fetched=fetched, wave=len(fetched), held_rows=held_rows
+        )
+        generated = dedup_bucket(
+            iter(tables), seen, options, fetched=fetched, wave=len(fetched), held_rows=held_rows
+        )
         for other in (many, generated):
             assert list(other.lists) == list(once.lists)
             assert list(other.late) == list(once.late)

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from cah_dask.errors import RunError, ShardError
 from cah_dask.images.shards import ShardReader, ShardWriter
-from cah_dask.pairs.embed import Embedded, embed_list, from_scored, from_shard, similarity
+from cah_dask.pairs.embed import (
+    Embedded,
+    embed_list,
+    from_scored,
+    from_shard,
+    similarity,
+    with_vectors,
+)
 from cah_dask.schema import OUTCOMES, SAMPLES, scored, uid
 from tests.encoders import HashEncoder
 
@@ -104,6 +111,18 @@ def test_a_late_text_is_compared_with_the_image_that_an_earlier_list_embedded(tm
     assert late.table["similarity"].to_pylist()[1] == pytest.approx(1, abs=5e-4)
     assert late.counts.rejected == {"http_404": 1}
     assert encoder.batches == [2], "only texts are encoded"
+
+
+def test_late_texts_of_an_image_without_a_vector_are_counted(tmp_path: Path):
+    fates = outcomes(a="ok", b="http_404", c="ok")
+    earlier = embed(tmp_path, samples(("a", "cat")), fates, ["cat", "sea"])  # c has none
+    late = samples(("c", "dog"), ("c", "moon"), ("b", "sun"), ("a", "cat"), ("c", "sea"))
+    images = from_scored(earlier.table, HashEncoder.dim)
+    fates = with_vectors(fates, earlier.table)
+    made = embed_list(late, fates, images, HashEncoder(), batch_size=8)
+    assert made.table["text"].to_pylist() == ["cat"]
+    assert made.counts.rejected == {"http_404": 1, "no_vector": 3}
+    made.counts.require_balance("embed")
 
 
 def test_stored_vectors_are_the_encoders_rounded_to_float16(tmp_path: Path):

@@ -5,11 +5,15 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from cah_dask.candidates.seen import fetched_keys, kept_keys
+from benchmarks.opened import opened
+from cah_dask.candidates.keys import merged
+from cah_dask.candidates.late import own_groups
+from cah_dask.candidates.seen import fetched_keys, held_waves, kept_keys, waves_to_read
 from cah_dask.errors import DamageError
 from cah_dask.run import tasks
 from cah_dask.run.folder.journal import Commit, Journal, Void, latest
@@ -18,7 +22,7 @@ from cah_dask.run.plan import Unit
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, SELECT
 from cah_dask.run.task import Failed, run_task
 from cah_dask.schema import CANDIDATES, Counts, uid
-from cah_dask.storage import Receipt, read_part, write_part
+from cah_dask.storage import Receipt, open_part, read_part, write_part
 from tests import runs
 from tests.run.test_tasks import job
 from tests.webserver import WebServer
@@ -48,31 +52,38 @@ def candidates(run_dir: Path, wave: int, numbers: range, text: str) -> str:
     return unit.part
 
 
+WAVES = 6
+
+
 @pytest.fixture(params=["uid", "url"])
 def deduped(request, tmp_path: Path) -> tasks.Job:
-    """A run folder with one wave of a bucket, and the job of the next one."""
+    """A run folder with a bucket of some waves, and the job of the last one."""
     options = {"dedup": {"buckets": 1, "list_urls": 7, "key": request.param}}
-    for wave in range(2):
+    for wave in range(WAVES):
         unit = Unit(DEDUP, wave=wave)
         part = candidates(tmp_path, wave, range(wave * 10, wave * 10 + 20), f"text {wave % 2}")
-        given = job(tmp_path, unit, **options)
-        given = tasks.Job(
-            run_dir=given.run_dir, unit=unit, config=given.config, config_hash="c", inputs=(part,)
-        )
-        if wave == 0:
+        given = msgspec.structs.replace(job(tmp_path, unit, **options), inputs=(part,))
+        if wave < WAVES - 1:
             tasks.dedup_task(given)
-    return given
+    return msgspec.structs.replace(given, late_waves=tuple(range(WAVES)))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".urls.npy"])
 @pytest.mark.parametrize("harm", ["flipped", "cut", "gone"])
+@pytest.mark.parametrize("wave", waves_to_read(WAVES - 1))
 def test_what_earlier_waves_kept_is_rebuilt_from_their_lists(
-    deduped: tasks.Job, suffix: str, harm: str
+    deduped: tasks.Job, tmp_path: Path, suffix: str, harm: str, wave: int
 ):
+    path = deduped.folder.seen_path(0, wave).with_suffix(suffix)
+    before = shutil.copytree(path.parent, tmp_path / "before")
     undisturbed = tasks.dedup_task(deduped)
-    rows = read_part(deduped.part)
+    rows, keys = read_part(deduped.part), contents(path.parent)
     deduped.part.unlink()
-    path = deduped.folder.seen_path(0, 0).with_suffix(suffix)
+    shutil.copytree(before, path.parent, dirs_exist_ok=True)
     whole = path.read_bytes()
     if harm == "gone":
         path.unlink()
@@ -82,18 +93,69 @@ def test_what_earlier_waves_kept_is_rebuilt_from_their_lists(
         flip(path, -3)
     assert tasks.dedup_task(deduped).counts == undisturbed.counts
     assert read_part(deduped.part).equals(rows)
-    assert path.read_bytes() == whole
+    assert contents(path.parent) == keys
 
 
 def test_rebuilt_keys_are_those_that_dedup_wrote(deduped: tasks.Job):
     tasks.dedup_task(deduped)
-    for wave in range(2):
-        part = Path(deduped.run_dir) / Unit(DEDUP, wave=wave).part
-        key = deduped.config.dedup.key
-        assert np.array_equal(kept_keys(part, key), np.load(deduped.folder.seen_path(0, wave)))
-        assert np.array_equal(
-            fetched_keys(part, wave), np.load(deduped.folder.fetched_path(0, wave))
+    parts = [Path(deduped.run_dir) / Unit(DEDUP, wave=wave).part for wave in range(WAVES)]
+    left = waves_to_read(WAVES)
+    assert len(list(deduped.folder.seen_path(0, 0).parent.iterdir())) == 2 * len(left)
+    for wave in left:
+        held = held_waves(wave)
+        kept = [kept_keys(parts[number], deduped.config.dedup.key) for number in held]
+        fetched = [fetched_keys(parts[number], number) for number in held]
+        for keys, path in (
+            (kept, deduped.folder.seen_path(0, wave)),
+            (fetched, deduped.folder.fetched_path(0, wave)),
+        ):
+            assert np.concatenate(list(merged(keys))).tolist() == np.load(path).tolist()
+
+
+def test_every_row_is_kept_once_and_knows_its_list_through_merged_keys(deduped: tasks.Job):
+    tasks.dedup_task(deduped)
+    key, kept, fetched_by = deduped.config.dedup.key, [], {}
+    for wave in range(WAVES):
+        with open_part(Path(deduped.run_dir) / Unit(DEDUP, wave=wave).part) as part:
+            n_lists = part.receipt.counts.notes["lists"]
+            rows = [
+                (group, row) for group in own_groups(part) for row in part.read([group]).to_pylist()
+            ]
+        kept += [row[key] for _, row in rows]
+        fetched_by |= {row["url"]: (wave, group) for group, row in rows if group < n_lists}
+        assert all(
+            (row["image_wave"], row["image_list"]) == fetched_by[row["url"]] for _, row in rows
         )
+    assert len(fetched_by) == 10 * WAVES + 10
+    assert len(kept) == len(set(kept)) == (20 * WAVES if key == "uid" else len(fetched_by))
+
+
+def test_a_wave_opens_a_few_files_of_those_before_it(tmp_path: Path):
+    for wave in range(33):
+        part = candidates(tmp_path, wave, range(wave, wave + 3), "text")
+        given = job(tmp_path, Unit(DEDUP, wave=wave), dedup={"buckets": 1})
+        with opened() as paths:
+            tasks.dedup_task(msgspec.structs.replace(given, inputs=(part,)))
+        earlier = {
+            path
+            for path in paths
+            if path.startswith((f"{tmp_path}/seen/", f"{tmp_path}/fetch/"))
+            and f"w{wave:05d}" not in path
+            and path.endswith((".npy", ".parquet"))
+        }
+        assert len(earlier) == 3 * wave.bit_count(), "a part and two files of keys"
+
+
+def test_a_part_whose_keys_were_merged_is_made_again_as_it_was(deduped: tasks.Job):
+    part = Path(deduped.run_dir) / Unit(DEDUP, wave=2).part
+    rows = read_part(part)
+    part.unlink()
+    unit = Unit(DEDUP, wave=2)
+    inputs = (Unit(EXTRACT, wave=2, archive="a").part,)
+    again = msgspec.structs.replace(deduped, unit=unit, inputs=inputs, late_waves=())
+    assert not again.folder.seen_path(0, 1).exists()
+    tasks.dedup_task(again)
+    assert read_part(part).equals(rows)
 
 
 def test_damage_that_a_task_meets_is_told_with_the_unit_that_must_be_done_again(

@@ -126,6 +126,14 @@ def test_late_texts_wait_for_the_images_of_earlier_waves_and_download_nothing():
     assert late.is_selected
 
 
+def test_late_texts_become_lists_in_the_last_wave_and_those_behind_it_have_their_own():
+    """What an attempt at the run has lost comes in waves of its own behind all others."""
+    for late in ((), (["a/0"],), (["a/0"], ["a/0", "a/1"])):
+        waves = plan(6, late=late).late_waves
+        assert [list(waves(wave)) for wave in range(3)] == [[], [], [0, 1, 2]]
+        assert [list(waves(3 + wave)) for wave in range(len(late))] == [[3], [4]][: len(late)]
+
+
 def test_a_download_that_is_given_up_holds_back_only_itself():
     hurt = plan(2)
     carry_out(hurt, [EXTRACT, DEDUP])

@@ -34,8 +34,8 @@ CANDIDATE_BYTES = 70
 SAMPLE_BYTES, OUTCOME_BYTES, PAIR_BYTES = 90, 135, 205
 """A row of a fetch list, of an outcomes part with its requests, and of a scored part without its
 vectors: measured on the 3,000 images of the demo."""
-KEY_BYTES = 16
-"""A row of `seen/`."""
+KEY_BYTES = 40
+"""A row of both files of `seen/`: 16 bytes of the pair, 24 of its url."""
 SELECTED_BYTES = 20
 """A row of a selected part: a uid and a row number."""
 IMAGE_SHARE = 0.68

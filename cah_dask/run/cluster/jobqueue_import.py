@@ -1,15 +1,13 @@
-"""The one import of dask_jobqueue, which has SIGINT end the process, with exit 0, from then on."""
+"""The one import of dask_jobqueue, which would have SIGINT end this process, with exit 0.
+
+It sets a handler when it is imported, and a signal that comes before ours is set again would be
+taken for the end of all work. So it finds no way to set one.
+"""
 
 import signal
+from unittest.mock import patch
 
-_KINDS = (signal.SIGINT, signal.SIGTERM)
-_handlers = {kind: signal.getsignal(kind) for kind in _KINDS}
-signal.pthread_sigmask(signal.SIG_BLOCK, _KINDS)  # what comes meanwhile comes a moment later
-
-from dask_jobqueue.slurm import SLURMJob  # noqa: E402
-
-for _kind, _handler in _handlers.items():
-    signal.signal(_kind, _handler)
-signal.pthread_sigmask(signal.SIG_UNBLOCK, _KINDS)
+with patch.object(signal, "signal"):
+    from dask_jobqueue.slurm import SLURMJob
 
 __all__ = ["SLURMJob"]

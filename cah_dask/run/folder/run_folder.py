@@ -71,11 +71,14 @@ class RunFolder(JobFolder):
         return self.path / "OPTOUT"
 
     def seen_path(self, bucket: int, wave: int) -> Path:
-        """Keys of the rows that dedup kept in one bucket of one wave: sorted, 16 bytes each."""
+        """Keys of the rows that dedup kept in one bucket, of some waves up to this one.
+
+        Sorted, 16 bytes each; see `candidates.seen`.
+        """
         return self.path / "seen" / f"b{bucket:05d}" / f"w{wave:05d}.npy"
 
     def fetched_path(self, bucket: int, wave: int) -> Path:
-        """Keys of the urls that the lists of one bucket of one wave fetch, likewise."""
+        """Keys of the urls that the lists of one bucket fetch, likewise, 24 bytes each."""
         return self.seen_path(bucket, wave).with_suffix(".urls.npy")
 
     def robots_path(self, bucket: int) -> Path:

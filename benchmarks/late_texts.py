@@ -17,12 +17,12 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 import pyarrow as pa
-from cah_dask.run.config import Config
 
 from benchmarks.opened import opened
 from cah_dask.images.shards import ShardWriter
 from cah_dask.run import tasks
 from cah_dask.run.plan import Plan, Unit
+from cah_dask.run.settings.config import Config
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT
 from cah_dask.run.tasks import Job, dedup_task, embed_task
 from cah_dask.schema import CANDIDATES, OUTCOMES, Counts, uid

@@ -17,6 +17,8 @@ class StageSummary(msgspec.Struct, frozen=True):
     """Seconds of work, summed over tasks that may have run side by side."""
     rows: str
     """What its rows are, in words."""
+    peak_mb: int = 0
+    """Most memory that a worker took for one of them; 0 if that is not known."""
 
 
 class Summary(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ import msgspec
 
 from cah_dask.errors import ConfigError
 from cah_dask.run.settings.config import Config, PoolOptions, PoolsOptions
-from cah_dask.run.slurm.options import JobOptions, SlurmOptions, walltime_s
+from cah_dask.run.slurm.options import JobOptions, SlurmOptions, memory_mb, walltime_s
 from cah_dask.run.stages import RUN, Stage
 
 
@@ -36,6 +36,13 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     def resources(self) -> dict[str, float]:
         """What a task of this pool asks for, and a worker of it offers once."""
         return {self.name.upper(): 1}
+
+    @property
+    def process_mb(self) -> float | None:
+        """Memory for each process, MB; None if the pool does not say."""
+        if self.job is None or self.job.memory is None:
+            return None
+        return memory_mb(self.job.memory) / self.processes
 
     @property
     def max_jobs(self) -> int:

@@ -38,6 +38,9 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     """The stage whose finished units make its own possible, as their parts are read."""
     sees: str = ""
     """The stage whose kept rows are the rows that it must see, all of them, once it is done."""
+    memory_mb: int = 0
+    """Most memory that a worker was seen to take for a unit of the default size
+    (docs/benchmarks.md); 0 where it depends on the model or was not measured."""
     files: int = 1
     """Files that a unit leaves behind, all its attempts' but the first aside."""
 
@@ -52,6 +55,7 @@ EXTRACT = Stage(
     pool="cpu",
     task="cah_dask.run.tasks:extract_task",
     rows="image links",
+    memory_mb=260,
 )
 DEDUP = Stage(
     name="dedup",
@@ -60,6 +64,7 @@ DEDUP = Stage(
     pool="cpu",
     task="cah_dask.run.tasks:dedup_task",
     rows="candidates",
+    memory_mb=240,
     after="extract",
     sees="extract",
     files=3,  # and two of keys in seen/, until they are merged
@@ -101,6 +106,7 @@ PACK = Stage(
     pool="cpu",
     task="cah_dask.run.tasks:pack_task",
     rows="pairs",
+    memory_mb=400,
     after="select",
     files=3,  # and a Zarr shard of both arrays
 )

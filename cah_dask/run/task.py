@@ -55,6 +55,8 @@ class Done(msgspec.Struct, frozen=True):
     receipt: Receipt
     seconds: float
     worker: str
+    peak_mb: int = 0
+    """Most memory that the worker process took meanwhile; 0 if the system does not tell."""
 
 
 class Failed(msgspec.Struct, frozen=True):
@@ -74,6 +76,7 @@ class Failed(msgspec.Struct, frozen=True):
 def run_task(task: Task, worker: str) -> Done | Failed:
     """Do one unit here, by the function of its stage; `worker` is what this worker is called."""
     started = time.perf_counter()
+    _forget_peak()
     try:
         receipt = resolve_name(task.unit.stage.task)(task)
     except DamageError as error:
@@ -86,7 +89,21 @@ def run_task(task: Task, worker: str) -> Done | Failed:
         # too (Rust's panics are no Exceptions), costs an attempt
         message = f"{type(error).__name__}: {error}"
         return Failed(message, detail=traceback.format_exc(), worker=worker)
-    return Done(receipt, time.perf_counter() - started, worker)
+    return Done(receipt, time.perf_counter() - started, worker, _peak_mb())
+
+
+def _forget_peak() -> None:
+    """Have Linux begin anew with the peak of this process's memory (proc(5), clear_refs)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def _peak_mb() -> int:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) // 1024
+    return 0
 
 
 _LIBRARIES = (

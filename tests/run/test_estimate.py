@@ -15,13 +15,17 @@ from cah_dask.run.before.estimate import (
     describe,
     expected,
     job_script,
+    short_of_memory,
 )
-from cah_dask.run.plan import Plan
-from cah_dask.run.pools import pools
+from cah_dask.run.folder.run_folder import RunFolder
+from cah_dask.run.plan import Plan, Unit
+from cah_dask.run.pools import Pool, pools
 from cah_dask.run.settings import loading
-from cah_dask.run.settings.config import PoolOptions, PoolsOptions
+from cah_dask.run.settings.config import Config, PoolOptions, PoolsOptions
+from cah_dask.run.settings.loading import Loaded
 from cah_dask.run.slurm.options import SlurmOptions
 from cah_dask.run.stages import DEDUP, EXTRACT
+from cah_dask.run.task import Done
 from cah_dask.schema import Counts
 from cah_dask.storage import Receipt
 from tests.wats import image, page, write_pages
@@ -105,3 +109,34 @@ def test_a_small_run_is_told_to_take_fewer_buckets(tmp_path: Path):
     assert not advice(found, 100, 10_580_000)
     few = msgspec.structs.replace(found, dedup=DedupOptions(buckets=1))
     assert not advice(few, 1, 3_000)
+
+
+def pool_of(config: Config, name: str) -> Pool:
+    return next(pool for pool in pools(config.pools, "sbatch") if pool.name == name)
+
+
+def test_a_pool_whose_processes_have_too_little_memory_is_told_by_its_stage(tmp_path: Path):
+    cpu = {"partition": "cpu", "time": "60", "processes": 8, "cores": 8}
+    tight = config(tmp_path, pools=msgspec.convert({"cpu": {**cpu, "memory": "2G"}}, PoolsOptions))
+    assert short_of_memory(tight, pool_of(tight, "cpu")) == (
+        "pool cpu: a process has 256 MB (memory / processes), and pack takes 400 MB; "
+        "give more memory or fewer processes"
+    )
+    assert any("pack takes 400 MB" in line for line in describe(tight, []))
+    wide = config(tmp_path, pools=msgspec.convert({"cpu": {**cpu, "memory": "4G"}}, PoolsOptions))
+    assert short_of_memory(wide, pool_of(wide, "cpu")) == ""
+    local = config(tmp_path)
+    assert short_of_memory(local, pool_of(local, "cpu")) == ""
+
+
+def test_what_a_run_has_seen_counts_more_than_what_is_known(tmp_path: Path):
+    cpu = {"partition": "cpu", "time": "60", "processes": 1, "memory": "1G"}
+    options = msgspec.convert({"cpu": cpu}, PoolsOptions)
+    found = config(tmp_path, pools=options, run_dir=str(tmp_path / "run"))
+    folder = RunFolder(tmp_path / "run")
+    unit = Unit(DEDUP)
+    receipt = Receipt(stage="dedup", unit=unit.name, config="", counts=Counts())
+    with folder.driving(Loaded(found, {}), []):
+        folder.commit(unit, Done(receipt, 1.0, "node/cpu-1", peak_mb=5000))
+    assert folder.summary().stages["dedup"].peak_mb == 5000
+    assert "dedup takes 5,000 MB" in short_of_memory(found, pool_of(found, "cpu"))

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -295,3 +296,18 @@ def test_a_panic_of_native_code_costs_an_attempt(tmp_path: Path, monkeypatch):
     failed = run_task(job(tmp_path, Unit(EXTRACT, archive="a")), "here")
     assert isinstance(failed, Failed)
     assert (failed.message, failed.is_fatal) == ("PanicException: index out of bounds", False)
+
+
+def test_the_peak_of_a_task_is_its_own(tmp_path: Path, monkeypatch):
+    sizes = iter([200, 1])
+
+    def fill(task):
+        del task
+        assert np.ones(next(sizes) << 17).sum() > 0  # 8 bytes each
+        return Receipt(stage="extract", unit="", config="", counts=Counts())
+
+    monkeypatch.setattr(tasks, "extract_task", fill)
+    given = job(tmp_path, Unit(EXTRACT, archive="a"))
+    large, small = (run_task(given, "here") for _ in range(2))
+    assert large.peak_mb > small.peak_mb + 150
+    assert small.peak_mb > 20

@@ -114,6 +114,27 @@ def expected(config: Config, n_archives: int, links: int) -> list[Expected]:
     ]
 
 
+def short_of_memory(config: Config, pool: Pool) -> str:
+    """Say which stage of a pool takes more memory than a process of it gets; "" if none does.
+
+    A stage takes what it took in this run so far, or else what is known of units of the default
+    size.
+    """
+    folder = RunFolder(Path(config.run_dir))
+    seen = folder.summary().stages if folder.has_begun else {}
+    needed = {
+        stage.name: seen[stage.name].peak_mb if stage.name in seen else 0 for stage in pool.stages
+    }
+    needed = {stage.name: needed[stage.name] or stage.memory_mb for stage in pool.stages}
+    name = max(needed, key=lambda name: needed[name])
+    if pool.process_mb is None or needed[name] <= pool.process_mb:
+        return ""
+    return (
+        f"pool {pool.name}: a process has {pool.process_mb:,.0f} MB (memory / processes), and "
+        f"{name} takes {needed[name]:,} MB; give more memory or fewer processes"
+    )
+
+
 def job_script(pool: Pool, config: Config) -> str:
     """Return the script of the first job of a Slurm pool, but for the scheduler's address."""
     run_dir = Path(config.run_dir)
@@ -129,6 +150,7 @@ def describe(config: Config, archives: Sequence[str]) -> Iterator[str]:
     n_archives, links = len(archives), count_links(archives, config.extract)
     found = pools(config.pools, config.slurm.launch)
     yield from _pool_lines(found)
+    yield from filter(None, (short_of_memory(config, pool) for pool in found))
     yield ""
     yield f"{counted(n_archives, 'archive')}, about {counted(links, 'link')} (estimated):"
     yield f"{'stage':<10}{'tasks':>12}{'files':>12}{'GB':>12}"

@@ -20,7 +20,7 @@ import msgspec
 from cah_dask.candidates.sources import list_archives
 from cah_dask.errors import CahError
 from cah_dask.pairs.models import resolve
-from cah_dask.run.before.estimate import count_links, expected
+from cah_dask.run.before.estimate import count_links, expected, short_of_memory
 from cah_dask.run.before.slurm_limits import check_with_slurm, partitions_of
 from cah_dask.run.pools import Pool, pools
 from cah_dask.run.settings.config import Config
@@ -84,6 +84,7 @@ def check_node(config: Config, pool: Pool | None, url: str) -> list[Finding]:
             DOWNLOAD: [lambda: _internet(config, url), lambda: _time(config, pool)],
             EMBED: [lambda: _weights(config), _gpu],
         }
+        checks.append(lambda: _memory(config, pool))
         checks += [check for stage in pool.stages for check in per_stage.get(stage, [])]
     return [finding for check in checks for finding in check()]
 
@@ -154,6 +155,16 @@ def _space(config: Config) -> Iterator[Finding]:
             yield Finding("warn", text, "mind your quota; keep_images: false saves most of it")
         else:
             yield Finding("ok", f"{text} (quotas are not seen here)")
+
+
+def _memory(config: Config, pool: Pool) -> Iterator[Finding]:
+    """Compare what a process of a pool gets with what its tasks take."""
+    if shortage := short_of_memory(config, pool):
+        yield Finding(
+            "warn", shortage, "a worker that takes too much is killed, and its task with it"
+        )
+    elif pool.process_mb is not None:
+        yield Finding("ok", f"a process of the pool has {pool.process_mb:,.0f} MB")
 
 
 def _slurm(config: Config) -> Iterator[Finding]:

@@ -125,12 +125,14 @@ class JobFolder:
             worker=done.worker,
             seconds=round(done.seconds, 3),
             receipt=done.receipt,
+            peak_mb=done.peak_mb,
         )
         self.record(entry)
         counts = done.receipt.counts
         logger.info(
-            "task=%s stage=%s worker=%s seen=%d kept=%d seconds=%.2f",
+            "task=%s stage=%s worker=%s seen=%d kept=%d seconds=%.2f peak_mb=%d",
             unit.name, unit.stage, done.worker, counts.seen, counts.kept, done.seconds,
+            done.peak_mb,
         )  # fmt: skip
         return entry
 

@@ -28,6 +28,8 @@ class Commit(msgspec.Struct, frozen=True, tag="commit"):
     worker: str
     seconds: float
     receipt: Receipt
+    peak_mb: int = 0
+    """Most memory that the worker took for it; 0 if that is not known."""
 
 
 class Void(msgspec.Struct, frozen=True, tag="void"):

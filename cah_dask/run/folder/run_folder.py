@@ -240,6 +240,7 @@ class RunFolder(JobFolder):
                 tasks=so_far.tasks + 1,
                 counts=so_far.counts + commit.receipt.counts,
                 seconds=so_far.seconds + commit.seconds,
+                peak_mb=max(so_far.peak_mb, commit.peak_mb),
             )
         times = [commit.at for commit in commits.values()]
         return Summary(

@@ -153,6 +153,12 @@ def walltime_s(time: str | int) -> int:
     return total
 
 
+def memory_mb(memory: str | int) -> float:
+    """Return an amount of memory as ``--mem`` takes it, such as 64G, in MB (1024 kB)."""
+    number, unit = str(memory)[:-1], str(memory)[-1]
+    return float(number) * 1024.0 ** ("KMGT".index(unit) - 1)
+
+
 def require_memory(memory: str | int) -> None:
     """Refuse an amount of memory without a unit, which Slurm would take for MB.
 

@@ -7,7 +7,8 @@
     ├── ShardError        one input is lost: its receipt says why, the run goes on
     ├── RetryableError    may succeed later: the driver tries the task again
     ├── RunError          the run stops; a person looks, then runs the same command again
-    │   └── DamageError   a committed file is not what was written; its unit is done anew
+    │   ├── DamageError   a committed file is not what was written; its unit is done anew
+    │   └── AlarmError    so much goes wrong that the fault is ours, or only this node's
     └── ConfigError       a user's mistake, found before anything was written
         └── InputError    the inputs named by the config are missing or of the wrong kind
 
@@ -43,6 +44,10 @@ class DamageError(RunError):
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path} is damaged: {reason}")
         self.path = path
+
+
+class AlarmError(RunError):
+    """So much goes wrong that the fault is ours: the run stops if it is so elsewhere, too."""
 
 
 class ConfigError(CahError):

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from cah_dask.errors import RunError
+from cah_dask.errors import AlarmError
 from cah_dask.schema import Status
 
 
@@ -46,7 +46,7 @@ class Alarm:
 
         Raises
         ------
-        RunError
+        AlarmError
             If this is one too many.
         """
         self._tried.add(host)
@@ -63,7 +63,7 @@ class Alarm:
     def _judge(self) -> None:
         tried, useful, nameless = len(self._tried), len(self._useful), len(self._nameless)
         if nameless > self._max_dns_share * tried:
-            raise RunError(
+            raise AlarmError(
                 f"{nameless} of the first {tried} hosts ended in dns_error: {self._dns_advice()}, "
                 "or raise download.alarm_dns_share"
             )
@@ -73,7 +73,7 @@ class Alarm:
             if most is Status.DNS_ERROR:
                 advice = self._dns_advice()
             worst = ", ".join(f"{count} {name}" for name, count in common)
-            raise RunError(
+            raise AlarmError(
                 f"only {useful} of the first {tried} hosts gave an image ({worst}): {advice}, or "
                 "set download.alarm_share to 0"
             )

@@ -118,6 +118,7 @@ class Driver:
         self._warn = warn
         self._attempts = Attempts(max_attempts)
         self._given_up: set[str] = set()
+        self._alarmed: set[str] = set()
         self._running: dict[asyncio.Task[Done | Failed], tuple[Pool, Unit]] = {}
         self._stop = asyncio.Event()
         self._kill = asyncio.Event()
@@ -244,6 +245,11 @@ class Driver:
             self._warn(f"worker {worker} fails all its tasks while others do not; it gets no more")
             self._machine.give_up(pool, worker)
 
+    def _is_confirmed(self, unit: Unit, worker: str) -> bool:
+        """Tell whether an alarm is not that of one node alone: the unit or another node rang it."""
+        self._alarmed.add(worker.partition("/")[0])
+        return self._attempts.number(unit) > 1 or len(self._alarmed) > 1
+
     def _failed(self, unit: Unit, failed: Failed) -> None:
         logger.error(
             "task=%s stage=%s %s\n%s", unit.name, unit.stage, failed.message, failed.detail
@@ -254,6 +260,8 @@ class Driver:
                 raise RunError(
                     f"{failed.message}; it was set aside: the same command makes it again"
                 )
+        elif failed.is_alarm and not self._is_confirmed(unit, failed.worker):
+            self._warn(f"{failed.worker}: {failed.message}; its list is tried elsewhere")
         elif failed.is_fatal:
             raise RunError(failed.message)
         elif self._attempts.is_last(unit):

@@ -15,7 +15,7 @@ from pkgutil import resolve_name
 
 import msgspec
 
-from cah_dask.errors import ConfigError, DamageError, RunError
+from cah_dask.errors import AlarmError, ConfigError, DamageError, RunError
 from cah_dask.run.plan import Unit
 from cah_dask.schema import Counts
 from cah_dask.storage import Receipt
@@ -71,6 +71,8 @@ class Failed(msgspec.Struct, frozen=True):
     worker: str = ""
     """Host and name of the worker, as in `Done`; empty if the task was lost with its workers."""
     damaged: str = ""
+    is_alarm: bool = False
+    """Whether the fault may be that of one node alone."""
 
 
 def run_task(task: Task, worker: str) -> Done | Failed:
@@ -81,6 +83,8 @@ def run_task(task: Task, worker: str) -> Done | Failed:
         receipt = resolve_name(task.unit.stage.task)(task)
     except DamageError as error:
         return Failed(str(error), is_fatal=True, worker=worker, damaged=str(error.path))
+    except AlarmError as error:
+        return Failed(str(error), is_fatal=True, is_alarm=True, worker=worker)
     except (RunError, ConfigError) as error:
         return Failed(str(error), is_fatal=True, worker=worker)
     except (KeyboardInterrupt, SystemExit, GeneratorExit):

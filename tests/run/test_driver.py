@@ -239,6 +239,31 @@ def test_damage_of_a_file_that_nothing_makes_again_stops_the_job():
     assert work.moved == []
 
 
+def test_an_alarm_of_one_node_alone_stops_nothing():
+    def fate(task, worker):
+        is_deaf = worker == "node0/cpu-0"
+        alarm = Failed("no names", is_fatal=True, is_alarm=True, worker=worker)
+        return alarm if is_deaf else well(task, worker)
+
+    work, machine = Archives(40), Workers(fate)
+    _, warnings = drive(work, machine)
+    assert len(work.finished) == 80
+    assert machine.gone == ["node0/cpu-0"]
+    assert "node0/cpu-0: no names; its list is tried elsewhere" in warnings
+
+
+@pytest.mark.parametrize("n_nodes", [1, 4])
+def test_an_alarm_that_is_rung_again_stops_the_job(n_nodes: int):
+    def fate(_, worker):
+        return Failed("no names", is_fatal=True, is_alarm=True, worker=worker)
+
+    work, machine = Archives(40), Workers(fate)
+    machine.names["cpu"] = [f"node{n % n_nodes}/cpu-{n}" for n in range(4)]
+    with pytest.raises(RunError, match="no names"):
+        drive(work, machine)
+    assert work.finished == {}
+
+
 def test_a_pool_without_workers_is_asked_for_and_waited_for():
     machine = Workers(well)
     names, machine.names["cpu"] = machine.names["cpu"], []

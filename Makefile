@@ -23,6 +23,7 @@ check: environment
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/codespell README.md CHANGELOG.md Makefile benchmarks cah_dask configs docs scripts slurm tests
 
 # Tests on a real Slurm, which they start and stop, are part of it where Slurm can be installed.
 test: check

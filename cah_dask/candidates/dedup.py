@@ -6,8 +6,9 @@ bytes a row (`candidates.seen`). A second kind, of urls, tells which list fetche
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -35,12 +36,36 @@ from cah_dask.candidates.keys import (
     starts_run,
     unique,
 )
+from cah_dask.candidates.listfiles import longest_match
 from cah_dask.candidates.urls import host_of
 from cah_dask.schema import BUCKET, Counts, Reject
 from cah_dask.storage import open_part
 
 BEYOND_QUOTA = "host_quota/"
 """How notes begin that count the urls of a host beyond its quota."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostQuotas:
+    """How many urls of a host a wave fetches."""
+
+    most: int | None = None
+    """None for all of them."""
+    of: Mapping[str, int | None] = field(default_factory=dict)
+    """Other numbers for some hosts, by name or ``*.domain``."""
+
+    @property
+    def least(self) -> float:
+        """The smallest of all; inf if there is none."""
+        return min(math.inf if each is None else each for each in (self.most, *self.of.values()))
+
+    def towards(self, host: str) -> float:
+        """Return the quota of one host; inf if it has none."""
+        found = longest_match(self.of, host, self.most)
+        return math.inf if found is None else found
+
+
+NO_QUOTAS = HostQuotas()
 
 
 class DedupOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -128,7 +153,7 @@ def dedup_bucket(  # noqa: PLR0913  # one input file or option each
     *,
     fetched: Iterable[PlacedKeys] = (),
     wave: int = 0,
-    host_quota: int | None = None,
+    quotas: HostQuotas = NO_QUOTAS,
     held_rows: int = HELD_ROWS,
 ) -> Deduped:
     """Deduplicate one bucket of one wave against itself and all earlier waves.
@@ -146,7 +171,7 @@ def dedup_bucket(  # noqa: PLR0913  # one input file or option each
         `Deduped.urls` of earlier waves, likewise.
     wave
         The number of this one.
-    host_quota
+    quotas
         Urls of one host that may be fetched: the first ones by their md5. The others are as if they
         had not been seen, so a later wave may fetch them.
     held_rows
@@ -165,7 +190,7 @@ def dedup_bucket(  # noqa: PLR0913  # one input file or option each
     new = distinct[~_in_any(seen, rows.keys[distinct])]
     kept = np.sort(new)
     image_wave, number = _where_fetched(fetched, rows.urls[kept])
-    beyond, notes = _beyond_quota(rows, kept[image_wave < 0], host_quota)
+    beyond, notes = _beyond_quota(rows, kept[image_wave < 0], quotas)
     if len(beyond):
         within = ~np.isin(kept, beyond)
         kept, image_wave, number = kept[within], image_wave[within], number[within]
@@ -254,13 +279,13 @@ def _bounds(number: Index) -> list[int]:
     return [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(number)]
 
 
-def _beyond_quota(rows: _Rows, fresh: Index, quota: int | None) -> tuple[Index, dict[str, int]]:
-    """Return those of the `fresh` rows (ascending) whose host has `quota` urls before theirs.
+def _beyond_quota(rows: _Rows, fresh: Index, quotas: HostQuotas) -> tuple[Index, dict[str, int]]:
+    """Return those of the `fresh` rows (ascending) whose host has its quota of urls before theirs.
 
     And how many urls of each host that makes, by `BEYOND_QUOTA` and the name of the host.
     """
     urls = unique(rows.urls[fresh])
-    if quota is None or len(urls) <= quota:  # so no host has more
+    if len(urls) <= quotas.least:  # so no host has more
         return np.empty(0, int), {}
     at = find(urls, rows.urls[fresh])
     host = np.empty(len(urls), int)
@@ -268,7 +293,8 @@ def _beyond_quota(rows: _Rows, fresh: Index, quota: int | None) -> tuple[Index, 
     by_host = np.argsort(host, kind="stable")
     starts = np.searchsorted(host[by_host], host[by_host])
     is_beyond = np.empty(len(urls), bool)
-    is_beyond[by_host] = np.arange(len(urls)) - starts >= quota
+    quota = np.array([quotas.towards(name) for name in names])
+    is_beyond[by_host] = np.arange(len(urls)) - starts >= quota[host[by_host]]
     counts = np.bincount(host[is_beyond])
     notes = {
         f"{BEYOND_QUOTA}{names[number]}": int(counts[number])

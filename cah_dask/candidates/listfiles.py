@@ -6,7 +6,7 @@ begins a line or follows a blank. What cannot be understood is an error that tel
 
 import gzip
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -81,3 +81,12 @@ def url_named(value: str) -> str:
     if url is None:
         raise ValueError(f"{value!r} is no http(s) url")
     return url.href
+
+
+def longest_match(by_pattern: Mapping[str, T], host: str, default: T) -> T:
+    """Return what belongs to the longest pattern, a name or ``*.domain``, that a host matches."""
+    if not by_pattern:
+        return default
+    labels = host.split(".")
+    domains = [f"*.{'.'.join(labels[start:])}" for start in range(len(labels))]
+    return next((by_pattern[name] for name in (host, *domains) if name in by_pattern), default)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from cah_dask.errors import InputError
-from cah_dask.images.manners.hosts import HostOptions
+from cah_dask.images.manners.hosts import HostOptions, check_patterns
 from cah_dask.images.manners.robots import RobotsOptions
 from cah_dask.images.web.network import check_network
 
@@ -54,6 +54,7 @@ class DownloadOptions(RobotsOptions, frozen=True, forbid_unknown_fields=True, kw
 def check_options(options: DownloadOptions) -> None:
     """Raise ConfigError, in one clear line, for options no download may start with."""
     check_network(options)
+    check_patterns(options.hosts)
     for path in options.hash_lists:
         if not Path(path).is_file():
             raise InputError(f"download.hash_lists: {path} does not exist")

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cah_dask.candidates.dedup import Bucket, dedup_bucket
+from cah_dask.candidates.dedup import Bucket, HostQuotas, dedup_bucket
 from cah_dask.candidates.exclusion import Exclusion, load_optouts
 from cah_dask.candidates.extract import extract_archive
 from cah_dask.candidates.keys import KeyFile, Keys, Run, unique
@@ -120,7 +120,7 @@ def without_place(error: str, place: str, name: str) -> str:
 def dedup_task(job: Job) -> Receipt:
     """Deduplicate one bucket of one wave against itself and all earlier waves."""
     started = time.perf_counter()
-    unit, options = job.unit, job.config.dedup
+    unit, options, hosts = job.unit, job.config.dedup, job.config.download.hosts
     folder = job.folder
     seen = _earlier(job, folder.seen_path, lambda part, _: kept_keys(part, options.key))
     fetched = _earlier(job, folder.fetched_path, fetched_keys)
@@ -131,7 +131,7 @@ def dedup_task(job: Job) -> Receipt:
         read_exclusion(job.config),
         fetched=itertools.chain.from_iterable(fetched.values()),
         wave=unit.wave,
-        host_quota=job.config.download.hosts.quota,
+        quotas=HostQuotas(hosts.quota, hosts.quota_of),
     )
     side = (
         _write_keys(job, folder.seen_path(unit.bucket, unit.wave), made.keys, seen),

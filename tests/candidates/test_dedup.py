@@ -1,4 +1,5 @@
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Iterable
 
@@ -12,6 +13,7 @@ from cah_dask.candidates.dedup import (
     Bucket,
     Deduped,
     DedupOptions,
+    HostQuotas,
     dedup_bucket,
     host_bucket,
     read_bucket,
@@ -169,20 +171,35 @@ def test_rows_are_rejected_as_excluded_before_duplicate_before_seen_earlier():
     assert made.counts == Counts(6, 2, {"duplicate": 1, "excluded": 2, "seen_earlier": 1})
 
 
-@given(WAVES, KEYS, st.integers(1, 3))
-def test_a_host_has_no_more_urls_in_a_wave_than_its_quota(waves, key, quota):
+QUOTAS = st.builds(
+    HostQuotas,
+    st.integers(1, 3) | st.none(),
+    st.dictionaries(
+        st.sampled_from(["*.example.org", "h0.example.org", "h1.example.org", "*.h1.example.org"]),
+        st.integers(1, 4) | st.none(),
+        max_size=3,
+    ),
+)
+
+
+def limit(quotas: HostQuotas, host: str) -> int | None:
+    found = quotas.towards(host)
+    return None if math.isinf(found) else int(found)
+
+
+@given(WAVES, KEYS, QUOTAS)
+def test_a_host_has_no_more_urls_in_a_wave_than_its_quota(waves, key, quotas):
     seen, fetched, urls_so_far = [], [], set()
     for tables in map(wave, waves):
         options = DedupOptions(key=key)
         earlier = {"fetched": fetched, "wave": len(fetched)}
-        made = dedup_bucket(tables, seen, options, **earlier, host_quota=quota)
+        made = dedup_bucket(tables, seen, options, **earlier, quotas=quotas)
         rows = pa.concat_tables([BUCKET.empty_table(), *tables]).to_pylist()
         offered = {line["url"] for line in rows} - urls_so_far
-        wanted = {
-            url
-            for host in {host_of(url) for url in offered}
-            for url in sorted((u for u in offered if host_of(u) == host), key=md5)[:quota]
-        }
+        by_host: dict[str, list[str]] = defaultdict(list)
+        for url in sorted(offered, key=md5):
+            by_host[host_of(url)].append(url)
+        wanted = {url for host, urls in by_host.items() for url in urls[: limit(quotas, host)]}
         assert offered_by(made) == wanted
         unlimited = dedup_bucket(tables, seen, options, **earlier)
         expected = [line for line in kept(unlimited) if line["url"] in wanted | urls_so_far]

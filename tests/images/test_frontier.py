@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cah_dask.errors import ConfigError
 from cah_dask.images.manners.frontier import Agenda, Frontier
-from cah_dask.images.manners.hosts import HostOptions, Visit
+from cah_dask.images.manners.hosts import HostOptions, Manners, Visit, check_patterns
 from cah_dask.images.web.request_url import Target
 from cah_dask.schema import Status
 
@@ -313,3 +314,41 @@ def test_every_visit_ends_once_and_no_limit_is_ever_passed(
 def test_manners_out_of_range_are_refused():
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"concurrency": 0}, HostOptions)
+
+
+def test_a_host_that_allows_more_is_asked_more_often_and_no_other_one():
+    options = HostOptions(
+        spacing_s=10,
+        concurrency=1,
+        of={"*.fast.example": Manners(spacing_s=0.5), "slow.fast.example": Manners(concurrency=2)},
+    )
+    fast, slow, other = (
+        options.towards(f"{name}.example") for name in ("a.fast", "slow.fast", "b")
+    )
+    assert (fast.spacing_s, fast.concurrency) == (0.5, 1)
+    assert (slow.spacing_s, slow.concurrency) == (10, 2), "only the longest pattern counts"
+    assert other == options
+    assert options.towards("fast.example").spacing_s == 0.5
+    assert HostOptions(of={"*.a": Manners(spacing_s=0)}).towards("b.a").spacing_s == 0
+    hosts = ["x.fast.example", "y.example"] * 5
+    frontier = Frontier(visits(*hosts), options)
+    times: dict[str, list[float]] = {}
+    now = 0.0
+    while not frontier.is_done:
+        visit = frontier.take(now)
+        if visit is None:
+            now = frontier.wakes_at
+            continue
+        times.setdefault(visit.host, []).append(now)
+        frontier.bind(visit, "192.0.2.1", now)
+        frontier.release(visit, now, status=Status.OK)
+    assert times["x.fast.example"] == [0, 0.5, 1, 1.5, 2]
+    assert times["y.example"] == [0, 10, 20, 30, 40]
+
+
+@pytest.mark.parametrize("pattern", ["*", "*.", "https://a.example", "A.example", "a.*", "a,b", ""])
+@pytest.mark.parametrize("name", ["of", "quota_of"])
+def test_a_pattern_that_no_host_matches_is_refused(name: str, pattern: str):
+    value = {pattern: Manners() if name == "of" else 5}
+    with pytest.raises(ConfigError, match=rf"download\.hosts\.{name}: .* is no host"):
+        check_patterns(HostOptions(**{name: value}))

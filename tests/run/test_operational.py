@@ -26,6 +26,7 @@ OTHERWISE: dict[str, Any] = {
     "download.decoders": 2,
     "download.hosts.spacing_s": 0.02,
     "download.hosts.concurrency": 1,
+    "download.hosts.of": {"*.test": {"spacing_s": 0.01, "concurrency": 2}, "h1.test": {}},
     "download.hosts.address_concurrency": 3,
     "download.alarm_hosts": 7,
     "download.alarm_share": 0,

@@ -255,7 +255,7 @@ class Frontier:
 
     def _lane(self, host: str) -> Lane:
         if host not in self._lanes:
-            lane = self._lanes[host] = Lane(self._options)
+            lane = self._lanes[host] = Lane(self._options.towards(host))
             self._group_of[lane] = Group(math.inf)
             if self._is_foreign(host):
                 self.shut(host)

@@ -12,6 +12,8 @@ from typing import Annotated
 
 import msgspec
 
+from cah_dask.candidates.listfiles import host_named, longest_match
+from cah_dask.errors import ConfigError
 from cah_dask.images.web.request_url import Target
 from cah_dask.schema import Status
 
@@ -40,6 +42,15 @@ NOWHERE = frozenset({Status.DNS_NOT_FOUND, Status.BLOCKED_ADDRESS})
 """Statuses that hold for every url of the host, without asking again."""
 
 
+class Manners(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Manners towards some hosts that allow other ones than all."""
+
+    concurrency: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """Requests to one of them at the same time."""
+    spacing_s: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    """Seconds between the starts of two requests to one of them."""
+
+
 class HostOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Manners towards one host; they hold for a whole run, as one list at a time has a host."""
 
@@ -55,6 +66,12 @@ class HostOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """Urls of one host that a wave fetches; those beyond are rejected as `host_quota`. At a second
     between requests 64 downloads at a time are through with the rest of a wave of 300 archives in
     4 hours, and with these in 3. null: all of them, however long it takes."""
+    of: dict[str, Manners] = {}
+    """Other manners towards hosts that allow them, by name or `*.domain` (the domain and all names
+    below it): `{"*.images.example": {spacing_s: 0.05, concurrency: 8}}`. The longest pattern
+    counts; what it does not say is as for all. Ask who runs them first."""
+    quota_of: dict[str, Annotated[int, msgspec.Meta(ge=1)] | None] = {}
+    """Other quotas, by the same kind of names."""
     max_crawl_delay_s: Annotated[float, msgspec.Meta(ge=0)] = 30.0
     """Largest Crawl-delay of a robots.txt that is kept to, in seconds; a larger one is this."""
     max_failures: Annotated[int, msgspec.Meta(ge=1)] = 8
@@ -74,6 +91,14 @@ class HostOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     max_time_s: Annotated[float, msgspec.Meta(ge=0)] = 10_800.0
     """Seconds after its first turn when a host is given up for the list, pauses excepted."""
 
+    def towards(self, host: str) -> "HostOptions":
+        """Return the manners towards one host."""
+        found = longest_match(self.of, host, None)
+        if found is None:
+            return self
+        said = msgspec.structs.asdict(found).items()
+        return msgspec.structs.replace(self, **{k: v for k, v in said if v is not None})
+
     def share(self, lists: int) -> "HostOptions":
         """Return the manners of one of so many lists that may be in flight at the same time.
 
@@ -90,6 +115,22 @@ class HostOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         """
         share = max(1, self.address_concurrency // lists)
         return msgspec.structs.replace(self, address_concurrency=share)
+
+
+def check_patterns(options: HostOptions) -> None:
+    """Raise ConfigError for a pattern that no host can match."""
+    for name, patterns in (("of", options.of), ("quota_of", options.quota_of)):
+        for pattern in patterns:
+            host = pattern.removeprefix("*.")
+            try:
+                is_host = host_named(host) == host
+            except ValueError:
+                is_host = False
+            if not is_host:
+                raise ConfigError(
+                    f"download.hosts.{name}: {pattern!r} is no host; write a name such as "
+                    "images.example, or *.images.example, in small letters"
+                )
 
 
 @dataclass(slots=True)

@@ -32,6 +32,7 @@ OPERATIONAL = (
     "download.decoders",
     "download.hosts.spacing_s",
     "download.hosts.concurrency",
+    "download.hosts.of",
     "download.hosts.address_concurrency",
     "download.alarm_hosts",
     "download.alarm_share",

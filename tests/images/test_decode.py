@@ -201,3 +201,12 @@ def test_formats_may_be_left_out():
 def test_options_outside_their_range_are_refused():
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"quality": 100}, DecodeOptions)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF"])
+def test_the_limit_of_pixels_is_met_to_the_pixel(kind):
+    data = picture(kind, size=(200, 150))
+    for limit, fits in ((200 * 150, True), (200 * 150 - 1, False)):
+        verdict = decode(data, DecodeOptions(max_pixels=limit))
+        assert isinstance(verdict, Picture) is fits
+        assert fits or verdict is Status.TOO_MANY_PIXELS

@@ -61,6 +61,28 @@ def test_at_most_one_list_of_a_bucket_is_in_flight():
     assert third.bucket == first.bucket
 
 
+@given(st.integers(0, 10**6), st.integers(1, 4), st.integers(1, 3))
+def test_one_list_of_a_bucket_is_in_flight_across_all_waves(seed: int, waves: int, buckets: int):
+    rng = random.Random(seed)
+    busy = plan(2 * waves, buckets=buckets)
+    in_flight: list[Unit] = []
+    n_done = 0
+    while True:
+        while rng.random() < 0.8 and (unit := busy.take(ORDER)) is not None:
+            in_flight.append(unit)
+        downloads = [unit.bucket for unit in in_flight if unit.stage == DOWNLOAD]
+        assert len(downloads) == len(set(downloads))
+        if not in_flight and (unit := busy.take(ORDER)) is None:
+            break
+        if not in_flight:
+            in_flight.append(unit)
+        unit = in_flight.pop(rng.randrange(len(in_flight)))
+        busy.complete(unit, receipt(unit))
+        n_done += unit.stage == DOWNLOAD
+    assert busy.is_selected
+    assert n_done == 2 * waves * buckets
+
+
 def test_a_wave_is_extracted_while_the_one_before_downloads_but_no_further():
     far = plan(20)
     extracted = carry_out(far, [EXTRACT, DEDUP])

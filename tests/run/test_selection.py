@@ -4,12 +4,17 @@ import json
 import shutil
 from pathlib import Path
 
+import msgspec
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from cah_dask.run.before.estimate import expected
+from cah_dask.run.folder.run_folder import RunFolder
+from cah_dask.schema import Counts
+from cah_dask.storage import read_part, read_receipt, write_part
 from tests import runs
 from tests.webserver import WebServer
 
@@ -148,3 +153,39 @@ def test_every_selected_row_is_a_scored_row_of_that_uid(config: Path):
         for row in pq.read_table(part).to_pylist():
             scored = pq.read_table(run_dir / row["part"], columns=["uid"])["uid"]
             assert pc.equal(scored[row["row"]], row["uid"]).as_py()
+
+
+def test_the_estimate_fits_what_the_run_left_behind(config: Path):
+    """A run whose every link gives an image: tasks to the unit, files within a third."""
+    folder = RunFolder(config.with_suffix(""))
+    summary, settings = folder.summary(), folder.config()
+    steps = expected(settings, len(folder.archives()), summary.counts("extract").kept)
+    for step in steps[:-1]:
+        assert step.tasks == summary.stages[step.stage].tasks, step.stage
+    n_files = sum(
+        1
+        for name in ("candidates", "fetch", "seen", "images", "requests", "scored", "selected")
+        for path in (folder.path / name).rglob("*")
+        if path.is_file()
+    )
+    n_variants = len(list((folder.path / "selected").iterdir()))
+    n_files -= (n_variants - 1) * summary.stages["select"].tasks
+    assert 0.65 * sum(step.files for step in steps[:-1]) <= n_files
+    assert n_files <= sum(step.files for step in steps[:-1])
+
+
+def test_a_release_that_lacks_rows_of_a_stage_before_is_refused(config: Path):
+    """A part and its receipt agree on fewer rows than the stage before gave."""
+    run_dir = config.with_suffix("")
+    (part, *_) = sorted(run_dir.glob("scored/*/*.parquet"))
+    table, receipt = read_part(part), read_receipt(part)
+    n_lost = 1
+    counts = receipt.counts
+    fewer = Counts(counts.seen - n_lost, counts.kept - n_lost, counts.rejected, counts.notes)
+    receipt = msgspec.structs.replace(receipt, counts=fewer)
+    write_part(part, table.schema, [table.slice(n_lost)], receipt, replace=True)
+    (run_dir / "journal.jsonl").unlink()
+    shutil.rmtree(run_dir / "selected")
+    code, said = select(config, 0.321, dedup={"buckets": 2, "list_urls": 30})
+    assert code == 5
+    assert "dedup kept 90 rows but embed saw 89; move scored/ out of the run" in said

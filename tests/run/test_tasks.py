@@ -285,6 +285,30 @@ def test_a_node_without_a_network_does_not_speak_for_the_web_before_the_last_att
     assert receipt.counts.rejected == {"connect_error": 2}
 
 
+@pytest.mark.parametrize(("n_connected", "is_tried_again"), [(0, True), (1, True), (2, False)])
+def test_half_of_a_list_without_a_connection_is_tried_again_elsewhere(
+    tmp_path: Path, n_connected: int, *, is_tried_again: bool
+):
+    with WebServer() as server:
+        there = [server.url(f"/ok-{n}.jpg", host="here.test") for n in range(n_connected)]
+        fetch_list(tmp_path, *there, f"http://lost.test:{server.port}/1.jpg")
+        given = job(tmp_path, Unit(DOWNLOAD), server.port)
+        nowhere = "127.255.255.255"
+        network = msgspec.structs.replace(
+            given.config.download,
+            resolve={"here.test": "127.0.0.1", "lost.test": nowhere},
+            allow_addresses=("127.0.0.1/32", f"{nowhere}/32"),
+            retry_delay_s=0,
+        )
+        config = msgspec.structs.replace(given.config, download=network)
+        given = msgspec.structs.replace(given, config=config)
+        if is_tried_again:
+            with pytest.raises(RetryableError, match=f"no route to 1 of {n_connected + 1} urls"):
+                tasks.download_task(given)
+        else:
+            assert tasks.download_task(given).counts.rejected == {"connect_error": 1}
+
+
 def test_a_panic_of_native_code_costs_an_attempt(tmp_path: Path, monkeypatch):
     class PanicException(BaseException):
         pass

@@ -29,7 +29,7 @@ def plan(archives: int = 4, *, committed=lambda _: None, **options) -> Plan:
 
 def carry_out(plan: Plan, stages=ORDER, limit: int = 10_000) -> list[Unit]:
     """Do every unit that the plan offers, one by one."""
-    done = []
+    done: list[Unit] = []
     while len(done) < limit and (unit := plan.take(stages)) is not None:
         plan.complete(unit, receipt(unit))
         done.append(unit)

@@ -56,11 +56,11 @@ def pairs(archive: str) -> Iterator[Pair]:
 
 def _pairs_of_page(page_url: str, response: Any, html: Any) -> Iterator[Pair]:
     head = html.get("Head", {})
-    raw = [
+    metas, headers = (
         msgspec.Raw(json.dumps(part).encode())
         for part in (head.get("Metas"), response.get("Headers"))
-    ]
-    is_reserved = bool(directives(*raw, frozenset(RESPECTED)))
+    )
+    is_reserved = bool(directives(metas, headers, frozenset(RESPECTED)))
     base = _join(page_url, head["Base"]) if "Base" in head else page_url
     for link in html["Links"]:
         url, alt = link.get("url"), link.get("alt")

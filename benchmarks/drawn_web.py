@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import trustme
@@ -33,7 +34,7 @@ def photo(seed: int, width: int, height: int) -> Image.Image:
     image = image.resize((width, height))
     draw = ImageDraw.Draw(image)
     for _ in range(12):
-        x, y = rng.integers(0, width), rng.integers(0, height)
+        x, y = int(rng.integers(0, width)), int(rng.integers(0, height))
         reach = int(rng.integers(8, max(9, min(width, height) // 3)))
         color = tuple(int(c) for c in rng.integers(0, 255, 3))
         draw.ellipse((x, y, x + reach, y + reach // 2), fill=color)
@@ -44,6 +45,7 @@ def draw(job: tuple[str, int, Path]) -> str:
     """Draw picture number `seed` of a set; return its name."""
     kind, seed, folder = job
     rng = random.Random(f"{kind} {seed}")
+    save: dict[str, Any]
     if kind == "photos":
         width = rng.randrange(1700, 3900)
         name, save = f"{seed}.jpg", {"format": "JPEG", "quality": rng.choice((80, 85, 90))}

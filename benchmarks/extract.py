@@ -25,9 +25,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from unittest.mock import patch
 
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
@@ -77,24 +79,21 @@ def floor(archive: str) -> int:
 
 def parse(archive: str) -> int:
     """Parse all pages; return how many."""
-    return sum(1 for _ in extract._read_pages(archive, OPTIONS, extract.Counter()))  # noqa: SLF001
+    return sum(1 for _ in extract._read_pages(archive, OPTIONS, Counter()))  # noqa: SLF001
 
 
 def pairs(archive: str) -> int:
     """Judge all links; return how many were seen."""
     links = extract._Links(OPTIONS, NoRows(), ())  # type: ignore[arg-type]  # noqa: SLF001
-    for offset, page in extract._read_pages(archive, OPTIONS, extract.Counter()):  # noqa: SLF001
+    for offset, page in extract._read_pages(archive, OPTIONS, Counter()):  # noqa: SLF001
         links.add_page(page, offset)
     return links.counts(0, {}).seen
 
 
 def rows(archive: str) -> int:
     """Extract without languages; return the rows."""
-    detector, extract.Detector = extract.Detector, NoDetector  # type: ignore[assignment,misc]
-    try:
+    with patch.object(extract, "Detector", NoDetector):
         return languages(archive)
-    finally:
-        extract.Detector = detector  # type: ignore[misc]
 
 
 def languages(archive: str) -> int:

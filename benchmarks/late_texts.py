@@ -191,7 +191,7 @@ def main() -> None:
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default)
     options = vars(parser.parse_args())
     folder = options.pop("folder")
-    tasks.load_encoder = lambda *_, **__: HashEncoder()
+    tasks.load_encoder = lambda *_, **__: HashEncoder()  # type: ignore[attr-defined]  # a fake
     bucket, reads = simulate(folder, Sizes(**options))
     for unit in bucket.late:
         similarity = read_part(folder / unit.part, columns=["similarity"])["similarity"].to_numpy()

@@ -38,17 +38,18 @@ _FILL = {
 def write_scored(folder: Path, rows: int, dim: int) -> list[tuple[str, int]]:
     """Write scored parts with at least so many selected rows; return the selected parts."""
     random = np.random.default_rng(0)
-    kept, number = [], 0
+    kept: list[tuple[str, int]] = []
+    number = 0
     while sum(n for _, n in kept) < rows:
         name = f"scored/{number}.parquet"
         table = _table(random, dim)
-        rows = np.flatnonzero(random.random(PART_ROWS) < KEPT_SHARE).astype(np.int32)
+        chosen = np.flatnonzero(random.random(PART_ROWS) < KEPT_SHARE).astype(np.int32)
         receipt = Receipt(stage="embed", unit=name, config="", counts=Counts())
         write_part(folder / name, table.schema, [table], receipt)
-        columns = [pa.repeat(name, len(rows)), pa.array(rows), table["uid"].take(rows)]
+        columns = [pa.repeat(name, len(chosen)), pa.array(chosen), table["uid"].take(chosen)]
         selected = pa.table(columns, schema=SELECTED)
         write_part(folder / f"selected/{number}.parquet", SELECTED, [selected], receipt)
-        kept.append((f"selected/{number}.parquet", len(rows)))
+        kept.append((f"selected/{number}.parquet", len(chosen)))
         number += 1
     kept[-1] = (kept[-1][0], kept[-1][1] - (sum(n for _, n in kept) - rows))
     return kept

@@ -55,7 +55,9 @@ def peer_stored(folder: Path) -> dict[str, bytes]:
     found = {}
     for path in folder.glob("set/*.tar"):
         with tarfile.open(path) as tar:
-            files = {member.name: tar.extractfile(member).read() for member in tar}
+            files = {
+                member.name: file.read() for member in tar if (file := tar.extractfile(member))
+            }
         for name, data in files.items():
             if name.endswith(".json"):
                 url = json.loads(data)["url"]

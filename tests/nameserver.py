@@ -4,6 +4,7 @@ import socket
 import struct
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from typing import Self
 
 _NXDOMAIN, _SERVFAIL = 3, 2
@@ -14,7 +15,7 @@ class NameServer:
 
     NXDOMAIN, SERVFAIL = _NXDOMAIN, _SERVFAIL
 
-    def __init__(self, names: dict[str, str | int], delay_s: float = 0.0) -> None:
+    def __init__(self, names: Mapping[str, str | int], delay_s: float = 0.0) -> None:
         self.names = names
         self._delay_s = delay_s
         self.questions: Counter[str] = Counter()

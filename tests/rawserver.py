@@ -34,8 +34,9 @@ class RawServer:
 
     async def _serve(self) -> None:
         self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
-        where = {"host": "127.0.0.1", "port": 0, "backlog": 512, "ssl": self._tls}
-        async with await asyncio.start_server(self._answer, **where) as server:
+        async with await asyncio.start_server(
+            self._answer, "127.0.0.1", 0, backlog=512, ssl=self._tls
+        ) as server:
             self.port = server.sockets[0].getsockname()[1]
             self._ready.set()
             await self._stopped.wait()

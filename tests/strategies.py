@@ -37,7 +37,7 @@ TEXTS = st.one_of(
     ),
 )
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=10))
-TREES = st.recursive(
+TREES: st.SearchStrategy[Any] = st.recursive(
     SCALARS,
     lambda inner: (
         st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3)
@@ -46,7 +46,7 @@ TREES = st.recursive(
 )
 
 
-METAS = [
+METAS: list[Any] = [
     [{"name": "robots", "content": "noai"}],
     [{"property": "og:image", "content": "/x.jpg"}, {"property": "og:title", "content": "A title"}],
     [{"property": "og:image:alt", "content": "no image"}, {"property": "og:image", "content": 1}],
@@ -58,7 +58,7 @@ def links(draw: st.DrawFn) -> Any:
     """Draw a link as a WAT holds it: mostly an image, at times of a wrong type somewhere."""
     others = ["A@/href", "IMG@/longdesc", "IMG@/srcset", "IMG@/data-src", "SOURCE@/srcset"]
     path = draw(st.sampled_from(["IMG@/src"] * 5 + others))
-    link = {"path": path, "url": draw(URLS), "alt": draw(TEXTS)}
+    link: dict[str, Any] = {"path": path, "url": draw(URLS), "alt": draw(TEXTS)}
     for name in draw(st.sets(st.sampled_from(["path", "url", "alt", "rel", "title"]), max_size=2)):
         link[name] = draw(TREES)
     return draw(st.sampled_from([link, link, link, draw(TREES)]))

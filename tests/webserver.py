@@ -143,6 +143,7 @@ async def _slow(request: web.Request) -> web.Response:
 async def _halves(request: web.Request) -> web.StreamResponse:
     """Send the second half of a picture after a while."""
     body = (await _ok(request)).body
+    assert isinstance(body, bytes)
     response = web.StreamResponse(headers={"Content-Type": "image/jpeg"})
     response.content_length = len(body)
     await response.prepare(request)

@@ -2,6 +2,7 @@ import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,7 @@ from cah_dask.candidates.dedup import (
     read_bucket,
 )
 from cah_dask.candidates.exclusion import Exclusion
-from cah_dask.candidates.keys import from_digests, unique
+from cah_dask.candidates.keys import Keys, PlacedKeys, from_digests, unique
 from cah_dask.candidates.urls import host_of
 from cah_dask.errors import RunError
 from cah_dask.schema import BUCKET, CANDIDATES, SAMPLES, Counts, uid
@@ -92,7 +93,8 @@ def canonical(rows: list[dict]) -> list[dict]:
 def test_dedup_keeps_what_a_set_would_keep(waves, key):
     options = DedupOptions(key=key)
     tables = [wave(archives) for archives in waves]
-    seen, fetched = [], []
+    seen: list[Keys] = []
+    fetched: list[PlacedKeys] = []
     for now, expected in zip(tables, naive(tables, key), strict=True):
         made = dedup_bucket(now, seen, options, fetched=fetched, wave=len(fetched))
         fetched.append(made.urls)
@@ -138,7 +140,9 @@ def test_a_list_holds_whole_urls_in_the_order_of_their_hash(archives, list_urls)
 @given(WAVES, st.integers(1, 3))
 def test_a_url_is_fetched_once_and_every_row_says_by_which_list(waves, list_urls):
     options = DedupOptions(list_urls=list_urls)
-    seen, fetched, fetched_by = [], [], {}
+    seen: list[Keys] = []
+    fetched: list[PlacedKeys] = []
+    fetched_by = {}
     for number, archives in enumerate(waves):
         made = dedup_bucket(wave(archives), seen, options, fetched=fetched, wave=len(fetched))
         for position, table in enumerate(made.lists):
@@ -189,10 +193,12 @@ def limit(quotas: HostQuotas, host: str) -> int | None:
 
 @given(WAVES, KEYS, QUOTAS)
 def test_a_host_has_no_more_urls_in_a_wave_than_its_quota(waves, key, quotas):
-    seen, fetched, urls_so_far = [], [], set()
+    seen: list[Keys] = []
+    fetched: list[PlacedKeys] = []
+    urls_so_far: set[str] = set()
     for tables in map(wave, waves):
         options = DedupOptions(key=key)
-        earlier = {"fetched": fetched, "wave": len(fetched)}
+        earlier: dict[str, Any] = {"fetched": fetched, "wave": len(fetched)}
         made = dedup_bucket(tables, seen, options, **earlier, quotas=quotas)
         rows = pa.concat_tables([BUCKET.empty_table(), *tables]).to_pylist()
         offered = {line["url"] for line in rows} - urls_so_far
@@ -278,7 +284,8 @@ def test_keys_survive_a_file_and_are_read_in_place(tmp_path):
 @given(WAVES, st.integers(1, 5), st.integers(1, 3))
 def test_a_bucket_too_large_to_be_held_gives_the_same_lists(waves, held_rows, list_urls):
     options = DedupOptions(list_urls=list_urls)
-    fetched, seen = [], []
+    fetched: list[PlacedKeys] = []
+    seen: list[Keys] = []
     for archives in waves:
         tables = wave(archives)
         once = dedup_bucket(tables, seen, options, fetched=fetched, wave=len(fetched))

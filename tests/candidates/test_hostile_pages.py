@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -19,11 +20,12 @@ from cah_dask.candidates.extract import (
     ExtractOptions,
     extract_archive,
 )
+from cah_dask.candidates.page_images import Extra
 from cah_dask.candidates.wat import parse_page
 from cah_dask.errors import RecordError
 from tests.wats import anchor, as_json, image, page, record, write_pages, write_wat
 
-ALSO = frozenset({"title", "og:image", "srcset"})
+ALSO: frozenset[Extra] = frozenset({"title", "og:image", "srcset"})
 
 
 def rows_of(archive: str, **options) -> tuple[dict[str, int], list[dict]]:
@@ -171,11 +173,12 @@ def test_ten_thousand_mutated_records_raise_nothing_but_that_they_are_none():
 
 @pytest.mark.parametrize("where", ["metas", "headers", "head_links"])
 def test_a_byte_that_is_no_utf8_costs_no_archive(tmp_path: Path, where: str):
-    other = {
+    others: dict[str, Any] = {
         "metas": [{"name": "robots", "content": "all"}, {"name": "x", "content": "caf@"}],
         "headers": {"X-Robots-Tag": "all", "x": "caf@"},
         "head_links": [{"path": "LINK@/href", "url": "caf@", "rel": "license"}],
-    }[where]
-    made = json.dumps(page(image("/a.jpg", "a caption"), **{where: other})).encode()
+    }
+    other = {where: others[where]}
+    made = json.dumps(page(image("/a.jpg", "a caption"), **other)).encode()
     archive = write_wat(tmp_path / "x.wat.gz", record(made.replace(b"caf@", b"caf\xff")))
     assert len(rows_of(archive)[1]) == 1

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cah_dask.candidates.extract import ExtractOptions, extract_archive
-from cah_dask.candidates.page_images import IMAGE, Link, image_links, widest
+from cah_dask.candidates.page_images import IMAGE, Extra, Link, image_links, widest
 from tests.strategies import TREES
 from tests.wats import image, page, write_pages
 
@@ -95,6 +95,11 @@ def test_pages_that_only_have_such_images_are_found_too(tmp_path):
     metas = [{"property": "og:image", "content": "/1.jpg"}, METAS[0]]
     source = {"path": "SOURCE@/srcset", "url": "/2.jpg", "alt": "a picture of a dog"}
     archive = write_pages(tmp_path / "x.wat.gz", page(metas=metas), page(source), page(image("x")))
-    for also, seen, kept in (((), 1, 0), (("og:image",), 2, 1), (("og:image", "picture"), 3, 2)):
+    cases: list[tuple[tuple[Extra, ...], int, int]] = [
+        ((), 1, 0),
+        (("og:image",), 2, 1),
+        (("og:image", "picture"), 3, 2),
+    ]
+    for also, seen, kept in cases:
         counts = extract_archive(archive, ExtractOptions(also=also), buckets=1).counts
         assert (counts.seen, counts.kept) == (seen, kept)

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 
 from cah_dask.candidates.extract import RESPECTED
-from cah_dask.candidates.wat import Link, _decode, _decode_tolerantly, parse_page
+from cah_dask.candidates.page_images import Link
+from cah_dask.candidates.wat import _decode, _decode_tolerantly, parse_page
 from cah_dask.errors import RecordError
 from tests.strategies import wat_json
 from tests.wats import anchor, as_json, image, page

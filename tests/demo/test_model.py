@@ -7,8 +7,7 @@ import pytest
 
 from cah_dask.demo import exam
 from cah_dask.demo.captions import LANGUAGES
-from cah_dask.demo.card import CARD_FILE, WEIGHTS_FILE, read_thresholds
-from cah_dask.demo.train import MODEL_DIR
+from cah_dask.demo.card import CARD_FILE, MODEL_DIR, WEIGHTS_FILE, read_thresholds
 from cah_dask.pairs.models import EmbedOptions, file_sha256, load_encoder, model_folder
 from cah_dask.schema import SPLITS
 
@@ -18,7 +17,9 @@ N_PICTURES = 180
 
 def stated(label):
     """Return the number in a row of one of the card's tables."""
-    return float(re.search(rf"^\| {label} \| ([\d.]+) \|$", CARD, re.MULTILINE)[1])
+    row = re.search(rf"^\| {label} \| ([\d.]+) \|$", CARD, re.MULTILINE)
+    assert row is not None
+    return float(row[1])
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,9 @@ def answers(encoder):
 
 
 def test_tiny_means_the_model_of_this_package():
-    assert model_folder("tiny").samefile(MODEL_DIR)
+    folder = model_folder("tiny")
+    assert folder is not None
+    assert folder.samefile(MODEL_DIR)
 
 
 def test_the_card_names_the_weights_that_are_shipped():

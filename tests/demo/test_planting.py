@@ -4,7 +4,7 @@ import pytest
 
 from cah_dask.candidates.extract import ExtractOptions, extract_archive
 from cah_dask.demo.planting import HOSTS, N_IMAGES, N_PAGES, plan_site
-from cah_dask.demo.plants import FAULTS, FLAWS
+from cah_dask.demo.plants import FAULTS, FLAWS, Fault
 from cah_dask.demo.site import Ports
 from cah_dask.demo.wat import write_wat
 from cah_dask.schema import Counts, Reject, Status
@@ -39,9 +39,9 @@ def test_every_fault_and_flaw_is_planted_as_often_as_its_table_says(site):
         if planted.fate is not Status.OK
     }
     fates = Counter(fate for fate, _ in links)
-    tables = Counter()
+    tables: Counter[Status | Reject] = Counter()
     for plant in (*FAULTS, *FLAWS):
-        tables[getattr(plant, "status", None) or plant.reject] += plant.count
+        tables[plant.status if isinstance(plant, Fault) else plant.reject] += plant.count
 
     assert {fate: fates[fate] for fate in tables} == dict(tables)
 
@@ -63,7 +63,8 @@ def test_every_image_that_can_be_had_has_an_answer(site):
 
 
 def test_extraction_of_the_archives_finds_exactly_what_was_planted(site, tmp_path):
-    counts, pairs = Counts(), set()
+    counts = Counts()
+    pairs: set[tuple[str, str]] = set()
     for number in range(site.n_archives):
         path = tmp_path / f"{number}.warc.wat.gz"
         write_wat(path, site.archive(number))

@@ -9,6 +9,7 @@ from cah_dask.demo.train import DIM, encode_short, nowhere, place, save_model, t
 from cah_dask.demo.world import Scene, random_scene
 from cah_dask.pairs.models import EmbedOptions, load_encoder
 from cah_dask.pairs.open_clip_import import open_clip
+from cah_dask.schema import Split
 
 STAR = Scene("star", "red", 2, "left", "white")
 
@@ -75,5 +76,5 @@ def test_a_threshold_lies_in_the_middle_of_the_gap():
 
 def test_precision_and_recall_count_what_the_thresholds_keep():
     some = answers([0.9, 0.4, 0.8, 0.1], [True, True, False, False])
-    thresholds = {"en": 0.5, "multi": 0.5, "nolang": 0.5}
+    thresholds: dict[Split, float] = {"en": 0.5, "multi": 0.5, "nolang": 0.5}
     assert precision_recall(some, thresholds) == (0.5, 0.5)

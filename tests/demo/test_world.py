@@ -27,7 +27,9 @@ def test_no_two_seeds_draw_the_same_pixels():
 @pytest.mark.parametrize("size", [(96, 96), (200, 100), (100, 200)])
 def test_a_picture_has_the_size_asked_for_and_its_shapes_in_the_central_square(size):
     picture = draw(Scene("square", "black", 4, "right", "white"), size, 3).convert("L")
-    left, top, right, bottom = picture.point(lambda value: 255 * (value < 110)).getbbox()
+    box = picture.point(lambda value: 255 * (value < 110)).getbbox()
+    assert box is not None
+    left, top, right, bottom = box
 
     side = min(size)
     assert picture.size == size

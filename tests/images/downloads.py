@@ -12,12 +12,13 @@ from cah_dask.images.options import DownloadOptions
 from cah_dask.images.picture.decode import DecodeOptions
 from cah_dask.images.shards import ShardReader
 from cah_dask.schema import OUTCOMES
+from tests.rawserver import RawServer
 from tests.webserver import WebServer
 
 QUICK = HostOptions(spacing_s=0, backoff_s=0.05)
 
 
-def options(web: WebServer, **changes) -> DownloadOptions:
+def options(web: WebServer | RawServer, **changes) -> DownloadOptions:
     base = DownloadOptions(
         contact="me@lab.example",
         resolve={"*.test": "127.0.0.1"},

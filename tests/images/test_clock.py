@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -62,6 +62,8 @@ def test_a_process_that_was_stopped_does_not_take_that_for_the_delay_of_others()
     with subprocess.Popen(
         [sys.executable, "-c", STOPPED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"
         os.kill(process.pid, signal.SIGSTOP)
         time.sleep(3)  # twice as long as it would wait
@@ -95,7 +97,11 @@ def test_a_loop_that_is_blocked_for_seconds_loses_no_image(
 
     with KeptServer(talk) as server:
         urls = [f"http://h{n}.test:{server.port}/{n}" for n in range(n_urls)]
-        short = {"read_timeout_s": 1.5, "total_timeout_s": 2.5, "min_bytes_per_s": 2000.0}
+        short: dict[str, Any] = {
+            "read_timeout_s": 1.5,
+            "total_timeout_s": 2.5,
+            "min_bytes_per_s": 2000.0,
+        }
         strict = options(server, obey_robots=False, retries=0, **short)
         began = time.monotonic()
         made, _ = download(urls, tmp_path, strict, exclusion=Stalled())
@@ -140,7 +146,9 @@ def test_a_list_can_be_downloaded_below_a_loop_that_runs(tmp_path: Path):
 def test_who_interrupts_a_notebook_ends_the_download(tmp_path: Path):
     def interrupt(web: WebServer) -> None:
         wait_until(lambda: ("a.test", "/hang.jpg") in web.hits)
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        main_thread = threading.main_thread().ident
+        assert main_thread is not None
+        signal.pthread_kill(main_thread, signal.SIGINT)
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job may ignore it
     with contextlib.ExitStack() as stack:

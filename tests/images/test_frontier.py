@@ -1,6 +1,7 @@
 import heapq
 import itertools
 from collections import Counter, defaultdict
+from typing import Any
 
 import msgspec
 import pytest
@@ -32,10 +33,14 @@ def take_all(frontier: Frontier, now: float) -> list[Visit]:
     return taken
 
 
-def fail(frontier: Frontier, now: float, status: Status = Status.CONNECT_TIMEOUT) -> list[Visit]:
+def take(frontier: Frontier, now: float) -> Visit:
     visit = frontier.take(now)
     assert visit is not None
-    return frontier.release(visit, now, status=status)
+    return visit
+
+
+def fail(frontier: Frontier, now: float, status: Status = Status.CONNECT_TIMEOUT) -> list[Visit]:
+    return frontier.release(take(frontier, now), now, status=status)
 
 
 def test_hosts_take_turns_and_keep_their_distance():
@@ -49,14 +54,14 @@ def test_hosts_take_turns_and_keep_their_distance():
 
 def test_the_host_with_most_urls_begins_first():
     frontier = Frontier(visits("a", "b", "b", "b", "c", "c"), QUICK)
-    assert frontier.take(0).host == "b"
+    assert take(frontier, 0).host == "b"
 
 
 def test_hosts_that_have_begun_go_before_others():
     frontier = Frontier(visits("a", "a", "b", "b"), HostOptions(concurrency=1))
-    frontier.release(frontier.take(0), 0, status=Status.OK)
-    assert frontier.take(1).host == "a"
-    assert frontier.take(1).host == "b"
+    frontier.release(take(frontier, 0), 0, status=Status.OK)
+    assert take(frontier, 1).host == "a"
+    assert take(frontier, 1).host == "b"
 
 
 def test_a_host_rests_after_a_streak_and_is_given_up_after_one_failure_more():
@@ -103,7 +108,7 @@ def test_a_host_that_is_nowhere_ends_all_its_urls_at_once(status):
 
 def test_retry_after_is_kept_to():
     frontier = Frontier(visits(*"aaa"), QUICK)
-    frontier.release(frontier.take(0), 0, status=Status.HTTP_429, pause_s=42)
+    frontier.release(take(frontier, 0), 0, status=Status.HTTP_429, pause_s=42)
     assert frontier.take(41) is None
     assert frontier.take(42) is not None
 
@@ -130,28 +135,28 @@ def test_pauses_without_a_time_double():
     frontier = Frontier(visits(*"aaaa"), HostOptions(spacing_s=0, backoff_s=10, concurrency=1))
     now = 0
     for pause_s in (10, 20, 40):
-        frontier.release(frontier.take(now), now, status=Status.HTTP_429, pause_s=0)
+        frontier.release(take(frontier, now), now, status=Status.HTTP_429, pause_s=0)
         assert frontier.take(now + pause_s - 1) is None
         now += pause_s
 
 
 def test_a_host_that_asks_for_too_long_a_pause_is_given_up():
     frontier = Frontier(visits(*"aa"), HostOptions(max_backoff_s=300))
-    assert len(frontier.release(frontier.take(0), 0, status=Status.HTTP_429, pause_s=301)) == 1
+    assert len(frontier.release(take(frontier, 0), 0, status=Status.HTTP_429, pause_s=301)) == 1
 
 
 def test_slow_answers_use_up_the_patience():
     options = HostOptions(spacing_s=0, prompt_s=2, patience_s=100)
     frontier = Frontier(visits(*"aaaa"), options)
-    assert frontier.release(frontier.take(0), 52, status=Status.OK, seconds=52) == []
-    assert frontier.release(frontier.take(52), 104, status=Status.OK, seconds=52) == []
-    assert len(frontier.release(frontier.take(104), 107, status=Status.OK, seconds=3)) == 1
+    assert frontier.release(take(frontier, 0), 52, status=Status.OK, seconds=52) == []
+    assert frontier.release(take(frontier, 52), 104, status=Status.OK, seconds=52) == []
+    assert len(frontier.release(take(frontier, 104), 107, status=Status.OK, seconds=3)) == 1
 
 
 def test_a_host_may_not_hold_up_a_list_for_ever():
     frontier = Frontier(visits(*"aaa"), HostOptions(max_time_s=1000, spacing_s=30))
-    assert frontier.release(frontier.take(0), 1, status=Status.OK) == []
-    assert len(frontier.release(frontier.take(1000), 1001, status=Status.OK)) == 1
+    assert frontier.release(take(frontier, 0), 1, status=Status.OK) == []
+    assert len(frontier.release(take(frontier, 1000), 1001, status=Status.OK)) == 1
 
 
 def test_a_crawl_delay_widens_the_spacing_up_to_its_limit():
@@ -214,7 +219,7 @@ def test_an_item_of_an_agenda_is_there_once_at_its_earliest():
 
 def test_a_visit_put_back_is_the_next_one():
     frontier = Frontier(visits(*"aa"), POLITE)
-    first = frontier.take(0)
+    first = take(frontier, 0)
     frontier.put_back(first)
     assert frontier.take(0.5) is None, "its turn was used"
     assert frontier.take(1) is first
@@ -223,13 +228,13 @@ def test_a_visit_put_back_is_the_next_one():
 def test_a_visit_that_needed_no_request_costs_no_time():
     frontier = Frontier(visits(*"aaa"), POLITE)
     for now in (0, 0, 0):
-        frontier.skip(frontier.take(now), now)
+        frontier.skip(take(frontier, now), now)
     assert frontier.is_done
 
 
 def test_later_visits_wait_for_their_time():
     frontier = Frontier(visits("a"), QUICK)
-    again = frontier.take(0)
+    again = take(frontier, 0)
     frontier.release(again, 0, status=Status.TIMEOUT)
     assert frontier.add(again, due=10)
     assert not frontier.is_done
@@ -238,11 +243,11 @@ def test_later_visits_wait_for_their_time():
 
 def test_a_redirect_may_lead_to_a_host_whose_turn_has_not_come():
     frontier = Frontier(visits("a", "a", "b"), POLITE)
-    visit = frontier.take(0)
+    visit = take(frontier, 0)
     frontier.release(visit, 0, status=Status.OK)
     visit.target = target_at("b")
     assert frontier.add(visit)
-    taken = [frontier.take(0), frontier.take(1), frontier.take(1)]
+    taken = [take(frontier, 0), take(frontier, 1), take(frontier, 1)]
     assert sorted(v.host for v in taken) == ["a", "b", "b"]
 
 
@@ -349,6 +354,6 @@ def test_a_host_that_allows_more_is_asked_more_often_and_no_other_one():
 @pytest.mark.parametrize("pattern", ["*", "*.", "https://a.example", "A.example", "a.*", "a,b", ""])
 @pytest.mark.parametrize("name", ["of", "quota_of"])
 def test_a_pattern_that_no_host_matches_is_refused(name: str, pattern: str):
-    value = {pattern: Manners() if name == "of" else 5}
+    value: Any = {pattern: Manners() if name == "of" else 5}
     with pytest.raises(ConfigError, match=rf"download\.hosts\.{name}: .* is no host"):
         check_patterns(HostOptions(**{name: value}))

@@ -199,7 +199,7 @@ def test_a_redirect_leads_where_browsers_go(tmp_path: Path):
         (b"/?q=\xe9\xfc", "/?q=%E9%FC"),
         (b"/mixed-\xc3\xa9-\xe9.jpg", "/mixed-%C3%A9-%E9.jpg"),
     ]
-    paths = {}
+    paths: dict[str, int] = {}
 
     async def talk(path, number, writer):
         paths.setdefault(path, number)

@@ -101,7 +101,7 @@ def test_fixed_names_are_not_asked_for():
 
 
 def test_names_are_asked_for_once_and_failures_are_told_apart():
-    names = {
+    names: dict[str, str | int] = {
         "good.example": "203.0.113.9",
         "public.example": "8.8.4.4",
         "rebound.example": "127.0.0.1",

@@ -83,7 +83,9 @@ def test_a_wrong_checksum_of_the_pixels_costs_no_picture(options, level, pieces)
     data = packed_as([packed[a:b] for a, b in itertools.pairwise([0, *ends])])
     result = decode(data, options)
     assert isinstance(result, Picture)
-    assert open_rgb(result.data).tobytes() == open_rgb(decode(PLAIN, options).data).tobytes()
+    plain = decode(PLAIN, options)
+    assert isinstance(plain, Picture)
+    assert open_rgb(result.data).tobytes() == open_rgb(plain.data).tobytes()
 
 
 def test_a_checksum_behind_many_empty_chunks_takes_no_time():

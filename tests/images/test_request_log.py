@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -44,7 +45,7 @@ def note_and_kill(log: Path) -> Path:
     return left
 
 
-def options(web: WebServer, **changes: object) -> DownloadOptions:
+def options(web: WebServer, **changes: Any) -> DownloadOptions:
     return DownloadOptions(
         contact="me@lab.example",
         resolve={"*.test": "127.0.0.1"},

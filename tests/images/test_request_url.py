@@ -57,7 +57,9 @@ def test_redirects_are_read_relative_to_their_page():
         ("//e.example/f", "http://e.example/f"),
         ("?g", "http://a.example/b/c?g"),
     ]:
-        assert target(location, GUARD, base="http://a.example/b/c").url == expected
+        result = target(location, GUARD, base="http://a.example/b/c")
+        assert isinstance(result, Target)
+        assert result.url == expected
 
 
 @given(st.text() | st.text().map("http://a.example/{}".format) | st.text().map("http://{}/".format))
@@ -70,5 +72,7 @@ def test_no_url_is_an_exception_and_what_is_read_can_be_sent(url):
     if isinstance(result, Target):
         assert result.url.isascii()
         assert str(URL(result.url, encoded=True)) == result.url
-        assert URL(result.url, encoded=True).raw_host.rstrip(".") == result.host.strip("[]")
+        raw_host = URL(result.url, encoded=True).raw_host
+        assert raw_host is not None
+        assert raw_host.rstrip(".") == result.host.strip("[]")
         assert target(result.url, GUARD) == result

@@ -5,6 +5,7 @@ import random
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,9 +26,9 @@ from tests.webserver import WebServer
 HOSTS = ["a.test", "b.test", "c.test"]
 
 
-def fetch(web: WebServer, folder: Path, *urls: str, **changes: object) -> list[str]:
+def fetch(web: WebServer, folder: Path, *urls: str, **changes: Any) -> list[str]:
     """Download one list of a bucket; return its statuses."""
-    usual = {
+    usual: dict[str, Any] = {
         "resolve": {"*.test": "127.0.0.1"},
         "allow_ports": (web.port,),
         "hosts": HostOptions(spacing_s=0),

@@ -8,7 +8,9 @@ import random
 import tracemalloc
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import brotli
 import pytest
@@ -204,7 +206,7 @@ def test_what_cannot_be_read_allows_nothing(tmp_path: Path):
 def test_no_answer_but_a_missing_file_allows_what_its_rules_forbid(tmp_path: Path):
     """Whatever the status, the headers, the packing and the framing."""
     statuses, bodies, chance = [*SUCCESSES, *UNREACHABLE], PACKED | DAMAGED, random.Random(3)
-    parts = (statuses, list(bodies), LABELS, WHOLE + BROKEN, HEADERS)
+    parts: tuple[Sequence[Any], ...] = (statuses, list(bodies), LABELS, WHOLE + BROKEN, HEADERS)
     drawn = [tuple(map(chance.choice, parts)) for _ in range(400)]
     answers = [answer(status, bodies[body], *more) for status, body, *more in drawn]
     found = outcomes(answers, tmp_path)

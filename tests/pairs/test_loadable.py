@@ -1,6 +1,7 @@
 """A model that no worker could load is refused in one line, before anything is fetched."""
 
 import json
+import os
 import shutil
 import socket
 from pathlib import Path
@@ -92,7 +93,7 @@ def test_a_hub_that_is_out_of_reach_is_not_asked_again_and_again(monkeypatch):
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
         monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
         models._look_for_hub()
-        assert models.os.environ.pop("HF_HUB_OFFLINE") == "1"
+        assert os.environ.pop("HF_HUB_OFFLINE") == "1"
 
 
 def test_a_hub_that_answers_is_asked(monkeypatch):
@@ -100,4 +101,4 @@ def test_a_hub_that_answers_is_asked(monkeypatch):
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{hub.getsockname()[1]}")
         monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
         models._look_for_hub()
-        assert "HF_HUB_OFFLINE" not in models.os.environ
+        assert "HF_HUB_OFFLINE" not in os.environ

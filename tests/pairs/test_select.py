@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cah_dask.errors import ConfigError
 from cah_dask.pairs.select import SelectOptions, complete, select_list
-from cah_dask.schema import SELECTED, SPLITS
+from cah_dask.schema import SELECTED, SPLITS, Split
 
 PART = "scored/w00000/b00000-l00000.parquet"
 
@@ -59,6 +59,7 @@ def test_published_thresholds_hold_for_their_model_and_split_only():
 
 
 def test_equal_thresholds_are_equal_in_whatever_order_they_are_given():
-    one, other = ({"en": 0.1, "multi": 0.2}, {"multi": 0.2, "en": 0.1})
+    one: dict[Split, float] = {"en": 0.1, "multi": 0.2}
+    other: dict[Split, float] = {"multi": 0.2, "en": 0.1}
     made = [complete(SelectOptions(thresholds=each), "tiny", ["en"]) for each in (one, other)]
     assert list(made[0].thresholds) == list(made[1].thresholds)

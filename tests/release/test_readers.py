@@ -46,7 +46,9 @@ def test_polars_reads_the_pairs(release: Path):
 
 def test_duckdb_reads_the_pairs(release: Path):
     query = f"select uid from '{release}/pairs/*.parquet' order by row"
-    assert numbers(uid for (uid,) in duckdb.sql(query).fetchall()) == UIDS
+    found = duckdb.sql(query)
+    assert found is not None
+    assert numbers(uid for (uid,) in found.fetchall()) == UIDS
 
 
 def test_xarray_reads_the_vectors_by_the_names_of_their_dimensions(release: Path):
@@ -65,7 +67,9 @@ def test_dask_reads_the_vectors(release: Path):
 def test_hugging_face_reads_the_pairs_by_the_data_card(release: Path, tmp_path: Path):
     stages = {stage.name: StageSummary(1, Counts(), 1.0, stage.rows) for stage in RUN}
     summary = Summary(stages, ["x"], [], None, None, {}, {}, {"en": 0.2}, [])
-    write_card(release / "README.md", summary, read_layout(release))
+    layout = read_layout(release)
+    assert layout is not None
+    write_card(release / "README.md", summary, layout)
     code = f"""
 import datasets, sys
 sys.stdout.write(" ".join(datasets.load_dataset({str(release)!r}, split="train")["uid"]))

@@ -18,8 +18,7 @@ def test_a_unit_waits_longer_after_each_failure_and_goes_elsewhere():
         attempts.postpone(UNITS[0], now)
         wait = BACKOFF_S * 2 ** (number - 1)
         assert attempts.due(now + wait - 0.01) == []
-        assert attempts.are_waiting
-        assert attempts.due(now + wait) == [UNITS[0]]
+        assert [attempts.are_waiting, attempts.due(now + wait)] == [True, [UNITS[0]]]
         assert not attempts.are_waiting
         now += wait
     assert attempts.avoid(UNITS[0], "cpu") == {"cpu-0", "cpu-1", "cpu-2"}

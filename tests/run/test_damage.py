@@ -4,6 +4,7 @@ import random
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -58,7 +59,7 @@ WAVES = 6
 @pytest.fixture(params=["uid", "url"])
 def deduped(request, tmp_path: Path) -> tasks.Job:
     """A run folder with a bucket of some waves, and the job of the last one."""
-    options = {"dedup": {"buckets": 1, "list_urls": 7, "key": request.param}}
+    options: dict[str, Any] = {"dedup": {"buckets": 1, "list_urls": 7, "key": request.param}}
     for wave in range(WAVES):
         unit = Unit(DEDUP, wave=wave)
         part = candidates(tmp_path, wave, range(wave * 10, wave * 10 + 20), f"text {wave % 2}")
@@ -114,7 +115,8 @@ def test_rebuilt_keys_are_those_that_dedup_wrote(deduped: tasks.Job):
 
 def test_every_row_is_kept_once_and_knows_its_list_through_merged_keys(deduped: tasks.Job):
     tasks.dedup_task(deduped)
-    key, kept, fetched_by = deduped.config.dedup.key, [], {}
+    key, kept = deduped.config.dedup.key, []
+    fetched_by: dict[str, tuple[int, int]] = {}
     for wave in range(WAVES):
         with open_part(Path(deduped.run_dir) / Unit(DEDUP, wave=wave).part) as part:
             n_lists = part.receipt.counts.notes["lists"]

@@ -138,13 +138,22 @@ def well(task: Task, worker: str) -> Done:
     return Done(receipt, 1.0, worker)
 
 
+def driver_of(work: Archives, *, max_attempts: int = 3, **options) -> Driver:
+    return Driver(
+        work,  # type: ignore[arg-type]  # its numbers are for people and not looked at here
+        work,
+        [CPU, GPU],
+        max_attempts=max_attempts,
+        **options,
+    )
+
+
 def drive(work: Archives, machine: Workers, **options) -> tuple[float, list[str]]:
     """Drive a job to its end; return the seconds it took and the warnings."""
     warnings: list[str] = []
 
     async def main() -> None:
-        given = {"max_attempts": 3, **options}
-        await Driver(work, work, [CPU, GPU], warn=warnings.append, **given).drive(machine)
+        await driver_of(work, warn=warnings.append, **options).drive(machine)
 
     return virtual_time.run(main()), warnings
 
@@ -275,7 +284,7 @@ def test_a_pool_without_workers_is_asked_for_and_waited_for():
 
     async def main() -> None:
         arrival = asyncio.create_task(arrive())
-        await Driver(work, work, [CPU, GPU], max_attempts=3, warn=print).drive(machine)
+        await driver_of(work, warn=print).drive(machine)
         await arrival
 
     work = Archives(5)
@@ -290,13 +299,14 @@ def test_a_signal_lets_running_tasks_finish_and_starts_no_others(kind: signal.Si
 
     async def main() -> None:
         nonlocal driver
-        driver = Driver(work, work, [CPU, GPU], max_attempts=3, warn=warnings.append)
+        driver = driver_of(work, warn=warnings.append)
         with Signals() as signals, driver.heeds(signals):
             asyncio.get_running_loop().call_later(40.0, signal.raise_signal, kind)
             await driver.drive(machine)
 
     warnings: list[str] = []
     assert virtual_time.run(main()) <= 40 + 2 * 15 + 1, "what runs, and one more of each pool"
+    assert driver is not None
     assert driver.stopped_by is kind
     assert len(work.ready) > 80
     assert sum(work.finished.values()) + len(work.ready) + machine.in_flight >= 100
@@ -307,7 +317,7 @@ def test_the_second_interrupt_ends_it_at_once():
     work, machine = Archives(10), Workers(well, seconds=1000.0)
 
     async def main() -> None:
-        driver = Driver(work, work, [CPU, GPU], max_attempts=3, warn=lambda _: None)
+        driver = driver_of(work, warn=lambda _: None)
         with Signals() as signals, driver.heeds(signals):
             for at in (5.0, 8.0):
                 asyncio.get_running_loop().call_later(at, signal.raise_signal, signal.SIGINT)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -49,8 +50,9 @@ def test_everything_is_refused_without_the_token(tmp_path: Path):
         name, _ = cookie_of(access.token)
         cookies = {name: access.token}  # the token itself opens nothing as a cookie
         async with aiohttp.ClientSession() as session:
+            tries: list[dict[str, Any]] = [{}, {"headers": wrong}, {"cookies": cookies}]
             for path in PATHS:
-                for options in ({}, {"headers": wrong}, {"cookies": cookies}):
+                for options in tries:
                     for url in (site + path, f"{site}{path}?token=x", f"{site}{path}?token="):
                         async with session.get(url, **options) as answer:
                             assert answer.status == 401, url
@@ -77,7 +79,11 @@ def test_websockets_are_refused_without_the_token_and_opened_with_it(tmp_path: P
 def test_a_client_without_the_certificate_of_the_run_is_refused(tmp_path: Path):
     async def run() -> None:
         access = grant(tmp_path / "secrets")
-        options = {"host": "127.0.0.1", "protocol": "tls", "dashboard_address": "127.0.0.1:0"}
+        options: dict[str, Any] = {
+            "host": "127.0.0.1",
+            "protocol": "tls",
+            "dashboard_address": "127.0.0.1:0",
+        }
         async with gated_scheduler(
             token=access.token, security=access.security(), **options
         ) as scheduler:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,7 +12,6 @@ import msgspec
 import pytest
 
 from cah_dask.errors import RunError
-from cah_dask.run.folder import lock
 from cah_dask.run.folder.lock import Lease, held, read_lease, state_of
 from tests.runs import wait_for
 
@@ -105,7 +105,7 @@ def test_a_driver_that_was_suspended_until_another_took_over_ends(path: Path):
 def test_it_is_told_that_a_driver_was_killed(path: Path):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    killed = Lease(lock.socket.gethostname(), gone.pid, time.time())
+    killed = Lease(socket.gethostname(), gone.pid, time.time())
     path.write_bytes(msgspec.json.encode(killed))
     assert state_of(path) == f"none at work; pid {gone.pid} on {killed.host} was killed"
 

@@ -29,7 +29,7 @@ def plan(archives: int = 4, *, committed=lambda _: None, **options) -> Plan:
 
 def carry_out(plan: Plan, stages=ORDER, limit: int = 10_000) -> list[Unit]:
     """Do every unit that the plan offers, one by one."""
-    done = []
+    done: list[Unit] = []
     while len(done) < limit and (unit := plan.take(stages)) is not None:
         plan.complete(unit, receipt(unit))
         done.append(unit)
@@ -72,9 +72,10 @@ def test_one_list_of_a_bucket_is_in_flight_across_all_waves(seed: int, waves: in
             in_flight.append(unit)
         downloads = [unit.bucket for unit in in_flight if unit.stage == DOWNLOAD]
         assert len(downloads) == len(set(downloads))
-        if not in_flight and (unit := busy.take(ORDER)) is None:
-            break
         if not in_flight:
+            unit = busy.take(ORDER)
+            if unit is None:
+                break
             in_flight.append(unit)
         unit = in_flight.pop(rng.randrange(len(in_flight)))
         busy.complete(unit, receipt(unit))

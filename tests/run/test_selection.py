@@ -82,7 +82,7 @@ def test_other_thresholds_make_another_release_without_web_or_model(config: Path
 def test_going_back_and_forth_gives_the_same_bytes_and_right_counts(config: Path):
     run_dir = config.with_suffix("")
     known = similarities(config)
-    seen = {}
+    seen: dict[float, dict[str, str]] = {}
     for threshold in (-1.0, 0.0, -1.0, 0.0):
         code, said = select(config, threshold)
         assert code == 0, said

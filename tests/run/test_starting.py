@@ -1,6 +1,7 @@
 """Workers that are killed while they start are started again, and no traceback is shown."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ if "--multiprocessing-fork" in sys.orig_argv and victims.exists():
 
 
 @pytest.fixture
-def config(tmp_path: Path, random_model: Path) -> Path:
+def config(tmp_path: Path, random_model: Path) -> Iterator[Path]:
     with WebServer() as web:
         links = [(web.url(f"/ok-{n}.jpg", f"h{n}.test"), f"A picture of {n}") for n in range(6)]
         yield runs.write_config(

@@ -20,12 +20,13 @@ from cah_dask.run.settings import pinned_lists
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.pinned_lists import pin_lists
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EXTRACT
-from cah_dask.run.task import Failed, run_task
+from cah_dask.run.task import Done, Failed, run_task
 from cah_dask.run.tasks import Job
 from cah_dask.schema import CANDIDATES, SAMPLES, Counts, uid
 from cah_dask.storage import Receipt, read_part, write_part
+from tests.hostile import picture
 from tests.runs import wait_for
-from tests.webserver import WebServer, picture
+from tests.webserver import WebServer
 
 
 def job(run_dir: Path, unit: Unit, port: int = 80, **changes) -> Job:
@@ -333,5 +334,7 @@ def test_the_peak_of_a_task_is_its_own(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(tasks, "extract_task", fill)
     given = job(tmp_path, Unit(EXTRACT, archive="a"))
     large, small = (run_task(given, "here") for _ in range(2))
+    assert isinstance(large, Done)
+    assert isinstance(small, Done)
     assert large.peak_mb > small.peak_mb + 150
     assert small.peak_mb > 20

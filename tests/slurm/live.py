@@ -46,7 +46,7 @@ class Live:
         ready: Future[None] = Future()
         self._session = asyncio.run_coroutine_threadsafe(self._open(ready), self._loop)
         self._session.add_done_callback(
-            lambda ended: ready.done() or ready.set_exception(ended.exception())
+            lambda ended: None if ready.done() else ready.set_exception(ended.exception())
         )
         ready.result(60)
         return self

@@ -140,6 +140,28 @@ class Counts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise RunError(f"{where}: {self.seen} rows came in but {out} are accounted for: {self}")
 
 
+class CountsSum:
+    """Counts that many others are added to; what each adds costs no more when there are many."""
+
+    def __init__(self) -> None:
+        self._seen = self._kept = 0
+        self._rejected: dict[str, int] = {}
+        self._notes: dict[str, int] = {}
+
+    def add(self, counts: Counts) -> None:
+        """Add the rows of one task."""
+        self._seen += counts.seen
+        self._kept += counts.kept
+        for ours, added in ((self._rejected, counts.rejected), (self._notes, counts.notes)):
+            for name, number in added.items():
+                ours[name] = ours.get(name, 0) + number
+
+    @property
+    def total(self) -> Counts:
+        """All of them together; keys come out sorted, as by `merge`."""
+        return Counts(self._seen, self._kept, merge(self._rejected, {}), merge(self._notes, {}))
+
+
 def merge(a: Mapping[str, int], b: Mapping[str, int]) -> dict[str, int]:
     """Add two mappings of counts; keys come out sorted, so equal counts serialise equally."""
     return {key: a.get(key, 0) + b.get(key, 0) for key in sorted({*a, *b})}

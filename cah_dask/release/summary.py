@@ -5,7 +5,7 @@ from datetime import datetime
 import msgspec
 
 from cah_dask.candidates.dedup import BEYOND_QUOTA
-from cah_dask.schema import SPLITS, Counts, Split
+from cah_dask.schema import SPLITS, Counts, CountsSum, Split
 
 
 class StageSummary(msgspec.Struct, frozen=True):
@@ -17,6 +17,27 @@ class StageSummary(msgspec.Struct, frozen=True):
     """Seconds of work, summed over tasks that may have run side by side."""
     rows: str
     """What its rows are, in words."""
+
+
+class StageTotal:
+    """A `StageSummary` that tasks are still added to."""
+
+    def __init__(self, rows: str) -> None:
+        self._rows = rows
+        self._tasks = 0
+        self._counts = CountsSum()
+        self._seconds = 0.0
+
+    def add(self, counts: Counts, seconds: float) -> None:
+        """Add a finished task."""
+        self._tasks += 1
+        self._counts.add(counts)
+        self._seconds += seconds
+
+    @property
+    def summary(self) -> StageSummary:
+        """All tasks so far."""
+        return StageSummary(self._tasks, self._counts.total, self._seconds, self._rows)
 
 
 class Summary(msgspec.Struct, frozen=True):

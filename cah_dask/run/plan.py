@@ -20,7 +20,7 @@ from types import MappingProxyType
 import msgspec
 
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, RUN, Kind, Stage
-from cah_dask.schema import Counts
+from cah_dask.schema import Counts, CountsSum
 from cah_dask.storage import Receipt
 
 
@@ -118,7 +118,7 @@ class Plan:
         self._settled: deque[tuple[Unit, Receipt]] = deque()
         self.known = dict.fromkeys(stages, 0)
         self.done = dict.fromkeys(stages, 0)
-        self.counts = dict.fromkeys(stages, Counts())
+        self._counts = {stage: CountsSum() for stage in stages}
         self.kept: dict[Unit, int] = {}
         self.lost: list[str] = []
         self.failed: dict[Unit, str] = {}
@@ -186,6 +186,11 @@ class Plan:
         return self.stages[n_done:]
 
     @property
+    def counts(self) -> dict[Stage, Counts]:
+        """What became of the rows of each stage so far."""
+        return {stage: counts.total for stage, counts in self._counts.items()}
+
+    @property
     def is_selected(self) -> bool:
         """Whether every stage before the release is done."""
         return self.is_done(stage for stage in self.stages if stage != PACK)
@@ -232,7 +237,7 @@ class Plan:
             unit, receipt = self._settled.popleft()
             stage = unit.stage
             self.done[stage] += 1
-            self.counts[stage] += receipt.counts
+            self._counts[stage].add(receipt.counts)
             self.lost += [f"{unit.name}: {error}" for error in receipt.errors]
             if stage.name == PACK.after:
                 self.kept[unit] = receipt.counts.kept

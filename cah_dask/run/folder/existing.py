@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cah_dask.release.layout import part_path
 from cah_dask.run.folder.job_folder import Existing, JobFolder
+from cah_dask.run.folder.listing import SHARD
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import DOWNLOAD, EMBED, PACK
 from cah_dask.storage import Receipt, SideFile
@@ -16,10 +17,6 @@ class RunParts(Existing):
     def __init__(self, folder: JobFolder, unfinished_release: Path) -> None:
         super().__init__(folder)
         self._unfinished_release = unfinished_release
-        self._shards: dict[str, set[str]] = {}
-        for name in self.names:
-            if name.endswith(".h5"):
-                self._shards.setdefault(name.rpartition("-")[0], set()).add(name)
 
     def __call__(self, unit: Unit) -> Receipt | None:
         """Return the receipt of a unit that is done, else None."""
@@ -53,15 +50,19 @@ class RunParts(Existing):
 
     def _drop_orphans(self, unit: Unit, side: Sequence[SideFile]) -> None:
         """Delete image shards of attempts that died before their part was published."""
-        folder, _, stem = unit.part.removesuffix(".parquet").rpartition("/")
-        wanted = {f"{folder}/{file.name}" for file in side}
-        for name in self._shards.pop(f"{folder}/{stem}", set()) - wanted:
-            (self.folder.path / name).unlink(missing_ok=True)
+        folder, _, stem = unit.name.rpartition("/")
+        wanted = {file.name for file in side}
+        names = [f"{folder}/{name}" for name in wanted]
+        if self.listing.has_shards_but(unit.stage.name, unit.name, names):
+            for path in (self.folder.path / unit.part).parent.glob(f"{stem}-*{SHARD}"):
+                if path.name not in wanted:
+                    path.unlink(missing_ok=True)
 
     def _lacks_images(self, unit: Unit, receipt: Receipt) -> bool:
         """Whether images that are still to be embedded are gone: the list is downloaded again."""
-        folder = unit.part.rpartition("/")[0]
-        embedded = Unit(EMBED, unit.wave, unit.bucket, unit.number).part in self.names
-        return not embedded and any(
-            f"{folder}/{side.name}" not in self.names for side in receipt.side
+        if self.listing.has(EMBED.name, unit.name):
+            return False
+        folder = unit.name.rpartition("/")[0]
+        return not all(
+            self.listing.has(unit.stage.name, f"{folder}/{side.name}") for side in receipt.side
         )

@@ -2,10 +2,10 @@
 
     python benchmarks/resume.py [--units 200000 2400000] [--files 200000]
 
-Writes the journal of a run whose units are all done but its release, by the shares of a crawl of 100,000
-archives (2.4 million units: 12.4 fetch lists a bucket and wave, 60 bins of similarities a list, 12
-reasons of rejection). Its parts are not written; their names are made up where the folders would be
-listed. Each measurement runs in a process of its own: CPU seconds and peak memory.
+Writes the journal of a run whose units are all done but its release, by the shares of a crawl of
+100,000 archives (2.4 million units: 12.4 fetch lists a bucket and wave, 60 bins of similarities a
+list, 12 reasons of rejection). Its parts are not written; their names are made up where the folders
+would be listed. Each measurement runs in a process of its own: CPU seconds and peak memory.
 
 Last, it lists real files, with and without asking for their sizes and times.
 """
@@ -51,7 +51,10 @@ FUNNEL = Counts(
     {"requests": 12_000, "bytes": 500_000_000},
 )
 SIMILAR = msgspec.structs.replace(
-    FUNNEL, notes={f"similarity/{split}/{n}": 99 for split in ("en", "multi", "nolang") for n in range(50, 70)}
+    FUNNEL,
+    notes={
+        f"similarity/{split}/{n}": 99 for split in ("en", "multi", "nolang") for n in range(50, 70)
+    },
 )
 
 
@@ -76,7 +79,10 @@ def done_units(names: list[str], variant: str) -> Iterator[tuple[Unit, Receipt]]
         for bucket in range(BUCKETS):
             lists = LISTS[(wave + bucket) % len(LISTS)]
             counts = Counts(10_000, 10_000, {}, {"lists": lists, "late_lists": 0})
-            sides = (f"seen/b{bucket:05d}/w{wave:05d}.npy", f"seen/b{bucket:05d}/w{wave:05d}.urls.npy")
+            sides = (
+                f"seen/b{bucket:05d}/w{wave:05d}.npy",
+                f"seen/b{bucket:05d}/w{wave:05d}.urls.npy",
+            )
             unit = Unit(DEDUP, wave, bucket)
             yield finished(unit, counts, (f"candidates/w{wave:05d}",), sides)
             for number in range(lists):
@@ -218,7 +224,9 @@ def main() -> None:
             folder = top / str(units)
             n_mb = write_run(folder, units)
             for step, seconds, peak in alone(resume, folder, units) + alone(status, folder):
-                print(f"| {units:,} | {n_mb:,.0f} | {step} | {seconds:.1f} | {peak:.0f} |", flush=True)
+                print(
+                    f"| {units:,} | {n_mb:,.0f} | {step} | {seconds:.1f} | {peak:.0f} |", flush=True
+                )
         for what, seconds in list_files(top / "files", given.files):
             print(f"{given.files:,} files, {what}: {seconds:.2f} CPU s")
 

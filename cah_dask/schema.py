@@ -5,6 +5,7 @@ form in which a stage reports what became of its rows, and it always balances.
 """
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Literal, TypeAlias
@@ -145,8 +146,8 @@ class CountsSum:
 
     def __init__(self) -> None:
         self._seen = self._kept = 0
-        self._rejected: dict[str, int] = {}
-        self._notes: dict[str, int] = {}
+        self._rejected: defaultdict[str, int] = defaultdict(int)
+        self._notes: defaultdict[str, int] = defaultdict(int)
 
     def add(self, counts: Counts) -> None:
         """Add the rows of one task."""
@@ -154,7 +155,7 @@ class CountsSum:
         self._kept += counts.kept
         for ours, added in ((self._rejected, counts.rejected), (self._notes, counts.notes)):
             for name, number in added.items():
-                ours[name] = ours.get(name, 0) + number
+                ours[name] += number
 
     @property
     def total(self) -> Counts:

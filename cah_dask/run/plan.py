@@ -113,7 +113,7 @@ class Plan:
         self._offered_waves = 0
         self._buckets = [_Bucket() for _ in range(buckets)]
         self._ready: dict[Stage, list[tuple[str, Unit]]] = {stage: [] for stage in stages}
-        self._staged: dict[str, int] = {}
+        self._staged: dict[tuple[int, int, int], int] = {}  # bytes of images, by place of the list
         self._to_gather: dict[Unit, int] = {}  # lists that a unit of a bucket still waits for
         self._settled: deque[tuple[Unit, Receipt]] = deque()
         self.known = dict.fromkeys(stages, 0)
@@ -151,7 +151,7 @@ class Plan:
     def fail(self, unit: Unit, reason: str) -> None:
         """Learn that a unit is given up; what needs it is never offered, all else goes on."""
         self.failed[unit] = reason
-        self._staged.pop(unit.name, None)
+        self._staged.pop(_place(unit), None)
         if unit.stage == DOWNLOAD:
             self._release(unit)
         elif unit.stage == DEDUP:  # the bucket stops here, the others go on
@@ -328,13 +328,13 @@ class Plan:
             self._offer(bucket.late.popleft())
 
     def _embedded(self, unit: Unit) -> None:
-        if self._staged.pop(unit.name, None) is not None:
+        if self._staged.pop(_place(unit), None) is not None:
             bucket = self._buckets[unit.bucket]
             bucket.to_embed[unit.wave] -= 1
             self._offer_late(bucket)
 
     def _downloaded(self, unit: Unit, receipt: Receipt) -> None:
-        self._staged[unit.name] = sum(side.n_bytes for side in receipt.side)
+        self._staged[_place(unit)] = sum(side.n_bytes for side in receipt.side)
         self._release(unit)
 
     def _release(self, unit: Unit) -> None:
@@ -355,6 +355,11 @@ class Plan:
             self._offered_waves += 1
             for unit in self.wave(number):
                 self._offer(unit)
+
+
+def _place(unit: Unit) -> tuple[int, int, int]:
+    """Return what the units of a list have in common."""
+    return unit.wave, unit.bucket, unit.number
 
 
 class _Wave:

@@ -8,7 +8,7 @@ from cah_dask.run.folder.job_folder import Existing, JobFolder
 from cah_dask.run.folder.listing import SHARD
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import DOWNLOAD, EMBED, PACK
-from cah_dask.storage import Receipt, SideFile
+from cah_dask.storage import Receipt
 
 
 class RunParts(Existing):
@@ -23,18 +23,25 @@ class RunParts(Existing):
         receipt = super().__call__(unit)
         if unit.stage != DOWNLOAD:
             return receipt
-        if receipt is not None and self._lacks_images(unit, receipt):
-            self.folder.void(unit.stage.name, unit.name)
-            (self.folder.path / unit.part).unlink()
-            receipt = None
-        self._drop_orphans(unit, receipt.side if receipt is not None else ())
+        name = unit.name
+        folder = name.rpartition("/")[0]
+        shards = [f"{folder}/{side.name}" for side in receipt.side] if receipt else []
+        if self._lacks_images(name, shards):
+            self.folder.void(unit.stage.name, name)
+            self.path_of(unit).unlink()
+            receipt, shards = None, []
+        if self.listing.has_shards_but(DOWNLOAD.name, name, shards):
+            self._drop_orphans(self.path_of(unit), shards)
         return receipt
 
-    def path_of(self, unit: Unit) -> Path | None:
-        """Return where the unit's part is, or None where it is not."""
+    def has(self, unit: Unit) -> bool:
+        """Tell whether the unit's part is there."""
+        return self.path_of(unit).exists() if unit.stage == PACK else super().has(unit)
+
+    def path_of(self, unit: Unit) -> Path:
+        """Return where the unit's part is, if it is there."""
         if unit.stage == PACK:
-            path = part_path(self._unfinished_release, unit.number)
-            return path if path.exists() else None
+            return part_path(self._unfinished_release, unit.number)
         return super().path_of(unit)
 
     def known(self, unit: Unit) -> Receipt | None:
@@ -48,21 +55,14 @@ class RunParts(Existing):
         else:
             super().drop(unit, path)
 
-    def _drop_orphans(self, unit: Unit, side: Sequence[SideFile]) -> None:
+    def _drop_orphans(self, part: Path, shards: Sequence[str]) -> None:
         """Delete image shards of attempts that died before their part was published."""
-        folder, _, stem = unit.name.rpartition("/")
-        wanted = {file.name for file in side}
-        names = [f"{folder}/{name}" for name in wanted]
-        if self.listing.has_shards_but(unit.stage.name, unit.name, names):
-            for path in (self.folder.path / unit.part).parent.glob(f"{stem}-*{SHARD}"):
-                if path.name not in wanted:
-                    path.unlink(missing_ok=True)
+        wanted = {shard.rpartition("/")[2] for shard in shards}
+        for path in part.parent.glob(f"{part.stem}-*{SHARD}"):
+            if path.name not in wanted:
+                path.unlink(missing_ok=True)
 
-    def _lacks_images(self, unit: Unit, receipt: Receipt) -> bool:
+    def _lacks_images(self, name: str, shards: Sequence[str]) -> bool:
         """Whether images that are still to be embedded are gone: the list is downloaded again."""
-        if self.listing.has(EMBED.name, unit.name):
-            return False
-        folder = unit.name.rpartition("/")[0]
-        return not all(
-            self.listing.has(unit.stage.name, f"{folder}/{side.name}") for side in receipt.side
-        )
+        is_there = all(self.listing.has(DOWNLOAD.name, shard) for shard in shards)
+        return not is_there and not self.listing.has(EMBED.name, name)

@@ -231,19 +231,23 @@ class Existing:
 
     def __call__(self, unit: Unit) -> Receipt | None:
         """Return the receipt of a unit that is done, else None."""
-        path = self.path_of(unit)
-        if path is None:
+        if not self.has(unit):
             return None
         known = self.known(unit)
-        receipt = known or self._read(unit, path)
-        if receipt is not None and known is None:
+        if known is not None:
+            return known
+        receipt = self._read(unit, self.path_of(unit))
+        if receipt is not None:
             self.folder.commit(unit, Done(receipt, receipt.seconds or 0.0, ""))
         return receipt
 
-    def path_of(self, unit: Unit) -> Path | None:
-        """Return where the unit's part is, or None where it is not."""
-        is_there = self.listing.has(unit.stage.name, unit.name)
-        return self.folder.path / unit.part if is_there else None
+    def has(self, unit: Unit) -> bool:
+        """Tell whether the unit's part is there."""
+        return self.listing.has(unit.stage.name, unit.name)
+
+    def path_of(self, unit: Unit) -> Path:
+        """Return where the unit's part is, if it is there."""
+        return self.folder.path / unit.part
 
     def known(self, unit: Unit) -> Receipt | None:
         """Return what the journal says of a unit; None if it is not to be believed."""

@@ -200,14 +200,14 @@ class LastLines:
         return head
 
     def pop(self, journal: Journal, stage: str, unit: str) -> Commit | None:
-        """Return the last line of a unit, once."""
+        """Return the last line of a unit, once; its checksum was compared before."""
         keys, starts, lengths = self._views
         wanted = key(stage, unit)
         at = bisect_left(keys, wanted)
         if at == len(keys) or keys[at] != wanted or not lengths[at]:
             return None
         length, lengths[at] = lengths[at], 0
-        found = _decode(_body(journal.read(starts[at], length)), self._versions)
+        found = _decode(journal.read(starts[at], length), self._versions)
         is_it = isinstance(found, Commit) and (found.stage, found.unit) == (stage, unit)
         return found if is_it else None  # type: ignore[return-value]  # a Commit
 
@@ -220,7 +220,7 @@ class LastLines:
     def commits(self) -> Iterator[Commit]:
         """Yield the last lines of all units, in the order of the journal."""
         for text in _at(_lines(self._path), np.sort(self._starts)):
-            entry = _decode(_body(text), self._versions)
+            entry = _decode(text, self._versions)
             if isinstance(entry, Commit):
                 yield entry
 

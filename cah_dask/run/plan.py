@@ -14,6 +14,7 @@ import hashlib
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import PurePosixPath
 from types import MappingProxyType
 
@@ -24,7 +25,7 @@ from cah_dask.schema import Counts, CountsSum
 from cah_dask.storage import Receipt
 
 
-class Unit(msgspec.Struct, frozen=True):
+class Unit(msgspec.Struct, frozen=True, dict=True):
     """One task's worth of work and the name of what it will leave behind."""
 
     stage: Stage
@@ -35,7 +36,7 @@ class Unit(msgspec.Struct, frozen=True):
     variant: str = ""
     """Hash of the settings that may change from release to release, for stages that have any."""
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Stable name within its stage, such as ``w00000/b00003-l00000``."""
         match self.stage.kind:

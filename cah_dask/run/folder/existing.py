@@ -1,10 +1,10 @@
 """What of a run is done already: its parts, and whether what they need is still there."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from cah_dask.release.layout import part_path
 from cah_dask.run.folder.job_folder import Existing, JobFolder
+from cah_dask.run.folder.journal import key
 from cah_dask.run.folder.listing import SHARD
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import DOWNLOAD, EMBED, PACK
@@ -25,13 +25,16 @@ class RunParts(Existing):
             return receipt
         name = unit.name
         folder = name.rpartition("/")[0]
-        shards = [f"{folder}/{side.name}" for side in receipt.side] if receipt else []
-        if self._lacks_images(name, shards):
-            self.folder.void(unit.stage.name, name)
+        sides = receipt.side if receipt is not None else ()
+        wanted = {key(DOWNLOAD.name, f"{folder}/{side.name}") for side in sides}
+        shards = self.listing.shards(DOWNLOAD.name, name)
+        if not wanted <= shards and not self.listing.has(EMBED.name, name):
+            # images that are still to be embedded are gone: the list is downloaded again
+            self.folder.void(DOWNLOAD.name, name)
             self.path_of(unit).unlink()
-            receipt, shards = None, []
-        if self.listing.has_shards_but(DOWNLOAD.name, name, shards):
-            self._drop_orphans(self.path_of(unit), shards)
+            receipt = None
+        if shards - wanted or (receipt is None and shards):
+            self._drop_orphans(self.path_of(unit), receipt)
         return receipt
 
     def has(self, unit: Unit) -> bool:
@@ -55,14 +58,9 @@ class RunParts(Existing):
         else:
             super().drop(unit, path)
 
-    def _drop_orphans(self, part: Path, shards: Sequence[str]) -> None:
+    def _drop_orphans(self, part: Path, receipt: Receipt | None) -> None:
         """Delete image shards of attempts that died before their part was published."""
-        wanted = {shard.rpartition("/")[2] for shard in shards}
+        wanted = {side.name for side in receipt.side} if receipt else set()
         for path in part.parent.glob(f"{part.stem}-*{SHARD}"):
             if path.name not in wanted:
                 path.unlink(missing_ok=True)
-
-    def _lacks_images(self, name: str, shards: Sequence[str]) -> bool:
-        """Whether images that are still to be embedded are gone: the list is downloaded again."""
-        is_there = all(self.listing.has(DOWNLOAD.name, shard) for shard in shards)
-        return not is_there and not self.listing.has(EMBED.name, name)

@@ -66,15 +66,14 @@ class Listing:
         at = bisect_left(keys, wanted)
         return at < len(keys) and keys[at] == wanted
 
-    def has_shards_but(self, stage: str, name: str, wanted: Iterable[str]) -> bool:
-        """Tell whether a list has other image shards than some."""
-        stem, allowed = key(stage, name), {key(stage, each) for each in wanted}
+    def shards(self, stage: str, name: str) -> set[int]:
+        """Return the numbers of the image shards of a list, whichever attempt they are of."""
+        stem, found = key(stage, name), set()
         at = bisect_left(self._stems, stem)
         while at < len(self._stems) and self._stems[at] == stem:
-            if self._shards[at] not in allowed:
-                return True
+            found.add(self._shards[at])
             at += 1
-        return False
+        return found
 
     def lacks(self, keys: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Tell which of some units have no part here."""

@@ -5,6 +5,7 @@ form in which a stage reports what became of its rows, and it always balances.
 """
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Literal, TypeAlias
@@ -138,6 +139,28 @@ class Counts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not self.is_balanced:
             out = self.kept + sum(self.rejected.values())
             raise RunError(f"{where}: {self.seen} rows came in but {out} are accounted for: {self}")
+
+
+class CountsSum:
+    """Counts that many others are added to; what each adds costs no more when there are many."""
+
+    def __init__(self) -> None:
+        self._seen = self._kept = 0
+        self._rejected: defaultdict[str, int] = defaultdict(int)
+        self._notes: defaultdict[str, int] = defaultdict(int)
+
+    def add(self, counts: Counts) -> None:
+        """Add the rows of one task."""
+        self._seen += counts.seen
+        self._kept += counts.kept
+        for ours, added in ((self._rejected, counts.rejected), (self._notes, counts.notes)):
+            for name, number in added.items():
+                ours[name] += number
+
+    @property
+    def total(self) -> Counts:
+        """All of them together; keys come out sorted, as by `merge`."""
+        return Counts(self._seen, self._kept, merge(self._rejected, {}), merge(self._notes, {}))
 
 
 def merge(a: Mapping[str, int], b: Mapping[str, int]) -> dict[str, int]:

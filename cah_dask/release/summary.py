@@ -5,7 +5,7 @@ from datetime import datetime
 import msgspec
 
 from cah_dask.candidates.dedup import BEYOND_QUOTA
-from cah_dask.schema import SPLITS, Counts, Split
+from cah_dask.schema import SPLITS, Counts, CountsSum, Split
 
 
 class StageSummary(msgspec.Struct, frozen=True):
@@ -19,6 +19,30 @@ class StageSummary(msgspec.Struct, frozen=True):
     """What its rows are, in words."""
     peak_mb: int = 0
     """Most memory that a worker took for one of them; 0 if that is not known."""
+
+
+class StageTotal:
+    """A `StageSummary` that tasks are still added to."""
+
+    def __init__(self, rows: str) -> None:
+        self._rows = rows
+        self._tasks = 0
+        self._counts = CountsSum()
+        self._seconds = 0.0
+        self._peak_mb = 0
+
+    def add(self, counts: Counts, seconds: float, peak_mb: int = 0) -> None:
+        """Add a finished task."""
+        self._tasks += 1
+        self._counts.add(counts)
+        self._seconds += seconds
+        self._peak_mb = max(self._peak_mb, peak_mb)
+
+    @property
+    def summary(self) -> StageSummary:
+        """All tasks so far."""
+        counts = self._counts.total
+        return StageSummary(self._tasks, counts, self._seconds, self._rows, self._peak_mb)
 
 
 class Summary(msgspec.Struct, frozen=True):

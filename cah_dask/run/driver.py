@@ -53,7 +53,10 @@ class Units(Protocol):
     known: dict[Stage, int]
     """Units of each stage, as far as they are known."""
     done: dict[Stage, int]
-    counts: dict[Stage, Counts]
+
+    @property
+    def counts(self) -> dict[Stage, Counts]:
+        """What became of the rows of each stage so far."""
 
     def take(self, stages: Sequence[Stage]) -> Unit | None:
         """Return the first unit that may start now, trying `stages` in order, or None."""

@@ -57,13 +57,14 @@ def run(
     Stopped
         When a signal came before the first task or after the last one.
     """
+    late = late_waves(folder)  # first, as it takes away parts
     plan = Plan(
         folder.archives(),
         archives_per_wave=config.archives_per_wave,
         buckets=config.dedup.buckets,
         committed=folder.existing(),
         staged_limit=config.staged_gb * 1e9,
-        late=late_waves(folder),
+        late=late,
         stages=folder.stages,
         variants=variants(config),
     )

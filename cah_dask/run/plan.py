@@ -14,17 +14,18 @@ import hashlib
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import PurePosixPath
 from types import MappingProxyType
 
 import msgspec
 
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, RUN, Kind, Stage
-from cah_dask.schema import Counts
+from cah_dask.schema import Counts, CountsSum
 from cah_dask.storage import Receipt
 
 
-class Unit(msgspec.Struct, frozen=True):
+class Unit(msgspec.Struct, frozen=True, dict=True):
     """One task's worth of work and the name of what it will leave behind."""
 
     stage: Stage
@@ -35,7 +36,7 @@ class Unit(msgspec.Struct, frozen=True):
     variant: str = ""
     """Hash of the settings that may change from release to release, for stages that have any."""
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Stable name within its stage, such as ``w00000/b00003-l00000``."""
         match self.stage.kind:
@@ -113,12 +114,12 @@ class Plan:
         self._offered_waves = 0
         self._buckets = [_Bucket() for _ in range(buckets)]
         self._ready: dict[Stage, list[tuple[str, Unit]]] = {stage: [] for stage in stages}
-        self._staged: dict[str, int] = {}
+        self._staged: dict[tuple[int, int, int], int] = {}  # bytes of images, by place of the list
         self._to_gather: dict[Unit, int] = {}  # lists that a unit of a bucket still waits for
         self._settled: deque[tuple[Unit, Receipt]] = deque()
         self.known = dict.fromkeys(stages, 0)
         self.done = dict.fromkeys(stages, 0)
-        self.counts = dict.fromkeys(stages, Counts())
+        self._counts = {stage: CountsSum() for stage in stages}
         self.kept: dict[Unit, int] = {}
         self.lost: list[str] = []
         self.failed: dict[Unit, str] = {}
@@ -151,7 +152,7 @@ class Plan:
     def fail(self, unit: Unit, reason: str) -> None:
         """Learn that a unit is given up; what needs it is never offered, all else goes on."""
         self.failed[unit] = reason
-        self._staged.pop(unit.name, None)
+        self._staged.pop(_place(unit), None)
         if unit.stage == DOWNLOAD:
             self._release(unit)
         elif unit.stage == DEDUP:  # the bucket stops here, the others go on
@@ -184,6 +185,11 @@ class Plan:
             (n for n, stage in enumerate(self.stages) if self.done[stage] < self.known[stage]), -1
         )
         return self.stages[n_done:]
+
+    @property
+    def counts(self) -> dict[Stage, Counts]:
+        """What became of the rows of each stage so far."""
+        return {stage: counts.total for stage, counts in self._counts.items()}
 
     @property
     def is_selected(self) -> bool:
@@ -232,7 +238,7 @@ class Plan:
             unit, receipt = self._settled.popleft()
             stage = unit.stage
             self.done[stage] += 1
-            self.counts[stage] += receipt.counts
+            self._counts[stage].add(receipt.counts)
             self.lost += [f"{unit.name}: {error}" for error in receipt.errors]
             if stage.name == PACK.after:
                 self.kept[unit] = receipt.counts.kept
@@ -323,13 +329,13 @@ class Plan:
             self._offer(bucket.late.popleft())
 
     def _embedded(self, unit: Unit) -> None:
-        if self._staged.pop(unit.name, None) is not None:
+        if self._staged.pop(_place(unit), None) is not None:
             bucket = self._buckets[unit.bucket]
             bucket.to_embed[unit.wave] -= 1
             self._offer_late(bucket)
 
     def _downloaded(self, unit: Unit, receipt: Receipt) -> None:
-        self._staged[unit.name] = sum(side.n_bytes for side in receipt.side)
+        self._staged[_place(unit)] = sum(side.n_bytes for side in receipt.side)
         self._release(unit)
 
     def _release(self, unit: Unit) -> None:
@@ -350,6 +356,11 @@ class Plan:
             self._offered_waves += 1
             for unit in self.wave(number):
                 self._offer(unit)
+
+
+def _place(unit: Unit) -> tuple[int, int, int]:
+    """Return what the units of a list have in common."""
+    return unit.wave, unit.bucket, unit.number
 
 
 class _Wave:

@@ -20,7 +20,7 @@ class Kind(StrEnum):
     SHARD = "shard of the release"
 
 
-class Stage(msgspec.Struct, frozen=True, kw_only=True):
+class Stage(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     """A step of a job."""
 
     name: str

@@ -241,8 +241,7 @@ class _Sound(Existing):
             return receipt
         self.folder.void(unit.stage.name, unit.name)
         (self.folder.path / unit.part).unlink()
-        self.names -= {name for name in self.names if name.startswith(f"{UNIQUE.folder}/")}
-        shutil.rmtree(self.folder.path / UNIQUE.folder, ignore_errors=True)
+        self.drop_all(UNIQUE)
         return None
 
 

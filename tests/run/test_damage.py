@@ -17,7 +17,7 @@ from cah_dask.candidates.late import own_groups
 from cah_dask.candidates.seen import fetched_keys, held_waves, kept_keys, waves_to_read
 from cah_dask.errors import DamageError
 from cah_dask.run import tasks
-from cah_dask.run.folder.journal import Commit, Journal, Void, latest
+from cah_dask.run.folder.journal import Commit, Journal, LastLines, Void
 from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, SELECT
@@ -188,6 +188,10 @@ def commit(number: int) -> Commit:
     return Commit(
         datetime(2026, 1, 1, tzinfo=UTC), unit.stage.name, unit.name, "h/cpu-0", 1.5, receipt
     )
+
+
+def latest(path: Path) -> dict[tuple[str, str], Commit]:
+    return {(commit.stage, commit.unit): commit for commit in LastLines(path).commits()}
 
 
 def test_a_wrong_bit_in_the_journal_costs_that_line_and_lies_to_nobody(tmp_path: Path):

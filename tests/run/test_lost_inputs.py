@@ -9,8 +9,13 @@ import pyarrow.dataset as ds
 import pytest
 
 from cah_dask.errors import DamageError
-from cah_dask.run.folder.lost import late_waves
+from cah_dask.run.folder.lost import late_waves, write_lost
 from cah_dask.run.folder.run_folder import RunFolder
+from cah_dask.run.plan import Unit
+from cah_dask.run.stages import DEDUP, EXTRACT
+from cah_dask.run.task import Done
+from cah_dask.schema import Counts
+from cah_dask.storage import Receipt
 from tests import runs
 from tests.wats import image, page, write_pages
 from tests.webserver import WebServer
@@ -125,3 +130,20 @@ def test_a_damaged_list_of_late_archives_is_one_clear_error(tmp_path: Path, data
     (tmp_path / "late.json").write_bytes(data)
     with pytest.raises(DamageError, match=r"late\.json is damaged: .* restore it"):
         late_waves(RunFolder(tmp_path))
+
+
+def test_a_lost_archive_is_asked_for_in_its_own_wave_until_that_is_deduplicated(tmp_path: Path):
+    folder = RunFolder(tmp_path)
+    lost, had, late = (Unit(EXTRACT, wave, archive=name) for wave, name in enumerate("abc"))
+    with folder.held():
+        for unit in (lost, had, late):
+            folder.commit(unit, Done(write_lost(folder, unit, "c", "HTTP 403"), 0.0, ""))
+        receipt = Receipt(stage="extract", unit=had.name, config="c", counts=Counts(1, 1))
+        folder.commit(had, Done(receipt, 0.0, ""))  # it came after all
+        (tmp_path / DEDUP.folder / "w00002").mkdir(parents=True)
+        (tmp_path / DEDUP.folder / "w00002" / "b00000.parquet").touch()
+        assert late_waves(folder) == [["c"]]
+        existing = folder.existing()
+        assert existing(lost) is None
+        assert existing(had) == receipt
+        assert late_waves(folder) == [["c"]], "asked for once"

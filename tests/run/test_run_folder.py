@@ -1,5 +1,6 @@
 """A run folder knows whose it is, what is done, and lets one driver in."""
 
+import zlib
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -208,3 +209,65 @@ def test_a_summary_counts_a_repeated_unit_once(folder: RunFolder):
 def test_a_folder_that_is_no_run_folder_is_named(tmp_path: Path):
     with pytest.raises(ConfigError, match="is not a run folder"):
         RunFolder(tmp_path).summary()
+
+
+def test_a_line_is_not_believed_of_a_part_that_was_made_again(folder: RunFolder):
+    unit = Unit(EMBED)
+    with folder.driving(loaded(folder.path), ARCHIVES):
+        write_part(folder.path / unit.part, CANDIDATES, [], receipt(unit))
+        folder.record(commit(unit))
+    (folder.path / unit.part).unlink()  # "delete it and run again"
+    again = msgspec.structs.replace(receipt(unit), counts=Counts(7, 7))
+    with folder.driving(loaded(folder.path), ARCHIVES):
+        assert folder.existing()(unit) is None
+        write_part(folder.path / unit.part, CANDIDATES, [], again)  # and the driver is killed
+    with folder.driving(loaded(folder.path), ARCHIVES):
+        assert folder.existing()(unit) == again
+    with folder.driving(loaded(folder.path), ARCHIVES):
+        (folder.path / unit.part).write_bytes(b"")  # so the line is read
+        assert folder.existing()(unit) == again
+
+
+def test_images_of_a_list_that_was_made_again_are_kept(folder: RunFolder):
+    unit = Unit(DOWNLOAD)
+    old, new = ((SideFile(f"b00000-l00000-{name}.h5", 1, ""),) for name in ("aa", "bb"))
+    with folder.driving(loaded(folder.path), ARCHIVES):
+        write_part(folder.path / unit.part, CANDIDATES, [], receipt(unit, side=old))
+        folder.record(commit(unit, side=old))
+        assert folder.existing()(unit) is None, "its images are gone"
+        write_part(folder.path / unit.part, CANDIDATES, [], receipt(unit, side=new))
+        shard = (folder.path / unit.part).with_name(new[0].name)
+        shard.touch()
+    with folder.driving(loaded(folder.path), ARCHIVES):
+        assert folder.existing()(unit) == receipt(unit, side=new)
+        assert shard.exists()
+
+
+def test_versions_are_written_once_and_known_of_every_line(folder: RunFolder):
+    versions = [{"python": "3.11"}, {"python": "3.12"}]
+    units = [Unit(EXTRACT, archive=str(number)) for number in range(6)]
+    commits = [commit(unit, versions=versions[number % 2]) for number, unit in enumerate(units)]
+    for some in (commits[:4], commits[4:]):
+        with folder.driving(loaded(folder.path), ARCHIVES):
+            for each in some:
+                write_part(
+                    folder.path / f"candidates/{each.unit}.parquet", CANDIDATES, [], each.receipt
+                )
+                folder.record(each)
+    assert list(folder.entries(EXTRACT)) == commits
+    text = (folder.path / "journal.jsonl").read_text()
+    assert [text.count(each["python"]) for each in versions] == [2, 2], "once for each driver"
+    with folder.driving(loaded(folder.path), ARCHIVES):
+        existing = folder.existing()
+        assert [existing(unit) for unit in units] == [each.receipt for each in commits]
+
+
+def test_lines_that_repeat_their_versions_are_read_as_well(folder: RunFolder):
+    unit = Unit(EXTRACT, archive="a")
+    written = commit(unit, versions={"python": "3.11"})
+    with folder.driving(loaded(folder.path), ARCHIVES):
+        line = msgspec.json.encode(written).removesuffix(b"}")
+        with (folder.path / "journal.jsonl").open("ab") as file:
+            file.write(b'%s,"crc32":"%08x"}\n' % (line, zlib.crc32(line)))
+    assert list(folder.commits()) == [written]
+    assert folder.summary().versions == {"python": "3.11"}

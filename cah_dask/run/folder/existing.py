@@ -1,13 +1,14 @@
 """What of a run is done already: its parts, and whether what they need is still there."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from cah_dask.release.layout import part_path
 from cah_dask.run.folder.job_folder import Existing, JobFolder
+from cah_dask.run.folder.journal import key
+from cah_dask.run.folder.listing import SHARD
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import DOWNLOAD, EMBED, PACK
-from cah_dask.storage import Receipt, SideFile
+from cah_dask.storage import Receipt
 
 
 class RunParts(Existing):
@@ -16,28 +17,34 @@ class RunParts(Existing):
     def __init__(self, folder: JobFolder, unfinished_release: Path) -> None:
         super().__init__(folder)
         self._unfinished_release = unfinished_release
-        self._shards: dict[str, set[str]] = {}
-        for name in self.names:
-            if name.endswith(".h5"):
-                self._shards.setdefault(name.rpartition("-")[0], set()).add(name)
 
     def __call__(self, unit: Unit) -> Receipt | None:
         """Return the receipt of a unit that is done, else None."""
         receipt = super().__call__(unit)
         if unit.stage != DOWNLOAD:
             return receipt
-        if receipt is not None and self._lacks_images(unit, receipt):
-            self.folder.void(unit.stage.name, unit.name)
-            (self.folder.path / unit.part).unlink()
+        name = unit.name
+        folder = name.rpartition("/")[0]
+        sides = receipt.side if receipt is not None else ()
+        wanted = {key(DOWNLOAD.name, f"{folder}/{side.name}") for side in sides}
+        shards = self.listing.shards(DOWNLOAD.name, name)
+        if not wanted <= shards and not self.listing.has(EMBED.name, name):
+            # images that are still to be embedded are gone: the list is downloaded again
+            self.folder.void(DOWNLOAD.name, name)
+            self.path_of(unit).unlink()
             receipt = None
-        self._drop_orphans(unit, receipt.side if receipt is not None else ())
+        if shards - wanted or (receipt is None and shards):
+            self._drop_orphans(self.path_of(unit), receipt)
         return receipt
 
-    def path_of(self, unit: Unit) -> Path | None:
-        """Return where the unit's part is, or None where it is not."""
+    def has(self, unit: Unit) -> bool:
+        """Tell whether the unit's part is there."""
+        return self.path_of(unit).exists() if unit.stage == PACK else super().has(unit)
+
+    def path_of(self, unit: Unit) -> Path:
+        """Return where the unit's part is, if it is there."""
         if unit.stage == PACK:
-            path = part_path(self._unfinished_release, unit.number)
-            return path if path.exists() else None
+            return part_path(self._unfinished_release, unit.number)
         return super().path_of(unit)
 
     def known(self, unit: Unit) -> Receipt | None:
@@ -51,17 +58,9 @@ class RunParts(Existing):
         else:
             super().drop(unit, path)
 
-    def _drop_orphans(self, unit: Unit, side: Sequence[SideFile]) -> None:
+    def _drop_orphans(self, part: Path, receipt: Receipt | None) -> None:
         """Delete image shards of attempts that died before their part was published."""
-        folder, _, stem = unit.part.removesuffix(".parquet").rpartition("/")
-        wanted = {f"{folder}/{file.name}" for file in side}
-        for name in self._shards.pop(f"{folder}/{stem}", set()) - wanted:
-            (self.folder.path / name).unlink(missing_ok=True)
-
-    def _lacks_images(self, unit: Unit, receipt: Receipt) -> bool:
-        """Whether images that are still to be embedded are gone: the list is downloaded again."""
-        folder = unit.part.rpartition("/")[0]
-        embedded = Unit(EMBED, unit.wave, unit.bucket, unit.number).part in self.names
-        return not embedded and any(
-            f"{folder}/{side.name}" not in self.names for side in receipt.side
-        )
+        wanted = {side.name for side in receipt.side} if receipt else set()
+        for path in part.parent.glob(f"{part.stem}-*{SHARD}"):
+            if path.name not in wanted:
+                path.unlink(missing_ok=True)

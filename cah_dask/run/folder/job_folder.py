@@ -13,7 +13,8 @@ from pathlib import Path
 
 from cah_dask.errors import ConfigError, DamageError, RunError
 from cah_dask.run.folder import lock
-from cah_dask.run.folder.journal import Commit, Journal, Void, latest, read_journal
+from cah_dask.run.folder.journal import Commit, Journal, LastLines, Void, read_journal
+from cah_dask.run.folder.listing import Listing, files_under
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import Kind, Stage, following
 from cah_dask.run.task import Done
@@ -110,11 +111,15 @@ class JobFolder:
         """Say which process drives this run, or that none does; see `lock.state_of`."""
         return lock.state_of(self.path / LOCK_FILE, wait_s)
 
-    def record(self, commit: Commit) -> None:
-        """Append one commit to the journal. Only the driver of the folder may."""
+    @property
+    def _open_journal(self) -> Journal:
         if self._journal is None:
             raise RunError(f"{self.path} is not driven by this process")
-        self._journal.record(commit)
+        return self._journal
+
+    def record(self, commit: Commit) -> None:
+        """Append one commit to the journal. Only the driver of the folder may."""
+        self._open_journal.record(commit)
 
     def commit(self, unit: Unit, done: Done) -> Commit:
         """Write down that a unit is done; return what was written."""
@@ -141,11 +146,29 @@ class JobFolder:
         entries = read_journal(self.path / JOURNAL_FILE)
         return (entry for entry in entries if isinstance(entry, Commit))
 
+    def entries(self, stage: Stage) -> Iterator[Commit | Void]:
+        """Yield what the journal says of one stage, oldest first."""
+        return read_journal(self.path / JOURNAL_FILE, stage.name)
+
     def void(self, stage: str, unit: str) -> None:
         """Write down that a unit is to be done again."""
-        if self._journal is None:
-            raise RunError(f"{self.path} is not driven by this process")
-        self._journal.record(Void(datetime.now(UTC), stage, unit))
+        self._open_journal.record(Void(datetime.now(UTC), stage, unit))
+
+    def void_lost(self, lines: LastLines, listing: Listing) -> None:
+        """Void the lines whose part is gone, before it is made again."""
+        journal = self._open_journal
+        listed = {stage.name for stage in self.stages if stage.folder}
+        is_lost = listing.lacks(lines.keys)
+        for stage, unit in lines.units(journal, is_lost):
+            if stage in listed:
+                self.void(stage, unit)
+        if is_lost.any():
+            journal.sync()
+
+    def receipt_of(self, unit: Unit, lines: LastLines) -> Receipt | None:
+        """Return what the last line of a unit says, once; None if there is none to be believed."""
+        commit = lines.pop(self._open_journal, unit.stage.name, unit.name)
+        return None if commit is None else commit.receipt
 
     def maker_of(self, part: Path) -> tuple[Stage, str] | None:
         """Return stage and name of the unit that made a part, None if it is no part of the run."""
@@ -179,10 +202,6 @@ class JobFolder:
         with contextlib.suppress(FileNotFoundError):
             (self.path / part).replace(target)
 
-    def latest(self) -> dict[tuple[str, str], Commit]:
-        """Return the last commit of each unit that is done, by names of stage and unit."""
-        return latest(self.path / JOURNAL_FILE)
-
     def count_barren(self, *, has_committed: bool) -> int:
         """Note whether this attempt committed anything; return how many in a row did not."""
         path = self.path / "logs" / "barren"
@@ -197,43 +216,55 @@ class JobFolder:
 class Existing:
     """Receipts of the parts that exist: from the journal where it has them, else from the parts.
 
-    A part that a killed driver did not live to write down is added to the journal.
+    A part that a killed driver did not live to write down is added to the journal. A line without
+    its part is voided before anything is done, and that is on the disk: so a line is never older
+    than the part, however the driver dies that has the part made again.
     """
 
     def __init__(self, folder: JobFolder) -> None:
         self.folder = folder
-        start = len(f"{folder.path}/")
-        self.names = {
-            str(path)[start:]
-            for top in {stage.folder for stage in folder.stages} - {""}
-            for path in (folder.path / top).rglob("*")
-        }
-        """Files of all stages, relative to the folder of the job."""
-        self._receipts = {key: commit.receipt for key, commit in folder.latest().items()}
+        self.listing = Listing(
+            (stage.name, files_under(folder.path / stage.folder))
+            for stage in folder.stages
+            if stage.folder
+        )
+        self._lines = LastLines(folder.path / JOURNAL_FILE)
+        folder.void_lost(self._lines, self.listing)
 
     def __call__(self, unit: Unit) -> Receipt | None:
         """Return the receipt of a unit that is done, else None."""
-        path = self.path_of(unit)
-        if path is None:
+        if not self.has(unit):
             return None
         known = self.known(unit)
-        receipt = known or self._read(unit, path)
-        if receipt is not None and receipt != known:
+        if known is not None:
+            return known
+        receipt = self._read(unit, self.path_of(unit))
+        if receipt is not None:
             self.folder.commit(unit, Done(receipt, receipt.seconds or 0.0, ""))
         return receipt
 
-    def path_of(self, unit: Unit) -> Path | None:
-        """Return where the unit's part is, or None where it is not."""
-        return self.folder.path / unit.part if unit.part in self.names else None
+    def has(self, unit: Unit) -> bool:
+        """Tell whether the unit's part is there."""
+        return self.listing.has(unit.stage.name, unit.name)
+
+    def path_of(self, unit: Unit) -> Path:
+        """Return where the unit's part is, if it is there."""
+        return self.folder.path / unit.part
 
     def known(self, unit: Unit) -> Receipt | None:
         """Return what the journal says of a unit; None if it is not to be believed."""
-        return self._receipts.pop((unit.stage.name, unit.name), None)
+        return self.folder.receipt_of(unit, self._lines)
 
     def drop(self, unit: Unit, path: Path) -> None:
         """Have a damaged part made again."""
         del path
         self.folder.set_aside(unit.stage, unit.name)
+
+    def drop_all(self, stage: Stage) -> None:
+        """Have all parts of a stage made again."""
+        shutil.rmtree(self.folder.path / stage.folder, ignore_errors=True)
+        self.listing.forget(stage.name)
+        self.folder.void_lost(self._lines, self.listing)
 
     def _read(self, unit: Unit, path: Path) -> Receipt | None:
         """Read the receipt of a part; a damaged one is made again."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from cah_dask.errors import DamageError
+from cah_dask.run.folder.journal import Commit
 from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import DEDUP, EXTRACT
@@ -47,15 +48,19 @@ def late_waves(folder: RunFolder) -> list[list[str]]:
     """
     path = folder.path / LATE_FILE
     waves = _read_waves(path) if path.exists() else []
+    lost: dict[str, str] = {}
+    for entry in folder.entries(EXTRACT):
+        if isinstance(entry, Commit) and entry.receipt.counts.notes.get(LOST):
+            lost[entry.unit] = entry.receipt.inputs[0]
+        else:
+            lost.pop(entry.unit, None)
     times_lost: Counter[str] = Counter()
-    for (stage, name), commit in folder.latest().items():
-        if stage != EXTRACT.name or not commit.receipt.counts.notes.get(LOST):
-            continue
+    for name, archive in lost.items():
         wave = name.partition("/")[0]
         if any((folder.path / DEDUP.folder / wave).glob("*.parquet")):
-            times_lost[commit.receipt.inputs[0]] += 1
+            times_lost[archive] += 1
         else:
-            folder.void(stage, name)
+            folder.void(EXTRACT.name, name)
             (folder.path / EXTRACT.folder / f"{name}.parquet").unlink(missing_ok=True)
     times_asked_again = Counter(archive for wave in waves for archive in wave)
     later = sorted(times_lost - times_asked_again)

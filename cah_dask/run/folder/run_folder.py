@@ -4,6 +4,7 @@ import contextlib
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -11,15 +12,15 @@ import msgspec
 from cah_dask.candidates.exclusion import load_optouts
 from cah_dask.errors import ConfigError, DamageError
 from cah_dask.release.layout import read_layout
-from cah_dask.release.summary import StageSummary, Summary
+from cah_dask.release.summary import StageTotal, Summary
 from cah_dask.run.folder.existing import RunParts
-from cah_dask.run.folder.job_folder import JobFolder
+from cah_dask.run.folder.job_folder import JOURNAL_FILE, JobFolder
+from cah_dask.run.folder.journal import LastLines
 from cah_dask.run.plan import Unit, slug
 from cah_dask.run.settings import identity, loading, render
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.loading import Loaded
 from cah_dask.run.stages import DOWNLOAD, EXTRACT, RUN, SELECT, Stage
-from cah_dask.schema import Counts
 from cah_dask.storage import (
     read_receipt,
     sweep,
@@ -227,40 +228,33 @@ class RunFolder(JobFolder):
         """Add up the journal: what became of every row so far, stage by stage."""
         config = self.config()
         variants = identity.variants(config)
-        commits = {
-            (stage, name): commit
-            for (stage, name), commit in self.latest().items()
-            if stage not in variants or name.startswith(f"{variants[stage]}/")
-        }
-        stages = {stage.name: StageSummary(0, Counts(), 0.0, stage.rows) for stage in self.stages}
-        for commit in commits.values():
-            so_far = stages[commit.stage]
-            stages[commit.stage] = msgspec.structs.replace(
-                so_far,
-                tasks=so_far.tasks + 1,
-                counts=so_far.counts + commit.receipt.counts,
-                seconds=so_far.seconds + commit.seconds,
-                peak_mb=max(so_far.peak_mb, commit.peak_mb),
-            )
-        times = [commit.at for commit in commits.values()]
+        totals = {stage.name: StageTotal(stage.rows) for stage in self.stages}
+        lost: list[tuple[str, str, str]] = []
+        selected: list[str] = []
+        started: datetime | None = None
+        finished: datetime | None = None
+        versions: dict[str, str] = {}
+        for commit in LastLines(self.path / JOURNAL_FILE).commits():
+            stage, name, receipt = commit.stage, commit.unit, commit.receipt
+            if stage in variants and not name.startswith(f"{variants[stage]}/"):
+                continue
+            totals[stage].add(receipt.counts, commit.seconds, commit.peak_mb)
+            lost += [(stage, name, f"{receipt.inputs[0]}: {error}") for error in receipt.errors]
+            if stage == SELECT.name:
+                selected.append(f"{SELECT.folder}/{name}.parquet")
+            started = min(started or commit.at, commit.at)
+            finished = max(finished or commit.at, commit.at)
+            versions = versions or receipt.versions
         return Summary(
-            stages=stages,
+            stages={stage: total.summary for stage, total in totals.items()},
             archives=self.archives(),
-            lost=[
-                f"{commit.receipt.inputs[0]}: {error}"
-                for _, commit in sorted(commits.items())
-                for error in commit.receipt.errors
-            ],
-            started=min(times, default=None),
-            finished=max(times, default=None),
-            versions=next(iter(commits.values())).receipt.versions if commits else {},
+            lost=[line for _, _, line in sorted(lost, key=lambda each: each[:2])],
+            started=started,
+            finished=finished,
+            versions=versions,
             settings=identity.published_settings(config),
             thresholds=config.select.thresholds,
-            selected=[
-                f"{SELECT.folder}/{name}.parquet"
-                for stage, name in sorted(commits)
-                if stage == SELECT.name
-            ],
+            selected=sorted(selected),
         )
 
     def existing(self) -> RunParts:

@@ -238,7 +238,7 @@ def verify(
     folder, started = job.folder_for(release, scratch), datetime.now(UTC)
     with (
         Signals() as signals,
-        folder.held(_say),
+        folder.held(_say, option="--scratch"),
         _log_to(folder.log_file),
         Progress(_console) as view,
     ):

@@ -3,6 +3,7 @@
 Selecting needs neither images nor a model, so another selection of a run costs no crawl.
 """
 
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
@@ -24,6 +25,11 @@ PUBLISHED_THRESHOLDS: dict[str, dict[Split, float]] = {
 
 COLUMNS = ("uid", "split", "similarity")
 """What `select_list` looks at."""
+
+
+SELECTION = "crc32"
+"""The note that tells the rows of a selected part from others; summed over parts it tells a release
+from others."""
 
 
 class SelectOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -86,6 +92,15 @@ def select_list(
     n_below = len(scored) - len(rows)
     rejected = {Reject.BELOW_THRESHOLD.value: n_below} if n_below else {}
     return pa.table(columns, schema=SELECTED), Counts(len(scored), len(rows), rejected)
+
+
+def checksum(selected: Sequence[pa.Table]) -> int:
+    """Return the CRC-32 of uids and row numbers."""
+    crc = 0
+    for table in selected:
+        crc = zlib.crc32(b"".join(table["uid"].to_pylist()), crc)
+        crc = zlib.crc32(np.ascontiguousarray(table["row"].to_numpy(), "<i4").tobytes(), crc)
+    return crc
 
 
 def _floor(splits: pa.ChunkedArray, thresholds: Mapping[Split, float]) -> npt.NDArray[np.float32]:

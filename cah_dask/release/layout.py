@@ -89,9 +89,9 @@ def deal(kept: Iterable[tuple[str, int]], rows_per_shard: int) -> list[list[Slic
     return shards
 
 
-def fingerprint(shards: Sequence[Sequence[Slice]]) -> str:
-    """Return the SHA-256 of a dealing, hex."""
-    return hashlib.sha256(msgspec.json.encode(shards)).hexdigest()
+def fingerprint(shards: Sequence[Sequence[Slice]], selection: int = 0) -> str:
+    """Return the SHA-256 of a dealing, hex; `selection` tells the rows of its parts from others."""
+    return hashlib.sha256(msgspec.json.encode([shards, selection])).hexdigest()
 
 
 def read_layout(folder: Path) -> Layout | None:

@@ -59,15 +59,20 @@ def verify_release(folder: Path) -> Counts:
 
 def drop_unsound(folder: Path, layout: Layout) -> None:
     """Delete the parts of an unfinished release that are damaged or lack vectors."""
-    for number in range(layout.shards):
-        part = part_path(folder, number)
-        try:
-            _sound_receipt(folder, number)
-        except DamageError:
-            part.unlink()
-        except RetryableError:
-            if part.exists():
-                raise
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing leaves Python to other threads
+        for _ in pool.map(partial(_drop_if_unsound, folder), range(layout.shards)):
+            pass
+
+
+def _drop_if_unsound(folder: Path, number: int) -> None:
+    part = part_path(folder, number)
+    try:
+        _sound_receipt(folder, number)
+    except DamageError:
+        part.unlink()
+    except RetryableError:
+        if part.exists():
+            raise
 
 
 def _sound_receipt(folder: Path, number: int) -> Receipt:

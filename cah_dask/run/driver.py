@@ -90,7 +90,10 @@ class Work(Protocol):
         """Look around; called about once a second."""
 
     def more(self) -> bool:
-        """Add what is to be done when all else is, and tell whether there is any."""
+        """Add what is to be done when all else is, and tell whether there is any.
+
+        It may take long: the loop that serves the workers goes on meanwhile.
+        """
 
 
 class Driver:
@@ -137,7 +140,7 @@ class Driver:
         """
         self._machine = machine
         await self._do_all()
-        while not self._stop.is_set() and self._work.more():
+        while not self._stop.is_set() and await asyncio.to_thread(self._work.more):
             await self._do_all()
 
     def heeds(self, signals: Signals) -> contextlib.AbstractContextManager[None]:

@@ -62,7 +62,7 @@ def run(
         folder.archives(),
         archives_per_wave=config.archives_per_wave,
         buckets=config.dedup.buckets,
-        committed=folder.existing(),
+        committed=folder.existing(keep_images=config.keep_images),
         staged_limit=config.staged_gb * 1e9,
         late=late,
         stages=folder.stages,

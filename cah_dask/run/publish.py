@@ -5,17 +5,17 @@ from pathlib import Path
 
 from cah_dask.errors import RunError
 from cah_dask.pairs.models import embedding_dim, public_name
+from cah_dask.pairs.select import SELECTION
 from cah_dask.release import verify
 from cah_dask.release.card import write_card
 from cah_dask.release.layout import CARD, REPORT, Layout, Slice, deal, fingerprint, read_layout
 from cah_dask.release.pack import create_release
 from cah_dask.release.report import write_report
-from cah_dask.run.folder.lost import LOST
-from cah_dask.run.folder.run_folder import RunFolder
+from cah_dask.run.folder.run_folder import LOST, RunFolder
 from cah_dask.run.plan import Plan, Unit
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.identity import config_hash
-from cah_dask.run.stages import EXTRACT
+from cah_dask.run.stages import EXTRACT, SELECT
 from cah_dask.storage import fsync
 
 
@@ -61,12 +61,18 @@ class Publisher:
         layout = self._layout()
         folder, published = self._folder.unfinished_release, self._folder.release
         if read_layout(folder) != layout:
+            self._require_ours(folder)
             shutil.rmtree(folder, ignore_errors=True)
             if read_layout(published) == layout:  # but it has lost files
                 published.replace(folder)
         create_release(folder, layout)
         verify.drop_unsound(folder, layout)
         self._plan.add_pack(layout.shards)
+
+    def _require_ours(self, folder: Path) -> None:
+        """Raise RunError rather than delete what is no unfinished release."""
+        if folder.is_dir() and any(folder.iterdir()) and read_layout(folder) is None:
+            raise RunError(f"{folder} is in the way and is no release; move it elsewhere")
 
     def slices(self, unit: Unit) -> tuple[Slice, ...]:
         """Return what one shard of the release is made of."""
@@ -99,6 +105,11 @@ class Publisher:
         if not counts[EXTRACT].notes.get("records") and len(self._plan.lost) >= n_archives:
             raise RunError(f"no archive could be read: {self._plan.lost[0]}")
 
+    @property
+    def _selection(self) -> int:
+        """What tells the selected rows of the whole run from others."""
+        return self._plan.counts[SELECT].notes.get(SELECTION, 0)
+
     def _layout(self) -> Layout:
         options = self._config.pack
         self._dealt = deal(self._plan.selected_parts(), options.rows_per_shard)
@@ -110,7 +121,7 @@ class Publisher:
             config=config_hash(self._config),
             rows_per_shard=options.rows_per_shard,
             rows_per_chunk=options.rows_per_chunk,
-            slices_sha256=fingerprint(self._dealt),
+            slices_sha256=fingerprint(self._dealt, self._selection),
         )
 
 

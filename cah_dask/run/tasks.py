@@ -37,8 +37,8 @@ from cah_dask.images.manners.loans import Loans
 from cah_dask.images.shards import ShardReader
 from cah_dask.pairs.embed import embed_list, from_scored, from_shard, with_vectors
 from cah_dask.pairs.models import EmbedOptions, Encoder, load_encoder
-from cah_dask.pairs.select import COLUMNS, select_list
-from cah_dask.release.layout import Slice
+from cah_dask.pairs.select import COLUMNS, SELECTION, checksum, select_list
+from cah_dask.release.layout import Slice, read_layout
 from cah_dask.release.pack import pack_shard
 from cah_dask.run.cluster.lending import exchange_with_driver
 from cah_dask.run.folder.run_folder import RunFolder
@@ -337,12 +337,22 @@ def select_task(job: Job) -> Receipt:
         rows, found = select_list(part, scored, thresholds)
         groups += [rows] if len(rows) else []
         counts += found
+    counts = msgspec.structs.replace(counts, notes={SELECTION: checksum(groups)})
     receipt = job.receipt(counts, started, inputs=tuple(parts))
     return write_part(job.part, SELECTED, groups, receipt)
 
 
 def pack_task(job: Job) -> Receipt:
-    """Write one shard of the release and the parquet part with the same rows."""
+    """Write one shard of the release and the parquet part with the same rows.
+
+    Raises
+    ------
+    RetryableError
+        If another release is being made at that place now.
+    """
+    layout = read_layout(Path(job.release))
+    if layout is None or layout.config != job.config_hash:
+        raise RetryableError(f"{job.release} is not the release that this task belongs to")
     return pack_shard(Path(job.run_dir), Path(job.release), job.unit.number, job.slices)
 
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cah_dask.errors import ConfigError
-from cah_dask.pairs.select import SelectOptions, complete, select_list
+from cah_dask.pairs.select import SelectOptions, checksum, complete, select_list
+from cah_dask.release.layout import deal, fingerprint
 from cah_dask.schema import SELECTED, SPLITS, Split
 
 PART = "scored/w00000/b00000-l00000.parquet"
@@ -63,3 +64,12 @@ def test_equal_thresholds_are_equal_in_whatever_order_they_are_given():
     other: dict[Split, float] = {"multi": 0.2, "en": 0.1}
     made = [complete(SelectOptions(thresholds=each), "tiny", ["en"]) for each in (one, other)]
     assert list(made[0].thresholds) == list(made[1].thresholds)
+
+
+def test_selections_of_as_many_rows_are_told_apart():
+    one, two = (select_list(PART, scored(("en", a), ("en", b)), {"en": 0.5})[0]
+                for a, b in ((0.9, 0.1), (0.1, 0.9)))  # fmt: skip
+    assert checksum([one]) != checksum([two])
+    assert checksum([one]) == checksum([one])
+    dealt = deal([(PART, 1)], 8)
+    assert fingerprint(dealt, checksum([one])) != fingerprint(dealt, checksum([two]))

@@ -13,7 +13,8 @@ from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.plan import Unit
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.loading import Loaded
-from cah_dask.run.stages import DOWNLOAD, EMBED, EXTRACT
+from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, SELECT
+from cah_dask.run.task import Done
 from cah_dask.schema import CANDIDATES, Counts
 from cah_dask.storage import Receipt, SideFile, write_part
 
@@ -271,3 +272,87 @@ def test_lines_that_repeat_their_versions_are_read_as_well(folder: RunFolder):
             file.write(b'%s,"crc32":"%08x"}\n' % (line, zlib.crc32(line)))
     assert list(folder.commits()) == [written]
     assert folder.summary().versions == {"python": "3.11"}
+
+
+def scored_and_selected(folder: RunFolder) -> tuple[Unit, list[Unit]]:
+    """Leave the parts of one list, and of what was made from it in two selections."""
+    download, embed = Unit(DOWNLOAD), Unit(EMBED)
+    selects = [Unit(SELECT, variant=variant) for variant in ("01234567", "89abcdef")]
+    dedup = Unit(DEDUP)
+    for unit in (dedup, download, embed, *selects):
+        write_part(folder.path / unit.part, CANDIDATES, [], receipt(unit))
+        folder.record(commit(unit))
+    return embed, selects
+
+
+def test_what_is_set_aside_stays_in_the_folder(folder: RunFolder):
+    with folder.driving(loaded(folder.path), ARCHIVES):
+        embed, selects = scored_and_selected(folder)
+        folder.set_aside(EMBED, embed.name)
+        moved = sorted(
+            path.relative_to(folder.path / "damaged").as_posix()
+            for path in (folder.path / "damaged").rglob("*.parquet")
+        )
+        assert moved == sorted([embed.part, *(unit.part for unit in selects)])
+        assert {entry.stage for entry in folder.commits()} >= {"dedup", "download"}
+        left = {path.parent.parent.name for path in folder.path.glob("*/w*/*.parquet")}
+        assert left == {"fetch", "images"}
+
+
+def test_with_a_scored_part_that_is_gone_go_its_selections(folder: RunFolder):
+    with folder.driving(loaded(folder.path), ARCHIVES):
+        embed, selects = scored_and_selected(folder)
+        (folder.path / embed.part).unlink()
+        existing = folder.existing()
+        assert existing(Unit(DOWNLOAD)) is not None
+        assert existing(embed) is None
+        assert [existing(unit) for unit in selects] == [None, None]
+        assert existing(Unit(DEDUP)) is not None
+
+
+def test_a_damaged_part_takes_what_was_made_from_it_along_at_once(folder: RunFolder):
+    with folder.driving(loaded(folder.path), ARCHIVES):
+        embed, selects = scored_and_selected(folder)
+        folder.void("download", Unit(DOWNLOAD).name)
+        path = folder.path / Unit(DOWNLOAD).part
+        path.write_bytes(path.read_bytes()[:-9])
+        existing = folder.existing()
+        units = [Unit(DOWNLOAD), embed, *selects]
+        assert [existing(unit) for unit in units] == [None] * 4
+
+
+def test_images_that_a_killed_driver_did_not_drop_are_dropped_at_the_next_start(
+    folder: RunFolder,
+):
+    download, embed = Unit(DOWNLOAD), Unit(EMBED)
+    side = (SideFile("b00000-l00000-aa.h5", 1, ""),)
+    with folder.driving(loaded(folder.path), ARCHIVES):
+        write_part(folder.path / download.part, CANDIDATES, [], receipt(download, side=side))
+        write_part(folder.path / embed.part, CANDIDATES, [], receipt(embed))
+        shard = (folder.path / download.part).with_name(side[0].name)
+        shard.touch()
+        for keep_images, is_there in ((True, True), (False, False)):
+            existing = folder.existing(keep_images=keep_images)
+            assert existing(download) is not None
+            assert existing(embed) is not None
+            assert shard.exists() is is_there
+
+
+def test_a_lost_archive_is_not_extracted(folder: RunFolder):
+    done, lost = (Unit(EXTRACT, archive=name) for name in ARCHIVES)
+    with folder.driving(loaded(folder.path), ARCHIVES):
+        for unit, counts in ((done, Counts(1, 1)), (lost, Counts(notes={"lost": 1}))):
+            found = receipt(unit, inputs=(unit.archive,))
+            found = msgspec.structs.replace(found, counts=counts)
+            write_part(folder.path / unit.part, CANDIDATES, [], found)
+            folder.commit(unit, Done(found, 1.0, ""))
+    assert [folder.extracted()(name) for name in ARCHIVES] == [True, False]
+
+
+def test_a_release_behind_a_link_is_made_where_the_link_leads(tmp_path: Path):
+    (tmp_path / "large").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "release").symlink_to(tmp_path / "large" / "laion")
+    folder = RunFolder(tmp_path / "run")
+    assert folder.release == tmp_path / "large" / "laion"
+    assert folder.unfinished_release.parent == folder.old_release.parent == tmp_path / "large"

@@ -121,6 +121,15 @@ def test_a_folder_with_other_files_is_no_place_for_a_release(config: Path, tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_what_is_in_the_way_of_a_release_is_not_deleted(config: Path, tmp_path: Path):
+    (tmp_path / "mine.partial").mkdir()
+    (tmp_path / "mine.partial" / "download").touch()
+    code, said = select(config, 0.0, "--to", str(tmp_path / "mine"))
+    assert code == 5
+    assert f"{tmp_path}/mine.partial is in the way and is no release; move it elsewhere" in said
+    assert (tmp_path / "mine.partial" / "download").exists()
+
+
 def test_a_damaged_scored_part_is_made_again_with_all_that_was_selected_from_it(
     config: Path, tmp_path: Path
 ):

@@ -14,12 +14,14 @@ import pytest
 from cah_dask.candidates.dedup import dedup_bucket
 from cah_dask.candidates.exclusion import load_exclusion
 from cah_dask.errors import RetryableError, RunError
+from cah_dask.release.layout import Layout, fingerprint
+from cah_dask.release.pack import create_release
 from cah_dask.run import tasks
 from cah_dask.run.plan import Unit
 from cah_dask.run.settings import pinned_lists
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.pinned_lists import pin_lists
-from cah_dask.run.stages import DEDUP, DOWNLOAD, EXTRACT
+from cah_dask.run.stages import DEDUP, DOWNLOAD, EXTRACT, PACK
 from cah_dask.run.task import Done, Failed, run_task
 from cah_dask.run.tasks import Job
 from cah_dask.schema import CANDIDATES, SAMPLES, Counts, uid
@@ -338,3 +340,13 @@ def test_the_peak_of_a_task_is_its_own(tmp_path: Path, monkeypatch):
     assert isinstance(small, Done)
     assert large.peak_mb > small.peak_mb + 150
     assert small.peak_mb > 20
+
+
+def test_a_task_of_another_release_writes_nothing(tmp_path: Path):
+    layout = Layout(0, 4, "fake", "0" * 64, "another", 8, 4, fingerprint([[]]))
+    create_release(tmp_path / "r", layout)
+    before = sorted((tmp_path / "r").rglob("*"))
+    given = msgspec.structs.replace(job(tmp_path, Unit(PACK)), release=str(tmp_path / "r"))
+    with pytest.raises(RetryableError, match="is not the release that this task belongs to"):
+        tasks.pack_task(given)
+    assert sorted((tmp_path / "r").rglob("*")) == before

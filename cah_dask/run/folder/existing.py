@@ -14,21 +14,26 @@ from cah_dask.storage import Receipt
 class RunParts(Existing):
     """The parts of a run and of its release, and the image shards that belong to them."""
 
-    def __init__(self, folder: JobFolder, unfinished_release: Path) -> None:
+    def __init__(
+        self, folder: JobFolder, unfinished_release: Path, *, keep_images: bool = True
+    ) -> None:
         super().__init__(folder)
         self._unfinished_release = unfinished_release
+        self._keep_images = keep_images
 
     def __call__(self, unit: Unit) -> Receipt | None:
         """Return the receipt of a unit that is done, else None."""
         receipt = super().__call__(unit)
+        name = unit.name
+        if unit.stage == EMBED and receipt is not None and not self._keep_images:
+            self._drop_images(unit)
         if unit.stage != DOWNLOAD:
             return receipt
-        name = unit.name
         folder = name.rpartition("/")[0]
         sides = receipt.side if receipt is not None else ()
         wanted = {key(DOWNLOAD.name, f"{folder}/{side.name}") for side in sides}
         shards = self.listing.shards(DOWNLOAD.name, name)
-        if not wanted <= shards and not self.listing.has(EMBED.name, name):
+        if receipt is not None and not wanted <= shards and not self._is_there(EMBED, name):
             # images that are still to be embedded are gone: the list is downloaded again
             self.folder.void(DOWNLOAD.name, name)
             self.path_of(unit).unlink()
@@ -57,6 +62,12 @@ class RunParts(Existing):
             path.unlink()
         else:
             super().drop(unit, path)
+
+    def _drop_images(self, unit: Unit) -> None:
+        """Delete the images of an embedded list that a killed driver did not live to delete."""
+        if self.listing.shards(DOWNLOAD.name, unit.name):
+            part = self.folder.path / Unit(DOWNLOAD, unit.wave, unit.bucket, unit.number).part
+            self._drop_orphans(part, None)
 
     def _drop_orphans(self, part: Path, receipt: Receipt | None) -> None:
         """Delete image shards of attempts that died before their part was published."""

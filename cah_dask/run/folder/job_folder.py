@@ -6,8 +6,9 @@ Parts are the truth: one that exists is done. The journal (`journal`) repeats th
 import contextlib
 import logging
 import os
+import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -64,6 +65,8 @@ class JobFolder:
         self,
         say: Callable[[str], None] = lambda _: None,
         begin: Callable[[], None] = lambda: None,
+        *,
+        option: str = "run_dir",
     ) -> Iterator[None]:
         """Be the one driver of this folder: lock it and open the journal.
 
@@ -73,6 +76,8 @@ class JobFolder:
             Shows a line to a person who has to wait for the lock.
         begin
             Called as soon as the folder is locked.
+        option
+            What says where the folder is, for the message.
 
         Raises
         ------
@@ -86,7 +91,7 @@ class JobFolder:
             (self.path / f"{LOCK_FILE}.flock").touch()
         except OSError as error:
             raise ConfigError(
-                f"run folder {self.path} cannot be written ({error.strerror}); set run_dir"
+                f"run folder {self.path} cannot be written ({error.strerror}); set {option}"
             ) from error
         with lock.held(self.path / LOCK_FILE, say):
             sweep(self.path)
@@ -151,8 +156,9 @@ class JobFolder:
         return read_journal(self.path / JOURNAL_FILE, stage.name)
 
     def void(self, stage: str, unit: str) -> None:
-        """Write down that a unit is to be done again."""
+        """Write down that a unit is to be done again; that is on the disk before its part goes."""
         self._open_journal.record(Void(datetime.now(UTC), stage, unit))
+        self._open_journal.sync()
 
     def void_lost(self, lines: LastLines, listing: Listing) -> None:
         """Void the lines whose part is gone, before it is made again."""
@@ -161,7 +167,7 @@ class JobFolder:
         is_lost = listing.lacks(lines.keys)
         for stage, unit in lines.units(journal, is_lost):
             if stage in listed:
-                self.void(stage, unit)
+                journal.record(Void(datetime.now(UTC), stage, unit))
         if is_lost.any():
             journal.sync()
 
@@ -184,17 +190,38 @@ class JobFolder:
         With a part of a list go those made from it: images are fetched anew, and another GPU gives
         other vectors. The same archive or bucket gives the same part again.
         """
-        self._move_aside(stage, unit)
+        self.move_aside(stage, unit)
+        for later, name in self.made_from(stage, unit, self.variants()):
+            if (self.path / later.folder / f"{name}.parquet").exists():
+                self.move_aside(later, name)
+
+    def made_from(
+        self, stage: Stage, unit: str, variants: Mapping[str, Sequence[str]]
+    ) -> Iterator[tuple[Stage, str]]:
+        """Yield stage and name of each part that may have been made from the part of a list."""
         if stage.kind is not Kind.LIST:
             return
         bucket = unit.partition("-l")[0]
         for later in following(self.stages, stage.name):
-            name = unit if later.kind is Kind.LIST else bucket
-            folder = self.path / later.folder
-            for part in (*folder.glob(f"{name}.parquet"), *folder.glob(f"*/{name}.parquet")):
-                self._move_aside(later, part.relative_to(folder).as_posix()[: -len(".parquet")])
+            if later.folder:  # those of pack are for the release to judge
+                name = unit if later.kind is Kind.LIST else bucket
+                yield later, name
+                yield from ((later, f"{variant}/{name}") for variant in variants[later.name])
 
-    def _move_aside(self, stage: Stage, unit: str) -> None:
+    def variants(self) -> dict[str, list[str]]:
+        """Return the variants that there are parts of, by stage; see `Unit.variant`."""
+        return {
+            stage.name: [
+                path.name
+                for path in (self.path / stage.folder).glob("*/")
+                if not re.fullmatch(r"w\d+", path.name)
+            ]
+            for stage in self.stages
+            if stage.folder
+        }
+
+    def move_aside(self, stage: Stage, unit: str) -> None:
+        """Move one part to `DAMAGED_FOLDER`, and have its unit done again."""
         part = f"{stage.folder}/{unit}.parquet"
         target = self.path / DAMAGED_FOLDER / part
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -229,11 +256,20 @@ class Existing:
             if stage.folder
         )
         self._lines = LastLines(folder.path / JOURNAL_FILE)
+        self._gone: set[tuple[str, str]] = set()  # since the listing
+        self._variants = folder.variants()
         folder.void_lost(self._lines, self.listing)
 
     def __call__(self, unit: Unit) -> Receipt | None:
-        """Return the receipt of a unit that is done, else None."""
+        """Return the receipt of a unit that is done, else None.
+
+        With a part of a list that is gone go those made from it, as `JobFolder.set_aside` says.
+        """
         if not self.has(unit):
+            for later, name in self._made_from(unit):
+                if self._is_there(later, name):
+                    self.folder.move_aside(later, name)
+                    self._gone.add((later.name, name))
             return None
         known = self.known(unit)
         if known is not None:
@@ -245,7 +281,13 @@ class Existing:
 
     def has(self, unit: Unit) -> bool:
         """Tell whether the unit's part is there."""
-        return self.listing.has(unit.stage.name, unit.name)
+        return self._is_there(unit.stage, unit.name)
+
+    def _made_from(self, unit: Unit) -> Iterator[tuple[Stage, str]]:
+        return self.folder.made_from(unit.stage, unit.name, self._variants)
+
+    def _is_there(self, stage: Stage, name: str) -> bool:
+        return self.listing.has(stage.name, name) and (stage.name, name) not in self._gone
 
     def path_of(self, unit: Unit) -> Path:
         """Return where the unit's part is, if it is there."""
@@ -258,6 +300,8 @@ class Existing:
     def drop(self, unit: Unit, path: Path) -> None:
         """Have a damaged part made again."""
         del path
+        made_from = ((stage.name, name) for stage, name in self._made_from(unit))
+        self._gone |= {(unit.stage.name, unit.name), *made_from}
         self.folder.set_aside(unit.stage, unit.name)
 
     def drop_all(self, stage: Stage) -> None:

@@ -152,7 +152,9 @@ def _decode(body: bytes, versions: dict[str, dict[str, str]]) -> Commit | Void |
     if not receipt.counts.is_balanced:
         return None
     if line.versions:
-        known = versions.setdefault(line.versions, receipt.versions)
+        if receipt.versions:
+            versions[line.versions] = receipt.versions
+        known = versions.get(line.versions, {})
         receipt = msgspec.structs.replace(receipt, versions=known)
     return Commit(line.at, line.stage, line.unit, line.worker, line.seconds, receipt, line.peak_mb)
 

@@ -11,16 +11,13 @@ from pathlib import Path
 import msgspec
 
 from cah_dask.errors import DamageError
-from cah_dask.run.folder.journal import Commit
-from cah_dask.run.folder.run_folder import RunFolder
+from cah_dask.run.folder.run_folder import LOST, RunFolder
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import DEDUP, EXTRACT
 from cah_dask.schema import CANDIDATES, Counts
 from cah_dask.storage import Receipt, write_atomic, write_part
 
 LATE_FILE = "late.json"
-LOST = "lost"
-"""The note in the counts of a part that holds nothing because its archive was lost."""
 
 
 def write_lost(folder: RunFolder, unit: Unit, config_hash: str, reason: str) -> Receipt:
@@ -48,14 +45,8 @@ def late_waves(folder: RunFolder) -> list[list[str]]:
     """
     path = folder.path / LATE_FILE
     waves = _read_waves(path) if path.exists() else []
-    lost: dict[str, str] = {}
-    for entry in folder.entries(EXTRACT):
-        if isinstance(entry, Commit) and entry.receipt.counts.notes.get(LOST):
-            lost[entry.unit] = entry.receipt.inputs[0]
-        else:
-            lost.pop(entry.unit, None)
     times_lost: Counter[str] = Counter()
-    for name, archive in lost.items():
+    for name, archive in folder.lost().items():
         wave = name.partition("/")[0]
         if any((folder.path / DEDUP.folder / wave).glob("*.parquet")):
             times_lost[archive] += 1

@@ -15,7 +15,7 @@ from cah_dask.release.layout import read_layout
 from cah_dask.release.summary import StageTotal, Summary
 from cah_dask.run.folder.existing import RunParts
 from cah_dask.run.folder.job_folder import JOURNAL_FILE, JobFolder
-from cah_dask.run.folder.journal import LastLines
+from cah_dask.run.folder.journal import Commit, LastLines
 from cah_dask.run.plan import Unit, slug
 from cah_dask.run.settings import identity, loading, render
 from cah_dask.run.settings.config import Config
@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 CONFIG_FILE = "config.yaml"
 ARCHIVES_FILE = "archives.jsonl"
 RELEASE = "release"
+LOST = "lost"
+"""The note in the counts of a part that holds nothing because its archive was lost."""
 
 
 class RunFolder(JobFolder):
@@ -49,7 +51,8 @@ class RunFolder(JobFolder):
         self, path: Path, release: Path | None = None, stages: tuple[Stage, ...] = RUN
     ) -> None:
         super().__init__(path, stages)
-        self.release = release or path / RELEASE
+        release = path / RELEASE if release is None else release.resolve()
+        self.release = release.resolve() if release.is_symlink() else release
 
     @property
     def unfinished_release(self) -> Path:
@@ -59,7 +62,7 @@ class RunFolder(JobFolder):
     @property
     def old_release(self) -> Path:
         """The release before, for the moment in which a new one gets its name."""
-        return self.release.with_name(f"{self.release.name}.old")
+        return self.release.with_name(f".{self.release.name}.replaced")
 
     @property
     def pause_file(self) -> Path:
@@ -180,8 +183,20 @@ class RunFolder(JobFolder):
 
     def extracted(self) -> Callable[[str], bool]:
         """Return what tells of an archive, by its name, whether it is extracted."""
-        parts = {path.stem for path in (self.path / EXTRACT.folder).glob("w*/*.parquet")}
-        return lambda name: slug(name) in parts
+        parts = (self.path / EXTRACT.folder).glob("w*/*.parquet")
+        units = {f"{path.parent.name}/{path.stem}" for path in parts} - self.lost().keys()
+        found = {unit.partition("/")[2] for unit in units}
+        return lambda name: slug(name) in found
+
+    def lost(self) -> dict[str, str]:
+        """Return the archives whose part holds nothing as they were not to be had, by unit."""
+        lost: dict[str, str] = {}
+        for entry in self.entries(EXTRACT):
+            if isinstance(entry, Commit) and entry.receipt.counts.notes.get(LOST):
+                lost[entry.unit] = entry.receipt.inputs[0]
+            else:
+                lost.pop(entry.unit, None)
+        return lost
 
     def odd_optouts(self) -> list[str]:
         """Say which lines of `optout_file` mean no host; they are ignored."""
@@ -257,6 +272,6 @@ class RunFolder(JobFolder):
             selected=sorted(selected),
         )
 
-    def existing(self) -> RunParts:
+    def existing(self, *, keep_images: bool = True) -> RunParts:
         """Return what is finished, by looking at the parts that exist."""
-        return RunParts(self, self.unfinished_release)
+        return RunParts(self, self.unfinished_release, keep_images=keep_images)

@@ -65,7 +65,8 @@ def test_a_run_on_slurm_publishes_what_a_local_run_does_each_task_on_its_pool(st
     assert_same(run, local)
     places = {(c["stage"], c["worker"].split("/")[1].split("-")[0]) for c in run.commits()}
     assert places == {
-        ("extract", "cpu"), ("dedup", "cpu"), ("download", "io"), ("embed", "gpu"), ("pack", "cpu"),
+        ("extract", "cpu"), ("dedup", "cpu"), ("download", "io"), ("embed", "gpu"),
+        ("select", "cpu"), ("pack", "cpu"),
     }  # fmt: skip
     assert "ssh -N -L 8787:127.0.0.1:" in run.text()
     assert (RunFolder(run.folder).secrets / "token").read_text() not in run.text()

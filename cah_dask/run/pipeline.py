@@ -3,7 +3,6 @@
 import signal
 from collections.abc import Mapping
 from enum import Enum
-from types import MappingProxyType
 
 from cah_dask.images.manners.turns import Turns
 from cah_dask.run.cluster.lending import lend_hosts
@@ -41,7 +40,7 @@ def run(
     folder: RunFolder,
     view: View,
     signals: Signals,
-    places: Mapping[str, str] = MappingProxyType({}),
+    places: Mapping[str, str],
 ) -> Ending:
     """Carry the run to its end, or as far as it gets; `folder` must be driven by this process.
 
@@ -108,6 +107,8 @@ def lists_at_once(config: Config) -> int:
 class Crawl(FolderWork):
     """A crawl as its driver sees it (`driver.Work`)."""
 
+    folder: RunFolder
+
     def __init__(
         self,
         config: Config,
@@ -121,7 +122,6 @@ class Crawl(FolderWork):
         self._config = config
         self._run_hash = run_hash(config)
         self._release_hash = config_hash(config)
-        self._folder = folder
         self._plan = plan
         self._publisher = publisher
         self._view = view
@@ -134,14 +134,14 @@ class Crawl(FolderWork):
         if unit.stage == DEDUP:
             inputs = tuple(extract.part for extract in self._plan.wave(unit.wave))
         return Job(
-            run_dir=str(self._folder.path.resolve()),
+            run_dir=str(self.folder.path.resolve()),
             unit=unit,
             config=self._config,
             config_hash=self._release_hash if unit.variant else self._run_hash,
             place=self._places.get(unit.archive, ""),
             inputs=inputs,
             late_waves=tuple(self._plan.late_waves(unit.wave)) if unit.stage == DEDUP else (),
-            release=str(self._folder.unfinished_release.resolve()),
+            release=str(self.folder.unfinished_release.resolve()),
             slices=self._publisher.slices(unit) if unit.stage == PACK else (),
             lists_at_once=lists_at_once(self._config),
             is_last_attempt=is_last_attempt,
@@ -149,19 +149,19 @@ class Crawl(FolderWork):
 
     def done(self, unit: Unit, done: Done) -> None:
         """Write down that a unit is done, and see what that makes possible."""
-        commit = self._folder.commit(unit, done)
+        commit = self.folder.commit(unit, done)
         self._plan.complete(unit, done.receipt)
         for error in done.receipt.errors:
             self._view.warn(f"{unit.archive or unit.name}: {error}")
         if unit.stage == EMBED and not self._config.keep_images:
-            self._folder.drop_images(unit)
+            self.folder.drop_images(unit)
         self._view.update(commit)
 
     def given_up(self, unit: Unit, reason: str, attempts: int) -> None:
         """Let the run go on without a unit; an archive is taken up again by the next start."""
         if unit.stage == EXTRACT:
             reason = without_place(reason, self._places.get(unit.archive, ""), unit.archive)
-            receipt = write_lost(self._folder, unit, self._run_hash, reason)
+            receipt = write_lost(self.folder, unit, self._run_hash, reason)
             self.done(unit, Done(receipt, 0.0, ""))
             return
         self._plan.fail(unit, reason)
@@ -169,9 +169,9 @@ class Crawl(FolderWork):
 
     def look(self) -> None:
         """Say when downloads are paused and when they go on; the tasks see to it themselves."""
-        is_paused = self._folder.pause_file.exists()
+        is_paused = self.folder.pause_file.exists()
         if is_paused and not self._is_paused:
-            self._view.warn(f"downloads are paused: remove {self._folder.pause_file} to go on")
+            self._view.warn(f"downloads are paused: remove {self.folder.pause_file} to go on")
         if self._is_paused and not is_paused:
             self._view.warn("downloads go on")
         self._is_paused = is_paused

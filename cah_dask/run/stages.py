@@ -42,7 +42,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     """Most memory that a worker was seen to take for a unit of the default size
     (docs/benchmarks.md); 0 where it depends on the model or was not measured."""
     files: int = 1
-    """Files that a unit leaves behind, all its attempts' but the first aside."""
+    """Files that a unit leaves behind if its first attempt succeeds."""
 
     def __str__(self) -> str:
         return self.name

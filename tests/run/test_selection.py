@@ -158,7 +158,9 @@ def test_settings_of_the_run_itself_may_not_change(config: Path):
 
 def test_every_selected_row_is_a_scored_row_of_that_uid(config: Path):
     run_dir = config.with_suffix("")
-    for part in run_dir.glob("selected/*/*/*.parquet"):
+    parts = list(run_dir.glob("selected/*/*/*.parquet"))
+    assert parts
+    for part in parts:
         for row in pq.read_table(part).to_pylist():
             scored = pq.read_table(run_dir / row["part"], columns=["uid"])["uid"]
             assert pc.equal(scored[row["row"]], row["uid"]).as_py()

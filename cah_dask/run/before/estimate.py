@@ -122,16 +122,13 @@ def short_of_memory(config: Config, pool: Pool) -> str:
     """
     folder = RunFolder(Path(config.run_dir))
     seen = folder.summary().stages if folder.has_begun else {}
-    needed = {
-        stage.name: seen[stage.name].peak_mb if stage.name in seen else 0 for stage in pool.stages
-    }
-    needed = {stage.name: needed[stage.name] or stage.memory_mb for stage in pool.stages}
-    name = max(needed, key=lambda name: needed[name])
-    if pool.process_mb is None or needed[name] <= pool.process_mb:
+    peaks = {name: stage.peak_mb for name, stage in seen.items()}
+    needed, name = max((peaks.get(s.name) or s.memory_mb, s.name) for s in pool.stages)
+    if pool.process_mb is None or needed <= pool.process_mb:
         return ""
     return (
         f"pool {pool.name}: a process has {pool.process_mb:,.0f} MB (memory / processes), and "
-        f"{name} takes {needed[name]:,} MB; give more memory or fewer processes"
+        f"{name} takes {needed:,} MB; give more memory or fewer processes"
     )
 
 

@@ -56,12 +56,12 @@ class RunParts(Existing):
         """Return what the journal says; an older release may have had the same part as this one."""
         return None if unit.stage == PACK else super().known(unit)
 
-    def drop(self, unit: Unit, path: Path) -> None:
+    def drop(self, unit: Unit) -> None:
         """Have a damaged part made again."""
         if unit.stage == PACK:
-            path.unlink()
+            self.path_of(unit).unlink()
         else:
-            super().drop(unit, path)
+            super().drop(unit)
 
     def _drop_images(self, unit: Unit) -> None:
         """Delete the images of an embedded list that a killed driver did not live to delete."""

@@ -188,7 +188,8 @@ class JobFolder:
         """Move a damaged part out of the way, so that its unit is done again at the next start.
 
         With a part of a list go those made from it: images are fetched anew, and another GPU gives
-        other vectors. The same archive or bucket gives the same part again.
+        other vectors. The same archive or bucket gives the same part again. Lists of late texts
+        that took their images from this one stay as they are.
         """
         self.move_aside(stage, unit)
         for later, name in self.made_from(stage, unit, self.variants()):
@@ -274,7 +275,7 @@ class Existing:
         known = self.known(unit)
         if known is not None:
             return known
-        receipt = self._read(unit, self.path_of(unit))
+        receipt = self._read(unit)
         if receipt is not None:
             self.folder.commit(unit, Done(receipt, receipt.seconds or 0.0, ""))
         return receipt
@@ -297,9 +298,8 @@ class Existing:
         """Return what the journal says of a unit; None if it is not to be believed."""
         return self.folder.receipt_of(unit, self._lines)
 
-    def drop(self, unit: Unit, path: Path) -> None:
+    def drop(self, unit: Unit) -> None:
         """Have a damaged part made again."""
-        del path
         made_from = ((stage.name, name) for stage, name in self._made_from(unit))
         self._gone |= {(unit.stage.name, unit.name), *made_from}
         self.folder.set_aside(unit.stage, unit.name)
@@ -310,11 +310,11 @@ class Existing:
         self.listing.forget(stage.name)
         self.folder.void_lost(self._lines, self.listing)
 
-    def _read(self, unit: Unit, path: Path) -> Receipt | None:
+    def _read(self, unit: Unit) -> Receipt | None:
         """Read the receipt of a part; a damaged one is made again."""
         try:
-            return read_receipt(path)
+            return read_receipt(self.path_of(unit))
         except DamageError as error:
             logger.warning("%s; it is made again", error)
-        self.drop(unit, path)
+        self.drop(unit)
         return None

@@ -1,7 +1,6 @@
 """The run folder: what a run was told, what it has finished, and where everything lies."""
 
 import contextlib
-import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -21,13 +20,7 @@ from cah_dask.run.settings import identity, loading, render
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.loading import Loaded
 from cah_dask.run.stages import DOWNLOAD, EXTRACT, RUN, SELECT, Stage
-from cah_dask.storage import (
-    read_receipt,
-    sweep,
-    write_atomic,
-)
-
-logger = logging.getLogger(__name__)
+from cah_dask.storage import read_receipt, sweep, write_atomic
 
 CONFIG_FILE = "config.yaml"
 ARCHIVES_FILE = "archives.jsonl"

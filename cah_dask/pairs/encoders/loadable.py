@@ -5,6 +5,7 @@ meta device), without the network, and compared with the file, in a process of i
 needs no torch. What was found sound once is not looked at again.
 """
 
+import hashlib
 import json
 import logging
 import os
@@ -15,34 +16,29 @@ from importlib.metadata import version
 from pathlib import Path
 
 from cah_dask.errors import ConfigError
-from cah_dask.pairs.open_clip_import import open_clip
+from cah_dask.pairs.encoders.models import ModelFiles, checksums
+from cah_dask.pairs.encoders.open_clip_import import open_clip
 
 _LENGTH_BYTES = 8
 """A safetensors file begins with the length of its JSON header (little-endian)."""
 _TIMEOUT_S = 600.0
 
 
-def require_loadable(name: str, weights: Path, sha256: str) -> None:
+def require_loadable(model: ModelFiles) -> None:
     """Refuse a model that a worker could not load.
-
-    Parameters
-    ----------
-    name
-        As open_clip takes it: an architecture, or ``local-dir:`` and a folder.
-    weights
-        The file of its weights, with this SHA-256.
 
     Raises
     ------
     ConfigError
         In one line: what is missing or wrong, and what to do.
     """
+    name, weights = model.library_name, model.weights
     if weights.suffix == ".safetensors":
         _require_whole(weights)
-    seal = _seal(name, sha256)
+    seal = _seal(model)
     if seal.exists():
         return
-    command = [sys.executable, "-m", "cah_dask.pairs.loadable", name, str(weights)]
+    command = [sys.executable, "-m", "cah_dask.pairs.encoders.loadable", name, str(weights)]
     offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(  # noqa: S603  # our own command
         command,
@@ -78,13 +74,13 @@ def _require_whole(weights: Path) -> None:
         )
 
 
-def _seal(name: str, sha256: str) -> Path:
+def _seal(model: ModelFiles) -> Path:
     """Return the file that says that a model was found sound with these libraries."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     builds = "-".join(version(library) for library in ("open_clip_torch", "torch"))
-    config = Path(name.removeprefix("local-dir:")) / "open_clip_config.json"
-    made = config.stat().st_mtime_ns if config.is_file() else name
-    return cache / "cah_dask" / f"loadable-{sha256[:32]}-{made}-{builds}"
+    name = [model.kind.value, "" if model.folder else model.library_name]
+    digest = hashlib.sha256(json.dumps([name, checksums(model), builds]).encode()).hexdigest()
+    return cache / "cah_dask" / f"loadable-{digest[:32]}"
 
 
 def _remember(seal: Path) -> None:

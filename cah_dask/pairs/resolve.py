@@ -1,0 +1,107 @@
+"""Which models a run uses: names looked up, files pinned, mistakes refused before anything starts."""
+
+import re
+from importlib.util import find_spec
+from typing import Any
+
+import msgspec
+
+from cah_dask.errors import ConfigError
+from cah_dask.pairs import catalogue
+from cah_dask.pairs.encoders.loadable import require_loadable
+from cah_dask.pairs.encoders.models import (
+    checksums,
+    embedding_dim,
+    locate,
+    model_folder,
+    public_name,
+)
+from cah_dask.pairs.options import EmbedOptions, EncoderOptions
+from cah_dask.schema import SPLITS
+
+
+def resolve(options: EmbedOptions) -> EmbedOptions:
+    """Pin the models, and refuse now what would only fail on a GPU node hours later.
+
+    Returns
+    -------
+    EmbedOptions
+        With encoders and checksums set and no `model`, so that a resumed run and every worker use
+        the very same models.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown model, missing or unexpected files or ones that cannot be loaded.
+    """
+    if find_spec("open_clip") is None:
+        raise ConfigError("open_clip is not installed; run: pip install 'cah_dask[clip]'")
+    if options.model is not None and options.encoders:
+        raise ConfigError("embed.model and embed.encoders are both given; leave one of them out")
+    encoders = options.encoders or _encoders_of(options.model or catalogue.DEFAULT)
+    options = msgspec.structs.replace(options, model=None, encoders=encoders)
+    pinned = {}
+    for model in options.models:
+        found = locate(model)
+        pinned[model] = checksums(found)
+        _require_as_pinned(model, pinned[model], options.checksums.get(model, {}))
+        require_loadable(found)
+    if strangers := options.checksums.keys() - pinned:
+        raise ConfigError(
+            f"embed.checksums names {min(strangers)}, which is no model of this configuration; "
+            f"its models are {', '.join(pinned)}"
+        )
+    for name, encoder in encoders.items():
+        _require_one_space(name, encoder)
+    return msgspec.structs.replace(options, checksums=pinned)
+
+
+def _encoders_of(model: str) -> dict[str, EncoderOptions]:
+    """Return the encoders of a preset, or the one that is a single model."""
+    preset = catalogue.find(model)
+    if preset is not None:
+        return {name: each.options for name, each in preset.encoders.items()}
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", public_name(model)).strip("-._")[:64] or "model"
+    return {name: EncoderOptions(image=model)}
+
+
+def _require_as_pinned(model: str, found: dict[str, str], wanted: dict[str, str]) -> None:
+    for name, digest in wanted.items():
+        if found.get(name) != digest:
+            has = f"has SHA-256 {found[name]}" if name in found else "is no file of it"
+            raise ConfigError(f"{name} of {model} {has}, embed.checksums wants {digest}")
+
+
+def _require_one_space(name: str, encoder: EncoderOptions) -> None:
+    dim = embedding_dim(encoder.image)
+    for split, model in encoder.texts.items():
+        if embedding_dim(model) != dim:
+            raise ConfigError(
+                f"encoder {name}: texts of {model} ({split}) have {embedding_dim(model)} numbers, "
+                f"images of {encoder.image} have {dim}: they are not of one space"
+            )
+
+
+def embedding_dims(options: EmbedOptions) -> dict[str, int]:
+    """Return the length of the vectors of each encoder without loading it."""
+    return {name: embedding_dim(each.image) for name, each in options.encoders.items()}
+
+
+def identity(options: EmbedOptions) -> dict[str, Any]:
+    """Return what tells the models of resolved options from others, wherever their folders lie."""
+
+    def known(model: str) -> list[Any]:
+        return [model if model_folder(model) is None else "", options.checksums.get(model, {})]
+
+    return {
+        name: {"image": known(each.image), "texts": {s: known(each.text(s)) for s in SPLITS}}
+        for name, each in options.encoders.items()
+    }
+
+
+def with_names_of(options: EmbedOptions, before: EmbedOptions) -> EmbedOptions:
+    """Return resolved options whose encoders are called as before, if they are the same."""
+    if list(identity(options).values()) != list(identity(before).values()):
+        return options
+    encoders = dict(zip(before.encoders, options.encoders.values(), strict=True))
+    return msgspec.structs.replace(options, encoders=encoders)

@@ -62,7 +62,9 @@ def locate(model: str) -> ModelFiles:
         return ModelFiles(Kind.OPEN_CLIP, model.split("/", maxsplit=1)[0], None, weights)
     config = folder / OPEN_CLIP_CONFIG
     if not config.is_file():
-        raise ConfigError(f"model folder {folder} has no {OPEN_CLIP_CONFIG}; it needs it and weights")
+        raise ConfigError(
+            f"model folder {folder} has no {OPEN_CLIP_CONFIG}; it needs it and weights"
+        )
     weights = _first_of(folder, _OPEN_CLIP_WEIGHTS)
     return ModelFiles(Kind.OPEN_CLIP, f"local-dir:{folder}", folder, weights, (config,))
 
@@ -92,7 +94,7 @@ def embedding_dim(model: str) -> int:
     """Return the length of a model's vectors without loading it."""
     folder = model_folder(model)
     if folder is None:
-        return int(open_clip().get_model_config(model.split("/")[0])["embed_dim"])
+        return int(open_clip().get_model_config(model.split("/", maxsplit=1)[0])["embed_dim"])
     return int(json.loads((folder / OPEN_CLIP_CONFIG).read_bytes())["model_cfg"]["embed_dim"])
 
 

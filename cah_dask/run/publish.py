@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 
 from cah_dask.errors import RunError
-from cah_dask.pairs.encoders.models import public_name
 from cah_dask.pairs.options import EmbedOptions
 from cah_dask.pairs.resolve import embedding_dims
 from cah_dask.pairs.select import SELECTION
@@ -140,7 +139,7 @@ def _released(options: EmbedOptions) -> tuple[ReleasedEncoder, ...]:
     """Return the encoders of a run as its release names them: by no path of ours."""
 
     def model(name: str) -> ReleasedModel:
-        return ReleasedModel(public_name(name), options.checksums[name])
+        return ReleasedModel(options.names[name], options.checksums[name])
 
     dims = embedding_dims(options)
     return tuple(

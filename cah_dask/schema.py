@@ -286,6 +286,11 @@ def scored(dim: int) -> pa.Schema:
     )
 
 
+def dim_of(scored: pa.Schema) -> int:
+    """Return the length of the vectors of a part of ``scored/``."""
+    return int(scored.field("image_embedding").type.byte_width) // 2
+
+
 SELECTED = pa.schema(
     [
         pa.field("part", pa.string(), nullable=False),

@@ -128,6 +128,13 @@ def is_same_model(options: EmbedOptions, other: EmbedOptions) -> bool:
     return one == two
 
 
+def is_as_pinned(options: EmbedOptions, pinned: EmbedOptions) -> bool:
+    """Tell whether options say nothing else than resolved ones, without looking for the model."""
+    given = msgspec.structs.asdict(msgspec.structs.replace(options, device=pinned.device))
+    kept = msgspec.structs.asdict(pinned)
+    return all(value in (None, kept[key]) for key, value in given.items())
+
+
 def _open_clip_name(model: str) -> str:
     """Return what open_clip calls a model."""
     folder = model_folder(model)

@@ -1,7 +1,7 @@
 """The job of `cah run`: from archives to a published release."""
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from enum import Enum
 
 from cah_dask.images.manners.turns import Turns
@@ -15,7 +15,7 @@ from cah_dask.run.session import FolderWork, Session, View
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.identity import config_hash, run_hash, variants
 from cah_dask.run.signals import Signals
-from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT
+from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT, Stage
 from cah_dask.run.task import Done
 from cah_dask.run.tasks import Job, without_place
 from cah_dask.storage import disk_errors
@@ -41,6 +41,7 @@ def run(
     view: View,
     signals: Signals,
     places: Mapping[str, str],
+    require_for: Callable[[Collection[Stage]], None] = lambda _: None,
 ) -> Ending:
     """Carry the run to its end, or as far as it gets; `folder` must be driven by this process.
 
@@ -48,6 +49,8 @@ def run(
     ----------
     places
         Where each archive lies that is not extracted yet, by its name.
+    require_for
+        Told before any task which stages are left; raises ConfigError for what they lack.
 
     Raises
     ------
@@ -70,10 +73,11 @@ def run(
     publisher = Publisher(config, folder, plan)
     if publisher.is_published():
         return Ending.PUBLISHED
+    left = set(plan.left())
+    require_for(left)
     if plan.left()[0] == SELECT:
         view.say("everything is scored: only a selection is to be made, without web or model")
     found = pools(config.pools, config.slurm.launch, folder.stages)
-    left = set(plan.left())
     session = Session(
         folder,
         [pool for pool in found if left & set(pool.stages)],

@@ -14,7 +14,7 @@ from cah_dask.release.report import write_report
 from cah_dask.run.folder.run_folder import LOST, RunFolder
 from cah_dask.run.plan import Plan, Unit
 from cah_dask.run.settings.config import Config
-from cah_dask.run.settings.identity import config_hash
+from cah_dask.run.settings.identity import config_hash, run_id
 from cah_dask.run.stages import EXTRACT, SELECT
 from cah_dask.storage import fsync
 
@@ -115,13 +115,14 @@ class Publisher:
         self._dealt = deal(self._plan.selected_parts(), options.rows_per_shard)
         return Layout(
             rows=sum(part.stop - part.start for shard in self._dealt for part in shard),
-            dim=embedding_dim(self._config.embed),
+            dim=self._folder.embedding_dim() or embedding_dim(self._config.embed),
             encoder=self._config.embed.name or public_name(self._config.embed.model),
             weights_sha256=self._config.embed.weights_sha256 or "",
             config=config_hash(self._config),
             rows_per_shard=options.rows_per_shard,
             rows_per_chunk=options.rows_per_chunk,
             slices_sha256=fingerprint(self._dealt, self._selection),
+            run=run_id(self._config, self._folder.archives()),
         )
 
 

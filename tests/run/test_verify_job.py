@@ -210,10 +210,7 @@ def test_each_faulty_part_and_each_range_of_uids_is_voided_once(tmp_path: Path):
         assert [sound(unit) is not None for unit in checks] == [True, True, False, False, False]
         assert [sound(unit) for unit in ranges] == [None] * 3
     voids = [
-        entry.unit
-        for stage in VERIFY
-        for entry in folder.entries(stage)
-        if isinstance(entry, Void)
+        entry.unit for stage in VERIFY for entry in folder.entries(stage) if isinstance(entry, Void)
     ]
     assert sorted(voids) == sorted(unit.name for unit in (*checks[2:], *ranges))
     assert [path.stem for path in sorted(tmp_path.rglob("*.parquet"))] == [

@@ -19,8 +19,9 @@ from cah_dask.run.plan import Unit, slug
 from cah_dask.run.settings import identity, loading, render
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.loading import Loaded
-from cah_dask.run.stages import DOWNLOAD, EXTRACT, RUN, SELECT, Stage
-from cah_dask.storage import read_receipt, sweep, write_atomic
+from cah_dask.run.stages import DOWNLOAD, EMBED, EXTRACT, RUN, SELECT, Stage
+from cah_dask.schema import dim_of
+from cah_dask.storage import open_part, read_receipt, sweep, write_atomic
 
 CONFIG_FILE = "config.yaml"
 ARCHIVES_FILE = "archives.jsonl"
@@ -161,18 +162,41 @@ class RunFolder(JobFolder):
                 f"{self.path} was begun with other inputs a moment ago; run the same command again"
             )
 
-    def require_place_for_release(self) -> None:
-        """Raise ConfigError if there is anything but a release where the release shall go."""
+    def require_place_for_release(self, run: str) -> None:
+        """Raise ConfigError if there is anything but a release of this run where it shall go.
+
+        `run` is what `identity.run_id` says.
+        """
         path = self.release
         if path.exists() and not (path.is_dir() and (read_layout(path) or not any(path.iterdir()))):
             raise ConfigError(
                 f"{path} holds something else than a release; name a new folder, or move it away"
             )
+        if path.resolve() == self.path.resolve() / RELEASE:
+            return
+        for place in (path, self.unfinished_release):
+            layout = read_layout(place)
+            if layout is not None and layout.run != run:
+                raise ConfigError(
+                    f"{place} holds a release of another run; name a new folder, or move it away"
+                )
 
     @property
     def has_begun(self) -> bool:
         """Whether a run was started here."""
         return (self.path / CONFIG_FILE).is_file()
+
+    @property
+    def has_selected(self) -> bool:
+        """Whether pairs of this run were ever selected: then it may be that all are scored."""
+        return any((self.path / SELECT.folder).glob("*/*/*.parquet"))
+
+    def embedding_dim(self) -> int | None:
+        """Return the length of the vectors that the run has made; None if there are none yet."""
+        for path in (self.path / EMBED.folder).glob("*/*.parquet"):
+            with contextlib.suppress(DamageError), open_part(path) as part:
+                return dim_of(part.metadata.schema.to_arrow_schema())
+        return None
 
     def extracted(self) -> Callable[[str], bool]:
         """Return what tells of an archive, by its name, whether it is extracted."""

@@ -131,6 +131,11 @@ def run_hash(config: Config) -> str:
     return _digest(run_settings(config))[:16]
 
 
+def run_id(config: Config, archives: Sequence[str]) -> str:
+    """Return what tells a run from those with other settings or archives, whatever it selects."""
+    return _digest([run_hash(config), sorted(archives)])[:16]
+
+
 def variants(config: Config) -> dict[str, str]:
     """Return, for each stage of which a run may have several variants, the name of this one."""
     select = _digest(msgspec.to_builtins(config.select))[:8]

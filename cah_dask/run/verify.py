@@ -16,8 +16,8 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from cah_dask.candidates.keys import Keys, from_digests
 from cah_dask.errors import InputError
+from cah_dask.keys import Keys, from_digests
 from cah_dask.release.check import check_part, damaged_metadata, repeated, stray_files
 from cah_dask.release.layout import Layout, read_layout
 from cah_dask.run.folder.job_folder import Existing, JobFolder

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from cah_dask.candidates.exclusion import load_optouts
+from cah_dask.blocklists.optouts import load_optouts
 from cah_dask.errors import ConfigError, DamageError
 from cah_dask.release.layout import read_layout
 from cah_dask.release.summary import StageTotal, Summary

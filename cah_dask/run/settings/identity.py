@@ -7,7 +7,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from cah_dask.candidates.exclusion import split_entry
+from cah_dask.blocklists.exclusion import split_entry
 from cah_dask.pairs.models import public_name
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.structs import struct_of

@@ -9,7 +9,7 @@ import msgspec
 import yaml
 
 from cah_dask.errors import ConfigError
-from cah_dask.pairs.options import EncoderOptions, Name
+from cah_dask.pairs.options import EmbedOptions, EncoderOptions, Name
 from cah_dask.schema import Split
 
 DEFAULT = "laion5b"
@@ -61,6 +61,26 @@ def find(model: str) -> Preset | None:
         return presets()[model]
     path = Path(model).expanduser() / FILE
     return _in_folder(path) if path.is_file() else None
+
+
+def of(options: EmbedOptions) -> Preset | None:
+    """Return the preset that options name, if they do."""
+    return None if options.encoders else find(options.model or DEFAULT)
+
+
+def published_thresholds(encoder: EncoderOptions) -> dict[Split, float]:
+    """Return the thresholds that presets have for the very towers of an encoder.
+
+    The default preset's count first: 0.28 for English, not LAION-400M's 0.30.
+    """
+    known: dict[Split, float] = {}
+    for preset in (presets()[DEFAULT], *presets().values()):
+        for each in preset.encoders.values():
+            for split, threshold in each.thresholds.items():
+                towers = (encoder.image, encoder.text(split))
+                if towers == (each.image, each.options.text(split)):
+                    known.setdefault(split, threshold)
+    return known
 
 
 def _in_folder(path: Path) -> Preset:

@@ -38,7 +38,7 @@ class EmbedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     reach compute nodes without internet) or `tiny`, the demo's own. Default: `laion5b`."""
     encoders: dict[Name, EncoderOptions] = {}
     """Instead of `model`, by any name: `image`, the model whose image tower is used, and `texts`,
-    the models of the splits that have another text tower. All of them see each image in one pass."""
+    the models of the splits that have another text tower. They share one pass over the images."""
     checksums: dict[str, dict[str, Sha256]] = {}
     """SHA-256 of files, by model and file name. Refuse to start unless they are so; those of all
     files of all models are filled in at the start, so that a run cannot go on with others."""

@@ -1,5 +1,6 @@
-"""Which models a run uses: names looked up, files pinned, mistakes refused before anything starts."""
+"""Which models a run uses: names looked up, files pinned, mistakes refused at once."""
 
+import hashlib
 import re
 from importlib.util import find_spec
 from typing import Any
@@ -39,7 +40,7 @@ def resolve(options: EmbedOptions) -> EmbedOptions:
         raise ConfigError("open_clip is not installed; run: pip install 'cah_dask[clip]'")
     if options.model is not None and options.encoders:
         raise ConfigError("embed.model and embed.encoders are both given; leave one of them out")
-    encoders = options.encoders or _encoders_of(options.model or catalogue.DEFAULT)
+    encoders = options.encoders or _encoders_of(options)
     options = msgspec.structs.replace(options, model=None, encoders=encoders)
     found = {model: locate(model) for model in options.models}
     pinned = {}
@@ -57,11 +58,12 @@ def resolve(options: EmbedOptions) -> EmbedOptions:
     return msgspec.structs.replace(options, checksums=pinned)
 
 
-def _encoders_of(model: str) -> dict[str, EncoderOptions]:
+def _encoders_of(options: EmbedOptions) -> dict[str, EncoderOptions]:
     """Return the encoders of a preset, or the one that is a single model."""
-    preset = catalogue.find(model)
+    preset = catalogue.of(options)
     if preset is not None:
         return {name: each.options for name, each in preset.encoders.items()}
+    model = options.model or ""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", public_name(model)).strip("-._")[:64] or "model"
     return {name: EncoderOptions(image=model)}
 
@@ -102,8 +104,11 @@ def embedding_dims(options: EmbedOptions) -> dict[str, int]:
 def identity(options: EmbedOptions) -> dict[str, Any]:
     """Return what tells the models of resolved options from others, wherever their folders lie."""
 
-    def known(model: str) -> list[Any]:
-        return [model if model_folder(model) is None else "", options.checksums.get(model, {})]
+    def known(model: str) -> str:
+        """Return a hash of the files; a name of open_clip also says which architecture it is."""
+        name = model if model_folder(model) is None else ""
+        files = sorted(options.checksums.get(model, {}).items())
+        return hashlib.sha256(msgspec.json.encode([name, files])).hexdigest()[:16]
 
     return {
         name: {"image": known(each.image), "texts": {s: known(each.text(s)) for s in SPLITS}}

@@ -21,6 +21,7 @@ from cah_dask.images.picture.decode import open_rgb
 from cah_dask.images.shards import ShardReader
 from cah_dask.pairs.embed import HISTOGRAM_BINS
 from cah_dask.release.summary import Summary, funnel, similarity_histogram
+from cah_dask.schema import similarity_of
 from cah_dask.storage import read_part, read_receipt, write_atomic
 
 SAMPLES_SHOWN = 24
@@ -76,8 +77,8 @@ def write_report(path: Path, run_dir: Path, summary: Summary) -> None:
         funnel=funnel(summary),
         outcomes=_outcomes(summary),
         charts=_charts(summary),
-        kept=_samples(run_dir, summary.selected, is_kept=True),
-        rejected=_samples(run_dir, summary.selected, is_kept=False),
+        kept=_samples(run_dir, summary, is_kept=True),
+        rejected=_samples(run_dir, summary, is_kept=False),
     )
     write_atomic(path, page.encode())
 
@@ -143,20 +144,22 @@ def _left(index: int) -> float:
     return -1 + 2 * index / HISTOGRAM_BINS
 
 
-def _samples(run_dir: Path, parts: list[str], *, is_kept: bool) -> list[Sample]:
+def _samples(run_dir: Path, summary: Summary, *, is_kept: bool) -> list[Sample]:
     """Take a few samples of each of some selected parts spread over the run; always the same ones.
 
     They come from the first list of a part; lists of late texts, which fetched no images, are not
     looked at.
     """
+    parts, similarity = summary.selected, similarity_of(summary.encoder)
     chosen = parts[:: max(1, len(parts) // _PARTS_READ)][:_PARTS_READ]
     each = max(1, -(-SAMPLES_SHOWN // max(1, len(chosen))))
     found: list[Sample] = []
     for part in chosen:
         with contextlib.suppress(RetryableError):  # set aside, or not there any more
             selected, scored = read_part(run_dir / part), read_receipt(run_dir / part).inputs[0]
-            columns = ["uid", "url", "text", "split", "lang", "similarity", "image_row"]
+            columns = ["uid", "url", "text", "split", "lang", similarity, "image_row"]
             table = read_part(run_dir / scored, columns=columns)
+            table = table.rename_columns({similarity: "similarity"})
             if _outcomes_of(run_dir, scored).exists():
                 is_in = pc.is_in(table["uid"], selected["uid"].combine_chunks())
                 table = table.filter(is_in if is_kept else pc.invert(is_in))

@@ -60,6 +60,8 @@ class Summary(msgspec.Struct, frozen=True):
     versions: dict[str, str]
     settings: dict[str, object]
     """Every setting of the run by dotted key."""
+    encoder: str
+    """Name of the one that decides what is kept."""
     thresholds: dict[Split, float]
     selected: list[str]
     """Paths of the selected parts, in canonical order, relative to the run folder."""
@@ -96,11 +98,10 @@ def funnel(summary: Summary) -> list[FunnelStep]:
 
 
 def similarity_histogram(summary: Summary) -> dict[Split, dict[int, int]]:
-    """Return how many samples of each split fell into each similarity bin (see `pairs.embed`)."""
+    """Return how many samples of each split fell into each bin of the similarity that decides."""
     bins: dict[Split, dict[int, int]] = {split: {} for split in SPLITS}
     for key, count in summary.counts("embed").notes.items():
-        kind, *rest = key.split("/")
-        if kind == "similarity":
-            split, index = rest
+        if key.startswith(f"similarity/{summary.encoder}/"):
+            split, index = key.split("/")[2:]
             bins[split][int(index)] = count  # type: ignore[index]  # written by embed from SPLITS
     return {split: found for split, found in bins.items() if found}

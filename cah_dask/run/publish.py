@@ -4,11 +4,23 @@ import shutil
 from pathlib import Path
 
 from cah_dask.errors import RunError
-from cah_dask.pairs.models import embedding_dim, public_name
+from cah_dask.pairs.encoders.models import public_name
+from cah_dask.pairs.options import EmbedOptions
+from cah_dask.pairs.resolve import embedding_dims
 from cah_dask.pairs.select import SELECTION
 from cah_dask.release import verify
 from cah_dask.release.card import write_card
-from cah_dask.release.layout import CARD, REPORT, Layout, Slice, deal, fingerprint, read_layout
+from cah_dask.release.layout import (
+    CARD,
+    REPORT,
+    Layout,
+    ReleasedEncoder,
+    ReleasedModel,
+    Slice,
+    deal,
+    fingerprint,
+    read_layout,
+)
 from cah_dask.release.pack import create_release
 from cah_dask.release.report import write_report
 from cah_dask.run.folder.run_folder import LOST, RunFolder
@@ -115,14 +127,31 @@ class Publisher:
         self._dealt = deal(self._plan.selected_parts(), options.rows_per_shard)
         return Layout(
             rows=sum(part.stop - part.start for shard in self._dealt for part in shard),
-            dim=embedding_dim(self._config.embed),
-            encoder=self._config.embed.name or public_name(self._config.embed.model),
-            weights_sha256=self._config.embed.weights_sha256 or "",
+            encoders=_released(self._config.embed),
+            encoder=self._config.select.encoder or "",  # preflight names it
             config=config_hash(self._config),
             rows_per_shard=options.rows_per_shard,
             rows_per_chunk=options.rows_per_chunk,
             slices_sha256=fingerprint(self._dealt, self._selection),
         )
+
+
+def _released(options: EmbedOptions) -> tuple[ReleasedEncoder, ...]:
+    """Return the encoders of a run as its release names them: by no path of ours."""
+
+    def model(name: str) -> ReleasedModel:
+        return ReleasedModel(public_name(name), options.checksums[name])
+
+    dims = embedding_dims(options)
+    return tuple(
+        ReleasedEncoder(
+            name,
+            dims[name],
+            model(each.image),
+            {split: model(text) for split, text in each.texts.items()},
+        )
+        for name, each in options.encoders.items()
+    )
 
 
 def describe(folder: RunFolder, release: Path) -> Path:

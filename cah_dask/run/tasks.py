@@ -36,8 +36,10 @@ from cah_dask.images.download import download_list
 from cah_dask.images.manners.loans import Loans
 from cah_dask.images.shards import ShardReader
 from cah_dask.pairs.embed import embed_list, from_scored, from_shard, with_vectors
-from cah_dask.pairs.models import EmbedOptions, Encoder, load_encoder
-from cah_dask.pairs.select import COLUMNS, SELECTION, checksum, select_list
+from cah_dask.pairs.encoders.load import load_encoders
+from cah_dask.pairs.encoders.towers import Encoder
+from cah_dask.pairs.options import EmbedOptions
+from cah_dask.pairs.select import SELECTION, checksum, columns, select_list
 from cah_dask.release.layout import Slice, read_layout
 from cah_dask.release.pack import pack_shard
 from cah_dask.run.cluster.lending import exchange_with_driver
@@ -47,7 +49,7 @@ from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.pinned_lists import read_exclusion, read_hash_lists
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, Stage
 from cah_dask.run.task import Task
-from cah_dask.schema import CANDIDATES, OUTCOMES, SAMPLES, SELECTED, Counts, Status
+from cah_dask.schema import CANDIDATES, OUTCOMES, SAMPLES, SELECTED, Counts, Status, vector_of
 from cah_dask.storage import (
     TEMPORARY,
     Receipt,
@@ -278,29 +280,25 @@ def embed_task(job: Job) -> Receipt:
     """Embed one fetch list: similarities and vectors of all its samples that have an image."""
     started = time.perf_counter()
     config = job.config
-    encoder = _encoder(msgspec.json.encode(config.embed), config.pools.gpu.threads)
+    encoders = _encoders(msgspec.json.encode(config.embed), config.pools.gpu.threads)
     samples = _fetch_list(job)
     with contextlib.ExitStack() as stack:
         if samples["image_wave"][0].as_py() == job.unit.wave:
             stack.enter_context(_blamed_on(job.part_of(DOWNLOAD)))
             outcomes, shard_path = _downloaded(job.part_of(DOWNLOAD))
             shard = stack.enter_context(ShardReader(shard_path))
-            images = from_shard(shard, encoder, config.embed.batch_size)
+            images = from_shard(shard, encoders, config.embed.batch_size)
         else:
-            outcomes, embedded = _earlier_images(job, samples)
-            images = from_scored(embedded, encoder.dim)
-        made = embed_list(
-            samples,
-            outcomes,
-            images,
-            encoder,
-            batch_size=config.embed.batch_size,
-        )
+            outcomes, embedded = _earlier_images(job, samples, encoders)
+            images = from_scored(embedded, encoders)
+        made = embed_list(samples, outcomes, images, encoders)
     receipt = job.receipt(made.counts, started, inputs=(_input(job),))
     return write_part(job.part, made.table.schema, [made.table], receipt)
 
 
-def _earlier_images(job: Job, samples: pa.Table) -> tuple[pa.Table, pa.Table]:
+def _earlier_images(
+    job: Job, samples: pa.Table, encoders: Sequence[Encoder]
+) -> tuple[pa.Table, pa.Table]:
     """Return outcomes and vectors of the urls of late texts, from the lists that fetched them."""
     bucket = job.unit.bucket
     wanted = pc.field("url").isin(pc.unique(samples["url"]))
@@ -310,7 +308,7 @@ def _earlier_images(job: Job, samples: pa.Table) -> tuple[pa.Table, pa.Table]:
     embedded = [
         read_part(
             Path(job.run_dir) / msgspec.structs.replace(unit, stage=EMBED).part,
-            columns=["url", "image_embedding"],
+            columns=["url", *(vector_of(each.name, "image") for each in encoders)],
         ).filter(wanted)
         for unit in units
     ]
@@ -319,22 +317,23 @@ def _earlier_images(job: Job, samples: pa.Table) -> tuple[pa.Table, pa.Table]:
 
 
 @cache
-def _encoder(options: bytes, threads: int) -> Encoder:
-    """Load the model once per worker process; `options` is JSON because dicts have no hash."""
-    return load_encoder(msgspec.json.decode(options, type=EmbedOptions), threads=threads)
+def _encoders(options: bytes, threads: int) -> list[Encoder]:
+    """Load the models once per worker process; `options` is JSON because dicts have no hash."""
+    return load_encoders(msgspec.json.decode(options, type=EmbedOptions), threads=threads)
 
 
 def select_task(job: Job) -> Receipt:
     """Select the pairs of one bucket of one wave that a release will hold."""
     started = time.perf_counter()
-    thresholds = job.config.select.thresholds
+    select = job.config.select
+    encoder = select.encoder or ""  # preflight names it
     notes = read_receipt(job.part_of(DEDUP)).counts.notes
     lists = range(notes["lists"] + notes["late_lists"])
     parts = [Unit(EMBED, job.unit.wave, job.unit.bucket, number).part for number in lists]
     groups, counts = [], Counts()
     for part in parts:
-        scored = read_part(Path(job.run_dir) / part, columns=list(COLUMNS))
-        rows, found = select_list(part, scored, thresholds)
+        scored = read_part(Path(job.run_dir) / part, columns=columns(encoder))
+        rows, found = select_list(part, scored, encoder, select.thresholds)
         groups += [rows] if len(rows) else []
         counts += found
     counts = msgspec.structs.replace(counts, notes={SELECTION: checksum(groups)})

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from cah_dask.errors import ConfigError
-from cah_dask.pairs import models
-from cah_dask.pairs.models import EmbedOptions, resolve
+from cah_dask.pairs.encoders import hub
+from cah_dask.pairs.options import EmbedOptions
+from cah_dask.pairs.resolve import resolve
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 
@@ -92,13 +93,13 @@ def test_a_hub_that_is_out_of_reach_is_not_asked_again_and_again(monkeypatch):
         closed.bind(("127.0.0.1", 0))
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
         monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-        models._look_for_hub()
+        hub.look_for_hub()
         assert os.environ.pop("HF_HUB_OFFLINE") == "1"
 
 
 def test_a_hub_that_answers_is_asked(monkeypatch):
-    with socket.create_server(("127.0.0.1", 0)) as hub:
-        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{hub.getsockname()[1]}")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
         monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-        models._look_for_hub()
+        hub.look_for_hub()
         assert "HF_HUB_OFFLINE" not in os.environ

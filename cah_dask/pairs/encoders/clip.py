@@ -1,6 +1,7 @@
 """A model of open_clip: both towers."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -59,7 +60,7 @@ class OpenClipModel:
         return Texts(np.concatenate(encoded))
 
 
-def _unit(features: object) -> Embeddings:
+def _unit(features: Any) -> Embeddings:
     import torch
 
     vectors: Embeddings = torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()

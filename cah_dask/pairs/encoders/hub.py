@@ -22,7 +22,7 @@ def fetched_weights(model: str) -> Path:
         If open_clip knows no such model, if it pairs weights with the wrong activation, or if its
         weights are not to be had.
     """
-    _look_for_hub()
+    look_for_hub()
     _require_known(model)
     library = open_clip()
     name, tag = model.split("/")
@@ -46,7 +46,7 @@ def hub_file(repository: str, name: str) -> Path | None:
     ConfigError
         If the hub has no such repository.
     """
-    _look_for_hub()
+    look_for_hub()
     from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
 
     try:
@@ -61,7 +61,7 @@ def hub_file(repository: str, name: str) -> Path | None:
         ) from error
 
 
-def _look_for_hub() -> None:
+def look_for_hub() -> None:
     """Where the model hub is out of reach, have its client say so at once.
 
     Left alone it asks again for a minute. It reads the variable when it is imported.

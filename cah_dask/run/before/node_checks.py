@@ -19,7 +19,7 @@ import msgspec
 
 from cah_dask.candidates.sources import list_archives
 from cah_dask.errors import CahError
-from cah_dask.pairs.models import resolve
+from cah_dask.pairs.resolve import resolve
 from cah_dask.run.before.estimate import count_links, expected, short_of_memory
 from cah_dask.run.before.slurm_limits import check_with_slurm, partitions_of
 from cah_dask.run.pools import Pool, pools
@@ -197,7 +197,9 @@ def _weights(config: Config) -> Iterator[Finding]:
     except CahError as error:
         yield Finding("fail", str(error), "fetch them where there is internet, or give a folder")
     else:
-        yield Finding("ok", f"model {found.model}, weights {str(found.weights_sha256)[:12]}…")
+        for name, checksums in found.checksums.items():
+            first = next(iter(checksums.values()))
+            yield Finding("ok", f"model {name}, weights {first[:12]}…")
 
 
 def _gpu() -> Iterator[Finding]:

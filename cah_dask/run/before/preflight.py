@@ -10,8 +10,9 @@ from cah_dask.candidates.extract import check_input
 from cah_dask.candidates.sources import list_archives, located, public_names
 from cah_dask.errors import ConfigError, InputError
 from cah_dask.images.options import check_options
-from cah_dask.pairs import select
-from cah_dask.pairs.models import EmbedOptions, is_same_model, resolve
+from cah_dask.pairs import catalogue, select
+from cah_dask.pairs.options import EmbedOptions
+from cah_dask.pairs.resolve import resolve, with_names_of
 from cah_dask.run.before.slurm_limits import check_with_slurm
 from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.pools import check_pools, pools
@@ -61,11 +62,10 @@ def prepare(path: Path, overrides: Sequence[str] = (), *, asks_slurm: bool = Tru
     config = pin_lists(config)
     folder = RunFolder(Path(config.run_dir))
     archives = _archives(config, folder)
-    config = msgspec.structs.replace(
-        config,
-        embed=_model(config.embed, folder),
-        select=select.complete(config.select, config.embed.model, config.extract.splits),
-    )
+    preset = catalogue.of(config.embed)
+    embed = _models(config.embed, folder)
+    chosen = select.complete(config.select, embed, preset, config.extract.splits)
+    config = msgspec.structs.replace(config, embed=embed, select=chosen)
     if asks_slurm:
         check_with_slurm(config)
     return Prepared(msgspec.structs.replace(loaded, config=config), archives)
@@ -99,14 +99,12 @@ def _archives(config: Config, folder: RunFolder) -> dict[str, str]:
     return {name: places.get(name, "") for name in names}
 
 
-def _model(options: EmbedOptions, folder: RunFolder) -> EmbedOptions:
-    """Pin the model; that of a run that was begun keeps its name, whatever its folder is called."""
+def _models(options: EmbedOptions, folder: RunFolder) -> EmbedOptions:
+    """Pin the models; encoders of a run that was begun keep their names if nobody names them."""
     found = resolve(options)
-    if folder.has_begun and options.name is None:
-        before = folder.config().embed
-        if is_same_model(found, before):
-            found = msgspec.structs.replace(found, name=before.name)
-    return found
+    if options.encoders or not folder.has_begun:
+        return found
+    return with_names_of(found, folder.config().embed)
 
 
 def _require_consent(loaded: Loaded) -> None:

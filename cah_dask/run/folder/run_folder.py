@@ -261,6 +261,7 @@ class RunFolder(JobFolder):
             finished=finished,
             versions=versions,
             settings=identity.published_settings(config),
+            encoder=config.select.encoder or "",  # preflight names it
             thresholds=config.select.thresholds,
             selected=sorted(selected),
         )

@@ -8,7 +8,7 @@ from cah_dask.candidates.dedup import DedupOptions
 from cah_dask.candidates.extract import ExtractOptions
 from cah_dask.images.options import DownloadOptions
 from cah_dask.images.picture.decode import DecodeOptions
-from cah_dask.pairs.models import EmbedOptions
+from cah_dask.pairs.options import EmbedOptions
 from cah_dask.pairs.select import SelectOptions
 from cah_dask.release.layout import PackOptions
 from cah_dask.run.slurm.options import JobOptions, SlurmOptions

@@ -8,7 +8,8 @@ from typing import Any, get_type_hints
 import msgspec
 
 from cah_dask.candidates.exclusion import split_entry
-from cah_dask.pairs.models import public_name
+from cah_dask.pairs.encoders.models import public_name
+from cah_dask.pairs.resolve import identity as identity_of_models
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.structs import struct_of
 from cah_dask.run.stages import PACK, SELECT
@@ -63,10 +64,9 @@ def _without_places(config: Config, found: dict[str, Any]) -> dict[str, Any]:
 
     Archives are told apart by their names and in what they give (`RunFolder.archives`).
     """
-    for key in ("inputs", "lists_sha256"):
+    for key in ("inputs", "lists_sha256", "embed.model", "embed.checksums"):
         found.pop(key, None)
-    if config.embed.config_sha256 is not None:
-        found.pop("embed.model", None)
+    found["embed.encoders"] = identity_of_models(config.embed)
     digests = config.lists_sha256
     entries = [split_entry(entry) for entry in config.dedup.exclude]
     found["dedup.exclude"] = sorted(
@@ -96,10 +96,16 @@ def published_settings(config: Config) -> dict[str, Any]:
     for key in (
         "inputs", "lists_sha256", "dedup.exclude", "download.hash_lists", "download.resolve",
         "download.ca_file", "download.allow_addresses", "download.deny_addresses",
-        "download.allow_ports",
+        "download.allow_ports", "embed.model", "embed.checksums",
     ):  # fmt: skip
         shown.pop(key, None)
-    shown["embed.model"] = config.embed.name or public_name(config.embed.model)
+    shown["embed.encoders"] = {
+        name: {
+            "image": public_name(each.image),
+            "texts": {split: public_name(model) for split, model in each.texts.items()},
+        }
+        for name, each in config.embed.encoders.items()
+    }
     return shown
 
 

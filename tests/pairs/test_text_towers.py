@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -14,17 +15,17 @@ from cah_dask.errors import ConfigError
 from cah_dask.pairs.encoders.load import load_model
 from cah_dask.pairs.encoders.loadable import require_loadable
 from cah_dask.pairs.encoders.models import checksums, locate
+from cah_dask.pairs.encoders.text_tower import require_fitting
+from cah_dask.pairs.encoders.weights import require_whole
 from cah_dask.pairs.options import EmbedOptions
 from tests.text_models import (
     DIM,
     LENGTH,
     LONG,
     TEXTS,
-    DistilBertModel,
-    XLMRobertaConfig,
-    XLMRobertaModel,
     m_clip,
     sentence_transformers,
+    transformers,
 )
 
 
@@ -68,7 +69,7 @@ def hidden_of(model, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 def test_mclip_is_the_mean_of_tokens_through_a_linear_layer(mclip: Path):
     ids, mask = padded_tokens(mclip, [*TEXTS, LONG])
-    hidden = hidden_of(DistilBertModel.from_pretrained(mclip), ids, mask)
+    hidden = hidden_of(transformers().DistilBertModel.from_pretrained(mclip), ids, mask)
     weight = load_file(mclip / "2_Dense" / "model.safetensors")["linear.weight"].numpy()
     texts = load_model(str(mclip), options()).encode_texts([*TEXTS, LONG])
     assert texts.vectors.dtype == np.float32
@@ -79,8 +80,10 @@ def test_mclip_is_the_mean_of_tokens_through_a_linear_layer(mclip: Path):
 def test_m_clip_is_the_mean_of_tokens_through_a_linear_layer_with_bias(tmp_path: Path):
     folder = m_clip(tmp_path)
     state = torch.load(folder / "pytorch_model.bin", weights_only=True)
-    config = XLMRobertaConfig(**json.loads((folder / "xlm-roberta-large/config.json").read_text()))
-    model = XLMRobertaModel(config)
+    config = transformers().XLMRobertaConfig(
+        **json.loads((folder / "xlm-roberta-large/config.json").read_text())
+    )
+    model = transformers().XLMRobertaModel(config)
     prefix = "transformer."
     parts = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     model.load_state_dict(parts, strict=False)
@@ -138,10 +141,20 @@ def test_half_precision_moves_vectors_a_little(mclip: Path):
     assert 0 < np.abs(exact - rounded).max() < 0.05
 
 
+def look_at(folder: Path) -> None:
+    """What `require_loadable` does in a process of its own."""
+    found = locate(str(folder))
+    for path in found.files.values():
+        if path.suffix == ".safetensors":
+            require_whole(path)
+    assert found.text is not None
+    require_fitting(found.text)
+
+
 def said(folder: Path) -> str:
     """What is said of a model that is refused: one line, before any task."""
     with pytest.raises(ConfigError) as caught:
-        require_loadable(locate(str(folder)))
+        look_at(folder)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -221,6 +234,15 @@ def test_a_tokenizer_of_another_model_is_refused(mclip: Path):
     assert "they are not of one model" in said(mclip)
 
 
+def test_what_is_wrong_is_said_in_one_line_by_the_process_that_looks(mclip: Path):
+    path = mclip / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"n_layers": 3}))
+    with pytest.raises(
+        ConfigError, match=r"cannot be loaded: .* no weights transformer\.layer\.2.*$"
+    ):
+        require_loadable(locate(str(mclip)))
+
+
 @pytest.mark.parametrize("make", [sentence_transformers, m_clip])
 def test_pickled_code_is_refused_and_not_run(tmp_path: Path, make: Callable[[Path], Path]):
     folder = make(tmp_path / "model")
@@ -241,10 +263,10 @@ class Trap:
         return Path.touch, (self.path,)
 
 
-def test_the_base_of_m_clip_is_asked_for_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_base_of_m_clip_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = m_clip(tmp_path)
     (folder / "xlm-roberta-large" / "config.json").unlink()
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     assert "run `cah models fetch`" in said(folder)
 
 

@@ -160,8 +160,9 @@ def _part_folders(files: _Files) -> dict[str, str]:
 def _require_mean(files: _Files, name: str, pooling: Mapping[str, Any]) -> None:
     """Refuse all but the mean, in the words of older and newer releases."""
     prefix = "pooling_mode_"
-    older = [key.removeprefix(prefix) for key, on in pooling.items() if on and prefix in key]
-    newer = pooling.get("pooling_mode", older or ["mean"])
+    older = [key for key in pooling if key.startswith(prefix)]
+    default = [key.removeprefix(prefix) for key in older if pooling[key]] if older else "mean"
+    newer = pooling.get("pooling_mode", default)
     modes = [newer] if isinstance(newer, str) else newer
     if [mode.removesuffix("_tokens") for mode in modes] != ["mean"]:
         raise files.refuse(name, "pooling", modes, "mean")

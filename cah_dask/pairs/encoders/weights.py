@@ -90,4 +90,5 @@ def fill(module: Any, weights: Mapping[str, Any], prefix: str, path: Path) -> No
                 f"{path} has {prefix}{name} of shape {tuple(tensor.shape)}, "
                 f"its config asks for {tuple(wanted[name].shape)}"
             )
-    module.load_state_dict(found)
+    is_meta = any(parameter.is_meta for parameter in module.parameters())
+    module.load_state_dict(found, assign=is_meta)  # nothing can be copied to where no memory is

@@ -11,6 +11,7 @@ from cah_dask.errors import ConfigError
 from cah_dask.pairs import catalogue
 from cah_dask.pairs.encoders.loadable import image_space, require_loadable
 from cah_dask.pairs.encoders.models import (
+    Kind,
     ModelFiles,
     checksums,
     embedding_dim,
@@ -85,7 +86,13 @@ def _require_towers(name: str, encoder: EncoderOptions, found: dict[str, ModelFi
             f"encoder {name}: {encoder.image} is a text tower alone; name it in "
             f"embed.encoders.{name}.texts, and the model of its images as image"
         )
-    for split, model in encoder.texts.items():
+    for split in SPLITS:
+        model = encoder.text(split)
+        if not found[model].has_texts:
+            raise ConfigError(
+                f"encoder {name}: {model} is an image tower alone; name the model of its texts "
+                f"in embed.encoders.{name}.texts.{split}"
+            )
         if found[model].dim != image.dim:
             raise ConfigError(
                 f"encoder {name}: texts of {model} ({split}) have {found[model].dim} numbers, "
@@ -97,6 +104,8 @@ def _require_one_space(name: str, encoder: EncoderOptions, found: dict[str, Mode
     """Refuse texts of a model that has an image tower of its own, unless it is the same one."""
     for split, model in encoder.texts.items():
         image, text = found[encoder.image], found[model]
+        if Kind.CUSTOM in (image.kind, text.kind) or model == encoder.image:
+            continue  # the author says so
         if text.has_images and image_space(text) != image_space(image):
             raise ConfigError(
                 f"encoder {name}: {model} ({split}) was trained with another image tower than that "

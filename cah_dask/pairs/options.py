@@ -42,6 +42,8 @@ class EmbedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     checksums: dict[str, dict[str, Sha256]] = {}
     """SHA-256 of files, by model and file name. Refuse to start unless they are so; those of all
     files of all models are filled in at the start, so that a run cannot go on with others."""
+    names: dict[str, str] = {}
+    """What models are called in what is published. Default: as above, of a folder its own name."""
     batch_size: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 64
     """Images or texts per forward pass. Another number moves a similarity by about 1e-7, so it is
     the same for the whole run."""

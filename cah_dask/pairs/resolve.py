@@ -58,7 +58,8 @@ def resolve(options: EmbedOptions) -> EmbedOptions:
         )
     for name, encoder in encoders.items():
         _require_one_space(name, encoder, found)
-    return msgspec.structs.replace(options, checksums=pinned)
+    names = {model: options.names.get(model, public_name(model)) for model in options.models}
+    return msgspec.structs.replace(options, checksums=pinned, names=names)
 
 
 def _encoders_of(options: EmbedOptions) -> dict[str, EncoderOptions]:
@@ -134,8 +135,13 @@ def identity(options: EmbedOptions) -> dict[str, Any]:
 
 
 def with_names_of(options: EmbedOptions, before: EmbedOptions) -> EmbedOptions:
-    """Return resolved options whose encoders are called as before, if they are the same."""
+    """Return resolved options in which models and encoders are called as before, if they are so."""
     if list(identity(options).values()) != list(identity(before).values()):
         return options
     encoders = dict(zip(before.encoders, options.encoders.values(), strict=True))
-    return msgspec.structs.replace(options, encoders=encoders)
+    names = {
+        model: before.names[old]
+        for new, known in zip(options.encoders.values(), before.encoders.values(), strict=True)
+        for model, old in zip(new.models, known.models, strict=True)
+    }
+    return msgspec.structs.replace(options, encoders=encoders, names=names)

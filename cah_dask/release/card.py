@@ -146,7 +146,7 @@ def _models(layout: Layout) -> Iterator[str]:
 
 def _meaning(column: str) -> str:
     encoder = column.removeprefix(similarity_of(""))
-    return MEANINGS.get(column, f"cosine of the two vectors by `{encoder}`, -1 to 1")
+    return MEANINGS.get(column, f"cosine of the two vectors by the encoder `{encoder}`, -1 to 1")
 
 
 def _day(time: datetime | None) -> str:

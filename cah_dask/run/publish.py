@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 
 from cah_dask.errors import RunError
-from cah_dask.pairs.encoders.models import public_name
 from cah_dask.pairs.options import EmbedOptions
 from cah_dask.pairs.resolve import embedding_dims
 from cah_dask.pairs.select import SELECTION
@@ -27,7 +26,7 @@ from cah_dask.run.folder.run_folder import LOST, RunFolder
 from cah_dask.run.plan import Plan, Unit
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.identity import config_hash
-from cah_dask.run.stages import EXTRACT, SELECT
+from cah_dask.run.stages import EXTRACT, PACK, SELECT
 from cah_dask.storage import fsync
 
 
@@ -56,7 +55,7 @@ class Publisher:
 
     def may_begin(self) -> bool:
         """Whether all is selected that a release needs."""
-        return self._plan.is_selected and not self.too_many_lost
+        return PACK in self._plan.stages and self._plan.is_selected and not self.too_many_lost
 
     def is_published(self) -> bool:
         """Whether the release of exactly these pairs is already there, and whole."""
@@ -140,7 +139,7 @@ def _released(options: EmbedOptions) -> tuple[ReleasedEncoder, ...]:
     """Return the encoders of a run as its release names them: by no path of ours."""
 
     def model(name: str) -> ReleasedModel:
-        return ReleasedModel(public_name(name), options.checksums[name])
+        return ReleasedModel(options.names[name], options.checksums[name])
 
     dims = embedding_dims(options)
     return tuple(

@@ -38,7 +38,8 @@ def config(tmp_path_factory: pytest.TempPathFactory, random_model: Path) -> Path
 
 def similarities(config: Path) -> list[float]:
     scored = ds.dataset(sorted(config.with_suffix("").glob("scored/*/*.parquet"))).to_table()
-    return sorted(scored["similarity"].to_pylist())
+    (name,) = (each for each in scored.column_names if each.startswith("similarity_"))
+    return sorted(scored[name].to_pylist())
 
 
 def select(config: Path, threshold: float, *options: str, **changes) -> tuple[int, str]:

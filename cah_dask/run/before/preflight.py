@@ -100,11 +100,13 @@ def _archives(config: Config, folder: RunFolder) -> dict[str, str]:
 
 
 def _models(options: EmbedOptions, folder: RunFolder) -> EmbedOptions:
-    """Pin the models; encoders of a run that was begun keep their names if nobody names them."""
+    """Pin the models; those of a run that was begun are called as before, unless named anew."""
     found = resolve(options)
-    if options.encoders or not folder.has_begun:
+    if not folder.has_begun:
         return found
-    return with_names_of(found, folder.config().embed)
+    before = folder.config().embed
+    is_renamed = bool(options.encoders) and list(options.encoders) != list(before.encoders)
+    return found if is_renamed else with_names_of(found, before)
 
 
 def _require_consent(loaded: Loaded) -> None:

@@ -8,7 +8,6 @@ from typing import Any, get_type_hints
 import msgspec
 
 from cah_dask.candidates.exclusion import split_entry
-from cah_dask.pairs.encoders.models import public_name
 from cah_dask.pairs.resolve import identity as identity_of_models
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.structs import struct_of
@@ -64,7 +63,7 @@ def _without_places(config: Config, found: dict[str, Any]) -> dict[str, Any]:
 
     Archives are told apart by their names and in what they give (`RunFolder.archives`).
     """
-    for key in ("inputs", "lists_sha256", "embed.model", "embed.checksums"):
+    for key in ("inputs", "lists_sha256", "embed.model", "embed.checksums", "embed.names"):
         found.pop(key, None)
     found["embed.encoders"] = identity_of_models(config.embed)
     digests = config.lists_sha256
@@ -97,12 +96,13 @@ def published_settings(config: Config) -> dict[str, Any]:
         "inputs", "lists_sha256", "dedup.exclude", "download.hash_lists", "download.resolve",
         "download.ca_file", "download.allow_addresses", "download.deny_addresses",
         "download.allow_ports", "embed.model", "embed.checksums",
+        "embed.names",
     ):  # fmt: skip
         shown.pop(key, None)
     shown["embed.encoders"] = {
         name: {
-            "image": public_name(each.image),
-            "texts": {split: public_name(model) for split, model in each.texts.items()},
+            "image": config.embed.names.get(each.image, ""),
+            "texts": {split: config.embed.names.get(m, "") for split, m in each.texts.items()},
         }
         for name, each in config.embed.encoders.items()
     }

@@ -286,6 +286,20 @@ def scored(dim: int) -> pa.Schema:
     )
 
 
+COMPACTED = pa.schema(
+    [
+        pa.field("folder", pa.string(), nullable=False),
+        pa.field("unit", pa.string(), nullable=False),
+        pa.field("row_group", pa.int32(), nullable=False),
+        pa.field("n_row_groups", pa.int32(), nullable=False),
+        pa.field("receipt", pa.binary(), nullable=False),
+    ]
+)
+"""``compacted/``: which parts of a bucket group lie in which row groups of ``<folder>/<group>``.
+
+``unit`` is the name of the part in its folder, ``receipt`` what its footer said, as JSON.
+"""
+
 SELECTED = pa.schema(
     [
         pa.field("part", pa.string(), nullable=False),

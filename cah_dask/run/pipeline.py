@@ -15,7 +15,7 @@ from cah_dask.run.session import FolderWork, Session, View
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.identity import config_hash, run_hash, variants
 from cah_dask.run.signals import Signals
-from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT
+from cah_dask.run.stages import COMPACT, DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT
 from cah_dask.run.task import Done
 from cah_dask.run.tasks import Job, without_place
 from cah_dask.storage import disk_errors
@@ -64,7 +64,7 @@ def run(
         committed=folder.existing(keep_images=config.keep_images),
         staged_limit=config.staged_gb * 1e9,
         late=late,
-        stages=folder.stages,
+        stages=tuple(s for s in folder.stages if config.compact or s != COMPACT),
         variants=variants(config),
     )
     publisher = Publisher(config, folder, plan)
@@ -72,7 +72,7 @@ def run(
         return Ending.PUBLISHED
     if plan.left()[0] == SELECT:
         view.say("everything is scored: only a selection is to be made, without web or model")
-    found = pools(config.pools, config.slurm.launch, folder.stages)
+    found = pools(config.pools, config.slurm.launch, plan.stages)
     left = set(plan.left())
     session = Session(
         folder,
@@ -90,7 +90,8 @@ def run(
             view.warn(publisher.too_many_lost)
         if plan.failed or publisher.too_many_lost:
             return Ending.INCOMPLETE
-        publisher.publish()
+        if publisher.has_begun:
+            publisher.publish()
     return Ending.PUBLISHED
 
 
@@ -178,7 +179,8 @@ class Crawl(FolderWork):
 
     def more(self) -> bool:
         """Begin the release once everything else is done."""
-        if self._publisher.has_begun or not self._publisher.may_begin():
+        publisher = self._publisher
+        if publisher.has_begun or not publisher.may_begin() or publisher.is_published():
             return False
         self._publisher.create()
         return True

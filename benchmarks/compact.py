@@ -8,6 +8,7 @@ dimensions. A whole group of a wave of 300 archives has 208 lists.
 
 import argparse
 import resource
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,9 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from cah_dask.groups import INDEX_FOLDER
+from cah_dask.run.folder.compaction import FOLDERS, part_path
+from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.plan import Unit
 from cah_dask.run.settings.config import Config
 from cah_dask.run.stages import COMPACT, DEDUP, DOWNLOAD, EMBED, SELECT, Stage
@@ -82,6 +86,15 @@ def write(
     write_part(run_dir / unit.part, schema, groups, receipt)
 
 
+def copy_group(run_dir: Path, groups: int) -> None:
+    """Leave the index of the group, and empty files in the place of its data, many times."""
+    for number in range(1, groups):
+        for folder in FOLDERS:
+            part_path(run_dir, folder, f"w00000/g{number:05d}").touch()
+        index = part_path(run_dir, INDEX_FOLDER, f"w00000/g{number:05d}")
+        shutil.copy(part_path(run_dir, INDEX_FOLDER, "w00000/g00000"), index)
+
+
 @contextmanager
 def measured(what: str, n: int) -> Iterator[None]:
     """Print CPU and wall time of a block, each of `n` times."""
@@ -121,6 +134,11 @@ def main() -> None:
                 compact_task(job(COMPACT, ""))
     for path in sorted(run_dir.rglob("g00000.parquet")):
         print(f"{path.relative_to(run_dir)}: {path.stat().st_size / 1e6:,.2f} MB")
+    groups = 480
+    copy_group(run_dir, groups)
+    folder = RunFolder(run_dir)
+    with folder.held(), measured("list at a start, a group", groups):
+        folder.existing(keep_images=False)
     print(f"peak: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000:,.0f} MB")
 
 

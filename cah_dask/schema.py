@@ -309,7 +309,8 @@ SELECTED = pa.schema(
 )
 """``selected/``: which rows of which scored parts a release holds, in their order.
 
-``part`` is a path relative to the run folder, ``row`` counts from 0, ``uid`` is that of the row.
+``part`` is a path relative to the run folder (see `storage.open_part`), ``row`` counts from 0,
+``uid`` is that of the row.
 """
 
 PAIRS = pa.schema(

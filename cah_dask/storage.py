@@ -223,12 +223,7 @@ class Part:
     @property
     def receipt(self) -> Receipt:
         """The receipt in the footer; see `read_receipt`."""
-        try:
-            receipt = msgspec.json.decode(self._receipt or b"", type=Receipt)
-        except msgspec.DecodeError as error:
-            raise DamageError(self.path, "it holds no receipt") from error
-        receipt.counts.require_balance(f"the receipt of {self.path}")
-        return receipt
+        return _decoded(self._receipt, self.path)
 
     @property
     def schema(self) -> pa.Schema:
@@ -255,6 +250,15 @@ class Part:
             seals.require_sound(self._file, self.path, self._groups[number])
 
 
+def _decoded(receipt: bytes | None, path: Path) -> Receipt:
+    try:
+        decoded = msgspec.json.decode(receipt or b"", type=Receipt)
+    except msgspec.DecodeError as error:
+        raise DamageError(path, "it holds no receipt") from error
+    decoded.counts.require_balance(f"the receipt of {path}")
+    return decoded
+
+
 @contextlib.contextmanager
 def open_part(path: Path) -> Iterator[Part]:
     """Open a published part by the path that it was published under, compacted or not.
@@ -266,9 +270,14 @@ def open_part(path: Path) -> Iterator[Part]:
     RetryableError
         If it cannot be read from here and now.
     """
+    with _read_errors(path), _opened(path) as part:
+        yield part
+
+
+@contextlib.contextmanager
+def _read_errors(path: Path) -> Iterator[None]:
     try:
-        with _opened(path) as part:
-            yield part
+        yield
     except OSError as error:
         raise RetryableError(f"{path} cannot be read from here: {error}") from error
 
@@ -289,7 +298,10 @@ def _opened(path: Path) -> Iterator[Part]:
 
 
 def read_receipt(path: Path) -> Receipt:
-    """Return the receipt in the footer of a part, which balances; see `open_part` for errors."""
+    """Return the receipt of a part, which balances; see `open_part` for errors."""
+    with _read_errors(path):
+        if not path.exists() and (place := _compacted(path)):
+            return _decoded(place.receipt, place.path)
     with open_part(path) as part:
         return part.receipt
 

@@ -14,6 +14,7 @@ from cah_dask.run.publish import Publisher
 from cah_dask.run.session import FolderWork, Session, View
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.identity import config_hash, run_hash, variants
+from cah_dask.run.settings.pinned_lists import map_lists
 from cah_dask.run.signals import Signals
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT, Stage
 from cah_dask.run.task import Done
@@ -75,6 +76,8 @@ def run(
         return Ending.PUBLISHED
     left = set(plan.left())
     require_for(left)
+    if left & {DEDUP, DOWNLOAD}:
+        map_lists(config, folder.lists_dir)
     if plan.left()[0] == SELECT:
         view.say("everything is scored: only a selection is to be made, without web or model")
     found = pools(config.pools, config.slurm.launch, folder.stages)

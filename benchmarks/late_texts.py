@@ -4,7 +4,7 @@
 
 Every wave brings new urls and new texts of old ones. Dedup and embed are the tasks of a run, handed
 out by its plan; outcomes and image shards are written as by a download, and shards are dropped once
-they are embedded. An image is the UTF-8 of the late texts of its url, and the encoder
+they are embedded. An image spells the late texts of its url, and the encoder
 (`tests.encoders`) gives equal bytes equal vectors: every late text must match its image.
 """
 
@@ -27,7 +27,7 @@ from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT
 from cah_dask.run.tasks import Job, dedup_task, embed_task
 from cah_dask.schema import CANDIDATES, OUTCOMES, Counts, uid
 from cah_dask.storage import TEMPORARY, Receipt, read_part, side_file, write_part
-from tests.encoders import HashEncoder
+from tests.encoders import drawn, hash_encoder
 
 
 class Sizes(NamedTuple):
@@ -115,7 +115,7 @@ class Bucket:
         shard = part.with_name(f"{part.stem}-00000000.h5")
         with ShardWriter(shard) as writer:
             for url in urls:
-                writer.add(f"caption of {url}".encode())
+                writer.add(drawn(f"caption of {url}"))
         rows = [
             {
                 "url": url, "status": "ok", "attempts": 1, "fetched_at": 0, "fetch_ms": 1,
@@ -191,7 +191,7 @@ def main() -> None:
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default)
     options = vars(parser.parse_args())
     folder = options.pop("folder")
-    tasks.load_encoder = lambda *_, **__: HashEncoder()  # type: ignore[attr-defined]  # a fake
+    tasks.load_encoders = lambda *_, **__: [hash_encoder()]  # type: ignore[attr-defined]  # a fake
     bucket, reads = simulate(folder, Sizes(**options))
     for unit in bucket.late:
         similarity = read_part(folder / unit.part, columns=["similarity"])["similarity"].to_numpy()

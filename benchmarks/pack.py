@@ -22,6 +22,7 @@ from cah_dask.release.layout import Layout, Slice, deal, fingerprint
 from cah_dask.release.pack import create_release, pack_shard
 from cah_dask.schema import SELECTED, Counts, scored
 from cah_dask.storage import Receipt, write_part
+from tests.encoders import released_encoder
 
 PART_ROWS = 10_000
 KEPT_SHARE = 0.75
@@ -60,13 +61,13 @@ def _table(random: np.random.Generator, dim: int) -> pa.Table:
     made = {
         "url": pa.array([f"https://images.example/{value:070x}" for value in range(PART_ROWS)]),
         **{
-            f"{modality}_embedding": pa.Array.from_buffers(
+            f"{modality}/clip": pa.Array.from_buffers(
                 pa.binary(2 * dim), PART_ROWS, [None, pa.py_buffer(vectors)]
             )
             for modality in ("image", "text")
         },
     }
-    schema = scored(dim)
+    schema = scored({"clip": dim})
     columns = [
         made[field.name]
         if field.name in made
@@ -90,7 +91,9 @@ def task(folder: Path, slices: list[Slice]) -> tuple[float, float]:
 def runs(folder: Path, dim: int, rows: int, repeat: int) -> Iterator[tuple[float, float]]:
     """Yield what `task` says, each time in a fresh process."""
     dealt = deal(write_scored(folder, rows, dim), rows)
-    layout = Layout(rows, dim, "drawn", "0" * 64, "hash", rows, 4096, fingerprint(dealt))
+    layout = Layout(
+        rows, (released_encoder("clip", dim),), "clip", "hash", rows, 4096, fingerprint(dealt)
+    )
     create_release(folder / "release", layout)
     spawn = multiprocessing.get_context("spawn")
     for _ in range(repeat):

@@ -6,7 +6,7 @@ form in which a stage reports what became of its rows, and it always balances.
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Literal, TypeAlias
 
@@ -268,28 +268,56 @@ everything is allowed.
 """
 
 
-def scored(dim: int) -> pa.Schema:
-    """Return the schema of ``scored/``: samples with an image, their similarity and both vectors.
+Modality: TypeAlias = Literal["image", "text"]
 
-    Vectors are ``dim`` little-endian float16, L2-normalised, as fixed-size binary.
+MODALITIES: tuple[Modality, ...] = ("image", "text")
+"""What an encoder embeds."""
+
+
+def similarity_of(encoder: str) -> str:
+    """Return the column of the similarities that an encoder gives."""
+    return f"similarity_{encoder}"
+
+
+def vector_of(encoder: str, modality: Modality) -> str:
+    """Return the column of the vectors that an encoder gives."""
+    return f"{modality}/{encoder}"
+
+
+def scored(dims: Mapping[str, int]) -> pa.Schema:
+    """Return the schema of ``scored/``: samples with an image, their similarities and vectors.
+
+    Each encoder, given with the length of its vectors, has its own three columns. Vectors are
+    little-endian float16, L2-normalised, as fixed-size binary.
     """
-    vector = pa.binary(2 * dim)
     return pa.schema(
         [
             *SAMPLE_FIELDS,
             *IMAGE_FIELDS,
             pa.field("image_row", pa.int32(), nullable=False),
-            pa.field("similarity", pa.float32(), nullable=False),
-            pa.field("image_embedding", vector, nullable=False),
-            pa.field("text_embedding", vector, nullable=False),
+            *(pa.field(similarity_of(name), pa.float32(), nullable=False) for name in dims),
+            *(
+                pa.field(vector_of(name, modality), pa.binary(2 * dim), nullable=False)
+                for name, dim in dims.items()
+                for modality in MODALITIES
+            ),
         ]
     )
 
 
-def dim_of(scored: pa.Schema) -> int:
-    """Return the length of the vectors of a part of ``scored/``."""
-    return int(scored.field("image_embedding").type.byte_width) // 2
+COMPACTED = pa.schema(
+    [
+        pa.field("folder", pa.string(), nullable=False),
+        pa.field("unit", pa.string(), nullable=False),
+        pa.field("row_group", pa.int32(), nullable=False),
+        pa.field("n_row_groups", pa.int32(), nullable=False),
+        pa.field("receipt", pa.binary(), nullable=False),
+    ]
+)
+"""``compacted/``: which parts of a bucket group lie in which row groups of ``<folder>/<group>``.
 
+``unit`` is the name of the part in its folder, ``receipt`` what its footer said, as JSON.
+"""
 
 SELECTED = pa.schema(
     [
@@ -300,8 +328,11 @@ SELECTED = pa.schema(
 )
 """``selected/``: which rows of which scored parts a release holds, in their order.
 
-``part`` is a path relative to the run folder, ``row`` counts from 0, ``uid`` is that of the row.
+``part`` is a path relative to the run folder (see `storage.open_part`), ``row`` counts from 0,
+``uid`` is that of the row.
 """
+
+_SIMILARITY = pa.field("similarity", pa.float32(), nullable=False)
 
 PAIRS = pa.schema(
     [
@@ -309,8 +340,17 @@ PAIRS = pa.schema(
         pa.field("uid", pa.string(), nullable=False),
         *CANDIDATE_FIELDS[1:],
         *IMAGE_FIELDS,
-        pa.field("similarity", pa.float32(), nullable=False),
+        _SIMILARITY,
         pa.field("encoder", pa.string(), nullable=False),
     ]
 )
-"""``release/pairs/``: the kept pairs; ``row`` is the row in the Zarr arrays, ``uid`` is hex."""
+"""``release/pairs/``: the kept pairs; ``row`` is the row in the Zarr arrays, ``uid`` is hex.
+
+``similarity`` is that of the encoder that decided, ``encoder`` its name.
+"""
+
+
+def pairs(encoders: Sequence[str]) -> pa.Schema:
+    """Return the schema of a release: `PAIRS`, and a similarity for each of several encoders."""
+    columns = [_SIMILARITY.with_name(similarity_of(name)) for name in encoders]
+    return pa.schema([*PAIRS, *(columns if len(columns) > 1 else [])])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from cah_dask.pairs.open_clip_import import open_clip
+from cah_dask.pairs.encoders.open_clip_import import open_clip
 
 # Machines may be slow and shared: only answers are judged here, not times.
 settings.register_profile(

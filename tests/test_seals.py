@@ -19,7 +19,7 @@ SCHEMAS = {
     "candidates": CANDIDATES,
     "fetch": SAMPLES,
     "images": OUTCOMES,
-    "scored": scored(8),
+    "scored": scored({"clip": 8}),
     "pairs": PAIRS,
 }
 

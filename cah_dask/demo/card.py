@@ -7,7 +7,9 @@ import msgspec
 
 from cah_dask.demo import exam
 from cah_dask.demo.captions import LANGUAGES
-from cah_dask.pairs.models import EmbedOptions, embedding_dim, file_sha256, load_encoder
+from cah_dask.pairs.encoders.load import load_encoders
+from cah_dask.pairs.encoders.models import embedding_dim, file_sha256
+from cah_dask.pairs.options import EmbedOptions
 from cah_dask.schema import Split
 from cah_dask.storage import write_atomic
 
@@ -34,7 +36,7 @@ class Figures(msgspec.Struct, frozen=True):
 
 def examine(folder: Path, threads: int) -> Figures:
     """Choose thresholds on one set of new pictures, and measure on another."""
-    encoder = load_encoder(EmbedOptions(model=str(folder)), threads=threads)
+    (encoder,) = load_encoders(EmbedOptions(model=str(folder)), threads=threads)
     known = exam.answer(exam.questions(N_ASKED, CALIBRATION_SEED), encoder)
     answers = exam.answer(exam.questions(N_ASKED, EXAM_SEED), encoder)
     thresholds = exam.best_thresholds(known)
@@ -59,7 +61,7 @@ def write_card(folder: Path, made: str, figures: Figures) -> None:
     thresholds = json.dumps(figures.thresholds, indent=2)
     write_atomic(folder / THRESHOLDS_FILE, f"{thresholds}\n".encode())
     card = _CARD.format(
-        dim=embedding_dim(EmbedOptions(model=str(folder))),
+        dim=embedding_dim(str(folder)),
         megabytes=weights.stat().st_size / 1e6,
         made=made,
         sha256=file_sha256(weights),

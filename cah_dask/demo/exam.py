@@ -16,8 +16,9 @@ from cah_dask.candidates.text import is_filename
 from cah_dask.demo.captions import LANGUAGES, camera_name, caption
 from cah_dask.demo.pictures import Picture, random_picture
 from cah_dask.demo.world import different_scene, random_scene
+from cah_dask.images.picture.decode import open_rgb
 from cah_dask.pairs.embed import similarity
-from cah_dask.pairs.models import Embeddings, Encoder
+from cah_dask.pairs.encoders.towers import Embeddings, Encoder
 from cah_dask.schema import Split
 
 CAMERA = "camera"
@@ -73,12 +74,8 @@ def questions(n_pictures: int, seed: int) -> list[Question]:
 
 def answer(asked: Sequence[Question], encoder: Encoder) -> Answers:
     """Let a model answer: the right texts first, then the wrong ones, then the camera names."""
-    images = np.concatenate(
-        [
-            encoder.encode_images([question.picture.encode() for question in batch])
-            for batch in (asked[start : start + _BATCH] for start in range(0, len(asked), _BATCH))
-        ]
-    )
+    batches = (asked[start : start + _BATCH] for start in range(0, len(asked), _BATCH))
+    images = np.concatenate([_encode_pictures(batch, encoder) for batch in batches])
     texts = [
         *(question.right for question in asked),
         *(question.wrong for question in asked),
@@ -86,17 +83,28 @@ def answer(asked: Sequence[Question], encoder: Encoder) -> Answers:
     ]
     spoken = [question.language for question in asked]
     detector = Detector()
+    splits = [_split(text, detector) for text in texts]
     return Answers(
-        similarity=similarity(np.tile(images, (3, 1)), _encode_texts(texts, encoder)),
+        similarity=similarity(np.tile(images, (3, 1)), _encode_texts(texts, splits, encoder)),
         is_match=np.arange(len(texts)) < len(asked),
         language=np.array([*spoken, *spoken, *[CAMERA] * len(asked)]),
-        split=np.array([_split(text, detector) for text in texts]),
+        split=np.array(splits),
     )
 
 
-def _encode_texts(texts: Sequence[str], encoder: Encoder) -> Embeddings:
-    batches = (texts[start : start + _BATCH] for start in range(0, len(texts), _BATCH))
-    return np.concatenate([encoder.encode_texts(batch) for batch in batches])
+def _encode_pictures(asked: Sequence[Question], encoder: Encoder) -> Embeddings:
+    pictures = (open_rgb(question.picture.encode()) for question in asked)
+    return encoder.image.encode_images([encoder.image.preprocess(each) for each in pictures])
+
+
+def _encode_texts(texts: Sequence[str], splits: Sequence[Split], encoder: Encoder) -> Embeddings:
+    """Embed each text by the tower of its split."""
+    vectors = np.empty((len(texts), encoder.dim), np.float32)
+    for split in set(splits):
+        places = [place for place, found in enumerate(splits) if found == split]
+        found = encoder.texts[split].encode_texts([texts[place] for place in places])
+        vectors[places] = found.vectors
+    return vectors
 
 
 def _split(text: str, detector: Detector) -> Split:

@@ -36,7 +36,7 @@ from cah_dask.demo.world import (
     draw,
     random_scene,
 )
-from cah_dask.pairs.open_clip_import import open_clip
+from cah_dask.pairs.encoders.open_clip_import import open_clip
 from cah_dask.storage import write_atomic
 
 CONFIG_FILE = "open_clip_config.json"

@@ -1,6 +1,6 @@
 """One fetch list through the encoder: samples and images in, scored samples out."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -10,18 +10,32 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cah_dask.errors import RunError, ShardError
+from cah_dask.images.picture.decode import open_rgb
 from cah_dask.images.shards import ShardReader
-from cah_dask.pairs.models import Embeddings, Encoder
-from cah_dask.schema import SPLITS, Counts, Reject, Status, scored
+from cah_dask.pairs.encoders.towers import Embeddings, Encoder
+from cah_dask.schema import (
+    MODALITIES,
+    SPLITS,
+    Counts,
+    Reject,
+    Split,
+    Status,
+    scored,
+    similarity_of,
+    vector_of,
+)
 
 HISTOGRAM_BINS = 100
 """Bins over [-1, 1] in which each task counts its similarities: 0.02 wide."""
 
+LONG_TEXTS = "long_texts"
+"""The note, by encoder and split, of texts that a text tower cut to its context length."""
+
 _UNIT_WITHIN = 1e-2  # a vector in half precision is off by 1e-3 at the most
 
 
-ImageVectors: TypeAlias = Callable[[pa.Table], Embeddings]
-"""Gives the image vector of each row of outcomes that are ok; rows may repeat."""
+ImageVectors: TypeAlias = Callable[[pa.Table], dict[str, Embeddings]]
+"""Gives, by encoder, the image vector of each row of outcomes that are ok; rows may repeat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +52,7 @@ def similarity(images: Embeddings, texts: Embeddings) -> npt.NDArray[np.float32]
     Parameters
     ----------
     images, texts
-        ``(n, dim)`` float32, rows L2-normalised (`models.Encoder` promises this).
+        ``(n, dim)`` float32, rows L2-normalised (`encoders.towers` promise this).
 
     Returns
     -------
@@ -58,32 +72,47 @@ def similarity(images: Embeddings, texts: Embeddings) -> npt.NDArray[np.float32]
     return cosine.clip(-1, 1)
 
 
-def from_shard(shard: ShardReader, encoder: Encoder, batch_size: int) -> ImageVectors:
+def from_shard(shard: ShardReader, encoders: Sequence[Encoder], batch_size: int) -> ImageVectors:
     """Embed the images of a shard, each one once however many texts it has."""
 
-    def vectors(outcomes: pa.Table) -> Embeddings:
+    def vectors(outcomes: pa.Table) -> dict[str, Embeddings]:
         rows, position = np.unique(outcomes["image_row"].to_numpy(), return_inverse=True)
-        batches = _batches(rows.tolist(), batch_size)
-        encoded = [encoder.encode_images(shard.read(batch)) for batch in batches]
-        return _stack(encoded, encoder.dim)[position]
+        encoded: dict[str, list[Embeddings]] = {encoder.name: [] for encoder in encoders}
+        for batch in _batches(rows.tolist(), batch_size):
+            pictures = [open_rgb(data) for data in shard.read(batch)]
+            for encoder in encoders:
+                pixels = [encoder.image.preprocess(picture) for picture in pictures]
+                encoded[encoder.name].append(encoder.image.encode_images(pixels))
+        return {each.name: _stack(encoded[each.name], each.dim)[position] for each in encoders}
 
     return vectors
 
 
-def from_scored(scored: pa.Table, dim: int) -> ImageVectors:
-    """Take vectors from scored samples (columns url, image_embedding) with the same images.
+def from_scored(scored: pa.Table, encoders: Sequence[Encoder]) -> ImageVectors:
+    """Take vectors from scored samples (`url` and the image vectors) with the same images.
 
     They were rounded to float16, which moves a similarity by at most 5e-5.
     """
-    known = np.frombuffer(b"".join(scored["image_embedding"].to_pylist()), "<f2").reshape(-1, dim)
+    stored = {
+        encoder.name: _unpacked(scored[vector_of(encoder.name, "image")], encoder.dim)
+        for encoder in encoders
+    }
 
-    def vectors(outcomes: pa.Table) -> Embeddings:
+    def vectors(outcomes: pa.Table) -> dict[str, Embeddings]:
         row = pc.index_in(outcomes["url"], scored["url"]).to_numpy()
-        found: Embeddings = known[row].astype(np.float32)
-        found /= np.linalg.norm(found, axis=1, keepdims=True)
-        return found
+        return {name: _normalised(known[row]) for name, known in stored.items()}
 
     return vectors
+
+
+def _unpacked(column: pa.ChunkedArray, dim: int) -> npt.NDArray[np.float16]:
+    return np.frombuffer(b"".join(column.to_pylist()), "<f2").reshape(-1, dim)
+
+
+def _normalised(vectors: npt.NDArray[np.float16]) -> Embeddings:
+    found: Embeddings = vectors.astype(np.float32)
+    found /= np.linalg.norm(found, axis=1, keepdims=True)
+    return found
 
 
 def with_vectors(outcomes: pa.Table, scored: pa.Table) -> pa.Table:
@@ -99,9 +128,7 @@ def embed_list(
     samples: pa.Table,
     outcomes: pa.Table,
     images: ImageVectors,
-    encoder: Encoder,
-    *,
-    batch_size: int,
+    encoders: Sequence[Encoder],
 ) -> Embedded:
     """Embed every sample that has an image; which of them agree is for `pairs.select` to say.
 
@@ -118,31 +145,57 @@ def embed_list(
     Returns
     -------
     Embedded
-        One row per sample with an image and two vectors, in the order of `samples`.
+        One row per sample with an image and all vectors, in the order of `samples`.
 
     Raises
     ------
     RunError
-        If the model gives no vectors for half of them.
+        If a model gives no vectors for half of them.
     """
     outcome = outcomes.take(pc.index_in(samples["url"], outcomes["url"]))
     has_image = pc.equal(outcome["status"], Status.OK.value)
     lost = outcome["status"].filter(pc.invert(has_image))
     rows, outcome = samples.filter(has_image), outcome.filter(has_image)
 
-    texts = _stack(
-        [encoder.encode_texts(batch) for batch in _batches(rows["text"].to_pylist(), batch_size)],
-        encoder.dim,
-    )
-    vectors = images(outcome)
-    is_sound = _is_unit(vectors) & _is_unit(texts)
-    _require_most(is_sound, encoder)
+    pictures = images(outcome)
+    vectors: dict[str, Embeddings] = {}
+    notes: dict[str, int] = {}
+    is_sound = np.ones(len(rows), bool)
+    for encoder in encoders:
+        texts, n_cut = _texts(encoder, rows)
+        notes |= {f"{LONG_TEXTS}/{encoder.name}/{split}": n for split, n in n_cut.items() if n}
+        has_vectors = _is_unit(pictures[encoder.name]) & _is_unit(texts)
+        _require_most(has_vectors, encoder)
+        is_sound &= has_vectors
+        vectors[vector_of(encoder.name, "image")] = pictures[encoder.name]
+        vectors[vector_of(encoder.name, "text")] = texts
     rows, outcome = rows.filter(pa.array(is_sound)), outcome.filter(pa.array(is_sound))
-    vectors, texts = vectors[is_sound], texts[is_sound]
-    cosine = similarity(vectors, texts)
-    table = _table(rows, outcome, cosine, vectors, texts)
-    counts = _counts(len(samples), table, lost, n_without=int((~is_sound).sum()))
+    vectors = {name: found[is_sound] for name, found in vectors.items()}
+    table = _table(rows, outcome, vectors, encoders)
+    notes |= _histograms(table, encoders)
+    counts = _counts(len(samples), table, lost, n_without=int((~is_sound).sum()), notes=notes)
     return Embedded(table, counts)
+
+
+def _texts(encoder: Encoder, rows: pa.Table) -> tuple[Embeddings, dict[Split, int]]:
+    """Embed the text of each row by the tower of its split, equal texts once.
+
+    Returns the vectors, and how many texts of each split were cut.
+    """
+    vectors = np.empty((len(rows), encoder.dim), np.float32)
+    n_cut: dict[Split, int] = {}
+    splits = rows["split"].to_numpy(zero_copy_only=False)
+    for split in SPLITS:
+        places = np.flatnonzero(splits == split)
+        if not len(places):
+            continue
+        texts = rows["text"].take(places).to_pylist()
+        unique = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+        found = encoder.texts[split].encode_texts(list(unique))
+        position = [unique[text] for text in texts]
+        vectors[places] = found.vectors[position]
+        n_cut[split] = found.n_cut
+    return vectors, n_cut
 
 
 def _is_unit(vectors: Embeddings) -> npt.NDArray[np.bool_]:
@@ -172,16 +225,14 @@ def _batches(items: list[Any], size: int) -> Iterator[list[Any]]:
 def _table(
     rows: pa.Table,
     outcome: pa.Table,
-    cosine: npt.NDArray[np.float32],
-    images: Embeddings,
-    texts: Embeddings,
+    vectors: Mapping[str, Embeddings],
+    encoders: Sequence[Encoder],
 ) -> pa.Table:
-    schema = scored(images.shape[1])
-    made = {
-        "similarity": pa.array(cosine),
-        "image_embedding": _packed(images),
-        "text_embedding": _packed(texts),
-    }
+    schema = scored({encoder.name: encoder.dim for encoder in encoders})
+    made = {name: _packed(found) for name, found in vectors.items()}
+    for encoder in encoders:
+        pair = (vectors[vector_of(encoder.name, modality)] for modality in MODALITIES)
+        made[similarity_of(encoder.name)] = pa.array(similarity(*pair))
     columns = [
         made[name] if name in made else (rows if name in rows.column_names else outcome)[name]
         for name in schema.names
@@ -196,22 +247,25 @@ def _packed(vectors: Embeddings) -> pa.Array:
     return pa.Array.from_buffers(pa.binary(width), len(vectors), [None, data])
 
 
-def _counts(seen: int, table: pa.Table, lost: pa.ChunkedArray, *, n_without: int) -> Counts:
+def _counts(
+    seen: int, table: pa.Table, lost: pa.ChunkedArray, *, n_without: int, notes: dict[str, int]
+) -> Counts:
     rejected = {item["values"]: item["counts"] for item in pc.value_counts(lost).to_pylist()}
     if n_without:
         rejected[Reject.NO_VECTOR.value] = n_without + rejected.get(Reject.NO_VECTOR.value, 0)
-    return Counts(seen, len(table), dict(sorted(rejected.items())), _histogram(table))
+    return Counts(seen, len(table), dict(sorted(rejected.items())), notes)
 
 
-def _histogram(table: pa.Table) -> dict[str, int]:
+def _histograms(table: pa.Table, encoders: Sequence[Encoder]) -> dict[str, int]:
     notes: dict[str, int] = {}
     for split in SPLITS:
         part = table.filter(pc.equal(table["split"], split))
-        cosine = part["similarity"].to_numpy()
-        bins, _ = np.histogram(cosine, bins=HISTOGRAM_BINS, range=(-1, 1))
-        notes |= {
-            f"similarity/{split}/{index:02d}": int(count)
-            for index, count in enumerate(bins)
-            if count
-        }
+        for encoder in encoders:
+            cosine = part[similarity_of(encoder.name)].to_numpy()
+            bins, _ = np.histogram(cosine, bins=HISTOGRAM_BINS, range=(-1, 1))
+            notes |= {
+                f"similarity/{encoder.name}/{split}/{index:02d}": int(count)
+                for index, count in enumerate(bins)
+                if count
+            }
     return notes

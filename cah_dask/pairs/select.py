@@ -14,61 +14,89 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cah_dask.errors import ConfigError
-from cah_dask.schema import SELECTED, SPLITS, Counts, Reject, Split
-
-PUBLISHED_THRESHOLDS: dict[str, dict[Split, float]] = {
-    # LAION-5B kept English pairs at or above 0.28 (laion.ai/blog/laion-5b). Its 0.26 for other
-    # languages belongs to another text tower (mCLIP) and is therefore not listed here.
-    "ViT-B-32-quickgelu/openai": {"en": 0.28},
-}
-"""Known similarity thresholds; each holds for one model and one split only."""
-
-COLUMNS = ("uid", "split", "similarity")
-"""What `select_list` looks at."""
-
+from cah_dask.pairs.catalogue import Preset, published_thresholds
+from cah_dask.pairs.options import EmbedOptions, Name
+from cah_dask.schema import SELECTED, SPLITS, Counts, Reject, Split, similarity_of
 
 SELECTION = "crc32"
 """The note that tells the rows of a selected part from others; summed over parts it tells a release
 from others."""
 
 
+SCORED_LANGUAGE, KEPT_LANGUAGE = "scored", "kept"
+"""The notes, by split and language, of samples and of those of them that were kept."""
+
+
 class SelectOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Which scored pairs a release holds. A finished run may select again."""
 
+    encoder: Name | None = None
+    """The encoder whose similarities decide, as `embed.encoders` calls it. Default: the first."""
     thresholds: dict[Split, Annotated[float, msgspec.Meta(ge=-1, le=1)]] = {}
     """Cosine similarity per split (en, multi, nolang) at or above which a pair is kept. A threshold
-    belongs to one model: published ones are known, any other must be given here."""
+    belongs to one encoder: published ones are known, any other must be given here."""
+    top_fraction: dict[Split, Annotated[float, msgspec.Meta(gt=0, lt=1)]] = {}
+    """Instead of a threshold: the share of a split's scored samples that is kept, ties included, as
+    DataComp does. The threshold is known once all are scored; report and data card name it."""
 
 
-def complete(options: SelectOptions, model: str, splits: Sequence[Split] = SPLITS) -> SelectOptions:
-    """Return the options with a threshold for each split.
+def complete(
+    options: SelectOptions,
+    embed: EmbedOptions,
+    preset: Preset | None = None,
+    splits: Sequence[Split] = SPLITS,
+) -> SelectOptions:
+    """Return the options with an encoder, and a threshold for each split.
 
     Parameters
     ----------
-    model
-        As `embed.model` names it.
+    embed
+        As `resolve` returned them.
+    preset
+        The one that they came from, if any.
     splits
         The splits that the run embeds.
 
     Raises
     ------
     ConfigError
-        If there is a split without one.
+        If there is no such encoder, or a split without a threshold or with two.
     """
-    known = {**PUBLISHED_THRESHOLDS.get(model, {}), **options.thresholds}
-    missing = [split for split in splits if split not in known]
+    name = options.encoder or next(iter(embed.encoders))
+    if name not in embed.encoders:
+        raise ConfigError(
+            f"select.encoder is {name}, which is no encoder of this run; "
+            f"it has {', '.join(embed.encoders)}"
+        )
+    known = published_thresholds(embed.encoders[name])
+    if preset is not None and name in preset.encoders:
+        known |= preset.encoders[name].thresholds
+    known |= options.thresholds
+    if both := [split for split in options.top_fraction if split in options.thresholds]:
+        raise ConfigError(
+            f"select.thresholds and select.top_fraction are both given for {both[0]} texts; "
+            "leave one of them out"
+        )
+    known = {split: known[split] for split in known if split not in options.top_fraction}
+    missing = [split for split in splits if split not in {*known, *options.top_fraction}]
     if missing:
         raise ConfigError(
-            f"no threshold is known for {', '.join(missing)} texts with model {model!r}; "
-            f"set select.thresholds.{missing[0]} (a cosine in [-1, 1]) or leave such texts out "
-            "with extract.splits"
+            f"no threshold is known for {', '.join(missing)} texts with encoder {name}; set "
+            f"select.thresholds.{missing[0]} (a cosine in [-1, 1]) or select.top_fraction."
+            f"{missing[0]} (a share, then `cah calibrate`), or leave such texts out with "
+            "extract.splits"
         )
     in_order = {split: known[split] for split in SPLITS if split in known}
-    return msgspec.structs.replace(options, thresholds=in_order)
+    return msgspec.structs.replace(options, encoder=name, thresholds=in_order)
+
+
+def columns(encoder: str) -> list[str]:
+    """Return the columns of scored samples that `select_list` looks at."""
+    return ["uid", "split", "lang", similarity_of(encoder)]
 
 
 def select_list(
-    part: str, scored: pa.Table, thresholds: Mapping[Split, float]
+    part: str, scored: pa.Table, encoder: str, thresholds: Mapping[Split, float]
 ) -> tuple[pa.Table, Counts]:
     """Select the pairs of one list that agree.
 
@@ -77,7 +105,7 @@ def select_list(
     part
         Path of the scored part, relative to the run folder.
     scored
-        Its `COLUMNS`.
+        Its `columns`.
     thresholds
         Similarity per split at or above which a pair is kept; decided in float32.
 
@@ -86,12 +114,22 @@ def select_list(
     tuple
         The rows (`schema.SELECTED`) in their order, and what became of all.
     """
-    is_kept = scored["similarity"].to_numpy() >= _floor(scored["split"], thresholds)
-    rows = np.flatnonzero(is_kept).astype(np.int32)
-    columns = [pa.repeat(part, len(rows)), pa.array(rows), scored["uid"].take(rows)]
+    found = scored[similarity_of(encoder)].to_numpy()
+    rows = np.flatnonzero(found >= _floor(scored["split"], thresholds)).astype(np.int32)
+    made = [pa.repeat(part, len(rows)), pa.array(rows), scored["uid"].take(rows)]
     n_below = len(scored) - len(rows)
     rejected = {Reject.BELOW_THRESHOLD.value: n_below} if n_below else {}
-    return pa.table(columns, schema=SELECTED), Counts(len(scored), len(rows), rejected)
+    notes = _by_language(scored, rows)
+    return pa.table(made, schema=SELECTED), Counts(len(scored), len(rows), rejected, notes)
+
+
+def _by_language(scored: pa.Table, kept: npt.NDArray[np.int32]) -> dict[str, int]:
+    """Count the samples and the kept ones of each language of each split."""
+    return {
+        f"{note}/{row['split']}/{row['lang']}": row["lang_count"]
+        for note, rows in ((SCORED_LANGUAGE, scored), (KEPT_LANGUAGE, scored.take(kept)))
+        for row in rows.group_by(["split", "lang"]).aggregate([("lang", "count")]).to_pylist()
+    }
 
 
 def checksum(selected: Sequence[pa.Table]) -> int:

@@ -5,8 +5,14 @@ from datetime import datetime
 from pathlib import Path
 
 from cah_dask.release.layout import Layout
-from cah_dask.release.summary import Summary, funnel
-from cah_dask.schema import PAIRS
+from cah_dask.release.summary import (
+    LANGUAGES_SHOWN,
+    Summary,
+    by_language,
+    funnel,
+    long_texts,
+)
+from cah_dask.schema import pairs, similarity_of
 from cah_dask.storage import write_atomic
 
 ARCHIVES_SHOWN = 50
@@ -34,8 +40,8 @@ MEANINGS = {
     "original_height": "pixels as received, upright",
     "sha256": "of the bytes as received (hex)",
     "md5": "of the bytes as received (hex)",
-    "similarity": "cosine of the two vectors, -1 to 1",
-    "encoder": "model that made the vectors",
+    "similarity": "cosine of the two vectors by the encoder that decided, -1 to 1",
+    "encoder": "the encoder that decided",
 }
 """Of each column of `PAIRS`."""
 
@@ -51,31 +57,43 @@ tags:
 
 # Data card
 
-{rows:,} image-text {pairs} from {archives:,} {archive_word}, made by cah_dask {version}
+{rows:,} image-text {pair_word} from {archives:,} {archive_word}, made by cah_dask {version}
 between {started} and {finished}.
 
 | file | holds |
 |---|---|
 | `pairs/part-*.parquet` | one row per pair; read the parts in the order of their names |
-| `embeddings.zarr` | `image` and `text`, float16, shape ({rows}, {dim}), rows L2-normalised |
+| `embeddings.zarr` | by encoder, `image` and `text`: float16, ({rows}, dim), rows L2-normalised |
 | `report.html` | funnel, rejects, download outcomes, similarities, samples |
 | `layout.json` | what makes two releases equal |
 
-Row i of both arrays is row i of the parquet parts, and the column `row` says i.
+Row i of every array is row i of the parquet parts, and the column `row` says i.
 
 ```python
 import pyarrow.dataset, zarr
 pairs = pyarrow.dataset.dataset("pairs").to_table().sort_by("row")
-images = zarr.open_group("embeddings.zarr", mode="r")["image"]
+images = zarr.open_group("embeddings.zarr", mode="r")["{encoder}/image"]
 ```
 
-`datasets.load_dataset(FOLDER)` opens the pairs, `xarray.open_zarr("embeddings.zarr")` the vectors.
+`datasets.load_dataset(FOLDER)` opens the pairs,
+`xarray.open_zarr("embeddings.zarr", group="{encoder}")` the vectors.
 
-## Model
+## Encoders
 
-`{encoder}`, weights SHA-256 `{weights}`. A pair is kept when the cosine of its two vectors, taken
-in float32 before they are rounded for storage, is at or above the threshold of its split:
-{thresholds}.
+| encoder | dim | embeds | model | SHA-256 of its files |
+|---|---|---|---|---|
+{encoders}
+
+A pair is kept when the cosine of its two vectors by `{encoder}`, taken in float32 before they are
+rounded for storage, is at or above the threshold of its split: {thresholds}.
+
+## Languages
+
+| split | language | scored | kept | share |
+|---|---|---|---|---|
+{languages}
+
+{long_texts:,} texts were longer than the context of their tower, and were cut for it.
 
 ## Funnel
 
@@ -113,23 +131,42 @@ def write_card(path: Path, summary: Summary, layout: Layout) -> None:
     n_archives = summary.stages["extract"].tasks
     text = _TEXT.format(
         rows=layout.rows,
-        pairs="pair" if layout.rows == 1 else "pairs",
+        pair_word="pair" if layout.rows == 1 else "pairs",
         archive_word="archive" if n_archives == 1 else "archives",
         started=_day(summary.started),
         finished=_day(summary.finished),
         names="\n".join(_names(summary.archives)),
-        dim=layout.dim,
         archives=n_archives,
         version=summary.versions.get("cah_dask", "unknown"),
         encoder=layout.encoder,
-        weights=layout.weights_sha256,
+        encoders="\n".join(_models(layout)),
         thresholds=", ".join(f"{split} {value}" for split, value in summary.thresholds.items()),
+        languages="\n".join(
+            f"| {row.split} | {row.lang} | {row.scored:,} | {row.kept:,} | "
+            f"{row.kept / row.scored:.1%} |"
+            for row in by_language(summary)[:LANGUAGES_SHOWN]
+        ),
+        long_texts=long_texts(summary),
         funnel="\n".join(steps),
         columns="\n".join(
-            f"| `{field.name}` | {field.type} | {MEANINGS[field.name]} |" for field in PAIRS
+            f"| `{field.name}` | {field.type} | {_meaning(field.name)} |"
+            for field in pairs(layout.encoder_names)
         ),
     )
     write_atomic(path, text.encode())
+
+
+def _models(layout: Layout) -> Iterator[str]:
+    for encoder in layout.encoders:
+        towers = {"images": encoder.image, **{f"{s} texts": m for s, m in encoder.texts.items()}}
+        for what, model in towers.items():
+            files = ", ".join(f"`{name}` {digest}" for name, digest in model.checksums.items())
+            yield f"| `{encoder.name}` | {encoder.dim} | {what} | `{model.name}` | {files} |"
+
+
+def _meaning(column: str) -> str:
+    encoder = column.removeprefix(similarity_of(""))
+    return MEANINGS.get(column, f"cosine of the two vectors by the encoder `{encoder}`, -1 to 1")
 
 
 def _day(time: datetime | None) -> str:

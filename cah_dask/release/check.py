@@ -5,6 +5,7 @@ pyarrow and zarr.
 """
 
 import contextlib
+import itertools
 import re
 import tempfile
 from collections import Counter
@@ -23,14 +24,13 @@ from cah_dask.release.layout import (
     CARD,
     EMBEDDINGS,
     LAYOUT,
-    MODALITIES,
     REPORT,
     Layout,
     part_path,
     vectors_path,
 )
 from cah_dask.release.vectors import zarr_metadata
-from cah_dask.schema import PAIRS, UID_BYTES, Counts, uid
+from cah_dask.schema import MODALITIES, PAIRS, UID_BYTES, Counts, pairs, similarity_of, uid
 from cah_dask.storage import Part, open_part, require_same
 
 UNIT_WITHIN = 5e-3
@@ -63,7 +63,9 @@ def stray_files(folder: Path, layout: Layout) -> list[str]:
     for number in range(layout.shards):
         expected.add(str(part_path(folder, number).relative_to(folder)))
         if layout.rows:
-            expected |= {vectors_path(modality, number) for modality in MODALITIES}
+            expected |= {
+                vectors_path(name, modality, number) for name, modality, _ in layout.arrays
+            }
     there = {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
     return [f"{name}: it does not belong to the release" for name in sorted(there - expected)] + [
         f"{name}: it is not there" for name in sorted(expected - there)
@@ -90,6 +92,7 @@ def check_part(folder: Path, number: int, layout: Layout) -> Checked:
     start = number * layout.rows_per_shard
     n_rows = min(layout.rows - start, layout.rows_per_shard)
     name = f"{part_path(folder, number).relative_to(folder)}"
+    schema = pairs(layout.encoder_names)
     if not part_path(folder, number).exists():
         return _lost(n_rows, f"{name}: it is not there")
     faults: list[str] = []
@@ -97,12 +100,12 @@ def check_part(folder: Path, number: int, layout: Layout) -> Checked:
         with open_part(part_path(folder, number)) as part:
             faults += _faults_of_receipt(name, part, number, layout, n_rows)
             faults += _faults_of_vectors(folder, part)
-            if not part.metadata.schema.to_arrow_schema().equals(PAIRS):
+            if not part.metadata.schema.to_arrow_schema().equals(schema):
                 return _lost(n_rows, f"{name}: its columns are not those of a release", *faults)
             tables = [part.read([group]) for group in range(part.metadata.num_row_groups)]
     except DamageError as error:
         return _lost(n_rows, str(error).replace(f"{folder}/", ""), *faults)
-    table = pa.concat_tables([PAIRS.empty_table(), *tables])
+    table = pa.concat_tables([schema.empty_table(), *tables])
     wrong: Counter[str] = Counter()
     with _arrays(folder, number, layout) as arrays:
         for row, reason in _wrong_rows(arrays, table.slice(0, n_rows), start, layout):
@@ -162,10 +165,10 @@ def _arrays(folder: Path, number: int, layout: Layout) -> Iterator[zarr.Group]:
     with tempfile.TemporaryDirectory() as place:
         view = Path(place)
         for name, data in zarr_metadata(layout).items():
-            (view / name).parent.mkdir(exist_ok=True)
+            (view / name).parent.mkdir(parents=True, exist_ok=True)
             (view / name).write_bytes(data)
-        for modality in MODALITIES:
-            shard = Path(vectors_path(modality, number)).relative_to(EMBEDDINGS)
+        for encoder, modality, _ in layout.arrays:
+            shard = Path(vectors_path(encoder, modality, number)).relative_to(EMBEDDINGS)
             (view / shard).symlink_to((folder / EMBEDDINGS / shard).resolve())
         yield zarr.open_group(view, mode="r")
 
@@ -177,24 +180,34 @@ def _wrong_rows(
     for begin in range(0, len(table), layout.rows_per_chunk):
         rows = table.slice(begin, layout.rows_per_chunk)
         first = start + begin
-        vectors = [_vectors(arrays, modality, first, len(rows)) for modality in MODALITIES]
+        vectors = {
+            name: [_vectors(arrays, f"{name}/{kind}", first, len(rows)) for kind in MODALITIES]
+            for name in layout.encoder_names
+        }
+        every = list(itertools.chain.from_iterable(vectors.values()))
+        similarities = {"similarity": vectors[layout.encoder]}
+        if len(vectors) > 1:
+            similarities |= {similarity_of(name): pair for name, pair in vectors.items()}
         numbers = np.arange(first, first + len(rows))
         is_wrong = {
             "row_number": rows["row"].to_numpy() != numbers,
             "uid": ~_has_own_uid(rows),
             "encoder": rows["encoder"].to_numpy() != layout.encoder,
-            "not_finite": np.logical_or(*map(_is_not_finite, vectors)),
-            "norm": np.logical_or(*map(_is_no_unit, vectors)),
-            "similarity": _is_far(rows["similarity"].to_numpy(), *vectors),
+            "not_finite": np.any([_is_not_finite(each) for each in every], axis=0),
+            "norm": np.any([_is_no_unit(each) for each in every], axis=0),
+            "similarity": np.any(
+                [_is_far(rows[name].to_numpy(), *pair) for name, pair in similarities.items()],
+                axis=0,
+            ),
         }
         flags = np.stack(list(is_wrong.values()))
         for place in np.flatnonzero(flags.any(axis=0)):
             yield first + int(place), list(is_wrong)[int(flags[:, place].argmax())]
 
 
-def _vectors(arrays: zarr.Group, modality: str, first: int, n: int) -> npt.NDArray[np.float32]:
+def _vectors(arrays: zarr.Group, name: str, first: int, n: int) -> npt.NDArray[np.float32]:
     """Return rows of an array as float32; NaN, which is not finite, where it cannot be read."""
-    array = arrays[modality]
+    array = arrays[name]
     try:
         found = np.asarray(array[first : first + n], np.float32)  # type: ignore[index]  # an array
     except Exception:  # noqa: BLE001  # whatever zarr and its codecs say of a damaged shard

@@ -13,9 +13,10 @@ from typing import Annotated
 
 import msgspec
 
+from cah_dask.schema import MODALITIES, Modality, Split
+
 PAIRS_FOLDER = "pairs"
 EMBEDDINGS = "embeddings.zarr"
-MODALITIES = ("image", "text")
 LAYOUT = "layout.json"
 CARD = "README.md"
 REPORT = "report.html"
@@ -38,6 +39,24 @@ class Slice(msgspec.Struct, frozen=True):
     stop: int
 
 
+class ReleasedModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A model as a release names it."""
+
+    name: str
+    checksums: dict[str, str]
+    """SHA-256 of its files, hex, by name."""
+
+
+class ReleasedEncoder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An encoder whose vectors a release holds."""
+
+    name: str
+    dim: int
+    image: ReleasedModel
+    texts: dict[Split, ReleasedModel]
+    """By split, where it is another model than that of the images."""
+
+
 class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a release will hold, known before its first byte is written.
 
@@ -46,9 +65,9 @@ class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     rows: int
-    dim: int
+    encoders: tuple[ReleasedEncoder, ...]
     encoder: str
-    weights_sha256: str
+    """Name of the one that decided what is kept."""
     config: str
     rows_per_shard: int
     rows_per_chunk: int
@@ -60,6 +79,18 @@ class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def shards(self) -> int:
         """Number of Zarr shards and of parquet parts; an empty release has one empty part."""
         return max(1, -(-self.rows // self.rows_per_shard))
+
+    @property
+    def encoder_names(self) -> list[str]:
+        """Names of all encoders, in their order."""
+        return [encoder.name for encoder in self.encoders]
+
+    @property
+    def arrays(self) -> list[tuple[str, Modality, int]]:
+        """Encoder, modality and length of a vector of each array."""
+        return [
+            (each.name, modality, each.dim) for each in self.encoders for modality in MODALITIES
+        ]
 
 
 def deal(kept: Iterable[tuple[str, int]], rows_per_shard: int) -> list[list[Slice]]:
@@ -103,9 +134,9 @@ def read_layout(folder: Path) -> Layout | None:
     return None
 
 
-def vectors_path(modality: str, number: int) -> str:
+def vectors_path(encoder: str, modality: Modality, number: int) -> str:
     """Return the path of one shard of an array, relative to the release."""
-    return f"{EMBEDDINGS}/{modality}/c.{number}.0"
+    return f"{EMBEDDINGS}/{encoder}/{modality}/c.{number}.0"
 
 
 def part_path(folder: Path, number: int) -> Path:

@@ -17,7 +17,6 @@ from cah_dask.errors import RunError
 from cah_dask.release.layout import (
     EMBEDDINGS,
     LAYOUT,
-    MODALITIES,
     Layout,
     Slice,
     part_path,
@@ -25,7 +24,7 @@ from cah_dask.release.layout import (
     vectors_path,
 )
 from cah_dask.release.vectors import ShardWriter, zarr_metadata
-from cah_dask.schema import PAIRS, Counts
+from cah_dask.schema import Counts, pairs, similarity_of, vector_of
 from cah_dask.storage import (
     Receipt,
     SideFile,
@@ -37,7 +36,6 @@ from cah_dask.storage import (
 )
 
 _CHUNKS_PER_ROW_GROUP = 16
-_VECTORS = {modality: f"{modality}_embedding" for modality in MODALITIES}
 
 
 def create_release(folder: Path, layout: Layout) -> None:
@@ -78,27 +76,29 @@ def pack_shard(run_dir: Path, folder: Path, number: int, parts: Sequence[Slice])
         inputs=tuple(part.part for part in parts),
         side=_write_shards(run_dir, folder, number, parts, layout) if n_rows else (),
     )
-    pairs = _pairs(run_dir, parts, number * layout.rows_per_shard, layout)
-    return write_part(part_path(folder, number), PAIRS, pairs, receipt)
+    rows = _pairs(run_dir, parts, number * layout.rows_per_shard, layout)
+    return write_part(part_path(folder, number), pairs(layout.encoder_names), rows, receipt)
 
 
 def _write_shards(
     run_dir: Path, folder: Path, number: int, parts: Sequence[Slice], layout: Layout
 ) -> tuple[SideFile, ...]:
-    """Write a shard of both arrays, each whole or not at all."""
-    names = {modality: vectors_path(modality, number) for modality in MODALITIES}
+    """Write a shard of every array, each whole or not at all."""
+    names = [vectors_path(encoder, modality, number) for encoder, modality, _ in layout.arrays]
+    columns = [vector_of(encoder, modality) for encoder, modality, _ in layout.arrays]
+    dims = [dim for *_, dim in layout.arrays]
     with contextlib.ExitStack() as stack:
-        writers = {}
-        for modality, name in names.items():
+        writers = []
+        for name, dim in zip(names, dims, strict=True):
             file = stack.enter_context(stack.enter_context(staged(folder / name)).open("wb"))
-            writers[modality] = ShardWriter(file, layout)
-        rows = _selected_rows(run_dir, parts, list(_VECTORS.values()))
+            writers.append(ShardWriter(file, layout, dim))
+        rows = _selected_rows(run_dir, parts, columns)
         for chunk in _rebatched(rows, layout.rows_per_chunk):
-            for modality, writer in writers.items():
-                writer.add(_unpacked(chunk[_VECTORS[modality]], layout.dim))
-        for writer in writers.values():
+            for column, dim, writer in zip(columns, dims, writers, strict=True):
+                writer.add(_unpacked(chunk[column], dim))
+        for writer in writers:
             writer.finish()
-    return tuple(side_file(folder / name, name) for name in names.values())
+    return tuple(side_file(folder / name, name) for name in names)
 
 
 def _unpacked(column: pa.ChunkedArray, dim: int) -> npt.NDArray[np.float16]:
@@ -110,8 +110,11 @@ def _unpacked(column: pa.ChunkedArray, dim: int) -> npt.NDArray[np.float16]:
 
 def _pairs(run_dir: Path, parts: Sequence[Slice], start: int, layout: Layout) -> Iterator[pa.Table]:
     """Yield the row groups, cut at multiples of the chunk: they are read with their vectors."""
-    columns = [name for name in PAIRS.names if name not in ("row", "encoder")]
-    rows = _selected_rows(run_dir, parts, columns)
+    schema = pairs(layout.encoder_names)
+    decides = similarity_of(layout.encoder)
+    columns = {name: decides if name == "similarity" else name for name in schema.names}
+    del columns["row"], columns["encoder"]
+    rows = _selected_rows(run_dir, parts, sorted({*columns.values()}))
     for table in _rebatched(rows, layout.rows_per_chunk * _CHUNKS_PER_ROW_GROUP):
         made = {
             "row": pa.array(np.arange(start, start + len(table))),
@@ -119,8 +122,8 @@ def _pairs(run_dir: Path, parts: Sequence[Slice], start: int, layout: Layout) ->
             "encoder": pa.repeat(layout.encoder, len(table)),
         }
         start += len(table)
-        columns_made = [made[name] if name in made else table[name] for name in PAIRS.names]
-        yield pa.table(columns_made, schema=PAIRS)
+        arrays = [made[name] if name in made else table[columns[name]] for name in schema.names]
+        yield pa.table(arrays, schema=schema)
 
 
 def _selected_rows(

@@ -8,6 +8,7 @@ import base64
 import contextlib
 import io
 import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jinja2
@@ -20,13 +21,21 @@ from cah_dask.errors import RetryableError, RunError
 from cah_dask.images.picture.decode import open_rgb
 from cah_dask.images.shards import ShardReader
 from cah_dask.pairs.embed import HISTOGRAM_BINS
-from cah_dask.release.summary import Summary, funnel, similarity_histogram
+from cah_dask.release.summary import (
+    LANGUAGES_SHOWN,
+    Summary,
+    by_language,
+    funnel,
+    long_texts,
+    similarity_histogram,
+)
+from cah_dask.schema import similarity_of
 from cah_dask.storage import read_part, read_receipt, write_atomic
 
 SAMPLES_SHOWN = 24
 """Pictures in each of the two grids: kept pairs, and pairs below the threshold."""
 
-_PARTS_READ = 24
+_LISTS_READ = 24
 _THUMBNAIL_PX = 112
 _CHART_PX = (600, 110)
 
@@ -58,7 +67,8 @@ class Chart(msgspec.Struct, frozen=True):
 
     split: str
     total: int
-    threshold: float
+    threshold: float | None
+    """None while all samples are not scored that it is to keep a share of."""
     threshold_x: float
     bars: list[Bar]
     low: float
@@ -76,8 +86,10 @@ def write_report(path: Path, run_dir: Path, summary: Summary) -> None:
         funnel=funnel(summary),
         outcomes=_outcomes(summary),
         charts=_charts(summary),
-        kept=_samples(run_dir, summary.selected, is_kept=True),
-        rejected=_samples(run_dir, summary.selected, is_kept=False),
+        languages=by_language(summary)[:LANGUAGES_SHOWN],
+        long_texts=long_texts(summary),
+        kept=_samples(run_dir, summary, is_kept=True),
+        rejected=_samples(run_dir, summary, is_kept=False),
     )
     write_atomic(path, page.encode())
 
@@ -109,12 +121,12 @@ def _outcomes(summary: Summary) -> list[tuple[str, int, float]]:
 
 def _charts(summary: Summary) -> list[Chart]:
     return [
-        _chart(split, bins, summary.thresholds[split])
+        _chart(split, bins, summary.thresholds.get(split))
         for split, bins in similarity_histogram(summary).items()
     ]
 
 
-def _chart(split: str, bins: dict[int, int], threshold: float) -> Chart:
+def _chart(split: str, bins: dict[int, int], threshold: float | None) -> Chart:
     """Draw the occupied part of [-1, 1], a little wider, as bars."""
     width, height = _CHART_PX
     first, end = max(0, min(bins) - 2), min(HISTOGRAM_BINS, max(bins) + 3)
@@ -123,13 +135,13 @@ def _chart(split: str, bins: dict[int, int], threshold: float) -> Chart:
     for index, count in sorted(bins.items()):
         size = height * count / tallest
         label = f"{_left(index):.2f} to {_left(index + 1):.2f}: {count:,}"
-        is_kept = _left(index) >= threshold
+        is_kept = threshold is not None and _left(index) >= threshold
         bars.append(Bar((index - first) * step, height - size, step * 0.9, size, label, is_kept))
     return Chart(
         split=split,
         total=sum(bins.values()),
         threshold=threshold,
-        threshold_x=((threshold + 1) / 2 * HISTOGRAM_BINS - first) * step,
+        threshold_x=((threshold or 0) + 1) / 2 * HISTOGRAM_BINS * step - first * step,
         bars=bars,
         low=_left(first),
         high=_left(end),
@@ -143,25 +155,39 @@ def _left(index: int) -> float:
     return -1 + 2 * index / HISTOGRAM_BINS
 
 
-def _samples(run_dir: Path, parts: list[str], *, is_kept: bool) -> list[Sample]:
-    """Take a few samples of each of some selected parts spread over the run; always the same ones.
+def _samples(run_dir: Path, summary: Summary, *, is_kept: bool) -> list[Sample]:
+    """Take a few samples of each of some lists spread over the run; always the same ones.
 
-    They come from the first list of a part; lists of late texts, which fetched no images, are not
-    looked at.
+    Lists of late texts, which fetched no images, are not looked at.
     """
-    chosen = parts[:: max(1, len(parts) // _PARTS_READ)][:_PARTS_READ]
-    each = max(1, -(-SAMPLES_SHOWN // max(1, len(chosen))))
+    similarity = similarity_of(summary.encoder)
+    chosen = _spread(summary.selected, _LISTS_READ)
+    lists = [pair for part in chosen for pair in _lists(run_dir, part, len(chosen))]
+    each = max(1, -(-SAMPLES_SHOWN // max(1, len(lists))))
     found: list[Sample] = []
-    for part in chosen:
+    for scored, uids in lists:
         with contextlib.suppress(RetryableError):  # set aside, or not there any more
-            selected, scored = read_part(run_dir / part), read_receipt(run_dir / part).inputs[0]
-            columns = ["uid", "url", "text", "split", "lang", "similarity", "image_row"]
+            read_receipt(_outcomes_of(run_dir, scored))
+            columns = ["uid", "url", "text", "split", "lang", similarity, "image_row"]
             table = read_part(run_dir / scored, columns=columns)
-            if _outcomes_of(run_dir, scored).exists():
-                is_in = pc.is_in(table["uid"], selected["uid"].combine_chunks())
-                table = table.filter(is_in if is_kept else pc.invert(is_in))
-                found += _with_thumbnails(run_dir, scored, table.sort_by("uid").slice(0, each))
+            table = table.rename_columns({similarity: "similarity"})
+            is_in = pc.is_in(table["uid"], uids.combine_chunks())
+            table = table.filter(is_in if is_kept else pc.invert(is_in))
+            found += _with_thumbnails(run_dir, scored, table.sort_by("uid").slice(0, each))
     return found[:SAMPLES_SHOWN]
+
+
+def _lists(run_dir: Path, part: str, n_parts: int) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    """Yield some of the scored parts that a selected part was made of, with the uids selected."""
+    with contextlib.suppress(RetryableError):
+        selected, inputs = read_part(run_dir / part), read_receipt(run_dir / part).inputs
+        for scored in _spread(inputs, -(-_LISTS_READ // n_parts)):
+            yield scored, selected.filter(pc.equal(selected["part"], scored))["uid"]
+
+
+def _spread(names: Sequence[str], number: int) -> Sequence[str]:
+    """Return so many of some names, or all, spread evenly."""
+    return names[:: max(1, len(names) // number)][:number]
 
 
 def _with_thumbnails(run_dir: Path, part: str, rows: pa.Table) -> list[Sample]:

@@ -9,6 +9,7 @@ import warnings
 from typing import BinaryIO
 
 import google_crc32c
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import zarr
@@ -17,7 +18,8 @@ from zarr.codecs import Crc32cCodec
 from zarr.errors import ZarrUserWarning
 from zarr.storage import MemoryStore
 
-from cah_dask.release.layout import MODALITIES, Layout
+from cah_dask.release.layout import Layout
+from cah_dask.schema import MODALITIES
 
 _NO_CHUNK = 2**64 - 1
 """Offset and length of a chunk that a shard does not hold."""
@@ -34,25 +36,26 @@ def zarr_metadata(layout: Layout) -> dict[str, bytes]:
         store,
         zarr_format=3,
         attributes={
-            "model": layout.encoder,
-            "weights_sha256": layout.weights_sha256,
+            "encoder": layout.encoder,
             "normalisation": "l2",
             "row_order": "row i of the arrays is row i of pairs/part-*.parquet, in order",
         },
     )
-    for modality in MODALITIES:
-        root.create_array(
-            modality,
-            shape=(layout.rows, layout.dim),
-            dtype="float16",
-            chunks=(layout.rows_per_chunk, layout.dim),
-            shards=(layout.rows_per_shard, layout.dim),
-            # zstd saves 6 to 8 % of such vectors for 2 to 3 times the time
-            compressors=[Crc32cCodec()],
-            chunk_key_encoding={"name": "default", "separator": "."},
-            fill_value=float("nan"),  # a lost shard must never look like vectors
-            dimension_names=("row", "dim"),
-        )
+    for encoder in layout.encoders:
+        group = root.create_group(encoder.name, attributes=msgspec.to_builtins(encoder))
+        for modality in MODALITIES:
+            group.create_array(
+                modality,
+                shape=(layout.rows, encoder.dim),
+                dtype="float16",
+                chunks=(layout.rows_per_chunk, encoder.dim),
+                shards=(layout.rows_per_shard, encoder.dim),
+                # zstd saves 6 to 8 % of such vectors for 2 to 3 times the time
+                compressors=[Crc32cCodec()],
+                chunk_key_encoding={"name": "default", "separator": "."},
+                fill_value=float("nan"),  # a lost shard must never look like vectors
+                dimension_names=("row", "dim"),
+            )
     with warnings.catch_warnings():  # no part of the specification, but xarray asks for it
         warnings.simplefilter("ignore", ZarrUserWarning)
         zarr.consolidate_metadata(store)
@@ -62,9 +65,9 @@ def zarr_metadata(layout: Layout) -> dict[str, bytes]:
 class ShardWriter:
     """Writes one shard of an array to an open file, chunk by chunk in the order of its rows."""
 
-    def __init__(self, file: BinaryIO, layout: Layout) -> None:
+    def __init__(self, file: BinaryIO, layout: Layout, dim: int) -> None:
         self._file = file
-        self._shape = (layout.rows_per_chunk, layout.dim)
+        self._shape = (layout.rows_per_chunk, dim)
         n_chunks = layout.rows_per_shard // layout.rows_per_chunk
         self._index = np.full((n_chunks, 2), _NO_CHUNK, "<u8")
         self._n_chunks = self._n_bytes = 0

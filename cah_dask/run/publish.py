@@ -4,18 +4,28 @@ import shutil
 from pathlib import Path
 
 from cah_dask.errors import RunError
-from cah_dask.pairs.models import embedding_dim, public_name
+from cah_dask.pairs.options import EmbedOptions
 from cah_dask.pairs.select import SELECTION
 from cah_dask.release import verify
 from cah_dask.release.card import write_card
-from cah_dask.release.layout import CARD, REPORT, Layout, Slice, deal, fingerprint, read_layout
+from cah_dask.release.layout import (
+    CARD,
+    REPORT,
+    Layout,
+    ReleasedEncoder,
+    ReleasedModel,
+    Slice,
+    deal,
+    fingerprint,
+    read_layout,
+)
 from cah_dask.release.pack import create_release
 from cah_dask.release.report import write_report
 from cah_dask.run.folder.run_folder import LOST, RunFolder
 from cah_dask.run.plan import Plan, Unit
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.identity import config_hash, run_id
-from cah_dask.run.stages import EXTRACT, SELECT
+from cah_dask.run.stages import EXTRACT, PACK, SELECT
 from cah_dask.storage import fsync
 
 
@@ -44,7 +54,7 @@ class Publisher:
 
     def may_begin(self) -> bool:
         """Whether all is selected that a release needs."""
-        return self._plan.is_selected and not self.too_many_lost
+        return PACK in self._plan.stages and self._plan.is_selected and not self.too_many_lost
 
     def is_published(self) -> bool:
         """Whether the release of exactly these pairs is already there, and whole."""
@@ -115,15 +125,31 @@ class Publisher:
         self._dealt = deal(self._plan.selected_parts(), options.rows_per_shard)
         return Layout(
             rows=sum(part.stop - part.start for shard in self._dealt for part in shard),
-            dim=self._folder.embedding_dim() or embedding_dim(self._config.embed),
-            encoder=self._config.embed.name or public_name(self._config.embed.model),
-            weights_sha256=self._config.embed.weights_sha256 or "",
+            encoders=_released(self._config.embed),
+            encoder=self._config.select.encoder or "",  # preflight names it
             config=config_hash(self._config),
             rows_per_shard=options.rows_per_shard,
             rows_per_chunk=options.rows_per_chunk,
             slices_sha256=fingerprint(self._dealt, self._selection),
             run=run_id(self._config, self._folder.archives()),
         )
+
+
+def _released(options: EmbedOptions) -> tuple[ReleasedEncoder, ...]:
+    """Return the encoders of a run as its release names them: by no path of ours."""
+
+    def model(name: str) -> ReleasedModel:
+        return ReleasedModel(options.names[name], options.checksums[name])
+
+    return tuple(
+        ReleasedEncoder(
+            name,
+            each.dim or 0,  # filled in by then
+            model(each.image),
+            {split: model(text) for split, text in each.texts.items()},
+        )
+        for name, each in options.encoders.items()
+    )
 
 
 def describe(folder: RunFolder, release: Path) -> Path:

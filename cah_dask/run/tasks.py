@@ -31,23 +31,28 @@ from cah_dask.candidates.seen import (
     write_keys,
 )
 from cah_dask.errors import DamageError, RetryableError, ShardError
+from cah_dask.groups import buckets_of, group_name_of
 from cah_dask.images.download import download_list
 from cah_dask.images.manners.loans import Loans
 from cah_dask.images.shards import ShardReader
 from cah_dask.keys import KeyFile, Keys, Run
 from cah_dask.pairs.embed import embed_list, from_scored, from_shard, with_vectors
-from cah_dask.pairs.models import EmbedOptions, Encoder, load_encoder
-from cah_dask.pairs.select import COLUMNS, SELECTION, checksum, select_list
+from cah_dask.pairs.encoders.load import load_encoders
+from cah_dask.pairs.encoders.towers import Encoder
+from cah_dask.pairs.options import EmbedOptions
+from cah_dask.pairs.select import SELECTION, checksum, columns, select_list
 from cah_dask.release.layout import Slice, read_layout
 from cah_dask.release.pack import pack_shard
 from cah_dask.run.cluster.lending import exchange_with_driver
+from cah_dask.run.folder.compaction import REQUESTS_FOLDER, compact, drop_own_files
+from cah_dask.run.folder.listing import PART
 from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.plan import Unit
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.pinned_lists import read_exclusion, read_hash_lists
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, Stage
 from cah_dask.run.task import Task
-from cah_dask.schema import CANDIDATES, OUTCOMES, SAMPLES, SELECTED, Counts, Status
+from cah_dask.schema import CANDIDATES, OUTCOMES, SAMPLES, SELECTED, Counts, Status, vector_of
 from cah_dask.storage import (
     TEMPORARY,
     Receipt,
@@ -62,9 +67,6 @@ from cah_dask.storage import (
 )
 
 logger = logging.getLogger(__name__)
-
-REQUESTS_FOLDER = "requests"
-"""Where each attempt at a fetch list leaves its requests, whether its part counts or not."""
 
 
 class Job(Task, frozen=True, kw_only=True):
@@ -280,29 +282,25 @@ def embed_task(job: Job) -> Receipt:
     """Embed one fetch list: similarities and vectors of all its samples that have an image."""
     started = time.perf_counter()
     config = job.config
-    encoder = _encoder(msgspec.json.encode(config.embed), config.pools.gpu.threads)
+    encoders = _encoders(msgspec.json.encode(config.embed), config.pools.gpu.threads)
     samples = _fetch_list(job)
     with contextlib.ExitStack() as stack:
         if samples["image_wave"][0].as_py() == job.unit.wave:
             stack.enter_context(_blamed_on(job.part_of(DOWNLOAD)))
             outcomes, shard_path = _downloaded(job.part_of(DOWNLOAD))
             shard = stack.enter_context(ShardReader(shard_path))
-            images = from_shard(shard, encoder, config.embed.batch_size)
+            images = from_shard(shard, encoders, config.embed.batch_size)
         else:
-            outcomes, embedded = _earlier_images(job, samples)
-            images = from_scored(embedded, encoder.dim)
-        made = embed_list(
-            samples,
-            outcomes,
-            images,
-            encoder,
-            batch_size=config.embed.batch_size,
-        )
+            outcomes, embedded = _earlier_images(job, samples, encoders)
+            images = from_scored(embedded, encoders)
+        made = embed_list(samples, outcomes, images, encoders)
     receipt = job.receipt(made.counts, started, inputs=(_input(job),))
     return write_part(job.part, made.table.schema, [made.table], receipt)
 
 
-def _earlier_images(job: Job, samples: pa.Table) -> tuple[pa.Table, pa.Table]:
+def _earlier_images(
+    job: Job, samples: pa.Table, encoders: Sequence[Encoder]
+) -> tuple[pa.Table, pa.Table]:
     """Return outcomes and vectors of the urls of late texts, from the lists that fetched them."""
     bucket = job.unit.bucket
     wanted = pc.field("url").isin(pc.unique(samples["url"]))
@@ -312,7 +310,7 @@ def _earlier_images(job: Job, samples: pa.Table) -> tuple[pa.Table, pa.Table]:
     embedded = [
         read_part(
             Path(job.run_dir) / msgspec.structs.replace(unit, stage=EMBED).part,
-            columns=["url", "image_embedding"],
+            columns=["url", *(vector_of(each.name, "image") for each in encoders)],
         ).filter(wanted)
         for unit in units
     ]
@@ -321,27 +319,66 @@ def _earlier_images(job: Job, samples: pa.Table) -> tuple[pa.Table, pa.Table]:
 
 
 @cache
-def _encoder(options: bytes, threads: int) -> Encoder:
-    """Load the model once per worker process; `options` is JSON because dicts have no hash."""
-    return load_encoder(msgspec.json.decode(options, type=EmbedOptions), threads=threads)
+def _encoders(options: bytes, threads: int) -> list[Encoder]:
+    """Load the models once per worker process; `options` is JSON because dicts have no hash."""
+    return load_encoders(msgspec.json.decode(options, type=EmbedOptions), threads=threads)
 
 
 def select_task(job: Job) -> Receipt:
-    """Select the pairs of one bucket of one wave that a release will hold."""
+    """Select the pairs of one bucket group of one wave that a release will hold."""
     started = time.perf_counter()
-    thresholds = job.config.select.thresholds
-    notes = read_receipt(job.part_of(DEDUP)).counts.notes
-    lists = range(notes["lists"] + notes["late_lists"])
-    parts = [Unit(EMBED, job.unit.wave, job.unit.bucket, number).part for number in lists]
+    select = job.config.select
+    encoder = select.encoder or ""  # preflight names it
+    parts = [unit.part for unit in _group(job) if unit.stage == EMBED]
     groups, counts = [], Counts()
     for part in parts:
-        scored = read_part(Path(job.run_dir) / part, columns=list(COLUMNS))
-        rows, found = select_list(part, scored, thresholds)
+        scored = read_part(Path(job.run_dir) / part, columns=columns(encoder))
+        rows, found = select_list(part, scored, encoder, select.thresholds)
         groups += [rows] if len(rows) else []
         counts += found
-    counts = msgspec.structs.replace(counts, notes={SELECTION: checksum(groups)})
+    notes = {**counts.notes, SELECTION: checksum(groups)}
+    counts = msgspec.structs.replace(counts, notes=notes)
     receipt = job.receipt(counts, started, inputs=tuple(parts))
     return write_part(job.part, SELECTED, groups, receipt)
+
+
+def compact_task(job: Job) -> Receipt:
+    """Bring the parts of one bucket group of one wave together, in a few files.
+
+    Nothing in them tells when they were made: an attempt that follows a dead one leaves the same.
+    """
+    run_dir, group = Path(job.run_dir), job.unit.name
+    units: dict[str, list[str]] = {}
+    for unit in _group(job):
+        units.setdefault(unit.stage.folder, []).append(unit.name)
+    units[REQUESTS_FOLDER] = _logs(job)
+    if not job.part.exists():  # looked at last: what is complete may be gone from where it was
+        receipt = job.receipt(Counts(), 0.0, inputs=tuple(units))
+        compact(run_dir, group, units, msgspec.structs.replace(receipt, seconds=None))
+    drop_own_files(run_dir, group)
+    return read_receipt(job.part)
+
+
+def _group(job: Job) -> Iterator[Unit]:
+    """Yield the units of the bucket group of a job: of each bucket dedup, then lists by stage."""
+    wave = job.unit.wave
+    for bucket in buckets_of(job.unit.number, job.config.dedup.buckets):
+        dedup = Unit(DEDUP, wave, bucket)
+        yield dedup
+        notes = read_receipt(Path(job.run_dir) / dedup.part).counts.notes
+        for stage, n_lists in (
+            (DOWNLOAD, notes["lists"]),
+            (EMBED, notes["lists"] + notes["late_lists"]),
+        ):
+            yield from (Unit(stage, wave, bucket, number) for number in range(n_lists))
+
+
+def _logs(job: Job) -> list[str]:
+    """Return the names of all logs of requests of the bucket group of a job."""
+    folder = Path(job.run_dir) / REQUESTS_FOLDER
+    wave, _, _ = job.unit.name.partition("/")
+    names = sorted(f"{wave}/{path.stem}" for path in (folder / wave).glob(f"b*{PART}"))
+    return [name for name in names if group_name_of(name) == job.unit.name]
 
 
 def pack_task(job: Job) -> Receipt:

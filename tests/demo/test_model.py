@@ -2,13 +2,14 @@
 
 import re
 
-import numpy as np
 import pytest
 
 from cah_dask.demo import exam
 from cah_dask.demo.captions import LANGUAGES
 from cah_dask.demo.card import CARD_FILE, MODEL_DIR, WEIGHTS_FILE, read_thresholds
-from cah_dask.pairs.models import EmbedOptions, file_sha256, load_encoder, model_folder
+from cah_dask.pairs.encoders.load import load_encoders
+from cah_dask.pairs.encoders.models import file_sha256, model_folder
+from cah_dask.pairs.options import EmbedOptions
 from cah_dask.schema import SPLITS
 
 CARD = (MODEL_DIR / CARD_FILE).read_text(encoding="utf-8")
@@ -24,7 +25,7 @@ def stated(label):
 
 @pytest.fixture(scope="module")
 def encoder():
-    return load_encoder(EmbedOptions(model="tiny"), threads=2)
+    return load_encoders(EmbedOptions(model="tiny"), threads=2)[0]
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +67,3 @@ def test_the_thresholds_keep_right_captions_and_nothing_else(answers):
 
 def test_camera_names_match_nothing(answers):
     assert answers.similarity[answers.language == exam.CAMERA].max() < 0.5
-
-
-def test_an_embedding_does_not_depend_on_its_batch(encoder):
-    asked = exam.questions(5, seed=1)
-    images = [question.picture.encode() for question in asked]
-    texts = [question.right for question in asked]
-    for encode, items in ((encoder.encode_images, images), (encoder.encode_texts, texts)):
-        alone = np.concatenate([encode([item]) for item in items])
-        np.testing.assert_allclose(encode(items), alone, atol=1e-5)

@@ -7,8 +7,9 @@ import torch
 from cah_dask.demo.exam import Answers, auc, best_thresholds, precision_recall
 from cah_dask.demo.train import DIM, encode_short, nowhere, place, save_model, train
 from cah_dask.demo.world import Scene, random_scene
-from cah_dask.pairs.models import EmbedOptions, load_encoder
-from cah_dask.pairs.open_clip_import import open_clip
+from cah_dask.pairs.encoders.load import load_encoders
+from cah_dask.pairs.encoders.open_clip_import import open_clip
+from cah_dask.pairs.options import EmbedOptions
 from cah_dask.schema import Split
 
 STAR = Scene("star", "red", 2, "left", "white")
@@ -43,11 +44,13 @@ def test_short_texts_are_encoded_as_open_clip_encodes_padded_ones(model):
 
 def test_a_saved_model_is_loaded_like_any_other(model, tmp_path):
     save_model(model, tmp_path)
-    encoder = load_encoder(EmbedOptions(model=str(tmp_path)))
+    (encoder,) = load_encoders(EmbedOptions(model=str(tmp_path)))
     tokens = open_clip().SimpleTokenizer(context_length=77)(["a red star"])
     with torch.inference_mode():
         wanted = model.encode_text(tokens, normalize=True)
-    np.testing.assert_allclose(encoder.encode_texts(["a red star"]), wanted, atol=5e-3)
+    np.testing.assert_allclose(
+        encoder.texts["en"].encode_texts(["a red star"]).vectors, wanted, atol=5e-3
+    )
     assert encoder.dim == DIM
 
 

@@ -18,8 +18,9 @@ from cah_dask.pairs.embed import (
     similarity,
     with_vectors,
 )
+from cah_dask.pairs.encoders.towers import Texts
 from cah_dask.schema import OUTCOMES, SAMPLES, scored, uid
-from tests.encoders import HashEncoder
+from tests.encoders import HashTowers, drawn, hash_encoder
 
 
 def samples(*rows: tuple[str, str]) -> pa.Table:
@@ -64,15 +65,21 @@ def outcomes(**status: str) -> pa.Table:
     return pa.Table.from_pylist(values, schema=OUTCOMES)
 
 
-def embed(folder: Path, rows: pa.Table, fates: pa.Table, images: list[str], **options) -> Embedded:
+def embed(
+    folder: Path,
+    rows: pa.Table,
+    fates: pa.Table,
+    images: list[str],
+    *,
+    towers: HashTowers | None = None,
+    batch_size: int = 2,
+) -> Embedded:
     with ShardWriter(folder / "s.h5") as writer:
         for image in images:
-            writer.add(image.encode())
-    encoder = options.pop("encoder", HashEncoder())
-    options = {"batch_size": 2, **options}
+            writer.add(drawn(image))
+    encoders = [hash_encoder(towers or HashTowers())]
     with ShardReader(folder / "s.h5") as shard:
-        vectors = from_shard(shard, encoder, options["batch_size"])
-        return embed_list(rows, fates, vectors, encoder, **options)
+        return embed_list(rows, fates, from_shard(shard, encoders, batch_size), encoders)
 
 
 def test_samples_with_an_image_are_scored_and_the_rest_is_counted_by_reason(tmp_path: Path):
@@ -83,43 +90,48 @@ def test_samples_with_an_image_are_scored_and_the_rest_is_counted_by_reason(tmp_
         ["cat", "sea"],
     )
     assert made.table["text"].to_pylist() == ["cat", "dog", "sea"]
-    assert [value > 0.5 for value in made.table["similarity"].to_pylist()] == [True, False, True]
+    assert [value > 0.5 for value in made.table["similarity_hash"].to_pylist()] == [
+        True,
+        False,
+        True,
+    ]
     assert (made.counts.seen, made.counts.kept) == (4, 3)
     assert made.counts.rejected == {"http_404": 1}
     made.counts.require_balance("embed")
 
 
 def test_an_image_with_several_texts_is_embedded_once(tmp_path: Path):
-    encoder = HashEncoder()
+    towers = HashTowers()
     rows = samples(*[("a", f"text {number}") for number in range(5)])
-    embed(tmp_path, rows, outcomes(a="ok"), ["x"], encoder=encoder, batch_size=8)
-    assert sorted(encoder.batches) == [1, 5]
+    embed(tmp_path, rows, outcomes(a="ok"), ["x"], towers=towers, batch_size=8)
+    assert sorted(towers.batches) == [1, 5]
 
 
 def test_a_late_text_is_compared_with_the_image_that_an_earlier_list_embedded(tmp_path: Path):
     fates = outcomes(a="ok", b="ok", c="http_404")
     earlier = embed(tmp_path, samples(("a", "cat"), ("b", "sun")), fates, ["dog", "sun"])
-    encoder = HashEncoder()
+    towers = HashTowers()
+    encoders = [hash_encoder(towers)]
     late = embed_list(
         samples(("b", "moon"), ("a", "dog"), ("c", "sea")),
         fates,
-        from_scored(earlier.table, HashEncoder.dim),
-        encoder,
-        batch_size=8,
+        from_scored(earlier.table, encoders),
+        encoders,
     )
-    assert late.table["similarity"].to_pylist()[0] < 0.5
-    assert late.table["similarity"].to_pylist()[1] == pytest.approx(1, abs=5e-4)
+    assert late.table["similarity_hash"].to_pylist()[0] < 0.5
+    assert late.table["similarity_hash"].to_pylist()[1] == pytest.approx(1, abs=5e-4)
     assert late.counts.rejected == {"http_404": 1}
-    assert encoder.batches == [2], "only texts are encoded"
+    assert towers.batches == [2], "only texts are encoded"
 
 
 def test_late_texts_of_an_image_without_a_vector_are_counted(tmp_path: Path):
     fates = outcomes(a="ok", b="http_404", c="ok")
     earlier = embed(tmp_path, samples(("a", "cat")), fates, ["cat", "sea"])  # c has none
     late = samples(("c", "dog"), ("c", "moon"), ("b", "sun"), ("a", "cat"), ("c", "sea"))
-    images = from_scored(earlier.table, HashEncoder.dim)
+    encoders = [hash_encoder()]
+    images = from_scored(earlier.table, encoders)
     fates = with_vectors(fates, earlier.table)
-    made = embed_list(late, fates, images, HashEncoder(), batch_size=8)
+    made = embed_list(late, fates, images, encoders)
     assert made.table["text"].to_pylist() == ["cat"]
     assert made.counts.rejected == {"http_404": 1, "no_vector": 3}
     made.counts.require_balance("embed")
@@ -127,9 +139,9 @@ def test_late_texts_of_an_image_without_a_vector_are_counted(tmp_path: Path):
 
 def test_stored_vectors_are_the_encoders_rounded_to_float16(tmp_path: Path):
     made = embed(tmp_path, samples(("a", "cat")), outcomes(a="ok"), ["cat"])
-    assert made.table.schema.equals(scored(HashEncoder.dim))
-    (stored,) = made.table["image_embedding"].to_pylist()
-    expected = HashEncoder().encode_images([b"cat"])[0].astype(np.float16)
+    assert made.table.schema.equals(scored({"hash": HashTowers.dim}))
+    (stored,) = made.table["image/hash"].to_pylist()
+    expected = HashTowers().encode_texts(["cat"]).vectors[0].astype(np.float16)
     assert np.array_equal(np.frombuffer(stored, "<f2"), expected)
 
 
@@ -163,27 +175,27 @@ def test_every_sample_is_accounted_for_and_its_similarity_ignores_the_batch(
     made.counts.require_balance("embed")
     assert made.counts.seen == len(rows)
     assert len(made.table) == sum(fates[url] == "ok" for url, _ in rows)
-    agree = [value > 0.5 for value in made.table["similarity"].to_pylist()]
+    agree = [value > 0.5 for value in made.table["similarity_hash"].to_pylist()]
     assert agree == [text == "cat" for text in made.table["text"].to_pylist()]
 
 
-def embed_ten(folder: Path, encoder: HashEncoder) -> Embedded:
+def embed_ten(folder: Path, towers: HashTowers) -> Embedded:
     names = [f"u{number}" for number in range(10)]
     rows = samples(*((name, f"text {name}") for name in names))
     fates = outcomes(**dict.fromkeys(names, "ok"))
-    return embed(folder, rows, fates, names, encoder=encoder, batch_size=10)
+    return embed(folder, rows, fates, names, towers=towers, batch_size=10)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0])
 @pytest.mark.parametrize("tower", ["encode_images", "encode_texts"])
 def test_a_sample_without_a_vector_is_counted_and_not_stored(tmp_path, bad, tower):
-    class Faulty(HashEncoder):
+    class Faulty(HashTowers):
         pass
 
     def encode(self, items):
-        vectors = getattr(HashEncoder, tower)(self, items)
-        vectors[:1] = bad
-        return vectors
+        made = getattr(HashTowers, tower)(self, items)
+        (made.vectors if isinstance(made, Texts) else made)[:1] = bad
+        return made
 
     setattr(Faulty, tower, encode)
     made = embed_ten(tmp_path, Faulty())
@@ -194,7 +206,7 @@ def test_a_sample_without_a_vector_is_counted_and_not_stored(tmp_path, bad, towe
 
 
 def test_a_model_that_gives_no_vectors_stops_the_run_by_its_name(tmp_path):
-    class Silent(HashEncoder):
+    class Silent(HashTowers):
         def encode_images(self, images):
             return np.full((len(images), self.dim), np.nan, np.float32)
 

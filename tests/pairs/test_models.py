@@ -1,6 +1,8 @@
 """Encoders: the contract every one keeps, and mistakes found before a GPU is asked for."""
 
 import io
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +10,22 @@ import pytest
 from PIL import Image
 
 from cah_dask.errors import ConfigError
-from cah_dask.pairs import models
-from cah_dask.pairs.models import EmbedOptions, Encoder, load_encoder, resolve
-from tests.encoders import HashEncoder
+from cah_dask.images.picture.decode import open_rgb
+from cah_dask.pairs.encoders.load import load_encoders
+from cah_dask.pairs.encoders.models import embedding_dim, file_sha256
+from cah_dask.pairs.encoders.towers import Embeddings, Encoder
+from cah_dask.pairs.options import EmbedOptions, EncoderOptions
+from cah_dask.pairs.resolve import resolve, with_names_of
+from tests.encoders import hash_encoder
 
 
 def options(model: Path | str, **changes) -> EmbedOptions:
     return EmbedOptions(**{"model": str(model), **changes})
+
+
+def load_encoder(*given, **changes) -> Encoder:
+    (encoder,) = load_encoders(*given, **changes)
+    return encoder
 
 
 @pytest.fixture(scope="module")
@@ -39,33 +50,37 @@ class EncoderContract:
     images = (picture("red"), picture("green"), picture("blue"))
     texts = ("a cat", "ein Hund", "", "три красных круга", "word " * 500)
 
+    def encode_images(self, encoder: Encoder, images: Sequence[bytes]) -> Embeddings:
+        tower = encoder.image
+        return tower.encode_images([tower.preprocess(open_rgb(image)) for image in images])
+
+    def encode_texts(self, encoder: Encoder, texts: Sequence[str]) -> Embeddings:
+        return encoder.texts["en"].encode_texts(texts).vectors
+
     def test_vectors_are_unit_float32_rows(self, encoder: Encoder):
-        for vectors in (encoder.encode_images(self.images), encoder.encode_texts(self.texts)):
+        images = self.encode_images(encoder, self.images)
+        for vectors in (images, self.encode_texts(encoder, self.texts)):
             assert vectors.dtype == np.float32
             assert vectors.shape[1] == encoder.dim
             assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
     def test_an_embedding_does_not_depend_on_its_batch(self, encoder: Encoder):
-        together = encoder.encode_images(self.images)
-        alone = np.concatenate([encoder.encode_images([image]) for image in self.images])
-        assert np.allclose(together, alone, atol=1e-5)
-        together = encoder.encode_texts(self.texts)
-        alone = np.concatenate([encoder.encode_texts([text]) for text in self.texts])
-        assert np.allclose(together, alone, atol=1e-5)
+        together = self.encode_images(encoder, self.images)
+        alone = [self.encode_images(encoder, [image]) for image in self.images]
+        assert np.allclose(together, np.concatenate(alone), atol=1e-5)
+        together = self.encode_texts(encoder, self.texts)
+        alone = [self.encode_texts(encoder, [text]) for text in self.texts]
+        assert np.allclose(together, np.concatenate(alone), atol=1e-5)
 
     def test_the_same_input_gives_the_same_bits(self, encoder: Encoder):
-        first, second = (encoder.encode_images(self.images).tobytes() for _ in range(2))
+        first, second = (self.encode_images(encoder, self.images).tobytes() for _ in range(2))
         assert first == second
-
-    def test_it_names_itself_and_its_weights(self, encoder: Encoder):
-        assert encoder.name
-        assert len(encoder.weights_sha256) == 64
 
 
 class TestHashEncoder(EncoderContract):
     @pytest.fixture
     def encoder(self) -> Encoder:
-        return HashEncoder()
+        return hash_encoder()
 
 
 class TestOpenClipEncoder(EncoderContract):
@@ -81,26 +96,31 @@ class TestTinyModel(EncoderContract):
 
 
 def test_bf16_moves_vectors_a_little(random_model: Path):
-    exact = load_encoder(options(random_model)).encode_images(EncoderContract.images)
-    rounded = load_encoder(options(random_model, precision="bf16"))
-    assert np.allclose(exact, rounded.encode_images(EncoderContract.images), atol=0.05)
+    contract = EncoderContract()
+    exact, rounded = (
+        contract.encode_images(load_encoder(options(random_model, **given)), contract.images)
+        for given in ({}, {"precision": "bf16"})
+    )
+    assert np.allclose(exact, rounded, atol=0.05)
 
 
-def test_resolving_pins_weights(random_model: Path):
+def test_resolving_pins_every_file(random_model: Path):
     pinned = resolve(options(random_model))
-    assert pinned.weights_sha256 == models.file_sha256(random_model / "open_clip_model.safetensors")
+    names = ("open_clip_model.safetensors", "open_clip_config.json")
+    found = {name: file_sha256(random_model / name) for name in names}
+    assert pinned.checksums == {str(random_model): found}
     assert resolve(pinned) == pinned
 
 
 def test_the_dimension_is_known_without_loading_weights(random_model: Path):
-    assert models.embedding_dim(options(random_model)) == 16
-    assert models.embedding_dim(options("ViT-B-32-quickgelu/openai")) == 512
+    assert resolve(options(random_model)).encoders[random_model.name].dim == 16
+    assert embedding_dim("ViT-B-32-quickgelu/openai") == 512
 
 
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("openclip", "unknown model 'openclip'; known: tiny, a folder with"),
+        ("openclip", "unknown model 'openclip'; known: tiny, the presets of `cah models list`"),
         ("ViT-B-32-quickgelu/openia", "such as ViT-B-32-quickgelu/openai"),
         ("ViT-B-32/openai", "use ViT-B-32-quickgelu/openai"),
         ("/nowhere/at/all", "has no open_clip_config.json"),
@@ -119,6 +139,40 @@ def test_missing_weights_are_named(random_model: Path, tmp_path: Path):
         resolve(options(tmp_path))
 
 
-def test_other_weights_than_the_config_names_are_refused(random_model: Path):
-    with pytest.raises(ConfigError, match=r"embed\.weights_sha256 wants 0000"):
-        resolve(options(random_model, weights_sha256="0" * 64))
+def test_other_files_than_the_config_names_are_refused(random_model: Path):
+    for wanted, message in (
+        ({"open_clip_model.safetensors": "0" * 64}, r"embed\.checksums wants 0000"),
+        ({"vocab.txt": "0" * 64}, "is no file of it"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            resolve(options(random_model, checksums={str(random_model): wanted}))
+    with pytest.raises(ConfigError, match="names /else, which is no model of this"):
+        resolve(options(random_model, checksums={"/else": {}}))
+
+
+def test_a_model_and_encoders_are_not_given_both():
+    encoders = {"a": EncoderOptions(image="tiny")}
+    with pytest.raises(ConfigError, match="are both given"):
+        resolve(options("tiny", encoders=encoders))
+
+
+def test_towers_of_spaces_of_unequal_size_are_refused(random_model: Path):
+    encoders = {"a": EncoderOptions(image="tiny", texts={"multi": str(random_model)})}
+    with pytest.raises(ConfigError, match="they are not of one space"):
+        resolve(EmbedOptions(encoders=encoders))
+
+
+def test_several_encoders_keep_their_names_and_share_a_model(random_model: Path):
+    model = str(random_model)
+    encoders = {"a": EncoderOptions(image=model), "b": EncoderOptions(image="tiny")}
+    one, two = load_encoders(EmbedOptions(encoders=encoders))
+    assert (one.name, one.dim, two.name) == ("a", 16, "b")
+    assert two.dim != 16
+
+
+def test_encoders_are_known_by_their_files(random_model: Path, tmp_path: Path):
+    copied = shutil.copytree(random_model, tmp_path / "elsewhere")
+    here, there, other = (resolve(options(model)) for model in (random_model, copied, "tiny"))
+    assert list(there.encoders) == ["elsewhere"]
+    assert list(with_names_of(there, here).encoders) == [random_model.name]
+    assert with_names_of(other, here) == other

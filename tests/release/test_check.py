@@ -20,6 +20,7 @@ from cah_dask.release.layout import Layout, Slice, deal, fingerprint, part_path,
 from cah_dask.release.pack import create_release, pack_shard
 from cah_dask.schema import PAIRS, SELECTED, Counts, scored, uid
 from cah_dask.storage import RECEIPT_KEY, Receipt, read_part, read_receipt, write_part
+from tests.encoders import released_encoder
 
 DIM, ROWS, CHUNK, SHARD = 8, 20, 4, 8
 
@@ -35,13 +36,13 @@ def make_release(folder: Path) -> Path:
     made = {
         "text": [f"text {n}" for n in range(ROWS)],
         "url": [f"http://a.example/{n}.jpg" for n in range(ROWS)],
-        "similarity": np.einsum("nd,nd->n", images, texts),
-        "image_embedding": [row.astype("<f2").tobytes() for row in images],
-        "text_embedding": [row.astype("<f2").tobytes() for row in texts],
+        "similarity_clip": np.einsum("nd,nd->n", images, texts),
+        "image/clip": [row.astype("<f2").tobytes() for row in images],
+        "text/clip": [row.astype("<f2").tobytes() for row in texts],
     }
     made["uid"] = [uid(text, url) for text, url in zip(made["text"], made["url"], strict=True)]
     fill = {pa.string(): "x", pa.int64(): 0, pa.int32(): 0, pa.float32(): 0.0, pa.bool_(): False}
-    schema = scored(DIM)
+    schema = scored({"clip": DIM})
     columns = [pa.array(made.get(f.name, [fill.get(f.type)] * ROWS), f.type) for f in schema]
     receipt = Receipt(stage="embed", unit="u", config="c", counts=Counts(ROWS, ROWS))
     table = pa.table(columns, schema=schema)
@@ -50,7 +51,9 @@ def make_release(folder: Path) -> Path:
     selected = pa.table([pa.repeat("scored.parquet", ROWS), rows, table["uid"]], schema=SELECTED)
     write_part(folder / "selected.parquet", SELECTED, [selected], receipt)
     dealt: list[list[Slice]] = deal([("selected.parquet", ROWS)], SHARD)
-    layout = Layout(ROWS, DIM, "fake", "0" * 64, "hash", SHARD, CHUNK, fingerprint(dealt))
+    layout = Layout(
+        ROWS, (released_encoder("clip", DIM),), "clip", "hash", SHARD, CHUNK, fingerprint(dealt)
+    )
     release = folder / "release"
     create_release(release, layout)
     for number, slices in enumerate(dealt):
@@ -173,26 +176,27 @@ PLANTS = {
     ),
     "a cut part": (lambda release: cut(part_path(release, 1)), "part-00001.parquet is damaged"),
     "no shard": (
-        lambda release: (release / "embeddings.zarr/image/c.1.0").unlink(),
-        "embeddings.zarr/image/c.1.0: it is not there",
+        lambda release: (release / "embeddings.zarr/clip/image/c.1.0").unlink(),
+        "embeddings.zarr/clip/image/c.1.0: it is not there",
     ),
     "a bit of a shard": (
-        lambda release: damage_bytes(release / "embeddings.zarr/text/c.1.0"),
-        "embeddings.zarr/text/c.1.0 is damaged: its bytes are not those written",
+        lambda release: damage_bytes(release / "embeddings.zarr/clip/text/c.1.0"),
+        "embeddings.zarr/clip/text/c.1.0 is damaged: its bytes are not those written",
     ),
     "a cut shard": (
-        lambda release: cut(release / "embeddings.zarr/text/c.1.0"),
-        "embeddings.zarr/text/c.1.0 is damaged: it has",
+        lambda release: cut(release / "embeddings.zarr/clip/text/c.1.0"),
+        "embeddings.zarr/clip/text/c.1.0 is damaged: it has",
     ),
     "metadata": (
-        lambda release: damage_bytes(release / "embeddings.zarr/image/zarr.json"),
-        "embeddings.zarr/image/zarr.json: it is not what layout.json asks for",
+        lambda release: damage_bytes(release / "embeddings.zarr/clip/image/zarr.json"),
+        "embeddings.zarr/clip/image/zarr.json: it is not what layout.json asks for",
     ),
     "a shard of another part": (
         lambda release: shutil.copy(
-            release / "embeddings.zarr/image/c.0.0", release / "embeddings.zarr/image/c.1.0"
+            release / "embeddings.zarr/clip/image/c.0.0",
+            release / "embeddings.zarr/clip/image/c.1.0",
         ),
-        "embeddings.zarr/image/c.1.0 is damaged",
+        "embeddings.zarr/clip/image/c.1.0 is damaged",
     ),
     "a part of another number": (
         lambda release: shutil.copy(part_path(release, 0), part_path(release, 1)),
@@ -214,11 +218,11 @@ def test_vectors_that_are_no_unit_vectors_are_found_although_all_checksums_agree
     release = make_release(tmp_path)
     part = tmp_path / "scored.parquet"
     table = read_part(part)
-    column = table["image_embedding"].to_pylist()
+    column = table["image/clip"].to_pylist()
     column[3] = (2 * np.frombuffer(column[3], "<f2")).astype("<f2").tobytes()
     column[5] = np.full(DIM, np.nan, "<f2").tobytes()
-    index = table.schema.get_field_index("image_embedding")
-    field = table.schema.field("image_embedding")
+    index = table.schema.get_field_index("image/clip")
+    field = table.schema.field("image/clip")
     table = table.set_column(index, field, pa.array(column, field.type))
     write_part(part, table.schema, [table], read_receipt(part), replace=True)
     part_path(release, 0).unlink()
@@ -260,7 +264,9 @@ def test_a_part_without_a_receipt_is_named(release: Path):
 
 
 def test_a_release_without_a_row_is_sound(tmp_path: Path):
-    layout = Layout(0, DIM, "fake", "0" * 64, "hash", SHARD, CHUNK, fingerprint([[]]))
+    layout = Layout(
+        0, (released_encoder("clip", DIM),), "clip", "hash", SHARD, CHUNK, fingerprint([[]])
+    )
     create_release(tmp_path, layout)
     pack_shard(tmp_path, tmp_path, 0, [])
     for name in ("README.md", "report.html"):

@@ -17,6 +17,7 @@ from cah_dask.release.pack import create_release, pack_shard
 from cah_dask.release.verify import verify_release
 from cah_dask.schema import PAIRS, SELECTED, Counts, scored
 from cah_dask.storage import Receipt, write_part
+from tests.encoders import released_encoder
 
 DIM = 4
 
@@ -29,12 +30,12 @@ def scored_part(path: Path, kept: list[bool], first: int) -> None:
     made = {
         "uid": [int(number).to_bytes(16, "big") for number in numbers],
         "text": [f"text {number}" for number in numbers],
-        "similarity": np.full(n, 0.5, np.float32),
-        "image_embedding": [row.tobytes() for row in vectors],
-        "text_embedding": [(-row).tobytes() for row in vectors],
+        "similarity_clip": np.full(n, 0.5, np.float32),
+        "image/clip": [row.tobytes() for row in vectors],
+        "text/clip": [(-row).tobytes() for row in vectors],
     }
     fill = {pa.string(): "x", pa.int64(): 0, pa.int32(): 0, pa.float32(): 0.0, pa.bool_(): False}
-    schema = scored(DIM)
+    schema = scored({"clip": DIM})
     columns = [
         pa.array(made.get(field.name, [fill.get(field.type)] * n), field.type) for field in schema
     ]
@@ -49,7 +50,9 @@ def scored_part(path: Path, kept: list[bool], first: int) -> None:
 
 def layout(dealt: list[list[Slice]], shard: int, chunk: int) -> Layout:
     rows = sum(part.stop - part.start for parts in dealt for part in parts)
-    return Layout(rows, DIM, "fake", "0" * 64, "hash", shard, chunk, fingerprint(dealt))
+    return Layout(
+        rows, (released_encoder("clip", DIM),), "clip", "hash", shard, chunk, fingerprint(dealt)
+    )
 
 
 def pack(folder: Path, parts: list[list[bool]], chunk: int, chunks: int) -> Path:
@@ -96,8 +99,8 @@ def test_parquet_and_zarr_hold_the_same_rows_in_the_same_order(
     assert table["row"].to_pylist() == list(range(len(expected)))
     assert [int(uid, 16) for uid in table["uid"].to_pylist()] == expected
     root = zarr.open_group(release / "embeddings.zarr", mode="r")
-    assert first_column(root, "image") == expected
-    assert first_column(root, "text") == [-number for number in expected]
+    assert first_column(root, "clip/image") == expected
+    assert first_column(root, "clip/text") == [-number for number in expected]
     for number, path in enumerate(sorted((release / "pairs").iterdir())):
         assert set(pq.read_table(path)["row"].to_pylist()) <= set(
             range(number * chunk * chunks, (number + 1) * chunk * chunks)
@@ -106,17 +109,17 @@ def test_parquet_and_zarr_hold_the_same_rows_in_the_same_order(
 
 def test_a_flipped_bit_is_found_when_vectors_are_read(tmp_path: Path):
     release = pack(tmp_path, [[True] * 8], 2, 2)
-    shard = release / "embeddings.zarr" / "image" / "c.0.0"
+    shard = release / "embeddings.zarr" / "clip" / "image" / "c.0.0"
     data = bytearray(shard.read_bytes())
     data[3] ^= 1
     shard.write_bytes(data)
     with pytest.raises(ValueError, match="checksum"):
-        stored(zarr.open_group(release / "embeddings.zarr", mode="r"), "image")[:]
+        stored(zarr.open_group(release / "embeddings.zarr", mode="r"), "clip/image")[:]
 
 
 def test_a_torn_shard_and_leftovers_of_a_killed_attempt_are_replaced(tmp_path: Path):
     release = pack(tmp_path, [[True] * 8], 2, 2)
-    shard = release / "embeddings.zarr" / "image" / "c.1.0"
+    shard = release / "embeddings.zarr" / "clip" / "image" / "c.1.0"
     whole = shard.read_bytes()
     shard.write_bytes(whole[:5])
     part_path(release, 1).unlink()
@@ -136,9 +139,8 @@ def test_packing_twice_gives_the_same_bytes(tmp_path: Path):
         assert (a / file).read_bytes() == (b / file).read_bytes(), file
 
 
-def test_attributes_name_model_weights_and_normalisation(tmp_path: Path):
+def test_attributes_name_models_and_normalisation(tmp_path: Path):
     root = zarr.open_group(pack(tmp_path, [[True]], 1, 1) / "embeddings.zarr", mode="r")
-    assert root.attrs["model"] == "fake"
-    assert root.attrs["weights_sha256"] == "0" * 64
-    assert root.attrs["normalisation"] == "l2"
-    assert stored(root, "image").dtype == np.float16
+    assert (root.attrs["encoder"], root.attrs["normalisation"]) == ("clip", "l2")
+    assert root["clip"].attrs["image"] == {"name": "clip", "checksums": {"weights": "0" * 64}}
+    assert stored(root, "clip/image").dtype == np.float16

@@ -52,21 +52,21 @@ def test_duckdb_reads_the_pairs(release: Path):
 
 
 def test_xarray_reads_the_vectors_by_the_names_of_their_dimensions(release: Path):
-    arrays = xr.open_zarr(release / "embeddings.zarr")
+    arrays = xr.open_zarr(release / "embeddings.zarr", group="clip")
     assert arrays["image"].dims == ("row", "dim")
     assert arrays["image"].isel(dim=0).values.tolist() == UIDS
-    assert arrays.attrs["model"] == "fake"
+    assert arrays.attrs["image"]["name"] == "clip"
 
 
 def test_dask_reads_the_vectors(release: Path):
-    array = dask.array.from_zarr(str(release / "embeddings.zarr"), component="text")
+    array = dask.array.from_zarr(str(release / "embeddings.zarr"), component="clip/text")
     assert (-array[:, 0]).compute(scheduler="synchronous").tolist() == UIDS
     assert array.dtype == np.float16
 
 
 def test_hugging_face_reads_the_pairs_by_the_data_card(release: Path, tmp_path: Path):
     stages = {stage.name: StageSummary(1, Counts(), 1.0, stage.rows) for stage in RUN}
-    summary = Summary(stages, ["x"], [], None, None, {}, {}, {"en": 0.2}, [])
+    summary = Summary(stages, ["x"], [], None, None, {}, {}, "clip", {"en": 0.2}, [])
     layout = read_layout(release)
     assert layout is not None
     write_card(release / "README.md", summary, layout)

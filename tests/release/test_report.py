@@ -19,6 +19,7 @@ from cah_dask.release.report import write_report
 from cah_dask.release.summary import StageSummary, Summary, funnel, similarity_histogram
 from cah_dask.schema import OUTCOMES, PAIRS, SELECTED, Counts, scored
 from cah_dask.storage import Receipt, side_file, write_part
+from tests.encoders import released_encoder
 
 SELECTED_PART = "selected/0123abcd/w00000/b00000.parquet"
 HOSTILE = '<script>alert(1)</script> & "quotes"'
@@ -28,9 +29,13 @@ COUNTS = {
     "download": Counts(30, 20, {"http_404": 7, "too_small": 3}),
     "embed": Counts(
         30, 20, {"http_404": 7, "too_small": 3},
-        {"similarity/en/60": 12, "similarity/en/52": 5, "similarity/multi/50": 3},
+        {"long_texts/clip/en": 4, "similarity/clip/en/60": 12, "similarity/clip/en/52": 5,
+         "similarity/clip/multi/50": 3},
     ),
-    "select": Counts(20, 12, {"below_threshold": 8}),
+    "select": Counts(
+        20, 12, {"below_threshold": 8},
+        {"scored/en/en": 17, "kept/en/en": 12, "scored/multi/de": 3, "crc32": 1},
+    ),
     "pack": Counts(12, 12),
 }  # fmt: skip
 
@@ -46,6 +51,7 @@ def summary() -> Summary:
         finished=time,
         versions={"cah_dask": "0.1.0"},
         settings={"embed.model": "tiny"},
+        encoder="clip",
         thresholds={"en": 0.2, "multi": 0.1, "nolang": 0.1},
         selected=[SELECTED_PART],
     )
@@ -70,14 +76,14 @@ def run_dir(tmp_path: Path) -> Path:
         side=(side_file(images / "b00000-l00000-a.h5"),),
     )  # fmt: skip
     write_part(images / "b00000-l00000.parquet", OUTCOMES, [], receipt)
-    schema = scored(2)
+    schema = scored({"clip": 2})
     made = {
         "uid": [b"0" * 16, b"1" * 16],
         "text": [HOSTILE, "a dog"],
         "url": ["http://a.example/1", "javascript:alert(2)"],
         "split": ["en", "en"],
         "image_row": [0, 1],
-        "similarity": [0.25, 0.05],
+        "similarity_clip": [0.25, 0.05],
     }
     fill = {pa.string(): "x", pa.int64(): 0, pa.int32(): 0, pa.float32(): 0.0, pa.bool_(): False}
     columns = [
@@ -88,7 +94,7 @@ def run_dir(tmp_path: Path) -> Path:
     table = pa.table(columns, schema=schema)
     write_part(path, schema, [table], receipt)
     name = path.relative_to(tmp_path).as_posix()
-    rows, counts = select_list(name, table, {"en": 0.2})
+    rows, counts = select_list(name, table, "clip", {"en": 0.2})
     receipt = Receipt(stage="select", unit="u", config="c", counts=counts, inputs=(name,))
     write_part(tmp_path / SELECTED_PART, SELECTED, [rows], receipt)
     return tmp_path
@@ -124,6 +130,9 @@ def test_every_count_of_the_funnel_is_on_the_page(run_dir: Path, summary: Summar
             assert f"{reason} {count}" in text
     assert "12 pairs from 2 archives" in text
     assert "cut after 10 records" in text
+    html = (run_dir / "report.html").read_text()
+    assert '<td>multi</td><td>de</td><td class="number">3</td><td class="number">0</td>' in html
+    assert "4 texts were longer than the context" in text
 
 
 def test_what_came_from_the_web_is_escaped_and_nothing_is_loaded(run_dir: Path, summary: Summary):
@@ -157,7 +166,7 @@ def test_the_histogram_of_each_split_is_read_back(summary: Summary):
 
 
 def card(folder: Path, summary: Summary) -> str:
-    layout = Layout(12, 512, "tiny", "ab" * 32, "c", 262144, 4096, "0")
+    layout = Layout(12, (released_encoder("clip", 512),), "clip", "c", 262144, 4096, "0")
     write_card(folder / "README.md", summary, layout)
     return (folder / "README.md").read_text()
 
@@ -168,7 +177,9 @@ def test_the_data_card_names_model_thresholds_archives_and_times(tmp_path: Path,
     assert "between 2026-05-01 and 2026-05-01" in text
     assert "en 0.2, multi 0.1, nolang 0.1" in text
     assert "- x.warc.wat.gz\n- y|`z`.warc.wat.gz\n" in text
-    assert "ab" * 32 in text
+    assert "| en | en | 17 | 12 | 70.6% |\n| multi | de | 3 | 0 | 0.0% |" in text
+    assert "4 texts were longer than the context of their tower" in text
+    assert f"| `clip` | 512 | images | `clip` | `weights` {'0' * 64} |" in text
     one = msgspec.structs.replace(
         summary,
         stages=summary.stages | {"extract": StageSummary(1, Counts(), 1.0, "rows")},

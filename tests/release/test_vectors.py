@@ -12,11 +12,12 @@ from zarr.storage import MemoryStore
 
 from cah_dask.release.layout import Layout
 from cah_dask.release.vectors import ShardWriter, zarr_metadata
+from tests.encoders import released_encoder
 
 
 def by_zarr(vectors: np.ndarray, layout: Layout, start: int) -> bytes:
     """Return the shard that holds row `start` as zarr makes it."""
-    array = zarr_metadata(layout)["image/zarr.json"]
+    array = zarr_metadata(layout)["clip/image/zarr.json"]
     files: dict[str, Buffer] = {"zarr.json": cpu.Buffer.from_bytes(array)}
     zarr.open_array(MemoryStore(files), mode="r+")[start : start + len(vectors)] = vectors
     return files[f"c.{start // layout.rows_per_shard}.0"].to_bytes()
@@ -31,12 +32,14 @@ def by_zarr(vectors: np.ndarray, layout: Layout, start: int) -> bytes:
 )
 def test_a_shard_is_the_one_that_zarr_writes(dim, rows_per_chunk, n_chunks, n_rows, seed):
     per_shard = rows_per_chunk * n_chunks
-    layout = Layout(n_rows, dim, "fake", "0" * 64, "hash", per_shard, rows_per_chunk, "")
+    layout = Layout(
+        n_rows, (released_encoder("clip", dim),), "clip", "hash", per_shard, rows_per_chunk, ""
+    )
     vectors = np.random.default_rng(seed).normal(size=(n_rows, dim)).astype("<f2")
     for start in range(0, n_rows, per_shard):
         mine = vectors[start : start + per_shard]
         file = io.BytesIO()
-        writer = ShardWriter(file, layout)
+        writer = ShardWriter(file, layout, dim)
         for first in range(0, len(mine), rows_per_chunk):
             writer.add(mine[first : first + rows_per_chunk])
         writer.finish()

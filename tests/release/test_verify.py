@@ -97,14 +97,14 @@ def test_a_glance_tells_that_files_are_missing_or_cut(release: Path):
         path.write_bytes(data[:-1])
         assert not verify.is_whole(release, layout), path
         path.write_bytes(data)
-    shard = release / "embeddings.zarr/image/c.1.0"
+    shard = release / "embeddings.zarr/clip/image/c.1.0"
     shard.write_bytes(shard.read_bytes()[:-1])
     assert not verify.is_whole(release, layout)
 
 
 def test_only_what_is_damaged_is_made_again(release: Path):
     layout = layout_of(release)
-    (release / "embeddings.zarr/text/c.0.0").unlink()
+    (release / "embeddings.zarr/clip/text/c.0.0").unlink()
     part = part_path(release, 2)
     damaged = bytearray(part.read_bytes())
     damaged[40] ^= 1
@@ -127,7 +127,7 @@ def test_more_or_fewer_rows_than_promised_are_found(release: Path, whole: Path):
 
 
 def test_damage_names_its_file(release: Path):
-    path = release / "embeddings.zarr" / "image" / "c.0.0"
+    path = release / "embeddings.zarr" / "clip" / "image" / "c.0.0"
     path.write_bytes(path.read_bytes()[::-1])
     with pytest.raises(DamageError) as caught:
         verify.verify_release(release)

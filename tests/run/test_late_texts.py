@@ -9,7 +9,7 @@ from cah_dask.run import tasks
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import DEDUP, EMBED
 from cah_dask.storage import read_part
-from tests.encoders import HashEncoder
+from tests.encoders import hash_encoder
 
 URLS, LIST_URLS = 40, 20
 
@@ -18,7 +18,7 @@ URLS, LIST_URLS = 40, 20
 def carried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, tuple[Bucket, Reads]]]:
     """A bucket after 10 and one after 40 waves; the images are dropped once embedded."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tasks, "load_encoder", lambda *_, **__: HashEncoder())
+        patch.setattr(tasks, "load_encoders", lambda *_, **__: [hash_encoder()])
         yield {
             waves: simulate(tmp_path_factory.mktemp("late"), Sizes(waves, URLS, 10, LIST_URLS))
             for waves in (10, 40)
@@ -40,7 +40,7 @@ def test_every_late_text_meets_its_own_image_and_no_row_is_lost(carried):
     for waves, (bucket, reads) in carried.items():
         scored = [read_part(bucket.folder / unit.part) for unit in bucket.late]
         assert sum(map(len, scored)) == reads.texts
-        assert min(min(table["similarity"].to_pylist()) for table in scored) > 0.99
+        assert min(min(table["similarity_hash"].to_pylist()) for table in scored) > 0.99
         counts = bucket.plan.counts
         assert counts[DEDUP].kept == counts[EMBED].seen == counts[EMBED].kept
         assert counts[DEDUP].kept == URLS * waves + 10 * (waves - 1)

@@ -171,4 +171,4 @@ def test_another_model_under_the_same_name_is_refused(
     described = tmp_path / "run" / "model" / "open_clip_config.json"
     described.write_text(described.read_text() + "\n")
     assert runs.finish(config) == 3
-    assert "was started with embed.config_sha256" in runs.output(config)
+    assert "was started with embed.encoders" in runs.output(config)

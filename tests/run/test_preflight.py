@@ -58,7 +58,7 @@ def config(tmp_path: Path):
         ({"site": "site.yaml"}, "say so with download.crawl=allowed"),
         ({"embed": {**MODEL, "model": "nonsense"}}, "unknown model 'nonsense'"),
         ({"embed": {**MODEL, "model": "/nowhere"}}, "has no open_clip_config.json"),
-        ({"embed": {**MODEL, "weights_sha256": "0" * 64}}, "embed.weights_sha256 wants 000"),
+        ({"embed": {**MODEL, "checksums": {MODEL["model"]: {"a": "0" * 64}}}}, "is no file of it"),
         ({"select": {}}, "no threshold is known for en, multi, nolang"),
         ({"pack": {"rows_per_shard": 10, "rows_per_chunk": 3}}, "must be a multiple"),
         ({"dedup": {"exclude": ["uid:none.npy"]}}, "none.npy"),
@@ -88,7 +88,7 @@ def test_an_empty_list_of_archives_is_named(config, tmp_path: Path):
 def test_only_the_splits_of_the_run_need_a_threshold(config):
     prepared = prepare(config(select={"thresholds": {"en": 0.2}}, extract={"splits": ["en"]}))
     assert prepared.config.select.thresholds == {"en": 0.2}
-    assert prepared.config.embed.weights_sha256 is not None
+    assert prepared.config.embed.checksums
 
 
 def test_lists_are_pinned_by_what_they_hold(config, tmp_path: Path):

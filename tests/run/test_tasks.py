@@ -26,6 +26,7 @@ from cah_dask.run.task import Done, Failed, run_task
 from cah_dask.run.tasks import Job
 from cah_dask.schema import CANDIDATES, SAMPLES, Counts, uid
 from cah_dask.storage import Receipt, read_part, write_part
+from tests.encoders import released_encoder
 from tests.hostile import picture
 from tests.runs import wait_for
 from tests.webserver import WebServer
@@ -386,7 +387,7 @@ def test_the_peak_of_a_task_is_its_own(tmp_path: Path, monkeypatch):
 
 
 def test_a_task_of_another_release_writes_nothing(tmp_path: Path):
-    layout = Layout(0, 4, "fake", "0" * 64, "another", 8, 4, fingerprint([[]]))
+    layout = Layout(0, (released_encoder("clip", 4),), "clip", "another", 8, 4, fingerprint([[]]))
     create_release(tmp_path / "r", layout)
     before = sorted((tmp_path / "r").rglob("*"))
     given = msgspec.structs.replace(job(tmp_path, Unit(PACK)), release=str(tmp_path / "r"))

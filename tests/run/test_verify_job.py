@@ -83,14 +83,14 @@ def test_a_sound_release_is_called_sound_and_nothing_stays_behind(release: Path)
 
 
 def test_ten_damages_at_once_are_each_named(release: Path):
-    vectors = release / "embeddings.zarr"
+    (vectors,) = release.glob("embeddings.zarr/*/")
     (release / "pairs" / "draft.txt").touch()
     (release / "report.html").unlink()
     (vectors / "image" / "c.0.0").unlink()
     (release / "pairs" / "part-00001.parquet").unlink()
     damage_bytes(vectors / "text" / "c.2.0")
     damage_bytes(release / "pairs" / "part-00003.parquet")
-    damage_bytes(vectors / "zarr.json")
+    damage_bytes(vectors.parent / "zarr.json")
     (vectors / "image" / "c.4.0").write_bytes(b"")
     shutil.copy(release / "pairs" / "part-00006.parquet", release / "pairs" / "part-00005.parquet")
     shutil.copy(vectors / "text" / "c.8.0", vectors / "text" / "c.7.0")
@@ -99,14 +99,14 @@ def test_ten_damages_at_once_are_each_named(release: Path):
     expected = [
         "pairs/draft.txt: it does not belong to the release",
         "report.html: it is not there",
-        "embeddings.zarr/image/c.0.0: it is not there",
+        f"embeddings.zarr/{vectors.name}/image/c.0.0: it is not there",
         "pairs/part-00001.parquet: it is not there",
-        "embeddings.zarr/text/c.2.0 is damaged: its bytes are not those written",
+        f"embeddings.zarr/{vectors.name}/text/c.2.0 is damaged: its bytes are not those written",
         "pairs/part-00003.parquet is damaged",
         "embeddings.zarr/zarr.json: it is not what layout.json asks for",
-        "embeddings.zarr/image/c.4.0 is damaged: it has 0 bytes",
+        f"embeddings.zarr/{vectors.name}/image/c.4.0 is damaged: it has 0 bytes",
         "pairs/part-00005.parquet: its receipt is that of pack part-00006",
-        "embeddings.zarr/text/c.7.0 is damaged: its bytes are not those written",
+        f"embeddings.zarr/{vectors.name}/text/c.7.0 is damaged: its bytes are not those written",
     ]
     for line in expected:
         assert any(fault.startswith(line) for fault in faults), (line, faults)

@@ -10,8 +10,9 @@ from cah_dask.candidates.extract import check_input
 from cah_dask.candidates.sources import list_archives, located, public_names
 from cah_dask.errors import ConfigError, InputError
 from cah_dask.images.options import check_options
-from cah_dask.pairs import select
-from cah_dask.pairs.models import EmbedOptions, is_as_pinned, is_same_model, resolve
+from cah_dask.pairs import catalogue, select
+from cah_dask.pairs.options import EmbedOptions
+from cah_dask.pairs.resolve import is_as_pinned, resolve, with_names_of
 from cah_dask.run.before.slurm_limits import check_with_slurm
 from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.pools import check_pools, pools
@@ -82,14 +83,12 @@ def prepare(
         _require_consent(loaded)
     config = pin_lists(config)
     archives = _archives(config, folder)
-    embed, fault = _model(config.embed, folder)
+    preset = catalogue.of(config.embed)
+    embed, fault = _models(config.embed, folder)
     if fault and not may_select_only:
         raise ConfigError(fault)
-    config = msgspec.structs.replace(
-        config,
-        embed=embed,
-        select=select.complete(config.select, config.embed.model, config.extract.splits),
-    )
+    chosen = select.complete(config.select, embed, preset, config.extract.splits)
+    config = msgspec.structs.replace(config, embed=embed, select=chosen)
     if asks_slurm:
         check_with_slurm(config)
     return Prepared(msgspec.structs.replace(loaded, config=config), archives, fault)
@@ -123,13 +122,13 @@ def _archives(config: Config, folder: RunFolder) -> dict[str, str]:
     return {name: places.get(name, "") for name in names}
 
 
-def _model(options: EmbedOptions, folder: RunFolder) -> tuple[EmbedOptions, str]:
-    """Pin the model; that of a run that was begun keeps its name, whatever its folder is called.
+def _models(options: EmbedOptions, folder: RunFolder) -> tuple[EmbedOptions, str]:
+    """Pin the models; those of a run that was begun are called as before, unless named anew.
 
     Returns
     -------
     tuple
-        The pinned options, and why the model cannot be used here though the run was begun with it.
+        The pinned options, and why a model cannot be used here though the run was begun with it.
     """
     before = folder.config().embed if folder.has_begun else None
     try:
@@ -138,9 +137,9 @@ def _model(options: EmbedOptions, folder: RunFolder) -> tuple[EmbedOptions, str]
         if before is None or not is_as_pinned(options, before):
             raise
         return msgspec.structs.replace(before, device=options.device), str(error)
-    if before is not None and options.name is None and is_same_model(found, before):
-        found = msgspec.structs.replace(found, name=before.name)
-    return found, ""
+    if before is None or (options.encoders and list(options.encoders) != list(before.encoders)):
+        return found, ""
+    return with_names_of(found, before), ""
 
 
 def _require_consent(loaded: Loaded) -> None:

@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 import msgspec
 
 from cah_dask.blocklists.exclusion import split_entry
-from cah_dask.pairs.models import public_name
+from cah_dask.pairs.resolve import identity as identity_of_models
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.structs import struct_of
 from cah_dask.run.stages import PACK, SELECT
@@ -17,6 +17,8 @@ OPERATIONAL = (
     "run_dir",
     "keep_images",
     "staged_gb",
+    "compact",
+    "quota_files",
     "max_attempts",
     "max_lost_share",
     "pools",
@@ -63,10 +65,9 @@ def _without_places(config: Config, found: dict[str, Any]) -> dict[str, Any]:
 
     Archives are told apart by their names and in what they give (`RunFolder.archives`).
     """
-    for key in ("inputs", "lists_sha256"):
+    for key in ("inputs", "lists_sha256", "embed.model", "embed.checksums", "embed.names"):
         found.pop(key, None)
-    if config.embed.config_sha256 is not None:
-        found.pop("embed.model", None)
+    found["embed.encoders"] = identity_of_models(config.embed)
     found["dedup.exclude"] = exclude_contents(config)
     found["download.hash_lists"] = hash_list_contents(config)
     return found
@@ -104,10 +105,17 @@ def published_settings(config: Config) -> dict[str, Any]:
     for key in (
         "inputs", "lists_sha256", "dedup.exclude", "download.hash_lists", "download.resolve",
         "download.ca_file", "download.allow_addresses", "download.deny_addresses",
-        "download.allow_ports",
+        "download.allow_ports", "embed.model", "embed.checksums",
+        "embed.names",
     ):  # fmt: skip
         shown.pop(key, None)
-    shown["embed.model"] = config.embed.name or public_name(config.embed.model)
+    shown["embed.encoders"] = {
+        name: {
+            "image": config.embed.names.get(each.image, ""),
+            "texts": {split: config.embed.names.get(m, "") for split, m in each.texts.items()},
+        }
+        for name, each in config.embed.encoders.items()
+    }
     return shown
 
 

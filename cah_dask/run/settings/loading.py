@@ -18,7 +18,12 @@ from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.sites import defaults, forbids_crawling, merge
 from cah_dask.run.settings.structs import struct_of
 
-_MOVED = {"embed.thresholds": "select.thresholds"}
+_MOVED = {
+    "embed.thresholds": "select.thresholds",
+    "embed.weights_sha256": "embed.checksums",
+    "embed.config_sha256": "embed.checksums",
+    "embed.name": "embed.names",
+}
 
 
 class Loaded(msgspec.Struct, frozen=True):

@@ -1,0 +1,115 @@
+"""Encoders that people use, by name: their towers, thresholds and licences."""
+
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import yaml
+
+from cah_dask.errors import ConfigError
+from cah_dask.pairs.options import EmbedOptions, EncoderOptions, Name
+from cah_dask.schema import Split
+
+DEFAULT = "laion5b"
+"""The preset that is used where nothing is said."""
+
+FILE = "preset.yaml"
+"""The file by which a folder of fetched models is one."""
+
+
+class PresetEncoder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One encoder of a preset."""
+
+    image: str
+    texts: dict[Split, str] = {}
+    thresholds: dict[Split, Annotated[float, msgspec.Meta(ge=-1, le=1)]] = {}
+    """Published ones; a split without one has to be calibrated."""
+    source: str = ""
+    """Where the thresholds were published."""
+
+    @property
+    def options(self) -> EncoderOptions:
+        """The encoder as a configuration has it."""
+        return EncoderOptions(image=self.image, texts=self.texts)
+
+
+class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A choice of encoders; the first one decides what is kept, unless `select.encoder` is set."""
+
+    what: str
+    """One line of what it is for."""
+    licence: str
+    """Of the weights."""
+    is_commercial: bool = True
+    """Whether the licence of the weights allows commercial use."""
+    encoders: Annotated[dict[Name, PresetEncoder], msgspec.Meta(min_length=1)]
+
+
+@cache
+def presets() -> dict[str, Preset]:
+    """Return all presets of the package by name."""
+    folder = files("cah_dask") / "pairs" / "presets"
+    paths = sorted(Path(str(path)) for path in folder.iterdir() if path.name.endswith(".yaml"))
+    return {path.stem: read(path) for path in paths}
+
+
+def find(model: str) -> Preset | None:
+    """Return the preset that is called so, or that a folder of fetched models holds; else None."""
+    if model in presets():
+        return presets()[model]
+    path = Path(model).expanduser() / FILE
+    return _in_folder(path) if path.is_file() else None
+
+
+def of(options: EmbedOptions) -> Preset | None:
+    """Return the preset that options name, if they do."""
+    return None if options.encoders else find(options.model or DEFAULT)
+
+
+def published_thresholds(encoder: EncoderOptions) -> dict[Split, float]:
+    """Return the thresholds that presets have for the very towers of an encoder.
+
+    The default preset's count first: 0.28 for English, not LAION-400M's 0.30.
+    """
+    known: dict[Split, float] = {}
+    for preset in (presets()[DEFAULT], *presets().values()):
+        for each in preset.encoders.values():
+            for split, threshold in each.thresholds.items():
+                towers = (encoder.image, encoder.text(split))
+                if towers == (each.image, each.options.text(split)):
+                    known.setdefault(split, threshold)
+    return known
+
+
+def _in_folder(path: Path) -> Preset:
+    """Read a preset whose models are paths relative to it."""
+    preset = read(path)
+
+    def place(model: str) -> str:
+        return str(path.parent / model)
+
+    encoders = {
+        name: msgspec.structs.replace(
+            encoder,
+            image=place(encoder.image),
+            texts={split: place(model) for split, model in encoder.texts.items()},
+        )
+        for name, encoder in preset.encoders.items()
+    }
+    return msgspec.structs.replace(preset, encoders=encoders)
+
+
+def read(path: Path) -> Preset:
+    """Read a preset from a file.
+
+    Raises
+    ------
+    ConfigError
+        If it is none.
+    """
+    try:
+        return msgspec.convert(yaml.safe_load(path.read_text()), Preset)
+    except (OSError, ValueError, yaml.YAMLError) as error:  # msgspec's errors are ValueErrors
+        raise ConfigError(f"{path} is no preset: {' '.join(str(error).split())}") from error

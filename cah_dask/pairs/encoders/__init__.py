@@ -1,0 +1,1 @@
+"""Models: what turns images and texts into vectors of one space."""

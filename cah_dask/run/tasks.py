@@ -14,7 +14,6 @@ from functools import cache, partial
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -36,7 +35,7 @@ from cah_dask.groups import buckets_of, group_name_of
 from cah_dask.images.download import download_list
 from cah_dask.images.manners.loans import Loans
 from cah_dask.images.shards import ShardReader
-from cah_dask.keys import KeyFile, Keys, Run, unique
+from cah_dask.keys import KeyFile, Keys, Run
 from cah_dask.pairs.embed import embed_list, from_scored, from_shard, with_vectors
 from cah_dask.pairs.encoders.load import load_encoders
 from cah_dask.pairs.encoders.towers import Encoder
@@ -131,7 +130,7 @@ def dedup_task(job: Job) -> Receipt:
         Bucket([Path(job.run_dir) / part for part in job.inputs], unit.bucket),
         itertools.chain.from_iterable(seen.values()),
         options,
-        read_exclusion(job.config),
+        read_exclusion(job.config, job.folder.lists_dir),
         fetched=itertools.chain.from_iterable(fetched.values()),
         wave=unit.wave,
         quotas=HostQuotas(hosts.quota, hosts.quota_of),
@@ -210,14 +209,15 @@ def _name_of(job: Job, path: Path) -> str:
 
 def _not_asked(job: Job) -> Exclusion | None:
     """Return what must not be fetched, with the hosts that opted out since the run began."""
-    exclusion, optouts = read_exclusion(job.config), job.folder.optout_file
+    exclusion = read_exclusion(job.config, job.folder.lists_dir)
+    optouts = job.folder.optout_file
     if not optouts.exists():
         return exclusion
     exclusion = exclusion or Exclusion()
     added, faults = load_optouts(optouts)
     for fault in faults:
         logger.warning("%s; this line is ignored", fault)
-    return replace(exclusion, hosts=unique(np.concatenate([exclusion.hosts, added])))
+    return replace(exclusion, optouts=added)
 
 
 def download_task(job: Job) -> Receipt:
@@ -239,7 +239,7 @@ def download_task(job: Job) -> Receipt:
     samples = _fetch_list(job, columns=["url"])
     urls = list(dict.fromkeys(samples["url"].to_pylist()))
     shard = job.part.with_name(f"{job.part.stem}-{attempt[:8]}.h5")
-    read_hash_lists(job.config)
+    hash_lists = read_hash_lists(job.config, job.folder.lists_dir)
     log = Path(job.run_dir) / REQUESTS_FOLDER / job.part.parent.name / f"{shard.stem}.parquet"
     with staged(shard) as unfinished:
         made = download_list(
@@ -248,6 +248,7 @@ def download_task(job: Job) -> Receipt:
             job.config.download,
             job.config.decode,
             exclusion=_not_asked(job),
+            hash_lists=hash_lists,
             pause_file=job.folder.pause_file,
             lists_at_once=job.lists_at_once,
             request_log=log,

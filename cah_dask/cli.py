@@ -78,20 +78,24 @@ def run(
     from cah_dask.run.before import preflight, slurm_limits
     from cah_dask.run.folder.run_folder import RunFolder
     from cah_dask.run.progress import Progress
+    from cah_dask.run.settings.identity import run_id
 
     started = datetime.now(UTC)
     with Signals() as signals:
-        prepared = preflight.prepare(config, overrides or ())
+        prepared = preflight.prepare(config, overrides or (), may_select_only=True)
         slurm_limits.check_allocation(prepared.config, os.environ)
         folder = RunFolder(Path(prepared.config.run_dir), release=to)
-        folder.require_place_for_release()
+        archives = list(prepared.archives)
+        folder.require_place_for_release(run_id(prepared.config, archives))
         try:
             with (
-                folder.driving(prepared.loaded, list(prepared.archives), _say),
+                folder.driving(prepared.loaded, archives, _say),
                 _log_to(folder.log_file),
                 Progress(_console) as view,
             ):
-                ending = pipeline.run(prepared.config, folder, view, signals, prepared.archives)
+                ending = pipeline.run(
+                    prepared.config, folder, view, signals, prepared.archives, prepared.require_for
+                )
         except Stopped as stopped:
             ending = pipeline.ending_of(stopped.kind)
     match ending:

@@ -1,7 +1,7 @@
 """The job of `cah run`: from archives to a published release."""
 
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from enum import Enum
 from functools import partial
 
@@ -22,7 +22,7 @@ from cah_dask.run.session import FolderWork, Session, View
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.identity import config_hash, run_hash, variants
 from cah_dask.run.signals import Signals
-from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT, Stage
+from cah_dask.run.stages import COMPACT, DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT, Stage
 from cah_dask.run.task import Done
 from cah_dask.run.tasks import Job, without_place
 from cah_dask.schema import Split, similarity_of
@@ -51,6 +51,7 @@ def run(
     view: View,
     signals: Signals,
     places: Mapping[str, str],
+    require_for: Callable[[Collection[Stage]], None] = lambda _: None,
 ) -> Ending:
     """Carry the run to its end, or as far as it gets; `folder` must be driven by this process.
 
@@ -58,6 +59,8 @@ def run(
     ----------
     places
         Where each archive lies that is not extracted yet, by its name.
+    require_for
+        Told before any task which stages are left; raises ConfigError for what they lack.
 
     Raises
     ------
@@ -66,15 +69,20 @@ def run(
     Stopped
         When a signal came before the first task or after the last one.
     """
+
+    def attempt(config: Config, stages: tuple[Stage, ...]) -> Ending:
+        return _Attempt(config, folder, view, signals, places, stages).carry_out(require_for)
+
+    stages = tuple(stage for stage in folder.stages if config.compact or stage != COMPACT)
     if config.select.top_fraction:
-        scoring = tuple(stage for stage in folder.stages if stage not in (SELECT, PACK))
-        ending = _Attempt(config, folder, view, signals, places, scoring).carry_out()
+        scoring = tuple(stage for stage in stages if stage not in (SELECT, COMPACT, PACK))
+        ending = attempt(config, scoring)
         if ending is not Ending.SCORED:
             return ending
         select = _with_thresholds(config.select, folder, view)
         config = msgspec.structs.replace(config, select=select)
         folder.settle(select)
-    return _Attempt(config, folder, view, signals, places, folder.stages).carry_out()
+    return attempt(config, stages)
 
 
 def _with_thresholds(select: SelectOptions, folder: RunFolder, view: View) -> SelectOptions:
@@ -127,10 +135,13 @@ class _Attempt:
         )
         self._publisher = Publisher(config, folder, self._plan)
 
-    def carry_out(self) -> Ending:
+    def carry_out(self, require_for: Callable[[Collection[Stage]], None]) -> Ending:
+        """Do what is left of the stages, and publish if a release is among it."""
         plan, publisher, view = self._plan, self._publisher, self._view
         if publisher.is_published():
             return Ending.PUBLISHED
+        if not plan.is_done(plan.stages):
+            require_for(plan.left())
         if plan.left()[0] == SELECT:
             view.say("everything is scored: only a selection is to be made, without web or model")
         with disk_errors(self._folder.path):
@@ -144,7 +155,8 @@ class _Attempt:
                 return Ending.INCOMPLETE
             if PACK not in plan.stages:
                 return Ending.SCORED
-            publisher.publish()
+            if publisher.has_begun:
+                publisher.publish()
         return Ending.PUBLISHED
 
     def _work(self) -> signal.Signals | None:
@@ -247,7 +259,8 @@ class Crawl(FolderWork):
 
     def more(self) -> bool:
         """Begin the release once everything else is done."""
-        if self._publisher.has_begun or not self._publisher.may_begin():
+        publisher = self._publisher
+        if publisher.has_begun or not publisher.may_begin() or publisher.is_published():
             return False
         self._publisher.create()
         return True

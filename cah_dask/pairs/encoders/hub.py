@@ -9,7 +9,10 @@ from urllib.parse import urlsplit
 from cah_dask.errors import ConfigError
 from cah_dask.pairs.encoders.open_clip_import import open_clip
 
-_HUB = "https://huggingface.co"
+HUB = "hf:"
+"""What the name of a model of the hub begins with."""
+
+_ADDRESS = "https://huggingface.co"
 _HUB_TIMEOUT_S = 5.0
 
 
@@ -70,7 +73,7 @@ def look_for_hub() -> None:
     """
     if "HF_HUB_OFFLINE" in os.environ:
         return
-    hub = urlsplit(os.environ.get("HF_ENDPOINT") or _HUB)
+    hub = urlsplit(os.environ.get("HF_ENDPOINT") or _ADDRESS)
     port = hub.port or (80 if hub.scheme == "http" else 443)
     try:
         socket.create_connection((hub.hostname or "", port), timeout=_HUB_TIMEOUT_S).close()

@@ -9,8 +9,9 @@ import msgspec
 
 from cah_dask.errors import ConfigError
 from cah_dask.pairs import catalogue
-from cah_dask.pairs.encoders.loadable import require_loadable
+from cah_dask.pairs.encoders.loadable import image_space, require_loadable
 from cah_dask.pairs.encoders.models import (
+    ModelFiles,
     checksums,
     embedding_dim,
     locate,
@@ -41,19 +42,19 @@ def resolve(options: EmbedOptions) -> EmbedOptions:
         raise ConfigError("embed.model and embed.encoders are both given; leave one of them out")
     encoders = options.encoders or _encoders_of(options)
     options = msgspec.structs.replace(options, model=None, encoders=encoders)
+    found = {model: locate(model) for model in options.models}
     pinned = {}
-    for model in options.models:
-        found = locate(model)
-        pinned[model] = checksums(found)
+    for model, files in found.items():
+        pinned[model] = checksums(files)
         _require_as_pinned(model, pinned[model], options.checksums.get(model, {}))
-        require_loadable(found)
+        require_loadable(files)
     if strangers := options.checksums.keys() - pinned:
         raise ConfigError(
             f"embed.checksums names {min(strangers)}, which is no model of this configuration; "
             f"its models are {', '.join(pinned)}"
         )
     for name, encoder in encoders.items():
-        _require_one_space(name, encoder)
+        _require_one_space(name, encoder, found)
     names = {model: options.names.get(model, public_name(model)) for model in options.models}
     return msgspec.structs.replace(options, checksums=pinned, names=names)
 
@@ -75,13 +76,24 @@ def _require_as_pinned(model: str, found: dict[str, str], wanted: dict[str, str]
             raise ConfigError(f"{name} of {model} {has}, embed.checksums wants {digest}")
 
 
-def _require_one_space(name: str, encoder: EncoderOptions) -> None:
-    dim = embedding_dim(encoder.image)
+def _require_one_space(name: str, encoder: EncoderOptions, found: dict[str, ModelFiles]) -> None:
+    image = found[encoder.image]
+    if not image.has_images:
+        raise ConfigError(
+            f"encoder {name}: {encoder.image} is a text tower alone; name it in "
+            f"embed.encoders.{name}.texts, and the model of its images as image"
+        )
     for split, model in encoder.texts.items():
-        if embedding_dim(model) != dim:
+        text = found[model]
+        if text.dim != image.dim:
             raise ConfigError(
-                f"encoder {name}: texts of {model} ({split}) have {embedding_dim(model)} numbers, "
-                f"images of {encoder.image} have {dim}: they are not of one space"
+                f"encoder {name}: texts of {model} ({split}) have {text.dim} numbers, "
+                f"images of {encoder.image} have {image.dim}: they are not of one space"
+            )
+        if text.has_images and image_space(text) != image_space(image):
+            raise ConfigError(
+                f"encoder {name}: {model} ({split}) was trained with another image tower than that "
+                f"of {encoder.image}: they are not of one space; make it an encoder of its own"
             )
 
 

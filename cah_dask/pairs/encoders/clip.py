@@ -8,6 +8,7 @@ from PIL import Image
 
 from cah_dask.pairs.encoders.models import ModelFiles
 from cah_dask.pairs.encoders.open_clip_import import open_clip
+from cah_dask.pairs.encoders.placement import placement
 from cah_dask.pairs.encoders.towers import Embeddings, Pixels, Texts
 from cah_dask.pairs.options import EmbedOptions
 
@@ -16,14 +17,8 @@ class OpenClipModel:
     """An open_clip model behind the `towers.Model` protocol."""
 
     def __init__(self, model: str, files: ModelFiles, options: EmbedOptions) -> None:
-        import torch
-
         library = open_clip()
-        cuda = options.device == "cuda" or (options.device == "auto" and torch.cuda.is_available())
-        self._device = torch.device("cuda" if cuda else "cpu")
-        self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
-            options.precision
-        ]
+        self._device, self._dtype = placement(options)
         self._batch_size = options.batch_size
         loaded, transform = library.create_model_from_pretrained(
             files.library_name,

@@ -43,6 +43,8 @@ def resolve(options: EmbedOptions) -> EmbedOptions:
     encoders = options.encoders or _encoders_of(options)
     options = msgspec.structs.replace(options, model=None, encoders=encoders)
     found = {model: locate(model) for model in options.models}
+    for name, encoder in encoders.items():
+        _require_towers(name, encoder, found)
     pinned = {}
     for model, files in found.items():
         pinned[model] = checksums(files)
@@ -76,7 +78,8 @@ def _require_as_pinned(model: str, found: dict[str, str], wanted: dict[str, str]
             raise ConfigError(f"{name} of {model} {has}, embed.checksums wants {digest}")
 
 
-def _require_one_space(name: str, encoder: EncoderOptions, found: dict[str, ModelFiles]) -> None:
+def _require_towers(name: str, encoder: EncoderOptions, found: dict[str, ModelFiles]) -> None:
+    """Refuse an image model without an image tower, and texts of another length than images."""
     image = found[encoder.image]
     if not image.has_images:
         raise ConfigError(
@@ -84,12 +87,17 @@ def _require_one_space(name: str, encoder: EncoderOptions, found: dict[str, Mode
             f"embed.encoders.{name}.texts, and the model of its images as image"
         )
     for split, model in encoder.texts.items():
-        text = found[model]
-        if text.dim != image.dim:
+        if found[model].dim != image.dim:
             raise ConfigError(
-                f"encoder {name}: texts of {model} ({split}) have {text.dim} numbers, "
+                f"encoder {name}: texts of {model} ({split}) have {found[model].dim} numbers, "
                 f"images of {encoder.image} have {image.dim}: they are not of one space"
             )
+
+
+def _require_one_space(name: str, encoder: EncoderOptions, found: dict[str, ModelFiles]) -> None:
+    """Refuse texts of a model that has an image tower of its own, unless it is the same one."""
+    for split, model in encoder.texts.items():
+        image, text = found[encoder.image], found[model]
         if text.has_images and image_space(text) != image_space(image):
             raise ConfigError(
                 f"encoder {name}: {model} ({split}) was trained with another image tower than that "

@@ -51,7 +51,8 @@ def hub_file(repository: str, name: str) -> Path | None:
 
     try:
         cached = try_to_load_from_cache(repository, name)
-        return Path(cached if isinstance(cached, str) else hf_hub_download(repository, name))
+        if cached is None:
+            return Path(hf_hub_download(repository, name))
     except errors.EntryNotFoundError:  # not in the repository, or out of reach and not in the cache
         return None
     except (OSError, ValueError) as error:  # huggingface_hub raises subclasses of both
@@ -59,6 +60,7 @@ def hub_file(repository: str, name: str) -> Path | None:
             f"{name} of hf:{repository} is not to be had from the hub: "
             f"{' '.join(str(error).split())[:200]}"
         ) from error
+    return Path(cached) if isinstance(cached, str) else None  # known not to be there
 
 
 def look_for_hub() -> None:

@@ -125,7 +125,22 @@ def _load_open_clip(name: str, weights: str) -> None:
     library.get_tokenizer(name)
     with torch.device("meta"):
         model = library.create_model(name, load_weights=False, pretrained_text=False, device="meta")
+    _require_same_positions(model, Path(weights))
     load_checkpoint(model, weights)
+
+
+def _require_same_positions(model: Any, path: Path) -> None:
+    """Refuse weights of another image size or context length: open_clip would stretch them."""
+    weights = read_weights(path)
+    for name, wanted in model.state_dict().items():
+        if not name.endswith(("positional_embedding", "pos_embed")) or name not in weights:
+            continue
+        found = weights[name].shape
+        if found[-1] == wanted.shape[-1] and found != wanted.shape:
+            raise ConfigError(
+                f"{path} has {name} of shape {tuple(found)}, its config asks for "
+                f"{tuple(wanted.shape)}; image_size or context_length is that of another model"
+            )
 
 
 def _image_digest(weights: Path) -> str:

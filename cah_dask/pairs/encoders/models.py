@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from cah_dask.errors import ConfigError
+from cah_dask.pairs.encoders.clip_config import text_files
 from cah_dask.pairs.encoders.hub import fetched_weights, hub_file
 from cah_dask.pairs.encoders.layouts import MODULES, Find, TextLayout, read_layout
 from cah_dask.pairs.encoders.open_clip_import import open_clip
@@ -119,9 +120,10 @@ def _open_clip_folder(model: str, config: Path, find: Find) -> ModelFiles:
         raise ConfigError(
             f"{_described(model)} has no weights; it needs {' or '.join(_OPEN_CLIP_WEIGHTS)}"
         )
-    dim = int(json.loads(config.read_bytes())["model_cfg"]["embed_dim"])
+    said = json.loads(config.read_bytes())["model_cfg"]
     files = {name: weights, OPEN_CLIP_CONFIG: config}
-    folder = config.parent
+    files |= {each: path for each in text_files(said) if (path := find(each)) is not None}
+    folder, dim = config.parent, int(said["embed_dim"])
     return ModelFiles(Kind.OPEN_CLIP, f"local-dir:{folder}", folder, weights, files, dim)
 
 

@@ -29,6 +29,8 @@ class Prepared(msgspec.Struct, frozen=True):
     loaded: Loaded
     archives: dict[str, str]
     """Where each archive of the run lies, by its name; those that are extracted may be gone."""
+    warnings: tuple[str, ...] = ()
+    """What a person may want to know before it runs."""
 
     @property
     def config(self) -> Config:
@@ -64,11 +66,14 @@ def prepare(path: Path, overrides: Sequence[str] = (), *, asks_slurm: bool = Tru
     archives = _archives(config, folder)
     preset = catalogue.of(config.embed)
     embed = _models(config.embed, folder)
+    licence, is_commercial = catalogue.licence(embed, preset)
+    embed = msgspec.structs.replace(embed, licence=licence)
     chosen = select.complete(config.select, embed, preset, config.extract.splits)
     config = msgspec.structs.replace(config, embed=embed, select=chosen)
+    warnings = () if is_commercial else (f"the licence of the models is {licence}",)
     if asks_slurm:
         check_with_slurm(config)
-    return Prepared(msgspec.structs.replace(loaded, config=config), archives)
+    return Prepared(msgspec.structs.replace(loaded, config=config), archives, warnings)
 
 
 def _archives(config: Config, folder: RunFolder) -> dict[str, str]:

@@ -11,6 +11,7 @@ from cah_dask.errors import ConfigError
 from cah_dask.pairs import catalogue
 from cah_dask.pairs.catalogue import FILE, FetchedModel, Preset, PresetEncoder
 from cah_dask.pairs.encoders.contents import Write, contents
+from cah_dask.pairs.encoders.custom import is_custom
 from cah_dask.pairs.encoders.hub import require_hub
 from cah_dask.pairs.encoders.loadable import require_loadable
 from cah_dask.pairs.encoders.models import ModelFiles, locate, model_folder
@@ -101,7 +102,7 @@ def _named(name: str) -> Preset:
     """Return the preset that is called so, or one of a single model."""
     if name in catalogue.presets():
         return catalogue.presets()[name]
-    if model_folder(name) is not None:
+    if model_folder(name) is not None or is_custom(name):
         raise ConfigError(f"{name} is on this machine; `cah models fetch` takes what is on the hub")
     licence, is_commercial = catalogue.known_licence([name])
     encoder = PresetEncoder(image=name)

@@ -11,6 +11,7 @@ from cah_dask.errors import ConfigError
 from cah_dask.pairs import catalogue
 from cah_dask.pairs.encoders.loadable import image_space, require_loadable
 from cah_dask.pairs.encoders.models import (
+    Kind,
     ModelFiles,
     checksums,
     embedding_dim,
@@ -45,15 +46,10 @@ def resolve(options: EmbedOptions) -> EmbedOptions:
     found = {model: locate(model) for model in options.models}
     for name, encoder in encoders.items():
         _require_towers(name, encoder, found)
-    pinned, names = {}, {}
+    pinned = {}
     for model, files in found.items():
         pinned[model] = checksums(files)
-        fetched = catalogue.fetched(files.folder) if files.folder else None
-        if fetched is not None:
-            _require_as_fetched(files, pinned[model], fetched)
-        names[model] = options.names.get(model) or (
-            fetched.origin if fetched else public_name(model)
-        )
+        _require_as_fetched(files, pinned[model])
         _require_as_pinned(model, pinned[model], options.checksums.get(model, {}))
         require_loadable(files)
     if strangers := options.checksums.keys() - pinned:
@@ -63,6 +59,7 @@ def resolve(options: EmbedOptions) -> EmbedOptions:
         )
     for name, encoder in encoders.items():
         _require_one_space(name, encoder, found)
+    names = {model: options.names.get(model) or _name(model, found[model]) for model in found}
     return msgspec.structs.replace(options, checksums=pinned, names=names)
 
 
@@ -80,10 +77,15 @@ def _encoders_of(options: EmbedOptions) -> dict[str, EncoderOptions]:
     return {name: EncoderOptions(image=model)}
 
 
-def _require_as_fetched(
-    files: ModelFiles, found: dict[str, str], fetched: catalogue.FetchedModel
-) -> None:
-    for name, digest in fetched.checksums.items():
+def _name(model: str, files: ModelFiles) -> str:
+    """Return what a model is called in what is published: one that was fetched as on the hub."""
+    fetched = catalogue.fetched(files.folder) if files.folder else None
+    return public_name(model) if fetched is None else fetched.origin
+
+
+def _require_as_fetched(files: ModelFiles, found: dict[str, str]) -> None:
+    fetched = catalogue.fetched(files.folder) if files.folder else None
+    for name, digest in fetched.checksums.items() if fetched else ():
         if found.get(name) != digest:
             odd = "is damaged" if name in found else "is not there"
             raise ConfigError(
@@ -107,7 +109,13 @@ def _require_towers(name: str, encoder: EncoderOptions, found: dict[str, ModelFi
             f"encoder {name}: {encoder.image} is a text tower alone; name it in "
             f"embed.encoders.{name}.texts, and the model of its images as image"
         )
-    for split, model in encoder.texts.items():
+    for split in SPLITS:
+        model = encoder.text(split)
+        if not found[model].has_texts:
+            raise ConfigError(
+                f"encoder {name}: {model} is an image tower alone; name the model of its texts "
+                f"in embed.encoders.{name}.texts.{split}"
+            )
         if found[model].dim != image.dim:
             raise ConfigError(
                 f"encoder {name}: texts of {model} ({split}) have {found[model].dim} numbers, "
@@ -119,6 +127,8 @@ def _require_one_space(name: str, encoder: EncoderOptions, found: dict[str, Mode
     """Refuse texts of a model that has an image tower of its own, unless it is the same one."""
     for split, model in encoder.texts.items():
         image, text = found[encoder.image], found[model]
+        if Kind.CUSTOM in (image.kind, text.kind) or model == encoder.image:
+            continue  # the author says so
         if text.has_images and image_space(text) != image_space(image):
             raise ConfigError(
                 f"encoder {name}: {model} ({split}) was trained with another image tower than that "

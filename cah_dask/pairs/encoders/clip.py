@@ -19,6 +19,7 @@ class OpenClipModel:
 
     def __init__(self, model: str, files: ModelFiles, options: EmbedOptions) -> None:
         library = open_clip()
+        self.dim = files.dim
         self._device, self._dtype = placement(options)
         self._batch_size = options.batch_size
         loaded, transform = library.create_model_from_pretrained(
@@ -31,7 +32,6 @@ class OpenClipModel:
         self._model = loaded.eval()
         self._transform = transform
         self._tokenizer = library.get_tokenizer(files.library_name)
-        self.dim = self.encode_texts([""]).vectors.shape[1]
 
     def preprocess(self, image: Image.Image) -> Pixels:
         """Return a picture as float32 of shape (3, side, side), normalised."""
@@ -59,7 +59,7 @@ class OpenClipModel:
                 _unit(self._model.encode_text(self._tokenizer(batch).to(self._device)))
                 for batch in batches
             ]
-        return Texts(np.concatenate(encoded))
+        return Texts(np.concatenate([np.empty((0, self.dim), np.float32), *encoded]))
 
 
 def _unit(features: Any) -> Embeddings:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from cah_dask.pairs.encoders.clip import OpenClipModel
+from cah_dask.pairs.encoders.custom import custom_class, is_custom
 from cah_dask.pairs.encoders.models import locate
 from cah_dask.pairs.encoders.text_tower import TransformerTextTower
 from cah_dask.pairs.encoders.towers import Encoder
@@ -40,7 +41,9 @@ def load_encoders(options: EmbedOptions, *, threads: int = 1) -> list[Encoder]:
 
 
 def load_model(model: str, options: EmbedOptions) -> Any:
-    """Load one model: a `towers.Model`, or a `towers.TextTower` where it is one alone."""
+    """Load one model: a `towers.Model`, or one of its towers where it has no other."""
+    if is_custom(model):
+        return custom_class(model)(options)
     files = locate(model)
     if files.text is not None:
         return TransformerTextTower(files.text, options)

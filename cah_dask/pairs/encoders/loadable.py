@@ -2,7 +2,8 @@
 
 The weights files are looked at first. Then the model is built without memory for its weights
 (torch's meta device), without the network, and compared with the files, in a process of its own:
-the driver needs no torch. What was found sound once is not looked at again.
+the driver needs no torch. A class of your own is built there and asked for a vector. What was found
+sound once is not looked at again.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from typing import Any
 
 from cah_dask.errors import ConfigError
 from cah_dask.pairs.encoders.clip_config import local_text_tower, require_sane_preprocess
+from cah_dask.pairs.encoders.custom import require_working
 from cah_dask.pairs.encoders.models import OPEN_CLIP_CONFIG, Kind, ModelFiles, checksums, locate
 from cah_dask.pairs.encoders.open_clip_import import open_clip
 from cah_dask.pairs.encoders.text_tower import require_fitting
@@ -105,6 +107,8 @@ def main(what: str, kind: str, name: str, weights: str) -> None:
     try:
         if what == "images":
             print(_image_digest(Path(weights)))  # noqa: T201
+        elif kind == Kind.CUSTOM:
+            require_working(name)
         elif kind == Kind.OPEN_CLIP:
             _load_open_clip(name, weights)
         elif layout := locate(name).text:

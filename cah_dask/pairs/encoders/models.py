@@ -11,6 +11,13 @@ from pathlib import Path
 
 from cah_dask.errors import ConfigError
 from cah_dask.pairs.encoders.clip_config import text_files
+from cah_dask.pairs.encoders.custom import (
+    custom_class,
+    custom_files,
+    has_images,
+    has_texts,
+    is_custom,
+)
 from cah_dask.pairs.encoders.hub import fetched_weights, hub_file
 from cah_dask.pairs.encoders.layouts import MODULES, Find, TextLayout, read_layout
 from cah_dask.pairs.encoders.open_clip_import import open_clip
@@ -41,6 +48,7 @@ class Kind(StrEnum):
     OPEN_CLIP = "open_clip"
     TEXT = "text"
     """A text tower alone, see `layouts`."""
+    CUSTOM = "custom"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,7 @@ class ModelFiles:
     folder: Path | None
     """None for a name of open_clip."""
     weights: Path
+    """Of the transformer of a text tower, the source file of a custom model."""
     files: Mapping[str, Path]
     """All files that decide its vectors, by their names within the model: weights, configuration,
     tokenizer."""
@@ -60,11 +69,10 @@ class ModelFiles:
     """Length of a vector."""
     text: TextLayout | None = None
     """What the files of a `Kind.TEXT` say."""
-
-    @property
-    def has_images(self) -> bool:
-        """Whether it has an image tower."""
-        return self.kind is Kind.OPEN_CLIP
+    has_images: bool = True
+    """Whether it has an image tower."""
+    has_texts: bool = True
+    """Whether it has a text tower."""
 
 
 def locate(model: str) -> ModelFiles:
@@ -75,6 +83,8 @@ def locate(model: str) -> ModelFiles:
     ConfigError
         If there is no such model, or if a file of it is missing.
     """
+    if is_custom(model):
+        return _custom(model)
     find = finder(model)
     if find is None:
         return _of_library(model)
@@ -86,8 +96,9 @@ def locate(model: str) -> ModelFiles:
         raise ConfigError(
             f"{_described(model)} has no {OPEN_CLIP_CONFIG} and no {MODULES}; {_LAYOUTS}"
         )
+    folder = model_folder(model)
     return ModelFiles(
-        Kind.TEXT, model, model_folder(model), layout.weights, layout.files, layout.dim, layout
+        Kind.TEXT, model, folder, layout.weights, layout.files, layout.dim, layout, has_images=False
     )
 
 
@@ -104,6 +115,20 @@ def finder(model: str) -> Find | None:
         return path if path.is_file() else None
 
     return find
+
+
+def _custom(model: str) -> ModelFiles:
+    found, files = custom_class(model), custom_files(model)
+    return ModelFiles(
+        Kind.CUSTOM,
+        model,
+        None,
+        next(iter(files.values())),
+        files,
+        int(found.dim),
+        has_images=has_images(found),
+        has_texts=has_texts(found),
+    )
 
 
 def _of_library(model: str) -> ModelFiles:
@@ -137,7 +162,7 @@ def model_folder(model: str) -> Path | None:
     """Return the local folder that holds the model, or None for a name of open_clip."""
     if model == TINY:
         return Path(str(files("cah_dask"))) / "demo" / "model"
-    if model.startswith(HUB):
+    if model.startswith(HUB) or is_custom(model):
         return None
     path = Path(model).expanduser()
     return path if path.is_dir() or path.is_absolute() or model.startswith(".") else None
@@ -151,7 +176,7 @@ def public_name(model: str) -> str:
 
 def embedding_dim(model: str) -> int:
     """Return the length of a model's vectors without loading it."""
-    if finder(model) is None:
+    if finder(model) is None and not is_custom(model):
         return int(open_clip().get_model_config(model.split("/", maxsplit=1)[0])["embed_dim"])
     return locate(model).dim
 

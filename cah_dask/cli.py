@@ -76,21 +76,25 @@ def run(
     from cah_dask.run.before import preflight, slurm_limits
     from cah_dask.run.folder.run_folder import RunFolder
     from cah_dask.run.progress import Progress
+    from cah_dask.run.settings.identity import run_id
 
     started = datetime.now(UTC)
     with Signals() as signals:
-        prepared = preflight.prepare(config, overrides or ())
+        prepared = preflight.prepare(config, overrides or (), may_select_only=True)
         _warn(prepared)
         slurm_limits.check_allocation(prepared.config, os.environ)
         folder = RunFolder(Path(prepared.config.run_dir), release=to)
-        folder.require_place_for_release()
+        archives = list(prepared.archives)
+        folder.require_place_for_release(run_id(prepared.config, archives))
         try:
             with (
-                folder.driving(prepared.loaded, list(prepared.archives), say),
+                folder.driving(prepared.loaded, archives, say),
                 _log_to(folder.log_file),
                 Progress(console) as view,
             ):
-                ending = pipeline.run(prepared.config, folder, view, signals, prepared.archives)
+                ending = pipeline.run(
+                    prepared.config, folder, view, signals, prepared.archives, prepared.require_for
+                )
         except Stopped as stopped:
             ending = pipeline.ending_of(stopped.kind)
     match ending:
@@ -153,12 +157,12 @@ def calibrate(
             printable(each.group), f"{each.samples:,}", f"{each.threshold:.4f}{note}",
             f"{each.kept:.1%}", f"{each.false_accepts:.3%}",
         )  # fmt: skip
-    _answer.print(table)
+    answer.print(table)
     if not all(each.is_certain for each in found.rows):
-        _answer.print(f"?  uncertain: fewer than {method.ENOUGH:,} samples", highlight=False)
+        answer.print(f"?  uncertain: fewer than {method.ENOUGH:,} samples", highlight=False)
     thresholds = ", ".join(f"{split}: {value:.4f}" for split, value in found.thresholds.items())
     setting = f"select: {{encoder: {found.encoder}, thresholds: {{{thresholds}}}}}"
-    _answer.print(setting, soft_wrap=True, highlight=False, markup=False)
+    answer.print(setting, soft_wrap=True, highlight=False, markup=False)
 
 
 @app.command()

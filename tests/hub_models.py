@@ -21,15 +21,16 @@ XLMR, NLLB, GEMMA = (
     "facebook/nllb-200-distilled-600M",
     "timm/ViT-B-16-SigLIP2-256",
 )
+NATIVE: dict[str, Any] = dict(ARCHITECTURE)
 HF_TOWER = {"context_length": 16, "hf_pooler_type": "mean_pooler"}
 ARCHITECTURES: dict[str, dict[str, Any]] = {
-    "ViT-B-32-quickgelu": {**ARCHITECTURE, "quick_gelu": True},
+    "ViT-B-32-quickgelu": {**NATIVE, "quick_gelu": True},
     "xlm-roberta-base-ViT-B-32": {
-        **ARCHITECTURE,
+        **NATIVE,
         "text_cfg": {**HF_TOWER, "hf_model_name": XLMR, "hf_tokenizer_name": XLMR},
     },
     "nllb-clip-base-siglip": {
-        **ARCHITECTURE,
+        **NATIVE,
         "custom_text": True,
         "init_logit_bias": -10,
         "text_cfg": {
@@ -41,11 +42,11 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         },
     },
     "ViT-B-16-SigLIP2-256": {
-        **ARCHITECTURE,
+        **NATIVE,
         "custom_text": True,
         "init_logit_bias": -10,
         "text_cfg": {
-            **ARCHITECTURE["text_cfg"],
+            **NATIVE["text_cfg"],
             "hf_tokenizer_name": GEMMA,
             "tokenizer_kwargs": {"clean": "canonicalize"},
             "no_causal_mask": True,

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import Any
 
@@ -14,13 +15,12 @@ from cah_dask.pairs.encoders.models import (
     Kind,
     ModelFiles,
     checksums,
-    embedding_dim,
     locate,
     model_folder,
     public_name,
 )
 from cah_dask.pairs.options import EmbedOptions, EncoderOptions
-from cah_dask.schema import SPLITS
+from cah_dask.schema import SPLITS, Split
 
 
 def resolve(options: EmbedOptions) -> EmbedOptions:
@@ -59,8 +59,12 @@ def resolve(options: EmbedOptions) -> EmbedOptions:
         )
     for name, encoder in encoders.items():
         _require_one_space(name, encoder, found)
+    encoders = {
+        name: msgspec.structs.replace(encoder, dim=found[encoder.image].dim)
+        for name, encoder in encoders.items()
+    }
     names = {model: options.names.get(model) or _name(model, found[model]) for model in found}
-    return msgspec.structs.replace(options, checksums=pinned, names=names)
+    return msgspec.structs.replace(options, encoders=encoders, checksums=pinned, names=names)
 
 
 def _encoders_of(options: EmbedOptions) -> dict[str, EncoderOptions]:
@@ -136,9 +140,19 @@ def _require_one_space(name: str, encoder: EncoderOptions, found: dict[str, Mode
             )
 
 
-def embedding_dims(options: EmbedOptions) -> dict[str, int]:
-    """Return the length of the vectors of each encoder without loading it."""
-    return {name: embedding_dim(each.image) for name, each in options.encoders.items()}
+def is_as_pinned(options: EmbedOptions, pinned: EmbedOptions) -> bool:
+    """Tell whether options say nothing else than resolved ones, without looking for the models."""
+
+    def towers(encoders: Iterable[EncoderOptions]) -> list[tuple[str, dict[Split, str]]]:
+        return [(each.image, each.texts) for each in encoders]
+
+    given = options.encoders or _encoders_of(options)
+    return (
+        towers(given.values()) == towers(pinned.encoders.values())
+        and (options.batch_size, options.precision) == (pinned.batch_size, pinned.precision)
+        and options.checksums.items() <= pinned.checksums.items()
+        and options.names.items() <= pinned.names.items()
+    )
 
 
 def identity(options: EmbedOptions) -> dict[str, Any]:

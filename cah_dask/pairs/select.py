@@ -23,6 +23,10 @@ SELECTION = "crc32"
 from others."""
 
 
+SCORED_LANGUAGE, KEPT_LANGUAGE = "scored", "kept"
+"""The notes, by split and language, of samples and of those of them that were kept."""
+
+
 class SelectOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Which scored pairs a release holds. A finished run may select again."""
 
@@ -88,7 +92,7 @@ def complete(
 
 def columns(encoder: str) -> list[str]:
     """Return the columns of scored samples that `select_list` looks at."""
-    return ["uid", "split", similarity_of(encoder)]
+    return ["uid", "split", "lang", similarity_of(encoder)]
 
 
 def select_list(
@@ -115,7 +119,17 @@ def select_list(
     made = [pa.repeat(part, len(rows)), pa.array(rows), scored["uid"].take(rows)]
     n_below = len(scored) - len(rows)
     rejected = {Reject.BELOW_THRESHOLD.value: n_below} if n_below else {}
-    return pa.table(made, schema=SELECTED), Counts(len(scored), len(rows), rejected)
+    notes = _by_language(scored, rows)
+    return pa.table(made, schema=SELECTED), Counts(len(scored), len(rows), rejected, notes)
+
+
+def _by_language(scored: pa.Table, kept: npt.NDArray[np.int32]) -> dict[str, int]:
+    """Count the samples and the kept ones of each language of each split."""
+    return {
+        f"{note}/{row['split']}/{row['lang']}": row["lang_count"]
+        for note, rows in ((SCORED_LANGUAGE, scored), (KEPT_LANGUAGE, scored.take(kept)))
+        for row in rows.group_by(["split", "lang"]).aggregate([("lang", "count")]).to_pylist()
+    }
 
 
 def checksum(selected: Sequence[pa.Table]) -> int:

@@ -72,6 +72,8 @@ class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rows_per_shard: int
     rows_per_chunk: int
     slices_sha256: str
+    run: str = ""
+    """What tells its run from others; all releases of a run have it in common."""
 
     @property
     def shards(self) -> int:

@@ -20,7 +20,14 @@ from cah_dask.errors import RetryableError, RunError
 from cah_dask.images.picture.decode import open_rgb
 from cah_dask.images.shards import ShardReader
 from cah_dask.pairs.embed import HISTOGRAM_BINS
-from cah_dask.release.summary import Summary, funnel, similarity_histogram
+from cah_dask.release.summary import (
+    LANGUAGES_SHOWN,
+    Summary,
+    by_language,
+    funnel,
+    long_texts,
+    similarity_histogram,
+)
 from cah_dask.schema import similarity_of
 from cah_dask.storage import read_part, read_receipt, write_atomic
 
@@ -78,6 +85,8 @@ def write_report(path: Path, run_dir: Path, summary: Summary) -> None:
         funnel=funnel(summary),
         outcomes=_outcomes(summary),
         charts=_charts(summary),
+        languages=by_language(summary)[:LANGUAGES_SHOWN],
+        long_texts=long_texts(summary),
         kept=_samples(run_dir, summary, is_kept=True),
         rejected=_samples(run_dir, summary, is_kept=False),
     )

@@ -1,7 +1,7 @@
 """The job of `cah run`: from archives to a published release."""
 
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from enum import Enum
 from functools import partial
 
@@ -51,6 +51,7 @@ def run(
     view: View,
     signals: Signals,
     places: Mapping[str, str],
+    require_for: Callable[[Collection[Stage]], None] = lambda _: None,
 ) -> Ending:
     """Carry the run to its end, or as far as it gets; `folder` must be driven by this process.
 
@@ -58,6 +59,8 @@ def run(
     ----------
     places
         Where each archive lies that is not extracted yet, by its name.
+    require_for
+        Told before any task which stages are left; raises ConfigError for what they lack.
 
     Raises
     ------
@@ -66,15 +69,19 @@ def run(
     Stopped
         When a signal came before the first task or after the last one.
     """
+
+    def attempt(config: Config, stages: tuple[Stage, ...]) -> Ending:
+        return _Attempt(config, folder, view, signals, places, stages).carry_out(require_for)
+
     if config.select.top_fraction:
         scoring = tuple(stage for stage in folder.stages if stage not in (SELECT, PACK))
-        ending = _Attempt(config, folder, view, signals, places, scoring).carry_out()
+        ending = attempt(config, scoring)
         if ending is not Ending.SCORED:
             return ending
         select = _with_thresholds(config.select, folder, view)
         config = msgspec.structs.replace(config, select=select)
         folder.settle(select)
-    return _Attempt(config, folder, view, signals, places, folder.stages).carry_out()
+    return attempt(config, folder.stages)
 
 
 def _with_thresholds(select: SelectOptions, folder: RunFolder, view: View) -> SelectOptions:
@@ -127,10 +134,13 @@ class _Attempt:
         )
         self._publisher = Publisher(config, folder, self._plan)
 
-    def carry_out(self) -> Ending:
+    def carry_out(self, require_for: Callable[[Collection[Stage]], None]) -> Ending:
+        """Do what is left of the stages, and publish if a release is among it."""
         plan, publisher, view = self._plan, self._publisher, self._view
         if publisher.is_published():
             return Ending.PUBLISHED
+        if not plan.is_done(plan.stages):
+            require_for(plan.left())
         if plan.left()[0] == SELECT:
             view.say("everything is scored: only a selection is to be made, without web or model")
         with disk_errors(self._folder.path):

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from cah_dask.errors import RunError
 from cah_dask.pairs.options import EmbedOptions
-from cah_dask.pairs.resolve import embedding_dims
 from cah_dask.pairs.select import SELECTION
 from cah_dask.release import verify
 from cah_dask.release.card import write_card
@@ -25,7 +24,7 @@ from cah_dask.release.report import write_report
 from cah_dask.run.folder.run_folder import LOST, RunFolder
 from cah_dask.run.plan import Plan, Unit
 from cah_dask.run.settings.config import Config
-from cah_dask.run.settings.identity import config_hash
+from cah_dask.run.settings.identity import config_hash, run_id
 from cah_dask.run.stages import EXTRACT, PACK, SELECT
 from cah_dask.storage import fsync
 
@@ -132,6 +131,7 @@ class Publisher:
             rows_per_shard=options.rows_per_shard,
             rows_per_chunk=options.rows_per_chunk,
             slices_sha256=fingerprint(self._dealt, self._selection),
+            run=run_id(self._config, self._folder.archives()),
         )
 
 
@@ -141,11 +141,10 @@ def _released(options: EmbedOptions) -> tuple[ReleasedEncoder, ...]:
     def model(name: str) -> ReleasedModel:
         return ReleasedModel(options.names[name], options.checksums[name])
 
-    dims = embedding_dims(options)
     return tuple(
         ReleasedEncoder(
             name,
-            dims[name],
+            each.dim or 0,  # filled in by then
             model(each.image),
             {split: model(text) for split, text in each.texts.items()},
         )

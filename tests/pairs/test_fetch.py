@@ -15,7 +15,7 @@ from PIL import Image
 
 from cah_dask.errors import ConfigError, DamageError
 from cah_dask.pairs import catalogue
-from cah_dask.pairs.catalogue import FILE
+from cah_dask.pairs.catalogue import FILE, Preset
 from cah_dask.pairs.encoders.contents import _copy
 from cah_dask.pairs.encoders.load import load_model
 from cah_dask.pairs.encoders.models import OPEN_CLIP_CONFIG
@@ -50,12 +50,18 @@ save_vectors(sys.argv[1], {name: f"{sys.argv[2]}/{name}" for name in PRESETS})
 """
 
 
+def preset_of(name: Path | str) -> Preset:
+    preset = catalogue.find(str(name))
+    assert preset is not None
+    return preset
+
+
 def save_vectors(path: str, folders: dict[str, str]) -> None:
     """Embed a picture and some texts with each model of presets."""
     image = Image.radial_gradient("L").convert("RGB")
     vectors = {}
     for name, folder in folders.items():
-        for encoder in catalogue.find(folder).encoders.values():
+        for encoder in preset_of(folder).encoders.values():
             for number, model in enumerate(encoder.options.models):
                 tower = load_model(model, EmbedOptions())
                 vectors[f"{name} texts {number}"] = tower.encode_texts(TEXTS).vectors
@@ -195,7 +201,7 @@ def test_a_fetched_folder_is_a_preset_whose_models_keep_their_names(copied: Path
         str(copied / CLIP): "ViT-B-32-quickgelu/openai",
         str(copied / MCLIP.removeprefix("hf:").replace("/", "-")): MCLIP,
     }
-    assert catalogue.find(str(copied)).encoders["clip-b32"].thresholds["multi"] == 0.26
+    assert preset_of(copied).encoders["clip-b32"].thresholds["multi"] == 0.26
 
 
 @pytest.mark.parametrize("name", ["open_clip_config.json", "open_clip_model.safetensors"])
@@ -258,7 +264,9 @@ def test_a_text_tower_alone_can_be_fetched_for_an_encoder_of_ones_own(world: Wor
     with pytest.raises(ConfigError, match="holds a text tower alone"):
         resolve(EmbedOptions(model=str(folder)))
     (model,) = (path for path in folder.iterdir() if path.is_dir())
-    assert catalogue.fetched(model).origin == MCLIP
+    fetched = catalogue.fetched(model)
+    assert fetched is not None
+    assert fetched.origin == MCLIP
 
 
 def test_a_file_that_the_cache_of_the_hub_holds_damaged_is_not_taken(tmp_path: Path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
-from cah_dask.candidates.exclusion import load_optouts
+from cah_dask.blocklists.optouts import load_optouts
 from cah_dask.errors import ConfigError, DamageError
 from cah_dask.pairs.select import SelectOptions
 from cah_dask.release.layout import read_layout
@@ -175,18 +175,34 @@ class RunFolder(JobFolder):
                 f"{self.path} was begun with other inputs a moment ago; run the same command again"
             )
 
-    def require_place_for_release(self) -> None:
-        """Raise ConfigError if there is anything but a release where the release shall go."""
+    def require_place_for_release(self, run: str) -> None:
+        """Raise ConfigError if there is anything but a release of this run where it shall go.
+
+        `run` is what `identity.run_id` says.
+        """
         path = self.release
         if path.exists() and not (path.is_dir() and (read_layout(path) or not any(path.iterdir()))):
             raise ConfigError(
                 f"{path} holds something else than a release; name a new folder, or move it away"
             )
+        if path.resolve() == self.path.resolve() / RELEASE:
+            return
+        for place in (path, self.unfinished_release):
+            layout = read_layout(place)
+            if layout is not None and layout.run != run:
+                raise ConfigError(
+                    f"{place} holds a release of another run; name a new folder, or move it away"
+                )
 
     @property
     def has_begun(self) -> bool:
         """Whether a run was started here."""
         return (self.path / CONFIG_FILE).is_file()
+
+    @property
+    def has_selected(self) -> bool:
+        """Whether pairs of this run were ever selected: then it may be that all are scored."""
+        return any((self.path / SELECT.folder).glob("*/*/*.parquet"))
 
     def extracted(self) -> Callable[[str], bool]:
         """Return what tells of an archive, by its name, whether it is extracted."""

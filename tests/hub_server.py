@@ -23,7 +23,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(with_body=True)
 
     def _answer(self, *, with_body: bool) -> None:
-        self.asked.append(self.path)
+        self.asked.append(f"{self.command} {self.path}")
         repository, _, rest = self.path.lstrip("/").partition("/resolve/")
         path = self.root / repository / rest.partition("/")[2]
         if self.path.startswith("/api/"):  # what else a repository has
@@ -57,7 +57,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def serve_hub(root: Path, withheld: Collection[str] = ()) -> Iterator[tuple[str, list[str]]]:
-    """Give the address of the hub, and the list of the paths that were asked for.
+    """Give the address of the hub, and the list of what was asked for, as `GET /path`.
 
     For files of `withheld`, by their names within a repository, it answers that they are not given.
     """

@@ -37,7 +37,8 @@ class EmbedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     model: str | None = None
     """A preset of `cah models list`, `ARCHITECTURE/TAG` of open_clip, a model's folder (how models
-    reach compute nodes without internet) or `tiny`, the demo's own. Default: `laion5b`."""
+    reach compute nodes without internet), `hf:ORG/NAME`, a class of yours as `module:Class`, or
+    `tiny`, the demo's own. docs/encoders.md tells of each. Default: `laion5b`."""
     encoders: dict[Name, EncoderOptions] = {}
     """Instead of `model`, by any name: `image`, the model whose image tower is used, and `texts`,
     the models of the splits that have another text tower. They share one pass over the images."""

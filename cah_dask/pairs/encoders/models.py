@@ -25,6 +25,12 @@ from cah_dask.pairs.encoders.open_clip_import import open_clip
 TINY = "tiny"
 """Name of the small CLIP that ships with the package and knows only the demo's drawings."""
 
+TINY_MULTILINGUAL = "tiny-multilingual"
+"""Name of the text tower that ships with it, in the layout of mCLIP: it speaks the same space."""
+
+_SHIPPED = {TINY: "model", TINY_MULTILINGUAL: "model-multilingual"}
+"""Folder of each model of the demo."""
+
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 _OPEN_CLIP_WEIGHTS = (  # in the order in which open_clip looks for them
     "open_clip_model.safetensors",
@@ -160,8 +166,8 @@ def _described(model: str) -> str:
 
 def model_folder(model: str) -> Path | None:
     """Return the local folder that holds the model, or None for a name of open_clip."""
-    if model == TINY:
-        return Path(str(files("cah_dask"))) / "demo" / "model"
+    if model in _SHIPPED:
+        return Path(str(files("cah_dask"))) / "demo" / _SHIPPED[model]
     if model.startswith(HUB) or is_custom(model):
         return None
     path = Path(model).expanduser()
@@ -171,7 +177,7 @@ def model_folder(model: str) -> Path | None:
 def public_name(model: str) -> str:
     """Return what a model is called in what is published: a folder by its own name alone."""
     folder = model_folder(model)
-    return model if folder is None or model == TINY else folder.resolve().name
+    return model if folder is None or model in _SHIPPED else folder.resolve().name
 
 
 def embedding_dim(model: str) -> int:

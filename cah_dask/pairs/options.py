@@ -47,6 +47,8 @@ class EmbedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     files of all models are filled in at the start, so that a run cannot go on with others."""
     names: dict[str, str] = {}
     """What models are called in what is published. Default: as above, of a folder its own name."""
+    licence: str = ""
+    """Licence of the models, for the data card. Default: that of the preset."""
     batch_size: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 64
     """Images or texts per forward pass. Another number moves a similarity by about 1e-7, so it is
     the same for the whole run."""

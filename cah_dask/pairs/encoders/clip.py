@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from cah_dask.pairs.encoders.clip_config import local_text_tower
 from cah_dask.pairs.encoders.models import ModelFiles
 from cah_dask.pairs.encoders.open_clip_import import open_clip
 from cah_dask.pairs.encoders.placement import placement
@@ -26,6 +27,7 @@ class OpenClipModel:
             None if files.folder else model.split("/")[1],
             precision=options.precision,
             device=self._device,
+            **local_text_tower(files.folder),
         )
         self._model = loaded.eval()
         self._transform = transform

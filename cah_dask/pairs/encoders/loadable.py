@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cah_dask.errors import ConfigError
-from cah_dask.pairs.encoders.clip_config import require_sane_preprocess
+from cah_dask.pairs.encoders.clip_config import local_text_tower, require_sane_preprocess
 from cah_dask.pairs.encoders.custom import require_working
 from cah_dask.pairs.encoders.models import OPEN_CLIP_CONFIG, Kind, ModelFiles, checksums, locate
 from cah_dask.pairs.encoders.open_clip_import import open_clip
@@ -128,10 +128,21 @@ def _load_open_clip(name: str, weights: str) -> None:
 
     library.get_tokenizer(name)
     with torch.device("meta"):
-        model = library.create_model(name, load_weights=False, pretrained_text=False, device="meta")
+        model = library.create_model(
+            name,
+            load_weights=False,
+            pretrained_text=False,
+            device="meta",
+            **local_text_tower(_folder(name)),
+        )
     if Path(weights).suffix not in (".npz", ".npy"):  # of big_vision, under other names
         _require_same_positions(model, Path(weights))
     load_checkpoint(model, weights)
+
+
+def _folder(name: str) -> Path | None:
+    path = name.removeprefix("local-dir:")
+    return None if path == name else Path(path)
 
 
 def _require_same_positions(model: Any, path: Path) -> None:

@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from cah_dask.errors import ConfigError
+from cah_dask.pairs.encoders.clip_config import text_files
 from cah_dask.pairs.encoders.custom import (
     custom_class,
     custom_files,
@@ -147,10 +148,12 @@ def _open_clip_folder(model: str, config: Path, find: Find) -> ModelFiles:
             f"{_described(model)} has no weights; it needs {' or '.join(_OPEN_CLIP_WEIGHTS)}"
         )
     try:
-        dim = int(json.loads(config.read_bytes())["model_cfg"]["embed_dim"])
+        said = json.loads(config.read_bytes())["model_cfg"]
+        dim = int(said["embed_dim"])
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{config} has no model_cfg with embed_dim; copy it again") from error
     files = {name: weights, OPEN_CLIP_CONFIG: config}
+    files |= {each: path for each in text_files(said) if (path := find(each)) is not None}
     folder = config.parent
     return ModelFiles(Kind.OPEN_CLIP, f"local-dir:{folder}", folder, weights, files, dim)
 

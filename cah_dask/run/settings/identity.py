@@ -65,7 +65,9 @@ def _without_places(config: Config, found: dict[str, Any]) -> dict[str, Any]:
 
     Archives are told apart by their names and in what they give (`RunFolder.archives`).
     """
-    for key in ("inputs", "lists_sha256", "embed.model", "embed.checksums", "embed.names"):
+    for key in (
+        "inputs", "lists_sha256", "embed.model", "embed.checksums", "embed.names", "embed.licence",
+    ):  # fmt: skip
         found.pop(key, None)
     found["embed.encoders"] = identity_of_models(config.embed)
     found["dedup.exclude"] = exclude_contents(config)

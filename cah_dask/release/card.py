@@ -5,7 +5,13 @@ from datetime import datetime
 from pathlib import Path
 
 from cah_dask.release.layout import Layout
-from cah_dask.release.summary import Summary, funnel
+from cah_dask.release.summary import (
+    LANGUAGES_SHOWN,
+    Summary,
+    by_language,
+    funnel,
+    long_texts,
+)
 from cah_dask.schema import pairs, similarity_of
 from cah_dask.storage import write_atomic
 
@@ -81,6 +87,14 @@ images = zarr.open_group("embeddings.zarr", mode="r")["{encoder}/image"]
 A pair is kept when the cosine of its two vectors by `{encoder}`, taken in float32 before they are
 rounded for storage, is at or above the threshold of its split: {thresholds}.
 
+## Languages
+
+| split | language | scored | kept | share |
+|---|---|---|---|---|
+{languages}
+
+{long_texts:,} texts were longer than the context of their tower, and were cut for it.
+
 ## Funnel
 
 | stage | rows are | seen | kept | rejected |
@@ -127,6 +141,12 @@ def write_card(path: Path, summary: Summary, layout: Layout) -> None:
         encoder=layout.encoder,
         encoders="\n".join(_models(layout)),
         thresholds=", ".join(f"{split} {value}" for split, value in summary.thresholds.items()),
+        languages="\n".join(
+            f"| {row.split} | {row.lang} | {row.scored:,} | {row.kept:,} | "
+            f"{row.kept / row.scored:.1%} |"
+            for row in by_language(summary)[:LANGUAGES_SHOWN]
+        ),
+        long_texts=long_texts(summary),
         funnel="\n".join(steps),
         columns="\n".join(
             f"| `{field.name}` | {field.type} | {_meaning(field.name)} |"

@@ -26,7 +26,7 @@ from cah_dask.run.folder.run_folder import LOST, RunFolder
 from cah_dask.run.plan import Plan, Unit
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.identity import config_hash
-from cah_dask.run.stages import EXTRACT, SELECT
+from cah_dask.run.stages import EXTRACT, PACK, SELECT
 from cah_dask.storage import fsync
 
 
@@ -55,7 +55,7 @@ class Publisher:
 
     def may_begin(self) -> bool:
         """Whether all is selected that a release needs."""
-        return self._plan.is_selected and not self.too_many_lost
+        return PACK in self._plan.stages and self._plan.is_selected and not self.too_many_lost
 
     def is_published(self) -> bool:
         """Whether the release of exactly these pairs is already there, and whole."""

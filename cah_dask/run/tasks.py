@@ -336,7 +336,8 @@ def select_task(job: Job) -> Receipt:
         rows, found = select_list(part, scored, encoder, select.thresholds)
         groups += [rows] if len(rows) else []
         counts += found
-    counts = msgspec.structs.replace(counts, notes={SELECTION: checksum(groups)})
+    notes = {**counts.notes, SELECTION: checksum(groups)}
+    counts = msgspec.structs.replace(counts, notes=notes)
     receipt = job.receipt(counts, started, inputs=tuple(parts))
     return write_part(job.part, SELECTED, groups, receipt)
 

@@ -7,9 +7,11 @@ from datetime import datetime
 from pathlib import Path
 
 import msgspec
+import pyarrow as pa
 
 from cah_dask.candidates.exclusion import load_optouts
 from cah_dask.errors import ConfigError, DamageError
+from cah_dask.pairs.select import SelectOptions
 from cah_dask.release.layout import read_layout
 from cah_dask.release.summary import StageTotal, Summary
 from cah_dask.run.folder.existing import RunParts
@@ -19,8 +21,8 @@ from cah_dask.run.plan import Unit, slug
 from cah_dask.run.settings import identity, loading, render
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.loading import Loaded
-from cah_dask.run.stages import DOWNLOAD, EXTRACT, RUN, SELECT, Stage
-from cah_dask.storage import read_receipt, sweep, write_atomic
+from cah_dask.run.stages import DOWNLOAD, EMBED, EXTRACT, RUN, SELECT, Stage
+from cah_dask.storage import read_part, read_receipt, sweep, write_atomic
 
 CONFIG_FILE = "config.yaml"
 ARCHIVES_FILE = "archives.jsonl"
@@ -130,6 +132,18 @@ class RunFolder(JobFolder):
             config = msgspec.structs.replace(before, **of_release)
             loaded = msgspec.structs.replace(loaded, config=config)
         write_atomic(path, render.render(loaded).encode())
+
+    def settle(self, select: SelectOptions) -> None:
+        """Keep the thresholds that were found for this release."""
+        loaded = loading.load(self.path / CONFIG_FILE)
+        config = msgspec.structs.replace(loaded.config, select=select)
+        settled = msgspec.structs.replace(loaded, config=config)
+        write_atomic(self.path / CONFIG_FILE, render.render(settled).encode())
+
+    def scored(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Yield some columns of all scored samples, list by list."""
+        for path in sorted((self.path / EMBED.folder).glob("w*/*.parquet")):
+            yield read_part(path, columns=list(columns))
 
     def _require_same(self, config: Config, archives: Sequence[str]) -> None:
         if not (self.path / CONFIG_FILE).exists():

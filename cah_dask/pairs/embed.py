@@ -1,5 +1,6 @@
 """One fetch list through the encoder: samples and images in, scored samples out."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -10,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cah_dask.errors import RunError, ShardError
-from cah_dask.images.picture.decode import open_rgb
 from cah_dask.images.shards import ShardReader
+from cah_dask.pairs.ahead import preprocessed
 from cah_dask.pairs.encoders.towers import Embeddings, Encoder
 from cah_dask.schema import (
     MODALITIES,
@@ -72,17 +73,33 @@ def similarity(images: Embeddings, texts: Embeddings) -> npt.NDArray[np.float32]
     return cosine.clip(-1, 1)
 
 
-def from_shard(shard: ShardReader, encoders: Sequence[Encoder], batch_size: int) -> ImageVectors:
-    """Embed the images of a shard, each one once however many texts it has."""
+def from_shard(
+    shard: ShardReader,
+    encoders: Sequence[Encoder],
+    batch_size: int,
+    *,
+    threads: int = 1,
+    waited: Callable[[float], None] = lambda _: None,
+) -> ImageVectors:
+    """Embed the images of a shard, each one once however many texts it has.
+
+    Parameters
+    ----------
+    threads
+        Threads that decode ahead of the models.
+    waited
+        Is told the seconds for which the models had to wait for pictures.
+    """
 
     def vectors(outcomes: pa.Table) -> dict[str, Embeddings]:
         rows, position = np.unique(outcomes["image_row"].to_numpy(), return_inverse=True)
         encoded: dict[str, list[Embeddings]] = {encoder.name: [] for encoder in encoders}
-        for batch in _batches(rows.tolist(), batch_size):
-            pictures = [open_rgb(data) for data in shard.read(batch)]
-            for encoder in encoders:
-                pixels = [encoder.image.preprocess(picture) for picture in pictures]
-                encoded[encoder.name].append(encoder.image.encode_images(pixels))
+        pictures = (shard.read(batch) for batch in _batches(rows.tolist(), batch_size))
+        towers = [encoder.image for encoder in encoders]
+        with contextlib.closing(preprocessed(pictures, towers, threads, waited)) as batches:
+            for batch in batches:
+                for encoder, pixels in zip(encoders, batch, strict=True):
+                    encoded[encoder.name].append(encoder.image.encode_images(pixels))
         return {each.name: _stack(encoded[each.name], each.dim)[position] for each in encoders}
 
     return vectors

@@ -41,6 +41,7 @@ from cah_dask.pairs.encoders.load import load_encoders
 from cah_dask.pairs.encoders.towers import Encoder
 from cah_dask.pairs.options import EmbedOptions
 from cah_dask.pairs.select import SELECTION, checksum, columns, select_list
+from cah_dask.pairs.timings import INPUT, Timings, timed
 from cah_dask.release.layout import Slice, read_layout
 from cah_dask.release.pack import pack_shard
 from cah_dask.run.cluster.lending import exchange_with_driver
@@ -282,19 +283,28 @@ def embed_task(job: Job) -> Receipt:
     """Embed one fetch list: similarities and vectors of all its samples that have an image."""
     started = time.perf_counter()
     config = job.config
-    encoders = _encoders(msgspec.json.encode(config.embed), config.pools.gpu.threads)
+    threads = config.pools.gpu.threads
+    timings = Timings()
+    loaded = _encoders(msgspec.json.encode(config.embed), threads)
+    encoders = [timed(encoder, timings) for encoder in loaded]
     samples = _fetch_list(job)
     with contextlib.ExitStack() as stack:
         if samples["image_wave"][0].as_py() == job.unit.wave:
             stack.enter_context(_blamed_on(job.part_of(DOWNLOAD)))
             outcomes, shard_path = _downloaded(job.part_of(DOWNLOAD))
             shard = stack.enter_context(ShardReader(shard_path))
-            images = from_shard(shard, encoders, config.embed.batch_size)
+            images = from_shard(
+                shard,
+                encoders,
+                config.embed.batch_size,
+                threads=threads,
+                waited=partial(timings.add, INPUT),
+            )
         else:
             outcomes, embedded = _earlier_images(job, samples, encoders)
             images = from_scored(embedded, encoders)
         made = embed_list(samples, outcomes, images, encoders)
-    receipt = job.receipt(made.counts, started, inputs=(_input(job),))
+    receipt = job.receipt(made.counts, started, inputs=(_input(job),), timings=timings.milliseconds)
     return write_part(job.part, made.table.schema, [made.table], receipt)
 
 

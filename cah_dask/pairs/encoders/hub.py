@@ -83,7 +83,7 @@ def require_hub() -> None:
     look_for_hub()
     if os.environ.get("HF_HUB_OFFLINE") in ("1", "ON", "YES", "TRUE"):
         raise ConfigError(
-            f"the hub {os.environ.get('HF_ENDPOINT') or _HUB} cannot be reached from here, or "
+            f"the hub {os.environ.get('HF_ENDPOINT') or _ADDRESS} cannot be reached from here, or "
             "HF_HUB_OFFLINE is set; run it on a machine with internet"
         )
 

@@ -294,7 +294,7 @@ class RunFolder(JobFolder):
             stage, name, receipt = commit.stage, commit.unit, commit.receipt
             if stage in variants and not name.startswith(f"{variants[stage]}/"):
                 continue
-            totals[stage].add(receipt.counts, commit.seconds, commit.peak_mb)
+            totals[stage].add(receipt, commit.seconds, commit.peak_mb)
             lost += [(stage, name, f"{receipt.inputs[0]}: {error}") for error in receipt.errors]
             if stage == SELECT.name:
                 selected.append(f"{SELECT.folder}/{name}.parquet")

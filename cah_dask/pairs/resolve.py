@@ -18,6 +18,7 @@ from cah_dask.pairs.encoders.models import (
     public_name,
 )
 from cah_dask.pairs.options import EmbedOptions, EncoderOptions
+from cah_dask.pairs.scores.checks import resolve_scores
 from cah_dask.schema import SPLITS
 
 
@@ -54,6 +55,7 @@ def resolve(options: EmbedOptions) -> EmbedOptions:
         )
     for name, encoder in encoders.items():
         _require_one_space(name, encoder)
+    options = resolve_scores(options)
     names = {model: options.names.get(model, public_name(model)) for model in options.models}
     return msgspec.structs.replace(options, checksums=pinned, names=names)
 

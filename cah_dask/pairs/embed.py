@@ -13,7 +13,7 @@ from cah_dask.errors import RunError, ShardError
 from cah_dask.images.picture.decode import open_rgb
 from cah_dask.images.shards import ShardReader
 from cah_dask.pairs.encoders.towers import Embeddings, Encoder
-from cah_dask.pairs.scores.pictures import Scores
+from cah_dask.pairs.scores.numbers import Scores
 from cah_dask.pairs.scores.scorers import NO_SCORERS, Scorers
 from cah_dask.pairs.vectors import normalised, packed, unpacked
 from cah_dask.schema import (

@@ -27,12 +27,12 @@ def described(embed: EmbedOptions, select: SelectOptions) -> Iterator[tuple[str,
 
 
 def rules_in_words(rules: Mapping[str, Plain]) -> list[str]:
-    """Return rules, as plain JSON values, as one line each, in the order of their names."""
+    """Return rules, as plain JSON values, as one line each, in the order of names."""
     lines = []
     for rule, limits in sorted(rules.items()):
         conditions = [
-            f"`{name}` is {how} {value:g}"
-            for name, limit in limits.items()
+            f"`{name}` is {how} {value}"
+            for name, limit in sorted(limits.items())
             for how, value in limit.items()
             if value is not None
         ]

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from cah_dask.errors import ConfigError
 from cah_dask.pairs.encoders.towers import Embeddings
+from cah_dask.pairs.scores.numbers import Scores
 from cah_dask.pairs.scores.options import HeadKind
 
 Floats: TypeAlias = npt.NDArray[np.floating[Any]]
@@ -90,7 +91,7 @@ class Head:
             raise ConfigError(f"{path} has not the layout of {kind}: {odd}")
         self.dim = int(self._layers[0][0].shape[1])
 
-    def score(self, images: Embeddings) -> npt.NDArray[np.float32]:
+    def score(self, images: Embeddings) -> Scores:
         """Return one score for each image vector.
 
         Parameters

@@ -15,8 +15,8 @@ import pyarrow as pa
 from cah_dask.candidates.phrases import Phrases
 from cah_dask.pairs.scores.files import locate
 from cah_dask.pairs.scores.heads import Head, read_head
+from cah_dask.pairs.scores.numbers import Scores
 from cah_dask.pairs.scores.options import HeadOptions, Rules, WordsOptions
-from cah_dask.pairs.scores.pictures import Scores
 from cah_dask.pairs.scores.rules import apply_rules, scores_of
 from cah_dask.pairs.scores.words import SHELF, count_words, read_words
 from cah_dask.pairs.vectors import normalised, unpacked

@@ -11,7 +11,7 @@ Pin: TypeAlias = Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$")]
 """SHA-256 of a file, hex. Refuse to start unless it is so; filled in at the start, so that a run,
 or a release, cannot be made with another file."""
 
-Colour: TypeAlias = tuple[float, float, float]
+_Positive: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
 
 HeadKind: TypeAlias = Literal[
     "laion-nsfw", "laion-nsfw-h14", "laion-aesthetic", "datacomp-nsfw", "mlp"
@@ -23,9 +23,9 @@ class OnnxInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     layout: Literal["nchw", "nhwc"]
     channels: Literal["rgb", "bgr"]
-    mean: Colour
+    mean: tuple[float, float, float]
     """Taken from values of 0 to 255, in the order of the channels."""
-    std: Colour
+    std: tuple[_Positive, _Positive, _Positive]
     """They are divided by it then."""
     side: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 224
     """Pixels."""

@@ -4,19 +4,16 @@ import importlib
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from cah_dask.errors import ConfigError
 from cah_dask.pairs.encoders.towers import Pixels
 from cah_dask.pairs.scores.files import require_pinned
+from cah_dask.pairs.scores.numbers import Scores, softmax
 from cah_dask.pairs.scores.options import OnnxInput, PictureOptions
-
-Scores: TypeAlias = npt.NDArray[np.float32]
-"""``(n,)`` float32."""
 
 OPEN_NSFW = "opennsfw"
 """Yahoo's open_nsfw: the probability that a picture is pornographic."""
@@ -64,8 +61,7 @@ class OnnxScorer:
         (found,) = self._session.run([self._output], {self._name: np.stack(images)})
         values: Scores = np.asarray(found, np.float32).reshape(len(images), -1)
         if self._options.softmax:
-            weights = np.exp(values - values.max(axis=1, keepdims=True))
-            values = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+            values = softmax(values).astype(np.float32)
         return values[:, self._options.output]
 
 
@@ -93,7 +89,7 @@ def normalised(image: Image.Image, options: OnnxInput) -> Pixels:
     left = (wide - options.side) // 2
     box = (left, left, left + options.side, left + options.side)
     square = image.resize((wide, wide), Image.Resampling.BILINEAR).crop(box)
-    pixels = np.asarray(square, np.float32)
+    pixels: Pixels = np.asarray(square, np.float32)
     if options.channels == "bgr":
         pixels = pixels[..., ::-1]
     pixels = (pixels - np.array(options.mean, np.float32)) / np.array(options.std, np.float32)
@@ -126,6 +122,8 @@ def _path(option: str, options: PictureOptions) -> Path:
             raise ConfigError(
                 f"{option}: {options.model} needs `input`, which says how it wants its pictures"
             )
+        if options.input.resize is not None and options.input.resize < options.input.side:
+            raise ConfigError(f"{option}: input.resize is less than input.side")
         path = Path(options.model).expanduser()
         if not path.is_file():
             raise ConfigError(f"{option}: {path} is no file")

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import yaml
 
 from cah_dask.errors import ConfigError
 from cah_dask.pairs.encoders.towers import Embeddings, TextTower
 from cah_dask.pairs.scores.files import Shelf
+from cah_dask.pairs.scores.numbers import Scores, softmax
 from cah_dask.pairs.scores.options import PromptsOptions
 
 SHELF = Shelf("prompts", ".yaml")
@@ -93,7 +93,7 @@ class PromptScorer:
         )
         self._prompts = tower.encode_texts([p for each in prompts.values() for p in each]).vectors
 
-    def score(self, images: Embeddings) -> npt.NDArray[np.float32]:
+    def score(self, images: Embeddings) -> Scores:
         """Return one score for each image vector.
 
         Parameters
@@ -110,11 +110,7 @@ class PromptScorer:
         cosines = images @ self._prompts.T
         if self._options.top is not None:
             nearest = np.argsort(-cosines, axis=1, kind="stable")[:, : self._options.top]
-            counts: npt.NDArray[np.float32] = self._has_label[nearest].sum(axis=1, dtype=np.float32)
+            counts: Scores = self._has_label[nearest].sum(axis=1, dtype=np.float32)
             return counts
-        logits = self._options.scale * cosines.astype(np.float64)
-        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-        share: npt.NDArray[np.float32] = (
-            weights[:, self._has_label].sum(axis=1) / weights.sum(axis=1)
-        ).astype(np.float32)
-        return share
+        shares: Scores = softmax(self._options.scale * cosines)[:, self._has_label].sum(axis=1)
+        return shares.astype(np.float32)

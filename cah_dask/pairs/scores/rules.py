@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cah_dask.errors import ConfigError
+from cah_dask.pairs.scores.numbers import Scores
 from cah_dask.pairs.scores.options import Limit, Rules
 
 
@@ -15,7 +16,7 @@ def reason(rule: str) -> str:
 
 
 def apply_rules(
-    rules: Rules, scores: Mapping[str, npt.NDArray[np.float32]], n_rows: int
+    rules: Rules, scores: Mapping[str, Scores], n_rows: int
 ) -> tuple[npt.NDArray[np.bool_], dict[str, int]]:
     """Find the rows that rules drop; each is counted once, for the first rule by name.
 
@@ -41,7 +42,7 @@ def apply_rules(
     return is_kept, dropped
 
 
-def _is_within(scores: npt.NDArray[np.float32], limit: Limit) -> npt.NDArray[np.bool_]:
+def _is_within(scores: Scores, limit: Limit) -> npt.NDArray[np.bool_]:
     """Tell whether a score is none that a limit is about, in float32; NaN never is."""
     outside = np.zeros(len(scores), bool)
     if limit.above is not None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from cah_dask.pairs.encoders.towers import Embeddings, Encoder
 from cah_dask.pairs.options import EmbedOptions
 from cah_dask.pairs.scores.files import locate
-from cah_dask.pairs.scores.pictures import PictureScorer, Scores, load_picture_scorer
+from cah_dask.pairs.scores.numbers import Scores
+from cah_dask.pairs.scores.pictures import PictureScorer, load_picture_scorer
 from cah_dask.pairs.scores.prompts import SHELF, PromptScorer, read_prompts
 
 

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from cah_dask.candidates.listfiles import read_lines
 from cah_dask.candidates.phrases import Phrases, phrase, phrases_of
 from cah_dask.errors import ConfigError
 from cah_dask.pairs.scores.files import Shelf
+from cah_dask.pairs.scores.numbers import Scores
 from cah_dask.pairs.scores.options import WordsOptions
 
 SHELF = Shelf("words", ".txt")
@@ -40,7 +40,7 @@ def read_words(path: Path) -> Phrases:
 
 def count_words(
     words: Phrases, options: WordsOptions, texts: Sequence[str], languages: Sequence[str]
-) -> npt.NDArray[np.float32]:
+) -> Scores:
     """Return how many words of a list each text holds, ``(n,)``; 0 in other languages."""
     wanted = options.languages
     return np.array(

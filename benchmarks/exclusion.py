@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from cah_dask.candidates.exclusion import load_exclusion
-from cah_dask.candidates.keys import of_texts, unique
+from cah_dask.blocklists.exclusion import load_exclusion
+from cah_dask.keys import of_texts, unique
 from cah_dask.schema import uid
 
 CANDIDATES = 100_000

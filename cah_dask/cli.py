@@ -78,20 +78,24 @@ def run(
     from cah_dask.run.before import preflight, slurm_limits
     from cah_dask.run.folder.run_folder import RunFolder
     from cah_dask.run.progress import Progress
+    from cah_dask.run.settings.identity import run_id
 
     started = datetime.now(UTC)
     with Signals() as signals:
-        prepared = preflight.prepare(config, overrides or ())
+        prepared = preflight.prepare(config, overrides or (), may_select_only=True)
         slurm_limits.check_allocation(prepared.config, os.environ)
         folder = RunFolder(Path(prepared.config.run_dir), release=to)
-        folder.require_place_for_release()
+        archives = list(prepared.archives)
+        folder.require_place_for_release(run_id(prepared.config, archives))
         try:
             with (
-                folder.driving(prepared.loaded, list(prepared.archives), _say),
+                folder.driving(prepared.loaded, archives, _say),
                 _log_to(folder.log_file),
                 Progress(_console) as view,
             ):
-                ending = pipeline.run(prepared.config, folder, view, signals, prepared.archives)
+                ending = pipeline.run(
+                    prepared.config, folder, view, signals, prepared.archives, prepared.require_for
+                )
         except Stopped as stopped:
             ending = pipeline.ending_of(stopped.kind)
     match ending:
@@ -110,6 +114,56 @@ def run(
         case pipeline.Ending.OUT_OF_TIME:
             requeue.go_on(folder, prepared.config.slurm, started, sys.argv[2:], _console.print)
             _fail("stopped before the end of the job's walltime; what is committed stays", 75)
+
+
+@app.command()
+def calibrate(
+    run_dir: Annotated[Path, typer.Argument(help="Run folder with scored samples.")],
+    encoder: Annotated[
+        str | None, typer.Option(help="Whose thresholds are wanted. Default: the one that decides.")
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="Keep as many pairs as this encoder at its thresholds.")
+    ] = None,
+    false_accepts: Annotated[
+        float, typer.Option(help="Without a reference: share of mismatched pairs to be kept.")
+    ] = 0.001,
+    samples: Annotated[
+        int, typer.Option(min=2, help="Samples of each split to look at.")
+    ] = 100_000,
+) -> None:
+    """Find thresholds for an encoder that has none, from a run's own samples.
+
+    Prints them by split and by language with the number of samples behind each.
+    """
+    from cah_dask.pairs import calibrate as method
+    from cah_dask.run.calibration import calibrated
+    from cah_dask.run.folder.run_folder import RunFolder
+
+    found = calibrated(
+        RunFolder(run_dir),
+        encoder=encoder,
+        reference=reference,
+        false_accepts=false_accepts,
+        limit=samples,
+    )
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("split/language", "samples", "threshold", "kept", "mismatched kept"):
+        table.add_column(
+            name, justify="left" if name == "split/language" else "right", no_wrap=True
+        )
+    for each in found.rows:
+        note = "" if each.is_certain else " ?"
+        table.add_row(
+            printable(each.group), f"{each.samples:,}", f"{each.threshold:.4f}{note}",
+            f"{each.kept:.1%}", f"{each.false_accepts:.3%}",
+        )  # fmt: skip
+    _answer.print(table)
+    if not all(each.is_certain for each in found.rows):
+        _answer.print(f"?  uncertain: fewer than {method.ENOUGH:,} samples", highlight=False)
+    thresholds = ", ".join(f"{split}: {value:.4f}" for split, value in found.thresholds.items())
+    setting = f"select: {{encoder: {found.encoder}, thresholds: {{{thresholds}}}}}"
+    _answer.print(setting, soft_wrap=True, highlight=False, markup=False)
 
 
 @app.command()

@@ -11,6 +11,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from tests.private_names import private_uses
+
 ROOT = Path(__file__).parent.parent
 CONDA_NAMES = {
     "ada-url": "ada-url-python",
@@ -18,6 +20,8 @@ CONDA_NAMES = {
     "open_clip_torch": "open-clip-torch",
     "torch": "pytorch",
 }
+
+PRIVATE_PARTS = ROOT / "cah_dask" / "run" / "cluster" / "private_parts.py"
 
 
 def requirements() -> dict[str, str]:
@@ -62,6 +66,48 @@ def test_packages_reexport_nothing():
         docstring, *rest = ast.parse(path.read_text()).body
         assert isinstance(docstring, ast.Expr), path
         assert all("__version__" in ast.unparse(line) for line in rest), path
+
+
+def test_private_parts_of_dask_are_used_in_one_module():
+    uses = {
+        str(path.relative_to(ROOT)): found
+        for path in (ROOT / "cah_dask").rglob("*.py")
+        if (found := private_uses(path.read_text()))
+    }
+    assert set(uses) == {str(PRIVATE_PARTS.relative_to(ROOT))}, uses
+
+
+@pytest.mark.parametrize(
+    ("source", "use"),
+    [
+        ("import distributed\ndistributed.worker._logs", "2: distributed.worker._logs"),
+        ("from distributed.worker import _logs", "1: import _logs"),
+        (
+            "from distributed import Client\ndef f(client: Client): client._send()",
+            "2: client._send",
+        ),
+        (
+            "from distributed import Scheduler\nclass Own(Scheduler):\n def _setup(self): 0",
+            None,
+        ),
+        (
+            "from distributed import SpecCluster as S\nclass Own(S):\n async def _start(self): 0",
+            "3: def _start",
+        ),
+        (
+            "from cah_dask.run.cluster.private_parts import slurm_job_class\n"
+            "class Own(slurm_job_class()):\n def f(self): self._command_template = self._mine",
+            "3: self._command_template",
+        ),
+        (
+            "from distributed import SpecCluster\nclass A(SpecCluster): 0\n"
+            "class B(A):\n def f(self): setattr(self, '_lock', 1)",
+            "4: '_lock'",
+        ),
+    ],
+)
+def test_a_private_part_is_found_however_it_is_used(source: str, use: str | None):
+    assert private_uses(source) == ([use] if use else [])
 
 
 def test_the_configuration_page_is_what_the_command_prints():

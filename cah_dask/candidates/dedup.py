@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cah_dask.candidates.exclusion import Exclusion
+from cah_dask.blocklists.exclusion import Exclusion
 from cah_dask.candidates.gather import HELD_ROWS, GatheredLists
-from cah_dask.candidates.keys import (
+from cah_dask.keys import (
     Index,
     Keys,
     Mask,
@@ -36,10 +36,9 @@ from cah_dask.candidates.keys import (
     starts_run,
     unique,
 )
-from cah_dask.candidates.listfiles import longest_match
-from cah_dask.candidates.urls import host_of
 from cah_dask.schema import BUCKET, Counts, Reject
 from cah_dask.storage import open_part
+from cah_dask.urls import host_of, longest_match
 
 BEYOND_QUOTA = "host_quota/"
 """How notes begin that count the urls of a host beyond its quota."""

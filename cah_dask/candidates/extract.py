@@ -25,10 +25,10 @@ from cah_dask.candidates.rows import Pair, RowBuilder
 from cah_dask.candidates.sources import check_archive
 from cah_dask.candidates.tables import TableOptions, check_table, is_table, read_table
 from cah_dask.candidates.text import clean, has_length, is_far_beyond
-from cah_dask.candidates.urls import ABSOLUTE, NOWHERE, Url, resolve
 from cah_dask.candidates.wat import Page, is_json, parse_page
 from cah_dask.errors import RecordError, ShardError
 from cah_dask.schema import SPLITS, Counts, Reject, Split, uid
+from cah_dask.urls import ABSOLUTE, NOWHERE, Url, resolve
 
 RESPECTED = ("noindex", "noimageindex", "noai", "noimageai", "noml", "none", "tdm-reservation")
 """Directives that keep a page's images out: those of img2dataset, `noml`, `none` (noindex and

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pyarrow as pa
 
-from cah_dask.candidates.keys import Index
+from cah_dask.keys import Index
 from cah_dask.schema import SAMPLES
 
 HELD_ROWS = 1 << 19

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from cah_dask.candidates.gather import HELD_ROWS, GatheredLists
-from cah_dask.candidates.keys import Index
+from cah_dask.keys import Index
 from cah_dask.storage import Part, open_part
 
 IMAGE_LISTS = 64

@@ -23,7 +23,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cah_dask.candidates.keys import (
+from cah_dask.candidates.late import own_groups
+from cah_dask.errors import DamageError
+from cah_dask.keys import (
     KeyFile,
     Keys,
     PlacedKeys,
@@ -34,8 +36,6 @@ from cah_dask.candidates.keys import (
     placed,
     unique,
 )
-from cah_dask.candidates.late import own_groups
-from cah_dask.errors import DamageError
 from cah_dask.storage import SideFile, open_part, require_same, side_file, staged
 
 

@@ -23,9 +23,9 @@ import pyarrow.parquet as pq
 
 from cah_dask.candidates.page_images import IMAGE, Link
 from cah_dask.candidates.remote import Stream, is_remote, open_archive
-from cah_dask.candidates.urls import NOWHERE
 from cah_dask.candidates.wat import Page
 from cah_dask.errors import CahError, InputError, ShardError
+from cah_dask.urls import NOWHERE
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
 """Ends of names that are tables."""

@@ -17,8 +17,8 @@ import msgspec
 
 from cah_dask.candidates.page_images import Extra, Link, image_links
 from cah_dask.candidates.page_rules import deed, directives
-from cah_dask.candidates.urls import Base, Url, resolve
 from cah_dask.errors import RecordError
+from cah_dask.urls import Base, Url, resolve
 
 _COMMONS = "creativecommons.org"
 _LICENSE = "license"

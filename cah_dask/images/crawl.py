@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from cah_dask.candidates.exclusion import Exclusion
+from cah_dask.blocklists.exclusion import Exclusion
+from cah_dask.blocklists.hashlists import HashLists
 from cah_dask.images.alarm import Alarm
 from cah_dask.images.manners.frontier import Frontier
 from cah_dask.images.manners.hosts import RETRYABLE, Visit
@@ -22,7 +23,6 @@ from cah_dask.images.manners.robots_cache import RobotsFile
 from cah_dask.images.options import DownloadOptions
 from cah_dask.images.outcomes import Ledger, Outcome, judged, outcome
 from cah_dask.images.picture.decoders import Decoders, Verdict
-from cah_dask.images.picture.hashlists import HashLists
 from cah_dask.images.shard_queue import Backlog
 from cah_dask.images.shards import ShardWriter
 from cah_dask.images.web.fetch import Fetcher

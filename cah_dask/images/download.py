@@ -12,7 +12,8 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
-from cah_dask.candidates.exclusion import Exclusion
+from cah_dask.blocklists.exclusion import Exclusion
+from cah_dask.blocklists.hashlists import load_hash_lists
 from cah_dask.images.crawl import Crawl, Work
 from cah_dask.images.manners.loans import Loans
 from cah_dask.images.manners.pause import Pause
@@ -21,7 +22,6 @@ from cah_dask.images.options import DownloadOptions, check_options
 from cah_dask.images.outcomes import Ledger
 from cah_dask.images.picture.decode import DecodeOptions
 from cah_dask.images.picture.decoders import Decoders, Task
-from cah_dask.images.picture.hashlists import load_hash_lists
 from cah_dask.images.shards import ShardWriter
 from cah_dask.images.web.budgets import Budget, Budgets
 from cah_dask.images.web.clock import run

@@ -20,6 +20,8 @@ class EncoderOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """Model that embeds the images, and all texts but those below."""
     texts: dict[Split, str] = {}
     """Model that embeds the texts of a split, where it is another one."""
+    dim: int | None = None
+    """Length of a vector; filled in at the start."""
 
     def text(self, split: Split) -> str:
         """Return the model of the texts of a split."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import Any
 
@@ -18,8 +19,8 @@ from cah_dask.pairs.encoders.models import (
     public_name,
 )
 from cah_dask.pairs.options import EmbedOptions, EncoderOptions
-from cah_dask.pairs.scores.checks import resolve_scores
-from cah_dask.schema import SPLITS
+from cah_dask.pairs.scores.checks import resolve_scores, scores_as_pinned
+from cah_dask.schema import SPLITS, Split
 
 
 def resolve(options: EmbedOptions) -> EmbedOptions:
@@ -53,11 +54,13 @@ def resolve(options: EmbedOptions) -> EmbedOptions:
             f"embed.checksums names {min(strangers)}, which is no model of this configuration; "
             f"its models are {', '.join(pinned)}"
         )
-    for name, encoder in encoders.items():
-        _require_one_space(name, encoder)
+    encoders = {
+        name: msgspec.structs.replace(encoder, dim=_dim_of(name, encoder))
+        for name, encoder in encoders.items()
+    }
     options = resolve_scores(options)
     names = {model: options.names.get(model, public_name(model)) for model in options.models}
-    return msgspec.structs.replace(options, checksums=pinned, names=names)
+    return msgspec.structs.replace(options, encoders=encoders, checksums=pinned, names=names)
 
 
 def _encoders_of(options: EmbedOptions) -> dict[str, EncoderOptions]:
@@ -77,7 +80,8 @@ def _require_as_pinned(model: str, found: dict[str, str], wanted: dict[str, str]
             raise ConfigError(f"{name} of {model} {has}, embed.checksums wants {digest}")
 
 
-def _require_one_space(name: str, encoder: EncoderOptions) -> None:
+def _dim_of(name: str, encoder: EncoderOptions) -> int:
+    """Return the length of the vectors, which is the same for all towers of one space."""
     dim = embedding_dim(encoder.image)
     for split, model in encoder.texts.items():
         if embedding_dim(model) != dim:
@@ -85,11 +89,23 @@ def _require_one_space(name: str, encoder: EncoderOptions) -> None:
                 f"encoder {name}: texts of {model} ({split}) have {embedding_dim(model)} numbers, "
                 f"images of {encoder.image} have {dim}: they are not of one space"
             )
+    return dim
 
 
-def embedding_dims(options: EmbedOptions) -> dict[str, int]:
-    """Return the length of the vectors of each encoder without loading it."""
-    return {name: embedding_dim(each.image) for name, each in options.encoders.items()}
+def is_as_pinned(options: EmbedOptions, pinned: EmbedOptions) -> bool:
+    """Tell whether options say nothing else than resolved ones, without looking for the models."""
+
+    def towers(encoders: Iterable[EncoderOptions]) -> list[tuple[str, dict[Split, str]]]:
+        return [(each.image, each.texts) for each in encoders]
+
+    given = options.encoders or _encoders_of(options)
+    return (
+        towers(given.values()) == towers(pinned.encoders.values())
+        and (options.batch_size, options.precision) == (pinned.batch_size, pinned.precision)
+        and options.checksums.items() <= pinned.checksums.items()
+        and options.names.items() <= pinned.names.items()
+        and scores_as_pinned(options, pinned)
+    )
 
 
 def identity(options: EmbedOptions) -> dict[str, Any]:

@@ -25,6 +25,10 @@ SELECTION = "crc32"
 from others."""
 
 
+SCORED_LANGUAGE, KEPT_LANGUAGE = "scored", "kept"
+"""The notes, by split and language, of samples and of those of them that were kept."""
+
+
 class SelectOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Which scored pairs a release holds. A finished run may select again."""
 
@@ -42,6 +46,9 @@ class SelectOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     drop: Rules = {}
     """Rules by name: each drops the rows of which all its limits are true, counted as `rule_NAME`:
     `{explicit: {nsfw: {above: 0.7}}}`."""
+    top_fraction: dict[Split, Annotated[float, msgspec.Meta(gt=0, lt=1)]] = {}
+    """Instead of a threshold: the share of a split's scored samples that is kept, ties included, as
+    DataComp does. The threshold is known once all are scored; report and data card name it."""
 
 
 def complete(
@@ -64,7 +71,7 @@ def complete(
     Raises
     ------
     ConfigError
-        If there is no such encoder, or a split without a threshold.
+        If there is no such encoder, or a split without a threshold or with two.
     """
     name = options.encoder or next(iter(embed.encoders))
     if name not in embed.encoders:
@@ -76,12 +83,19 @@ def complete(
     if preset is not None and name in preset.encoders:
         known |= preset.encoders[name].thresholds
     known |= options.thresholds
-    missing = [split for split in splits if split not in known]
+    if both := [split for split in options.top_fraction if split in options.thresholds]:
+        raise ConfigError(
+            f"select.thresholds and select.top_fraction are both given for {both[0]} texts; "
+            "leave one of them out"
+        )
+    known = {split: known[split] for split in known if split not in options.top_fraction}
+    missing = [split for split in splits if split not in {*known, *options.top_fraction}]
     if missing:
         raise ConfigError(
-            f"no threshold is known for {', '.join(missing)} texts with encoder {name}; "
-            f"set select.thresholds.{missing[0]} (a cosine in [-1, 1]) or leave such texts out "
-            "with extract.splits"
+            f"no threshold is known for {', '.join(missing)} texts with encoder {name}; set "
+            f"select.thresholds.{missing[0]} (a cosine in [-1, 1]) or select.top_fraction."
+            f"{missing[0]} (a share, then `cah calibrate`), or leave such texts out with "
+            "extract.splits"
         )
     in_order = {split: known[split] for split in SPLITS if split in known}
     return msgspec.structs.replace(options, encoder=name, thresholds=in_order)
@@ -89,7 +103,7 @@ def complete(
 
 def columns(encoder: str) -> list[str]:
     """Return the columns of scored samples that `select_list` looks at."""
-    return ["uid", "split", similarity_of(encoder)]
+    return ["uid", "split", "lang", similarity_of(encoder)]
 
 
 def select_list(
@@ -125,8 +139,19 @@ def select_list(
     made = [pa.repeat(part, len(rows)), pa.array(rows), scored["uid"].take(rows)]
     made += [pa.array(score[judgement.is_kept]) for score in judgement.scores.values()]
     rejected = {Reject.BELOW_THRESHOLD.value: n_below} if n_below else {}
-    counts = Counts(len(scored), len(rows), rejected | judgement.dropped)
+    counts = Counts(
+        len(scored), len(rows), rejected | judgement.dropped, _by_language(scored, rows)
+    )
     return pa.table(made, schema=selected(judge.names)), counts
+
+
+def _by_language(scored: pa.Table, kept: npt.NDArray[np.int32]) -> dict[str, int]:
+    """Count the samples and the kept ones of each language of each split."""
+    return {
+        f"{note}/{row['split']}/{row['lang']}": row["lang_count"]
+        for note, rows in ((SCORED_LANGUAGE, scored), (KEPT_LANGUAGE, scored.take(kept)))
+        for row in rows.group_by(["split", "lang"]).aggregate([("lang", "count")]).to_pylist()
+    }
 
 
 def checksum(selected: Sequence[pa.Table]) -> int:

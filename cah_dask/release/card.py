@@ -6,7 +6,13 @@ from pathlib import Path
 
 from cah_dask.pairs.scores.describe import rules_in_words
 from cah_dask.release.layout import Layout
-from cah_dask.release.summary import Summary, funnel
+from cah_dask.release.summary import (
+    LANGUAGES_SHOWN,
+    Summary,
+    by_language,
+    funnel,
+    long_texts,
+)
 from cah_dask.schema import score_of, similarity_of
 from cah_dask.storage import write_atomic
 
@@ -80,8 +86,15 @@ images = zarr.open_group("embeddings.zarr", mode="r")["{encoder}/image"]
 {encoders}
 
 A pair is kept when the cosine of its two vectors by `{encoder}`, taken in float32 before they are
-rounded for storage, is at or above the threshold of its split: {thresholds}.
-{rules}
+rounded for storage, is at or above the threshold of its split: {thresholds}.{rules}
+
+## Languages
+
+| split | language | scored | kept | share |
+|---|---|---|---|---|
+{languages}
+
+{long_texts:,} texts were longer than the context of their tower, and were cut for it.
 
 ## Funnel
 
@@ -131,6 +144,12 @@ def write_card(path: Path, summary: Summary, layout: Layout) -> None:
         encoders="\n".join(_models(layout)),
         thresholds=", ".join(f"{split} {value}" for split, value in summary.thresholds.items()),
         rules=_rules(summary),
+        languages="\n".join(
+            f"| {row.split} | {row.lang} | {row.scored:,} | {row.kept:,} | "
+            f"{row.kept / row.scored:.1%} |"
+            for row in by_language(summary)[:LANGUAGES_SHOWN]
+        ),
+        long_texts=long_texts(summary),
         funnel="\n".join(steps),
         columns="\n".join(
             f"| `{field.name}` | {field.type} | {meanings[field.name]} |" for field in layout.schema
@@ -149,9 +168,9 @@ def _models(layout: Layout) -> Iterator[str]:
 
 def _rules(summary: Summary) -> str:
     """Return the rules that dropped rows; nothing of it where there are none."""
-    lines = "".join(f"- {line}\n" for line in rules_in_words(summary.rules))
-    intro = "\nOf these, pairs are dropped of which all is true that one of the rules says:\n\n"
-    return intro + lines if lines else ""
+    lines = [f"- {line}" for line in rules_in_words(summary.rules)]
+    intro = "\n\nOf these, pairs are dropped of which all is true that one of the rules says:\n"
+    return "\n".join([intro, *lines]) if lines else ""
 
 
 def _meanings(layout: Layout) -> dict[str, str]:

@@ -18,8 +18,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import zarr
 
-from cah_dask.candidates.keys import Keys, from_digests, no_keys, sort_order, starts_run, unique
 from cah_dask.errors import DamageError
+from cah_dask.keys import Keys, from_digests, no_keys, sort_order, starts_run, unique
 from cah_dask.release.layout import (
     CARD,
     EMBEDDINGS,

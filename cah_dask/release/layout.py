@@ -84,6 +84,8 @@ class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rows_per_chunk: int
     slices_sha256: str
     scores: tuple[ReleasedScore, ...] = ()
+    run: str = ""
+    """What tells its run from others; all releases of a run have it in common."""
 
     @property
     def shards(self) -> int:

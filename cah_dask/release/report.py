@@ -20,7 +20,14 @@ from cah_dask.errors import RetryableError, RunError
 from cah_dask.images.picture.decode import open_rgb
 from cah_dask.images.shards import ShardReader
 from cah_dask.pairs.embed import HISTOGRAM_BINS
-from cah_dask.release.summary import Summary, funnel, similarity_histogram
+from cah_dask.release.summary import (
+    LANGUAGES_SHOWN,
+    Summary,
+    by_language,
+    funnel,
+    long_texts,
+    similarity_histogram,
+)
 from cah_dask.schema import similarity_of
 from cah_dask.storage import read_part, read_receipt, write_atomic
 
@@ -59,7 +66,8 @@ class Chart(msgspec.Struct, frozen=True):
 
     split: str
     total: int
-    threshold: float
+    threshold: float | None
+    """None while all samples are not scored that it is to keep a share of."""
     threshold_x: float
     bars: list[Bar]
     low: float
@@ -80,6 +88,8 @@ def write_report(path: Path, run_dir: Path, summary: Summary) -> None:
         funnel=funnel(summary),
         outcomes=_outcomes(summary),
         charts=_charts(summary),
+        languages=by_language(summary)[:LANGUAGES_SHOWN],
+        long_texts=long_texts(summary),
         kept=_samples(run_dir, summary, is_kept=True),
         rejected=[] if summary.rules else _samples(run_dir, summary, is_kept=False),
     )
@@ -113,12 +123,12 @@ def _outcomes(summary: Summary) -> list[tuple[str, int, float]]:
 
 def _charts(summary: Summary) -> list[Chart]:
     return [
-        _chart(split, bins, summary.thresholds[split])
+        _chart(split, bins, summary.thresholds.get(split))
         for split, bins in similarity_histogram(summary).items()
     ]
 
 
-def _chart(split: str, bins: dict[int, int], threshold: float) -> Chart:
+def _chart(split: str, bins: dict[int, int], threshold: float | None) -> Chart:
     """Draw the occupied part of [-1, 1], a little wider, as bars."""
     width, height = _CHART_PX
     first, end = max(0, min(bins) - 2), min(HISTOGRAM_BINS, max(bins) + 3)
@@ -127,13 +137,13 @@ def _chart(split: str, bins: dict[int, int], threshold: float) -> Chart:
     for index, count in sorted(bins.items()):
         size = height * count / tallest
         label = f"{_left(index):.2f} to {_left(index + 1):.2f}: {count:,}"
-        is_kept = _left(index) >= threshold
+        is_kept = threshold is not None and _left(index) >= threshold
         bars.append(Bar((index - first) * step, height - size, step * 0.9, size, label, is_kept))
     return Chart(
         split=split,
         total=sum(bins.values()),
         threshold=threshold,
-        threshold_x=((threshold + 1) / 2 * HISTOGRAM_BINS - first) * step,
+        threshold_x=((threshold or 0) + 1) / 2 * HISTOGRAM_BINS * step - first * step,
         bars=bars,
         low=_left(first),
         high=_left(end),

@@ -5,7 +5,12 @@ from datetime import datetime
 import msgspec
 
 from cah_dask.candidates.dedup import BEYOND_QUOTA
+from cah_dask.pairs.embed import LONG_TEXTS
+from cah_dask.pairs.select import KEPT_LANGUAGE, SCORED_LANGUAGE
 from cah_dask.schema import SPLITS, Counts, CountsSum, Split
+
+LANGUAGES_SHOWN = 40
+"""Languages in report and data card, those with the most samples."""
 
 
 class StageSummary(msgspec.Struct, frozen=True):
@@ -97,6 +102,33 @@ def funnel(summary: Summary) -> list[FunnelStep]:
         ranked = sorted(counts.rejected.items(), key=lambda item: (-item[1], item[0]))
         steps.append(FunnelStep(name, stage.rows, counts.seen, counts.kept, dict(ranked)))
     return steps
+
+
+class LanguageRow(msgspec.Struct, frozen=True):
+    """What became of the scored samples of one language of one split."""
+
+    split: str
+    lang: str
+    scored: int
+    kept: int
+
+
+def by_language(summary: Summary) -> list[LanguageRow]:
+    """Return all languages, those with the most samples first."""
+    notes = summary.counts("select").notes
+    rows = []
+    for key, scored in notes.items():
+        kind, _, group = key.partition("/")
+        if kind == SCORED_LANGUAGE:
+            split, _, lang = group.partition("/")
+            rows.append(LanguageRow(split, lang, scored, notes.get(f"{KEPT_LANGUAGE}/{group}", 0)))
+    return sorted(rows, key=lambda row: (-row.scored, row.split, row.lang))
+
+
+def long_texts(summary: Summary) -> int:
+    """Return how many texts were longer than the context of the tower that decides."""
+    notes = summary.counts("embed").notes
+    return sum(notes.get(f"{LONG_TEXTS}/{summary.encoder}/{split}", 0) for split in SPLITS)
 
 
 def similarity_histogram(summary: Summary) -> dict[Split, dict[int, int]]:

@@ -1,10 +1,17 @@
 """The job of `cah run`: from archives to a published release."""
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from enum import Enum
+from functools import partial
+
+import msgspec
+import pyarrow.compute as pc
 
 from cah_dask.images.manners.turns import Turns
+from cah_dask.pairs.fractions import Scores, top_fraction
+from cah_dask.pairs.select import SelectOptions
+from cah_dask.release.summary import similarity_histogram
 from cah_dask.run.cluster.lending import lend_hosts
 from cah_dask.run.folder.lost import late_waves, write_lost
 from cah_dask.run.folder.run_folder import RunFolder
@@ -15,9 +22,10 @@ from cah_dask.run.session import FolderWork, Session, View
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.identity import config_hash, run_hash, variants
 from cah_dask.run.signals import Signals
-from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT
+from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT, Stage
 from cah_dask.run.task import Done
 from cah_dask.run.tasks import Job, without_place
+from cah_dask.schema import Split, similarity_of
 from cah_dask.storage import disk_errors
 
 
@@ -25,6 +33,8 @@ class Ending(Enum):
     """How an attempt to carry a run to its end came out."""
 
     PUBLISHED = "published"
+    SCORED = "scored"
+    """Only the thresholds of the release are still to be found."""
     STOPPED = "stopped"
     OUT_OF_TIME = "out of time"
     INCOMPLETE = "incomplete"
@@ -41,6 +51,7 @@ def run(
     view: View,
     signals: Signals,
     places: Mapping[str, str],
+    require_for: Callable[[Collection[Stage]], None] = lambda _: None,
 ) -> Ending:
     """Carry the run to its end, or as far as it gets; `folder` must be driven by this process.
 
@@ -48,6 +59,8 @@ def run(
     ----------
     places
         Where each archive lies that is not extracted yet, by its name.
+    require_for
+        Told before any task which stages are left; raises ConfigError for what they lack.
 
     Raises
     ------
@@ -56,42 +69,108 @@ def run(
     Stopped
         When a signal came before the first task or after the last one.
     """
-    late = late_waves(folder)  # first, as it takes away parts
-    plan = Plan(
-        folder.archives(),
-        archives_per_wave=config.archives_per_wave,
-        buckets=config.dedup.buckets,
-        committed=folder.existing(keep_images=config.keep_images),
-        staged_limit=config.staged_gb * 1e9,
-        late=late,
-        stages=folder.stages,
-        variants=variants(config),
-    )
-    publisher = Publisher(config, folder, plan)
-    if publisher.is_published():
+
+    def attempt(config: Config, stages: tuple[Stage, ...]) -> Ending:
+        return _Attempt(config, folder, view, signals, places, stages).carry_out(require_for)
+
+    if config.select.top_fraction:
+        scoring = tuple(stage for stage in folder.stages if stage not in (SELECT, PACK))
+        ending = attempt(config, scoring)
+        if ending is not Ending.SCORED:
+            return ending
+        select = _with_thresholds(config.select, folder, view)
+        config = msgspec.structs.replace(config, select=select)
+        folder.settle(select)
+    return attempt(config, folder.stages)
+
+
+def _with_thresholds(select: SelectOptions, folder: RunFolder, view: View) -> SelectOptions:
+    """Find the thresholds that keep the shares that were asked for."""
+    similarity = similarity_of(select.encoder or "")  # preflight names it
+    bins = similarity_histogram(folder.summary())
+
+    def scores(split: Split) -> Iterator[Scores]:
+        for table in folder.scored(["split", similarity]):
+            yield table.filter(pc.equal(table["split"], split))[similarity].to_numpy()
+
+    found = {}
+    for split, fraction in select.top_fraction.items():
+        counted = bins.get(split, {})
+        found[split] = top_fraction(counted, fraction, partial(scores, split))
+        view.say(
+            f"the top {fraction:g} of {sum(counted.values()):,} {split} samples have a similarity "
+            f"of at least {found[split]:.6f}"
+        )
+    return msgspec.structs.replace(select, thresholds={**select.thresholds, **found})
+
+
+class _Attempt:
+    """One attempt to carry some stages of a run to their end."""
+
+    def __init__(  # each is a fact of the run
+        self,
+        config: Config,
+        folder: RunFolder,
+        view: View,
+        signals: Signals,
+        places: Mapping[str, str],
+        stages: tuple[Stage, ...],
+    ) -> None:
+        self._config = config
+        self._folder = folder
+        self._view = view
+        self._signals = signals
+        self._places = places
+        late = late_waves(folder)  # first, as it takes away parts
+        self._plan = Plan(
+            folder.archives(),
+            archives_per_wave=config.archives_per_wave,
+            buckets=config.dedup.buckets,
+            committed=folder.existing(keep_images=config.keep_images),
+            staged_limit=config.staged_gb * 1e9,
+            late=late,
+            stages=stages,
+            variants=variants(config),
+        )
+        self._publisher = Publisher(config, folder, self._plan)
+
+    def carry_out(self, require_for: Callable[[Collection[Stage]], None]) -> Ending:
+        """Do what is left of the stages, and publish if a release is among it."""
+        plan, publisher, view = self._plan, self._publisher, self._view
+        if publisher.is_published():
+            return Ending.PUBLISHED
+        if not plan.is_done(plan.stages):
+            require_for(plan.left())
+        if plan.left()[0] == SELECT:
+            view.say("everything is scored: only a selection is to be made, without web or model")
+        with disk_errors(self._folder.path):
+            if PACK in plan.stages or not plan.is_done(plan.stages):
+                stopped_by = self._work()
+                if stopped_by is not None:
+                    return ending_of(stopped_by)
+            if publisher.too_many_lost:
+                view.warn(publisher.too_many_lost)
+            if plan.failed or publisher.too_many_lost:
+                return Ending.INCOMPLETE
+            if PACK not in plan.stages:
+                return Ending.SCORED
+            publisher.publish()
         return Ending.PUBLISHED
-    if plan.left()[0] == SELECT:
-        view.say("everything is scored: only a selection is to be made, without web or model")
-    found = pools(config.pools, config.slurm.launch, folder.stages)
-    left = set(plan.left())
-    session = Session(
-        folder,
-        [pool for pool in found if left & set(pool.stages)],
-        config.slurm,
-        max_attempts=config.max_attempts,
-        on_start=lambda scheduler: lend_hosts(scheduler, Turns(config.dedup.buckets)),
-    )
-    with disk_errors(folder.path):
-        crawl = Crawl(config, folder, plan, publisher, view, places)
-        stopped_by = session.carry_out(plan, crawl, view, signals)
-        if stopped_by is not None:
-            return ending_of(stopped_by)
-        if publisher.too_many_lost:
-            view.warn(publisher.too_many_lost)
-        if plan.failed or publisher.too_many_lost:
-            return Ending.INCOMPLETE
-        publisher.publish()
-    return Ending.PUBLISHED
+
+    def _work(self) -> signal.Signals | None:
+        """Have the pools that still have work do it; return the signal that stopped them."""
+        config, folder, plan = self._config, self._folder, self._plan
+        left = set(plan.left())
+        found = pools(config.pools, config.slurm.launch, plan.stages)
+        session = Session(
+            folder,
+            [pool for pool in found if left & set(pool.stages)],
+            config.slurm,
+            max_attempts=config.max_attempts,
+            on_start=lambda scheduler: lend_hosts(scheduler, Turns(config.dedup.buckets)),
+        )
+        crawl = Crawl(config, folder, plan, self._publisher, self._view, self._places)
+        return session.carry_out(plan, crawl, self._view, self._signals)
 
 
 def lists_at_once(config: Config) -> int:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from cah_dask.errors import RunError
 from cah_dask.pairs.options import EmbedOptions
-from cah_dask.pairs.resolve import embedding_dims
 from cah_dask.pairs.scores.describe import described
 from cah_dask.pairs.select import SELECTION
 from cah_dask.release import verify
@@ -27,8 +26,8 @@ from cah_dask.release.report import write_report
 from cah_dask.run.folder.run_folder import LOST, RunFolder
 from cah_dask.run.plan import Plan, Unit
 from cah_dask.run.settings.config import Config
-from cah_dask.run.settings.identity import config_hash
-from cah_dask.run.stages import EXTRACT, SELECT
+from cah_dask.run.settings.identity import config_hash, run_id
+from cah_dask.run.stages import EXTRACT, PACK, SELECT
 from cah_dask.storage import fsync
 
 
@@ -57,7 +56,7 @@ class Publisher:
 
     def may_begin(self) -> bool:
         """Whether all is selected that a release needs."""
-        return self._plan.is_selected and not self.too_many_lost
+        return PACK in self._plan.stages and self._plan.is_selected and not self.too_many_lost
 
     def is_published(self) -> bool:
         """Whether the release of exactly these pairs is already there, and whole."""
@@ -138,6 +137,7 @@ class Publisher:
                 ReleasedScore(name, what, sha256)
                 for name, what, sha256 in described(self._config.embed, self._config.select)
             ),
+            run=run_id(self._config, self._folder.archives()),
         )
 
 
@@ -147,11 +147,10 @@ def _released(options: EmbedOptions) -> tuple[ReleasedEncoder, ...]:
     def model(name: str) -> ReleasedModel:
         return ReleasedModel(options.names[name], options.checksums[name])
 
-    dims = embedding_dims(options)
     return tuple(
         ReleasedEncoder(
             name,
-            dims[name],
+            each.dim or 0,  # filled in by then
             model(each.image),
             {split: model(text) for split, text in each.texts.items()},
         )

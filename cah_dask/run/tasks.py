@@ -18,10 +18,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cah_dask.blocklists.exclusion import Exclusion
+from cah_dask.blocklists.optouts import load_optouts
 from cah_dask.candidates.dedup import Bucket, HostQuotas, dedup_bucket
-from cah_dask.candidates.exclusion import Exclusion, load_optouts
 from cah_dask.candidates.extract import extract_archive
-from cah_dask.candidates.keys import KeyFile, Keys, Run, unique
 from cah_dask.candidates.late import LateTexts, late_lists
 from cah_dask.candidates.seen import (
     fetched_keys,
@@ -35,6 +35,7 @@ from cah_dask.errors import DamageError, RetryableError, ShardError
 from cah_dask.images.download import download_list
 from cah_dask.images.manners.loans import Loans
 from cah_dask.images.shards import ShardReader
+from cah_dask.keys import KeyFile, Keys, Run, unique
 from cah_dask.pairs.embed import (
     embed_list,
     from_scored,
@@ -353,7 +354,8 @@ def select_task(job: Job) -> Receipt:
         rows, found = select_list(part, scored, encoder, select.thresholds, judge)
         groups += [rows] if len(rows) else []
         counts += found
-    counts = msgspec.structs.replace(counts, notes={SELECTION: checksum(groups)})
+    notes = {**counts.notes, SELECTION: checksum(groups)}
+    counts = msgspec.structs.replace(counts, notes=notes)
     receipt = job.receipt(counts, started, inputs=tuple(parts))
     return write_part(job.part, selected(judge.names), groups, receipt)
 

@@ -16,8 +16,8 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from cah_dask.candidates.keys import Keys, from_digests
 from cah_dask.errors import InputError
+from cah_dask.keys import Keys, from_digests
 from cah_dask.release.check import check_part, damaged_metadata, repeated, stray_files
 from cah_dask.release.layout import Layout, read_layout
 from cah_dask.run.folder.job_folder import Existing, JobFolder
@@ -234,14 +234,24 @@ def forget(folder: JobFolder) -> None:
 class _Sound(Existing):
     """What an earlier attempt found to be sound; all else may have been mended meanwhile."""
 
+    def __init__(self, folder: JobFolder) -> None:
+        super().__init__(folder)
+        self._are_uids_valid = True
+
     def __call__(self, unit: Unit) -> Receipt | None:
-        """Return the receipt of a unit that need not be done again."""
+        """Return the receipt of a unit that need not be done again.
+
+        With the first part that is to be checked again go the comparisons of all uids, and first,
+        so that none of them is left however the driver dies.
+        """
         receipt = super().__call__(unit)
         if receipt is None or not receipt.errors:
             return receipt
+        if unit.stage == CHECK and self._are_uids_valid:
+            self.drop_all(UNIQUE)
+            self._are_uids_valid = False
         self.folder.void(unit.stage.name, unit.name)
-        (self.folder.path / unit.part).unlink()
-        self.drop_all(UNIQUE)
+        self.path_of(unit).unlink()
         return None
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cah_dask.blocklists.exclusion import Exclusion
 from cah_dask.candidates.dedup import (
     Bucket,
     Deduped,
@@ -19,12 +20,11 @@ from cah_dask.candidates.dedup import (
     host_bucket,
     read_bucket,
 )
-from cah_dask.candidates.exclusion import Exclusion
-from cah_dask.candidates.keys import Keys, PlacedKeys, from_digests, unique
-from cah_dask.candidates.urls import host_of
 from cah_dask.errors import RunError
+from cah_dask.keys import Keys, PlacedKeys, from_digests, unique
 from cah_dask.schema import BUCKET, CANDIDATES, SAMPLES, Counts, uid
 from cah_dask.storage import Receipt, write_part
+from cah_dask.urls import host_of
 
 PAIRS = st.tuples(st.integers(0, 8), st.integers(0, 3))
 ARCHIVES = st.lists(st.lists(PAIRS, max_size=12), max_size=4)

@@ -7,10 +7,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cah_dask.candidates import keys as keys_module
-from cah_dask.candidates.keys import KEY, PLACED, contains, merged, placed, span, unique
+from cah_dask import keys as keys_module
 from cah_dask.candidates.seen import held_waves, read_keys, waves_to_read, write_keys
-from tests.candidates.test_keys import HALVES, KEYS, keys
+from cah_dask.keys import KEY, PLACED, contains, merged, placed, span, unique
+from tests.test_keys import HALVES, KEYS, keys
 
 RUNS = st.lists(
     st.tuples(st.tuples(HALVES, HALVES), st.integers(0, 4)), unique_by=lambda pair: pair[0]

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from cah_dask.candidates.exclusion import Exclusion
+from cah_dask.blocklists.exclusion import Exclusion
 from cah_dask.images.manners.hosts import HostOptions
 from cah_dask.images.shards import ShardWriter
 from cah_dask.images.web import clock

@@ -7,7 +7,7 @@ import pytest
 import trustme
 from PIL import Image
 
-from cah_dask.candidates.exclusion import load_exclusion
+from cah_dask.blocklists.exclusion import load_exclusion
 from cah_dask.errors import ConfigError, InputError, RunError
 from cah_dask.images.download import download_list
 from cah_dask.images.options import DownloadOptions, check_options

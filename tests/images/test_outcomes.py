@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from cah_dask.candidates.exclusion import load_exclusion
+from cah_dask.blocklists.exclusion import load_exclusion
 from cah_dask.images.download import download_list
 from cah_dask.images.manners.hosts import HostOptions
 from cah_dask.images.options import DownloadOptions

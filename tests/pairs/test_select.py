@@ -22,6 +22,7 @@ def scored(*rows: tuple[str, float]) -> pa.Table:
         {
             "uid": pa.array([number.to_bytes(16, "big") for number in range(len(rows))]),
             "split": pa.array([split for split, _ in rows], pa.string()),
+            "lang": pa.array([split[:2] for split, _ in rows], pa.string()),
             "similarity_clip": pa.array([value for _, value in rows], pa.float32()),
         }
     )
@@ -44,6 +45,12 @@ def test_a_row_is_selected_if_its_similarity_reaches_the_threshold_of_its_split(
     assert selected.schema.equals(SELECTED)
     counts.require_balance("select")
     assert (counts.seen, counts.kept) == (len(rows), len(expected))
+
+
+def test_samples_and_kept_ones_are_counted_by_language():
+    rows = scored(("en", 0.9), ("en", 0.1), ("multi", 0.1))
+    _, counts = select_list(PART, rows, "clip", {"en": 0.5, "multi": 0.5})
+    assert counts.notes == {"scored/en/en": 2, "scored/multi/mu": 1, "kept/en/en": 1}
 
 
 def test_a_threshold_is_compared_in_float32():

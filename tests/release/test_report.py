@@ -29,9 +29,13 @@ COUNTS = {
     "download": Counts(30, 20, {"http_404": 7, "too_small": 3}),
     "embed": Counts(
         30, 20, {"http_404": 7, "too_small": 3},
-        {"similarity/clip/en/60": 12, "similarity/clip/en/52": 5, "similarity/clip/multi/50": 3},
+        {"long_texts/clip/en": 4, "similarity/clip/en/60": 12, "similarity/clip/en/52": 5,
+         "similarity/clip/multi/50": 3},
     ),
-    "select": Counts(20, 12, {"below_threshold": 8}),
+    "select": Counts(
+        20, 12, {"below_threshold": 8},
+        {"scored/en/en": 17, "kept/en/en": 12, "scored/multi/de": 3, "crc32": 1},
+    ),
     "pack": Counts(12, 12),
 }  # fmt: skip
 
@@ -126,6 +130,9 @@ def test_every_count_of_the_funnel_is_on_the_page(run_dir: Path, summary: Summar
             assert f"{reason} {count}" in text
     assert "12 pairs from 2 archives" in text
     assert "cut after 10 records" in text
+    html = (run_dir / "report.html").read_text()
+    assert '<td>multi</td><td>de</td><td class="number">3</td><td class="number">0</td>' in html
+    assert "4 texts were longer than the context" in text
 
 
 def test_what_came_from_the_web_is_escaped_and_nothing_is_loaded(run_dir: Path, summary: Summary):
@@ -170,6 +177,8 @@ def test_the_data_card_names_model_thresholds_archives_and_times(tmp_path: Path,
     assert "between 2026-05-01 and 2026-05-01" in text
     assert "en 0.2, multi 0.1, nolang 0.1" in text
     assert "- x.warc.wat.gz\n- y|`z`.warc.wat.gz\n" in text
+    assert "| en | en | 17 | 12 | 70.6% |\n| multi | de | 3 | 0 | 0.0% |" in text
+    assert "4 texts were longer than the context of their tower" in text
     assert f"| `clip` | 512 | images | `clip` | `weights` {'0' * 64} |" in text
     one = msgspec.structs.replace(
         summary,

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pytest
 
 from benchmarks.opened import opened
-from cah_dask.candidates.keys import merged
 from cah_dask.candidates.late import own_groups
 from cah_dask.candidates.seen import fetched_keys, held_waves, kept_keys, waves_to_read
 from cah_dask.errors import DamageError
+from cah_dask.keys import merged
 from cah_dask.run import tasks
 from cah_dask.run.folder.journal import Commit, Journal, LastLines, Void
 from cah_dask.run.folder.run_folder import RunFolder

@@ -1,5 +1,7 @@
 """Several encoders in one pass over the images: each with its own vectors and similarities."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -70,3 +72,76 @@ def test_which_one_decides_is_a_setting_of_the_release(config: Path):
     assert set(pairs["encoder"].to_pylist()) == {"b"}
     report = (run_dir / "release" / "report.html").read_text()
     assert f"{threshold:.2f}" in report
+
+
+def set_select(config: Path, **select) -> None:
+    tree = yaml.safe_load(config.read_text())
+    config.write_text(yaml.safe_dump({**tree, "select": select}))
+
+
+def kept_scores(release: Path) -> list[float]:
+    return sorted(ds.dataset(release / "pairs").to_table()["similarity"].to_pylist(), reverse=True)
+
+
+def scored(config: Path, encoder: str) -> list[float]:
+    parts = sorted(config.with_suffix("").glob("scored/*/*.parquet"))
+    return sorted(ds.dataset(parts).to_table()[f"similarity_{encoder}"].to_pylist(), reverse=True)
+
+
+def test_a_share_of_all_samples_is_kept_exactly(config: Path):
+    run_dir = config.with_suffix("")
+    set_select(
+        config, encoder="a", thresholds={"multi": -1, "nolang": -1}, top_fraction={"en": 0.3}
+    )
+    assert runs.finish(config) == 0, runs.output(config)
+    known = scored(config, "a")
+    n = len(known)
+    threshold = known[int(0.3 * n)]
+    assert kept_scores(run_dir / "release") == [value for value in known if value >= threshold]
+    assert f"the top 0.3 of {n} en samples have a similarity of at least" in runs.output(config)
+    assert str(threshold) in (run_dir / "release" / "README.md").read_text()
+    assert f"{n - int(0.3 * n) - 1}" in runs.status(run_dir)
+    before, n_lines = runs.release_digests(run_dir), runs.journal_lines(run_dir)
+    assert runs.finish(config) == 0, runs.output(config)
+    assert "nothing was to be done" in runs.output(config)
+    assert (runs.release_digests(run_dir), runs.journal_lines(run_dir)) == (before, n_lines)
+
+
+def test_a_threshold_and_a_share_are_not_given_both(config: Path):
+    set_select(config, thresholds=runs.MATCH_ALL, top_fraction={"en": 0.3})
+    assert runs.finish(config) == 3
+    assert "are both given for en texts" in runs.output(config)
+
+
+def calibrate(config: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    run_dir = str(config.with_suffix(""))
+    command = [sys.executable, "-m", "cah_dask", "calibrate", run_dir, *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_calibrated_encoder_keeps_as_many_as_the_one_that_is_known(config: Path):
+    known = scored(config, "a")
+    set_select(config, encoder="a", thresholds=dict.fromkeys(runs.MATCH_ALL, known[19]))
+    assert runs.finish(config) == 0, runs.output(config)
+    said = calibrate(config, "--encoder", "b", "--reference", "a")
+    assert said.returncode == 0, said.stderr
+    assert "?  uncertain: fewer than 1,000 samples" in said.stdout
+    setting = yaml.safe_load(said.stdout.splitlines()[-1])["select"]
+    assert setting["encoder"] == "b"
+    set_select(config, encoder="b", thresholds={**runs.MATCH_ALL, **setting["thresholds"]})
+    assert runs.finish(config) == 0, runs.output(config)
+    assert len(kept_scores(config.with_suffix("") / "release")) == 20
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--encoder", "c"], "has no encoder c; it has a, b"),
+        (["--encoder", "b", "--reference", "a"], "encoder a has no thresholds"),
+        (["--false-accepts", "1e-9"], "too few for a share of 1e-09"),
+    ],
+)
+def test_what_cannot_be_calibrated_is_one_line(config: Path, options: list[str], line: str):
+    said = calibrate(config, *options)
+    assert said.returncode == 3
+    assert line in " ".join(said.stderr.split())

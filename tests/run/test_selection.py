@@ -1,7 +1,9 @@
 """Another release of a finished run: other thresholds, without the web and without a model."""
 
 import json
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -11,8 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from cah_dask.candidates.extract import ExtractOptions
+from cah_dask.pairs.select import SelectOptions
 from cah_dask.run.before.estimate import expected
 from cah_dask.run.folder.run_folder import RunFolder
+from cah_dask.run.settings import loading
+from cah_dask.run.settings.identity import run_id
 from cah_dask.schema import Counts
 from cah_dask.storage import read_part, read_receipt, write_part
 from tests import runs
@@ -30,7 +36,10 @@ def config(tmp_path_factory: pytest.TempPathFactory, random_model: Path) -> Path
         ]
         inputs = runs.write_inputs(folder / "wats", links, archives=3)
         path = runs.write_config(
-            folder / "run.yaml", inputs=inputs, model=random_model, port=web.port
+            folder / "run.yaml",
+            inputs=inputs,
+            model=Path(shutil.copytree(random_model, folder / "model")),
+            port=web.port,
         )
         assert runs.finish(path) == 0, runs.output(path)
     return path
@@ -42,13 +51,19 @@ def similarities(config: Path) -> list[float]:
     return sorted(scored[name].to_pylist())
 
 
-def select(config: Path, threshold: float, *options: str, **changes) -> tuple[int, str]:
+def select(
+    config: Path,
+    threshold: float,
+    *options: str,
+    environment: dict[str, str] | None = None,
+    **changes,
+) -> tuple[int, str]:
     """Run again with another threshold; return the exit code and what was printed."""
     tree = yaml.safe_load(config.read_text()) | changes
     tree["select"] = {"thresholds": dict.fromkeys(runs.MATCH_ALL, threshold)}
     config.write_text(yaml.safe_dump(tree))
     before = len(runs.output(config))
-    code = runs.finish(config, options=options)
+    code = runs.finish(config, options=options, env=environment)
     return code, runs.output(config)[before:]
 
 
@@ -112,6 +127,65 @@ def test_a_release_elsewhere_leaves_the_first_one_alone(config: Path, tmp_path: 
     code, said = select(config, known[-5], "--to", str(elsewhere))
     assert code == 0
     assert "nothing was to be done" in said
+    code, said = select(config, known[-3], "--to", str(elsewhere))
+    assert code == 0, said
+    assert released(elsewhere) == known[-3:]
+
+
+@pytest.mark.parametrize("name", ["theirs", "theirs.partial"])
+def test_a_release_of_another_run_is_not_replaced(config: Path, tmp_path: Path, name: str):
+    theirs = Path(shutil.copytree(config.with_suffix("") / "release", tmp_path / name))
+    layout = json.loads((theirs / "layout.json").read_text())
+    (theirs / "layout.json").write_text(json.dumps(layout | {"run": "0" * 16}))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    code, said = select(config, 0.0, "--to", str(tmp_path / "theirs"))
+    assert code == 3
+    assert f"error: {theirs} holds a release of another run; name a new folder" in said
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_is_known_by_settings_and_archives_and_not_by_what_it_selects(config: Path):
+    told = loading.load(config).config
+    other = msgspec.structs.replace(told, select=SelectOptions(thresholds={"en": 0.9}))
+    assert run_id(told, ["a", "b"]) == run_id(other, ["b", "a"])
+    assert run_id(told, ["a", "b"]) != run_id(told, ["a"])
+    other = msgspec.structs.replace(told, extract=ExtractOptions(splits=("en",)))
+    assert run_id(told, ["a", "b"]) != run_id(other, ["a", "b"])
+
+
+@pytest.fixture
+def bare(config: Path, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment of a machine without the model of the run, torch and open_clip."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nsys.modules['torch'] = sys.modules['open_clip'] = None\n"
+    )
+    model = config.with_name("model")
+    gone = model.rename(model.with_name("gone"))
+    yield os.environ | {"PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}
+    gone.rename(model)
+
+
+def test_a_selection_asks_for_no_model_no_torch_and_no_consent(config: Path, bare: dict[str, str]):
+    run_dir = config.with_suffix("")
+    known = similarities(config)
+    tree = yaml.safe_load(config.read_text())["download"]
+    forbidden = {**tree, "crawl": "forbidden"}
+    code, said = select(config, known[9], environment=bare, download=forbidden)
+    assert code == 0, said
+    assert released(run_dir / "release") == known[9:]
+    select(config, known[9], environment=bare, download=tree)
+
+
+def test_a_pair_that_is_to_be_scored_again_asks_for_the_model(config: Path, bare: dict[str, str]):
+    (scored, *_) = sorted(config.with_suffix("").glob("scored/*/*.parquet"))
+    kept = scored.read_bytes()
+    scored.unlink()
+    code, said = select(config, 0.25, environment=bare)
+    scored.write_bytes(kept)
+    assert code == 3
+    assert "error: open_clip is not installed; run: pip install" in said
+    code, said = select(config, 0.25)
+    assert code == 0, said
 
 
 def test_a_folder_with_other_files_is_no_place_for_a_release(config: Path, tmp_path: Path):

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cah_dask.blocklists.exclusion import load_exclusion
 from cah_dask.candidates.dedup import dedup_bucket
-from cah_dask.candidates.exclusion import load_exclusion
 from cah_dask.errors import RetryableError, RunError
 from cah_dask.release.layout import Layout, fingerprint
 from cah_dask.release.pack import create_release

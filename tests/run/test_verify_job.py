@@ -9,12 +9,24 @@ from pathlib import Path
 
 import pytest
 
+from cah_dask.run.folder.job_folder import JobFolder
+from cah_dask.run.folder.journal import Void
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import Stage
 from cah_dask.run.stagewise import Stagewise
-from cah_dask.run.verify import CHECK, MOST_RANGES, ROWS_PER_RANGE, UNIQUE, n_ranges
+from cah_dask.run.task import Done
+from cah_dask.run.verify import (
+    CHECK,
+    MOST_RANGES,
+    ROWS_PER_RANGE,
+    UIDS,
+    UNIQUE,
+    VERIFY,
+    _Sound,
+    n_ranges,
+)
 from cah_dask.schema import Counts
-from cah_dask.storage import Receipt
+from cah_dask.storage import Receipt, write_part
 from tests import runs
 from tests.release.test_check import damage_bytes
 from tests.webserver import WebServer
@@ -176,6 +188,44 @@ def receipt(unit: Unit, *errors: str) -> Receipt:
     return Receipt(
         stage=unit.stage.name, unit=unit.name, config="", counts=Counts(1, 1), errors=errors
     )
+
+
+def write(folder: JobFolder, unit: Unit, *errors: str) -> None:
+    done = receipt(unit, *errors)
+    write_part(folder.path / unit.part, UIDS, [], done)
+    folder.commit(unit, Done(done, 0.0, ""))
+
+
+def test_each_faulty_part_and_each_range_of_uids_is_voided_once(tmp_path: Path):
+    folder = JobFolder(tmp_path, VERIFY)
+    checks = [Unit(CHECK, number=number) for number in range(5)]
+    ranges = [Unit(UNIQUE, bucket=number) for number in range(3)]
+    with folder.held():
+        for unit in checks:
+            write(folder, unit, *["a fault"] * (unit.number > 1))
+        for unit in ranges:
+            write(folder, unit)
+    with folder.held():
+        sound = _Sound(folder)
+        assert [sound(unit) is not None for unit in checks] == [True, True, False, False, False]
+        assert [sound(unit) for unit in ranges] == [None] * 3
+    voids = [
+        entry.unit for stage in VERIFY for entry in folder.entries(stage) if isinstance(entry, Void)
+    ]
+    assert sorted(voids) == sorted(unit.name for unit in (*checks[2:], *ranges))
+    assert [path.stem for path in sorted(tmp_path.rglob("*.parquet"))] == [
+        unit.name for unit in checks[:2]
+    ]
+
+
+def test_of_ranges_of_uids_only_the_faulty_ones_are_compared_again(tmp_path: Path):
+    folder = JobFolder(tmp_path, VERIFY)
+    ranges = [Unit(UNIQUE, bucket=number) for number in range(3)]
+    with folder.held():
+        for unit in ranges:
+            write(folder, unit, *["twice"] * (unit.bucket == 1))
+        sound = _Sound(folder)
+        assert [sound(unit) is not None for unit in ranges] == [True, False, True]
 
 
 def take(plan: Stagewise, stage: Stage) -> Unit:

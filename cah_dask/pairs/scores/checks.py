@@ -1,12 +1,13 @@
 """Scores and rules of a configuration: files pinned, mistakes refused before anything runs."""
 
 from collections import Counter
-from typing import TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
 from cah_dask.errors import ConfigError
-from cah_dask.pairs.encoders.models import embedding_dim, file_sha256, model_folder
+from cah_dask.pairs.encoders.models import file_sha256, model_folder
 from cah_dask.pairs.options import EmbedOptions
 from cah_dask.pairs.scores import prompts, words
 from cah_dask.pairs.scores.files import locate
@@ -20,8 +21,6 @@ from cah_dask.pairs.scores.options import (
 from cah_dask.pairs.scores.pictures import picture_model_path, require_working
 from cah_dask.pairs.scores.rules import require_known
 from cah_dask.pairs.select import SelectOptions
-
-T = TypeVar("T", bound=msgspec.Struct)
 
 
 def resolve_scores(options: EmbedOptions) -> EmbedOptions:
@@ -55,6 +54,18 @@ def _prompts(option: str, options: PromptsOptions, embed: EmbedOptions) -> Promp
     if options.encoder is not None:
         _require_encoder(option, options.encoder, embed)
     return msgspec.structs.replace(options, sha256=file_sha256(path))
+
+
+def scores_as_pinned(options: EmbedOptions, pinned: EmbedOptions) -> bool:
+    """Tell whether the scores of options are those of resolved ones, without looking for files."""
+
+    def is_as(given: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
+        return list(given) == list(found) and all(
+            msgspec.structs.replace(each, sha256=each.sha256 or found[name].sha256) == found[name]
+            for name, each in given.items()
+        )
+
+    return is_as(options.scores, pinned.scores) and is_as(options.prompts, pinned.prompts)
 
 
 def complete_scores(options: SelectOptions, embed: EmbedOptions) -> SelectOptions:
@@ -92,10 +103,10 @@ def _head(option: str, options: HeadOptions, embed: EmbedOptions) -> HeadOptions
     _require_encoder(option, encoder, embed)
     path, model = locate(option, options), embed.encoders[encoder].image
     wanted, dim = LAYOUTS[options.kind].trained_on, read_head(path, options.kind).dim
-    if dim != embedding_dim(model):
+    if dim != embed.encoders[encoder].dim:
         raise ConfigError(
             f"{option}: {path} takes vectors of {dim} numbers, those of encoder {encoder} have "
-            f"{embedding_dim(model)}"
+            f"{embed.encoders[encoder].dim}"
         )
     is_named = model_folder(model) is None and ":" not in model
     if wanted and is_named and not model.endswith(f"/{wanted}"):

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cah_dask.candidates.phrases import Phrases
+from cah_dask.blocklists.phrases import Phrases
 from cah_dask.pairs.scores.files import locate
 from cah_dask.pairs.scores.heads import Head, read_head
 from cah_dask.pairs.scores.numbers import Scores

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cah_dask.candidates.listfiles import read_lines
-from cah_dask.candidates.phrases import Phrases, phrase, phrases_of
+from cah_dask.blocklists.lines import read_lines
+from cah_dask.blocklists.phrases import Phrases, phrase, phrases_of
 from cah_dask.errors import ConfigError
 from cah_dask.pairs.scores.files import Shelf
 from cah_dask.pairs.scores.numbers import Scores
@@ -22,7 +22,7 @@ SHELF = Shelf("words", ".txt")
 
 
 def read_words(path: Path) -> Phrases:
-    """Read a list of words and phrases, one a line; comments as in `candidates.listfiles`.
+    """Read a list of words and phrases, one a line; comments as in `blocklists.lines`.
 
     Raises
     ------

@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 
 from cah_dask.candidates.extract import ExtractOptions, links_per_byte
 from cah_dask.candidates.tables import is_table
-from cah_dask.pairs.resolve import embedding_dims
 from cah_dask.run.cluster.access import Access
 from cah_dask.run.cluster.jobs import PoolJob, job_options
 from cah_dask.run.cluster.settings import dask_settings
@@ -92,7 +91,7 @@ def expected(config: Config, n_archives: int, links: int) -> list[Expected]:
     filled = min(buckets, math.ceil(links / waves))
     lists = waves * filled * math.ceil(links / waves / buckets / config.dedup.list_urls)
     images = links * IMAGE_SHARE
-    pair = 4 * sum(embedding_dims(config.embed).values()) + PAIR_BYTES
+    pair = 4 * sum(each.dim or 0 for each in config.embed.encoders.values()) + PAIR_BYTES
     shards = math.ceil(images / config.pack.rows_per_shard)
     units = {
         Kind.ARCHIVE: n_archives,

@@ -1,7 +1,7 @@
 """What must be true before a run writes its first byte."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import msgspec
@@ -12,7 +12,7 @@ from cah_dask.errors import ConfigError, InputError
 from cah_dask.images.options import check_options
 from cah_dask.pairs import catalogue, select
 from cah_dask.pairs.options import EmbedOptions
-from cah_dask.pairs.resolve import resolve, with_names_of
+from cah_dask.pairs.resolve import is_as_pinned, resolve, with_names_of
 from cah_dask.pairs.scores.checks import complete_scores
 from cah_dask.run.before.slurm_limits import check_with_slurm
 from cah_dask.run.folder.run_folder import RunFolder
@@ -21,6 +21,7 @@ from cah_dask.run.settings import loading
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.loading import Loaded
 from cah_dask.run.settings.pinned_lists import pin_lists
+from cah_dask.run.stages import DOWNLOAD, EMBED, Stage
 from cah_dask.words import counted
 
 
@@ -30,20 +31,38 @@ class Prepared(msgspec.Struct, frozen=True):
     loaded: Loaded
     archives: dict[str, str]
     """Where each archive of the run lies, by its name; those that are extracted may be gone."""
+    model_fault: str = ""
+    """Why no embedding can be made here. A run whose pairs are scored may not need any."""
 
     @property
     def config(self) -> Config:
         """The complete configuration."""
         return self.loaded.config
 
+    def require_for(self, stages: Collection[Stage]) -> None:
+        """Raise ConfigError unless there is what the stages need that are left of a begun run."""
+        if DOWNLOAD in stages:
+            _require_consent(self.loaded)
+        if EMBED in stages and self.model_fault:
+            raise ConfigError(self.model_fault)
 
-def prepare(path: Path, overrides: Sequence[str] = (), *, asks_slurm: bool = True) -> Prepared:
+
+def prepare(
+    path: Path,
+    overrides: Sequence[str] = (),
+    *,
+    asks_slurm: bool = True,
+    may_select_only: bool = False,
+) -> Prepared:
     """Load a configuration and check everything that can be checked without running.
 
     Parameters
     ----------
     asks_slurm
         Whether Slurm, where the pools need it, is asked if it would take their jobs.
+    may_select_only
+        Whether a run that has selected before is let pass without consent to crawl and without its
+        model; `Prepared.require_for` looks at them once it is known what is left to do.
 
     Raises
     ------
@@ -59,18 +78,22 @@ def prepare(path: Path, overrides: Sequence[str] = (), *, asks_slurm: bool = Tru
         )
     check_options(config.download)
     check_pools(config)
-    _require_consent(loaded)
-    config = pin_lists(config)
     folder = RunFolder(Path(config.run_dir))
+    may_select_only = may_select_only and folder.has_selected
+    if not may_select_only:
+        _require_consent(loaded)
+    config = pin_lists(config)
     archives = _archives(config, folder)
     preset = catalogue.of(config.embed)
-    embed = _models(config.embed, folder)
+    embed, fault = _models(config.embed, folder)
+    if fault and not may_select_only:
+        raise ConfigError(fault)
     chosen = select.complete(config.select, embed, preset, config.extract.splits)
     chosen = complete_scores(chosen, embed)
     config = msgspec.structs.replace(config, embed=embed, select=chosen)
     if asks_slurm:
         check_with_slurm(config)
-    return Prepared(msgspec.structs.replace(loaded, config=config), archives)
+    return Prepared(msgspec.structs.replace(loaded, config=config), archives, fault)
 
 
 def _archives(config: Config, folder: RunFolder) -> dict[str, str]:
@@ -101,14 +124,24 @@ def _archives(config: Config, folder: RunFolder) -> dict[str, str]:
     return {name: places.get(name, "") for name in names}
 
 
-def _models(options: EmbedOptions, folder: RunFolder) -> EmbedOptions:
-    """Pin the models; those of a run that was begun are called as before, unless named anew."""
-    found = resolve(options)
-    if not folder.has_begun:
-        return found
-    before = folder.config().embed
-    is_renamed = bool(options.encoders) and list(options.encoders) != list(before.encoders)
-    return found if is_renamed else with_names_of(found, before)
+def _models(options: EmbedOptions, folder: RunFolder) -> tuple[EmbedOptions, str]:
+    """Pin the models; those of a run that was begun are called as before, unless named anew.
+
+    Returns
+    -------
+    tuple
+        The pinned options, and why a model cannot be used here though the run was begun with it.
+    """
+    before = folder.config().embed if folder.has_begun else None
+    try:
+        found = resolve(options)
+    except ConfigError as error:
+        if before is None or not is_as_pinned(options, before):
+            raise
+        return msgspec.structs.replace(before, device=options.device), str(error)
+    if before is None or (options.encoders and list(options.encoders) != list(before.encoders)):
+        return found, ""
+    return with_names_of(found, before), ""
 
 
 def _require_consent(loaded: Loaded) -> None:

@@ -11,12 +11,10 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-from distributed import SpecCluster, Status
-from distributed.deploy.cluster import Cluster as DaskCluster
+from distributed import Status
 from distributed.utils import get_ip, get_ip_interface
 
 from cah_dask.errors import ConfigError, RetryableError, RunError
@@ -24,6 +22,7 @@ from cah_dask.run.cluster.access import Access, Dashboard, dashboard
 from cah_dask.run.cluster.gate import gated_scheduler
 from cah_dask.run.cluster.jobs import Batch, Launcher, PoolJob, Steps, job_options
 from cah_dask.run.cluster.local import local_workers
+from cah_dask.run.cluster.private_parts import WatchedCluster
 from cah_dask.run.cluster.reconcile import Reconciler, job_of
 from cah_dask.run.pools import Pool
 from cah_dask.run.slurm.options import SlurmOptions
@@ -75,7 +74,7 @@ LEAVE_S = 8.0
 """Seconds that workers get to end by themselves at the end of a run, and their jobs with them."""
 
 
-class Cluster(SpecCluster):  # type: ignore[misc]  # untyped library
+class Cluster(WatchedCluster):
     """The workers of all pools; use as an async context manager.
 
     Parameters
@@ -161,8 +160,8 @@ class Cluster(SpecCluster):  # type: ignore[misc]  # untyped library
             return Steps(self._run_dir, self._pools)
         return Batch(self._run_dir, self._options)
 
-    async def _start(self) -> None:
-        await super()._start()
+    async def begin(self) -> None:
+        """Begin to look at the queue."""
         if self._loop_task is None and any(pool.job for pool in self._pools.values()):
             self._loop_task = asyncio.create_task(self._keep_right())
 
@@ -245,7 +244,7 @@ class Cluster(SpecCluster):  # type: ignore[misc]  # untyped library
             self.worker_spec[name] = {"cls": PoolJob, "options": options}
         refusal: RetryableError | None = None
         try:
-            await self._correct_state()
+            await self.start_missing()
         except RetryableError as error:
             refusal = error
         for name, pool in chosen:
@@ -266,22 +265,19 @@ class Cluster(SpecCluster):  # type: ignore[misc]  # untyped library
             self._told[trouble] = now
             self._warn(trouble + again)
 
-    def _update_worker_status(self, op: str, msg: Any) -> None:
-        """Look at the queue when a worker is lost; skip SpecCluster's own rule, which guesses."""
-        if op == "remove":
-            self._wake.set()
-        if op == "add":
-            for worker in msg["workers"].values():
-                self._arrive(job_of(str(worker["name"])))
-        DaskCluster._update_worker_status(self, op, msg)  # noqa: SLF001
+    def left(self) -> None:
+        """Look at the queue when a worker is lost."""
+        self._wake.set()
 
-    def _arrive(self, job: str) -> None:
-        pool = self._pools[pool_of(job)]
-        if pool.job is not None:
-            self._arrived.add(job)
-            self._reconciler.arrived(pool)
+    def came(self, workers: Iterable[str]) -> None:
+        """Note which jobs have a worker."""
+        for job in map(job_of, workers):
+            pool = self._pools[pool_of(job)]
+            if pool.job is not None:
+                self._arrived.add(job)
+                self._reconciler.arrived(pool)
 
-    async def _close(self) -> None:
+    async def end(self) -> None:
         """End all jobs of the run, also those that a killed sbatch got through after all.
 
         The tick in flight is waited for: a cancelled one would leave jobs behind.
@@ -294,7 +290,6 @@ class Cluster(SpecCluster):  # type: ignore[misc]  # untyped library
             await self._dismiss()
             self._forget([name for name, job in self.workers.items() if isinstance(job, PoolJob)])
             await self._sweep()
-        await super()._close()
 
     async def _dismiss(self) -> None:
         """Let the workers of jobs leave, so that their jobs end well and not by `scancel`."""

@@ -13,6 +13,8 @@ from distributed import Scheduler
 from tornado.httputil import HTTPServerRequest
 from tornado.web import Application, RequestHandler
 
+from cah_dask.run.cluster.private_parts import http_application
+
 
 def gated_scheduler(*, token: str, **options: Any) -> Scheduler:
     """Return a scheduler whose HTTP server answers nobody without the token.
@@ -21,7 +23,7 @@ def gated_scheduler(*, token: str, **options: Any) -> Scheduler:
     the gate is shut before the first request.
     """
     scheduler = Scheduler(**options)
-    close_gate(scheduler.http_application, token)
+    close_gate(http_application(scheduler), token)
     return scheduler
 
 

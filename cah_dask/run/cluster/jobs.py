@@ -17,7 +17,7 @@ from distributed import Status
 
 from cah_dask.errors import RetryableError
 from cah_dask.run.cluster.access import Access
-from cah_dask.run.cluster.jobqueue_import import SLURMJob
+from cah_dask.run.cluster.private_parts import close_without_command, slurm_job_class
 from cah_dask.run.pools import Pool
 from cah_dask.run.slurm import answers
 from cah_dask.run.slurm.answers import Queued
@@ -73,7 +73,7 @@ async def submit(*arguments: str, timeout_s: float) -> str:
         raise RetryableError(str(error)) from error
 
 
-class PoolJob(SLURMJob):  # type: ignore[misc]  # untyped library
+class PoolJob(slurm_job_class()):  # type: ignore[misc]  # untyped library
     """A Slurm job whose worker processes serve one pool."""
 
     def __init__(
@@ -102,8 +102,7 @@ class PoolJob(SLURMJob):  # type: ignore[misc]  # untyped library
 
     async def close(self) -> None:
         """Forget the job; `Launcher.cancel` ends it, together with others."""
-        self.status = Status.closed
-        self._event_finished.set()
+        await close_without_command(self)
 
 
 def without(skipped: frozenset[str], header: str) -> str:

@@ -4,7 +4,6 @@ The scheduler lives in the driver's process and every worker can call it, so a n
 message to it.
 """
 
-import asyncio
 import time
 from typing import Any
 
@@ -13,6 +12,7 @@ from distributed import Scheduler, get_worker
 
 from cah_dask.images.manners.loans import Exchange
 from cah_dask.images.manners.turns import Notice, Reply, Turns
+from cah_dask.run.cluster.private_parts import answer_calls, call_scheduler
 
 _HANDLER = "cah_turns"
 
@@ -24,7 +24,7 @@ def lend_hosts(scheduler: Scheduler, turns: Turns) -> None:
         reply = turns.exchange(msgspec.convert(notice, Notice), time.monotonic())
         return msgspec.structs.asdict(reply)
 
-    scheduler.handlers[_HANDLER] = answer
+    answer_calls(scheduler, _HANDLER, answer)
 
 
 def exchange_with_driver() -> Exchange:
@@ -32,8 +32,7 @@ def exchange_with_driver() -> Exchange:
     worker = get_worker()
 
     async def exchange(notice: Notice) -> Reply:
-        call = getattr(worker.scheduler, _HANDLER)(notice=msgspec.structs.asdict(notice))
-        future = asyncio.run_coroutine_threadsafe(call, worker.loop.asyncio_loop)
-        return msgspec.convert(await asyncio.wrap_future(future), Reply)
+        reply = await call_scheduler(worker, _HANDLER, notice=msgspec.structs.asdict(notice))
+        return msgspec.convert(reply, Reply)
 
     return exchange

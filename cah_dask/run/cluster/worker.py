@@ -8,7 +8,14 @@ import time
 from collections.abc import MutableMapping
 from pathlib import Path
 
-from distributed import Status, Worker, WorkerPlugin
+from distributed import Worker, WorkerPlugin
+
+from cah_dask.run.cluster.private_parts import (
+    is_needed,
+    refuse_new_tasks,
+    sign_off,
+    stop_http_server,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +30,7 @@ LAST_SECONDS_S = 3.0
 async def dask_setup(worker: Worker) -> None:
     """Make the process a worker of ours; called by Dask before its first task."""
     _let_the_driver_decide()
-    _stop_http_server(worker)
+    stop_http_server(worker)
     keep_own_gpu(os.environ, str(worker.name), is_amd=IS_AMD)
     end = os.environ.get("CAH_JOB_END")
     if end is not None:
@@ -54,12 +61,6 @@ def _let_the_driver_decide() -> None:
     A worker that died of it would lose the task that the driver is waiting for.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _stop_http_server(worker: Worker) -> None:
-    """Close the HTTP server that Dask starts on every worker, without any authentication."""
-    worker.http_server.stop()
-    worker.services.clear()
 
 
 def keep_own_gpu(environment: MutableMapping[str, str], worker: str, *, is_amd: bool) -> None:
@@ -112,24 +113,15 @@ class Drain(WorkerPlugin):  # type: ignore[misc]  # untyped library
     async def _leave(self, worker: Worker) -> None:
         await asyncio.sleep(self._end - self._lead_s - time.time())
         logger.info("the job ends in %.0f s: no new tasks", self._end - time.time())
-        worker.status = Status.closing_gracefully  # `paused` would be undone by the memory monitor
+        refuse_new_tasks(worker)
         latest = self._end - LAST_SECONDS_S
-        while self._is_needed(worker) and time.time() < latest:  # noqa: ASYNC110  # Dask has no event
+        while is_needed(worker) and time.time() < latest:  # noqa: ASYNC110  # Dask has no event
             await asyncio.sleep(POLL_S)
-        if self._is_needed(worker):  # the task is longer than the job: let it count as a failure
+        if is_needed(worker):  # the task is longer than the job: let it count as a failure
             logger.warning("the task outlasts the job and is lost: see `cah doctor`")
             self._is_leaving = True
             await worker.close(nanny=True, reason="walltime")
             return
-        await worker.scheduler.retire_workers(
-            workers=[worker.address],
-            close_workers=False,
-            remove=True,
-            stimulus_id=f"drain-{time.time()}",
-        )
+        await sign_off(worker, f"drain-{time.time()}")
         self._is_leaving = True
         await worker.close(nanny=True, reason="drain")
-
-    def _is_needed(self, worker: Worker) -> bool:
-        """Whether a task runs, or the driver has yet to fetch what one returned."""
-        return bool(worker.state.executing_count or worker.data)

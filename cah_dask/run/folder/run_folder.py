@@ -7,9 +7,11 @@ from datetime import datetime
 from pathlib import Path
 
 import msgspec
+import pyarrow as pa
 
-from cah_dask.candidates.exclusion import load_optouts
+from cah_dask.blocklists.optouts import load_optouts
 from cah_dask.errors import ConfigError, DamageError
+from cah_dask.pairs.select import SelectOptions
 from cah_dask.release.layout import read_layout
 from cah_dask.release.summary import StageTotal, Summary
 from cah_dask.run.folder.existing import RunParts
@@ -19,8 +21,8 @@ from cah_dask.run.plan import Unit, slug
 from cah_dask.run.settings import identity, loading, render
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.loading import Loaded
-from cah_dask.run.stages import DOWNLOAD, EXTRACT, RUN, SELECT, Stage
-from cah_dask.storage import read_receipt, sweep, write_atomic
+from cah_dask.run.stages import DOWNLOAD, EMBED, EXTRACT, RUN, SELECT, Stage
+from cah_dask.storage import read_part, read_receipt, sweep, write_atomic
 
 CONFIG_FILE = "config.yaml"
 ARCHIVES_FILE = "archives.jsonl"
@@ -131,6 +133,18 @@ class RunFolder(JobFolder):
             loaded = msgspec.structs.replace(loaded, config=config)
         write_atomic(path, render.render(loaded).encode())
 
+    def settle(self, select: SelectOptions) -> None:
+        """Keep the thresholds that were found for this release."""
+        loaded = loading.load(self.path / CONFIG_FILE)
+        config = msgspec.structs.replace(loaded.config, select=select)
+        settled = msgspec.structs.replace(loaded, config=config)
+        write_atomic(self.path / CONFIG_FILE, render.render(settled).encode())
+
+    def scored(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Yield some columns of all scored samples, list by list."""
+        for path in sorted((self.path / EMBED.folder).glob("w*/*.parquet")):
+            yield read_part(path, columns=list(columns))
+
     def _require_same(self, config: Config, archives: Sequence[str]) -> None:
         if not (self.path / CONFIG_FILE).exists():
             if (
@@ -161,18 +175,34 @@ class RunFolder(JobFolder):
                 f"{self.path} was begun with other inputs a moment ago; run the same command again"
             )
 
-    def require_place_for_release(self) -> None:
-        """Raise ConfigError if there is anything but a release where the release shall go."""
+    def require_place_for_release(self, run: str) -> None:
+        """Raise ConfigError if there is anything but a release of this run where it shall go.
+
+        `run` is what `identity.run_id` says.
+        """
         path = self.release
         if path.exists() and not (path.is_dir() and (read_layout(path) or not any(path.iterdir()))):
             raise ConfigError(
                 f"{path} holds something else than a release; name a new folder, or move it away"
             )
+        if path.resolve() == self.path.resolve() / RELEASE:
+            return
+        for place in (path, self.unfinished_release):
+            layout = read_layout(place)
+            if layout is not None and layout.run != run:
+                raise ConfigError(
+                    f"{place} holds a release of another run; name a new folder, or move it away"
+                )
 
     @property
     def has_begun(self) -> bool:
         """Whether a run was started here."""
         return (self.path / CONFIG_FILE).is_file()
+
+    @property
+    def has_selected(self) -> bool:
+        """Whether pairs of this run were ever selected: then it may be that all are scored."""
+        return any((self.path / SELECT.folder).glob("*/*/*.parquet"))
 
     def extracted(self) -> Callable[[str], bool]:
         """Return what tells of an archive, by its name, whether it is extracted."""

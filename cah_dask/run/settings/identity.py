@@ -7,7 +7,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from cah_dask.candidates.exclusion import split_entry
+from cah_dask.blocklists.exclusion import split_entry
 from cah_dask.pairs.resolve import identity as identity_of_models
 from cah_dask.pairs.scores.describe import with_file_names, without_files
 from cah_dask.run.settings.config import Config
@@ -145,6 +145,11 @@ def config_hash(config: Config) -> str:
 def run_hash(config: Config) -> str:
     """Return the like of `config_hash` for the settings that a run keeps."""
     return _digest(run_settings(config))[:16]
+
+
+def run_id(config: Config, archives: Sequence[str]) -> str:
+    """Return what tells a run from those with other settings or archives, whatever it selects."""
+    return _digest([run_hash(config), sorted(archives)])[:16]
 
 
 def variants(config: Config) -> dict[str, str]:

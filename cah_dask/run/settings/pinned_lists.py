@@ -12,9 +12,9 @@ from typing import TypeAlias
 
 import msgspec
 
-from cah_dask.candidates.exclusion import Exclusion, load_exclusion, path_of
+from cah_dask.blocklists.exclusion import Exclusion, load_exclusion, path_of
+from cah_dask.blocklists.hashlists import load_hash_lists
 from cah_dask.errors import ConfigError, RunError
-from cah_dask.images.picture.hashlists import load_hash_lists
 from cah_dask.run.settings.config import Config
 from cah_dask.storage import side_file
 

@@ -1,20 +1,22 @@
 """Image links resolved the way a browser does it (WHATWG), then cut to what a download needs.
 
 ada-url is the judge. Most links of the web are so plain that ada would only copy them; a regular
-expression knows these by sight and saves the call. `tests/candidates/test_urls.py` holds both ways
+expression knows these by sight and saves the call. `tests/test_urls.py` holds both ways
 to equal answers.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import ada_url
 import msgspec
 
 from cah_dask.addresses import Network, is_among, is_public_host
 from cah_dask.schema import Reject
+
+T = TypeVar("T")
 
 MAX_HOST = 253
 """Longest host name in characters (RFC 1035)."""
@@ -178,3 +180,17 @@ def normal(href: str) -> str:
     """Return an absolute url as `resolve` spells it, or as it is if it leads nowhere."""
     url = absolute(href)
     return href if url is None else url.href
+
+
+def domains_of(host: str) -> list[str]:
+    """Return a host and the domains that it belongs to, the longest first."""
+    labels = host.split(".")
+    return [".".join(labels[start:]) for start in range(len(labels))]
+
+
+def longest_match(by_pattern: Mapping[str, T], host: str, default: T) -> T:
+    """Return what belongs to the longest pattern, a name or ``*.domain``, that a host matches."""
+    if not by_pattern:
+        return default
+    names = (host, *(f"*.{domain}" for domain in domains_of(host)))
+    return next((by_pattern[name] for name in names if name in by_pattern), default)

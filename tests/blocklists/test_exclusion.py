@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cah_dask.candidates.exclusion import load_exclusion
+from cah_dask.blocklists.exclusion import load_exclusion
 from cah_dask.errors import InputError
 from cah_dask.schema import uid
 

@@ -4,10 +4,11 @@ import gzip
 
 import pytest
 
-from cah_dask.candidates.exclusion import load_exclusion, load_optouts
-from cah_dask.candidates.listfiles import Line, host_named, longest_match, read_lines
+from cah_dask.blocklists.exclusion import load_exclusion
+from cah_dask.blocklists.hashlists import load_hash_lists
+from cah_dask.blocklists.lines import Line, host_named, read_lines
+from cah_dask.blocklists.optouts import load_optouts
 from cah_dask.errors import InputError
-from cah_dask.images.picture.hashlists import load_hash_lists
 
 HEX = "00112233445566778899aabbccddeeff"
 GOOD = {
@@ -125,21 +126,3 @@ def test_opt_outs_are_read_around_what_means_no_host(tmp_path):
 def test_lines_are_counted_as_editors_do(tmp_path):
     path = written(tmp_path, ["# one", "two", "", "four # five"])
     assert list(read_lines(path)) == [Line(2, "two"), Line(4, "four")]
-
-
-@pytest.mark.parametrize(
-    ("host", "found"),
-    [
-        ("images.example", "name"),
-        ("a.images.example", "images"),
-        ("b.a.images.example", "images"),
-        ("other.example", "example"),
-        ("example", "example"),
-        ("myexample", "default"),
-        ("images.example.org", "default"),
-    ],
-)
-def test_the_longest_pattern_counts(host: str, found: str):
-    patterns = {"*.example": "example", "images.example": "name", "*.images.example": "images"}
-    assert longest_match(patterns, host, "default") == found
-    assert longest_match({}, host, "default") == "default"

@@ -2,7 +2,6 @@
 
 import itertools
 import re
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cah_dask.candidates.keys import (
+from cah_dask.blocklists.lines import BATCH, host_named, read_batches, readable, url_named
+from cah_dask.blocklists.phrases import Phrases, phrase, phrases_of
+from cah_dask.errors import InputError
+from cah_dask.keys import (
     KEY,
     Keys,
     Mask,
@@ -23,10 +25,7 @@ from cah_dask.candidates.keys import (
     of_texts,
     unique,
 )
-from cah_dask.candidates.listfiles import host_named, read_lines, url_named
-from cah_dask.candidates.phrases import Phrases, phrase, phrases_of
-from cah_dask.candidates.urls import host_of, normal
-from cah_dask.errors import InputError
+from cah_dask.urls import domains_of, host_of, normal
 
 COLUMNS = {
     "uid": ("uid",),
@@ -38,7 +37,6 @@ COLUMNS = {
 }
 """Kinds of lists, and the columns of a parquet file that hold them."""
 
-_BATCH = 100_000  # values held as Python strings at a time
 _HEX = re.compile("[0-9a-fA-F]{32}")
 
 
@@ -76,11 +74,11 @@ class Exclusion:
     def excludes_host(self, host: str) -> bool:
         """Tell whether a list names the host or a domain that it belongs to."""
         return len(self.hosts) > 0 and any(
-            holds(self.hosts, digest(domain)) for domain in _domains(host)
+            holds(self.hosts, digest(domain)) for domain in domains_of(host)
         )
 
     def _exclude_hosts(self, hosts: Sequence[str]) -> Mask:
-        domains = [_domains(host) for host in hosts]
+        domains = [domains_of(host) for host in hosts]
         listed = contains(self.hosts, of_texts(itertools.chain.from_iterable(domains)))
         starts = np.cumsum([0, *map(len, domains)])[:-1]
         return np.logical_or.reduceat(listed, starts) if hosts else listed
@@ -88,12 +86,6 @@ class Exclusion:
     def excludes_image(self, md5: bytes) -> bool:
         """Tell whether a list names the md5 (16 bytes) of an image as it was received."""
         return holds(self.image_md5s, md5)
-
-
-def _domains(host: str) -> list[str]:
-    """Return a host and the domains that it belongs to."""
-    labels = host.split(".")
-    return [".".join(labels[start:]) for start in range(len(labels))]
 
 
 def load_exclusion(entries: Sequence[str]) -> Exclusion:
@@ -104,7 +96,7 @@ def load_exclusion(entries: Sequence[str]) -> Exclusion:
     entries
         ``kind:path`` with kind one of `COLUMNS`. The path ends in ``.parquet`` (a column of that
         kind; without a kind the first kind whose column is there), ``.npy`` (two uint64 a row, as
-        DataComp's subset files; without a kind: uid) or anything else: a text (`listfiles`).
+        DataComp's subset files; without a kind: uid) or anything else: a text (`lines`).
         Uids, hashes and md5s are 32 hex digits. Urls are normalised before they are compared.
         Phrases are whole words, whatever their case.
 
@@ -134,31 +126,6 @@ def load_exclusion(entries: Sequence[str]) -> Exclusion:
         image_md5s=sorted_keys["md5"],
         phrases=phrases_of(phrases),
     )
-
-
-def load_optouts(path: Path) -> tuple[Keys, list[str]]:
-    """Read a list of hosts that somebody may be writing at this moment.
-
-    Returns
-    -------
-    tuple
-        Keys as in `Exclusion.hosts`, and what is wrong with each line that means no host.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read.
-    """
-    hosts, faults = [], []
-    try:
-        for line in read_lines(path, errors="replace"):
-            try:
-                hosts.append(line.read_by(host_named))
-            except ValueError as error:
-                faults.append(f"{path}, {error}")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    return unique(of_texts(hosts)), faults
 
 
 def path_of(entry: str) -> Path:
@@ -205,16 +172,14 @@ def _all_columns() -> str:
 
 
 def _read(kind: str, path: Path) -> Iterator[Keys | list[str]]:
-    try:
-        if path.suffix == ".npy":
+    if path.suffix == ".npy":
+        with readable(path):
             yield _read_npy(kind, path)
-        elif path.suffix == ".parquet":
+    elif path.suffix == ".parquet":
+        with readable(path):
             yield from _read_parquet(kind, path)
-        else:
-            lines = (line.read_by(_READERS[kind]) for line in read_lines(path))
-            yield from _batches(lines)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise InputError(f"exclusion list {path} cannot be read: {error}") from error
+    else:
+        yield from read_batches(path, _READERS[kind])
 
 
 def _read_npy(kind: str, path: Path) -> Keys:
@@ -235,15 +200,10 @@ def _read_parquet(kind: str, path: Path) -> Iterator[list[str]]:
     if column is None:
         raise InputError(f"exclusion list {path} has no column {' or '.join(COLUMNS[kind])}")
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(_BATCH, columns=[column], use_threads=False):
+        for batch in file.iter_batches(BATCH, columns=[column], use_threads=False):
             values = batch.column(0).drop_null().to_pylist()
             texts = (value.hex() if isinstance(value, bytes) else str(value) for value in values)
             yield [_COLUMN_READERS[kind](text) for text in texts]
-
-
-def _batches(values: Iterator[str]) -> Iterator[list[str]]:
-    while batch := list(itertools.islice(values, _BATCH)):
-        yield batch
 
 
 def _hex(value: str) -> str:

@@ -5,16 +5,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cah_dask.candidates.listfiles import host_named
-from cah_dask.candidates.urls import (
+from cah_dask.blocklists.lines import host_named
+from cah_dask.schema import Reject
+from cah_dask.urls import (
     NOWHERE,
     Base,
     Url,
     _resolve_by_ada,
+    longest_match,
     normal,
     resolve,
 )
-from cah_dask.schema import Reject
 
 PAGE = Base.of_page("https://www.example.com/shop/items/page.html?id=1")
 
@@ -236,3 +237,21 @@ def test_a_host_with_dots_but_no_names_between_them_is_none(host):
     assert resolve(f"http://{host}/x.jpg", NOWHERE) in (Reject.BAD_URL, Reject.PRIVATE_HOST)
     with pytest.raises(ValueError, match="is no host name"):
         host_named(host.lstrip("."))
+
+
+@pytest.mark.parametrize(
+    ("host", "found"),
+    [
+        ("images.example", "name"),
+        ("a.images.example", "images"),
+        ("b.a.images.example", "images"),
+        ("other.example", "example"),
+        ("example", "example"),
+        ("myexample", "default"),
+        ("images.example.org", "default"),
+    ],
+)
+def test_the_longest_pattern_counts(host: str, found: str):
+    patterns = {"*.example": "example", "images.example": "name", "*.images.example": "images"}
+    assert longest_match(patterns, host, "default") == found
+    assert longest_match({}, host, "default") == "default"

@@ -1,18 +1,25 @@
-"""Lists that people write: one value a line, gzipped or not, with comments.
+"""Texts that people write: one value a line, gzipped or not, with comments.
 
 One rule for all of them: empty lines count for nothing, nor does what stands behind a ``#`` that
 begins a line or follows a blank. What cannot be understood is an error that tells its line.
 """
 
+import contextlib
 import gzip
 import re
-from collections.abc import Callable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from cah_dask.candidates.urls import Url, absolute
+from cah_dask.errors import InputError
+from cah_dask.urls import Url, absolute
 
 T = TypeVar("T")
+
+BATCH = 100_000
+"""Values that are held as Python objects at a time."""
 
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 _HOST = re.compile(r"[\w-]+(?:\.[\w-]+)*|\[[0-9a-f:.]+\]", re.ASCII)
@@ -42,6 +49,29 @@ def read_lines(path: Path, errors: str = "strict") -> Iterator[Line]:
             value = (_COMMENT.sub("", line) if "#" in line else line).strip()
             if value:
                 yield Line(number, value)
+
+
+def read_batches(path: Path, read: Callable[[str], T]) -> Iterator[list[T]]:
+    """Yield what a function makes of the lines of a list, `BATCH` at a time.
+
+    Raises
+    ------
+    InputError
+        If the list cannot be read, or the function raises ValueError for one of its lines.
+    """
+    with readable(path):
+        values = (line.read_by(read) for line in read_lines(path))
+        while batch := list(islice(values, BATCH)):
+            yield batch
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn what is wrong with a list into an InputError with its path."""
+    try:
+        yield
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise InputError(f"list {path} cannot be read: {error}") from error
 
 
 def host_named(value: str) -> str:
@@ -81,12 +111,3 @@ def url_named(value: str) -> str:
     if url is None:
         raise ValueError(f"{value!r} is no http(s) url")
     return url.href
-
-
-def longest_match(by_pattern: Mapping[str, T], host: str, default: T) -> T:
-    """Return what belongs to the longest pattern, a name or ``*.domain``, that a host matches."""
-    if not by_pattern:
-        return default
-    labels = host.split(".")
-    domains = [f"*.{'.'.join(labels[start:])}" for start in range(len(labels))]
-    return next((by_pattern[name] for name in (host, *domains) if name in by_pattern), default)

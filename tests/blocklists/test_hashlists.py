@@ -3,8 +3,8 @@ import hashlib
 
 import pytest
 
+from cah_dask.blocklists.hashlists import HashLists, load_hash_lists
 from cah_dask.errors import InputError
-from cah_dask.images.picture.hashlists import HashLists, load_hash_lists
 
 
 def digest(kind: str, data: bytes = b"bad") -> str:

@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cah_dask.candidates.keys import (
+from cah_dask.keys import (
     KEY,
     contains,
     from_digests,

@@ -4,20 +4,17 @@ Perceptual hashes (`phash`) may stand among them: they are matched against how a
 """
 
 import re
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from cah_dask.candidates.keys import Keys, from_digests, holds, no_keys, unique
-from cah_dask.candidates.listfiles import read_lines
-from cah_dask.errors import InputError
+from cah_dask.blocklists.lines import read_batches
+from cah_dask.keys import Keys, from_digests, holds, no_keys, unique
 
 Hashes: TypeAlias = npt.NDArray[np.uint64]
 """Perceptual hashes, shape (n,)."""
@@ -27,7 +24,6 @@ _KEY_BYTES = 16
 
 _BYTES = {"md5": 16, "sha1": 20, "sha256": 32}
 _PHASH_BYTES = 8
-_BATCH = 100_000
 _HEX = re.compile("[0-9a-fA-F]+")
 
 
@@ -67,7 +63,7 @@ def load_hash_lists(paths: tuple[str, ...]) -> HashLists:
     """Read lists of hex digests, one a line, gzipped or not; a process reads each once.
 
     The length of a digest tells its kind; 16 hex digits are a perceptual hash (`phash`). Comments
-    and empty lines as in `listfiles`.
+    and empty lines as in `lines`.
 
     Raises
     ------
@@ -77,21 +73,12 @@ def load_hash_lists(paths: tuple[str, ...]) -> HashLists:
     parts: dict[str, list[Keys]] = {}
     phashes = [np.empty(0, np.uint64)]
     for path in paths:
-        for digests in _read(Path(path)):
+        for digests in read_batches(Path(path), _digest):
             phashes.append(_phashes(digests))
             for kind, keys in _keys(digests):
                 parts.setdefault(kind, [no_keys()]).append(keys)
     merged = {kind: unique(np.concatenate(found)) for kind, found in parts.items()}
     return HashLists(merged, np.unique(np.concatenate(phashes)))
-
-
-def _read(path: Path) -> Iterator[list[bytes]]:
-    try:
-        digests = (line.read_by(_digest) for line in read_lines(path))
-        while batch := list(islice(digests, _BATCH)):
-            yield batch
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise InputError(f"hash list {path} cannot be read: {error}") from error
 
 
 def _digest(value: str) -> bytes:

@@ -122,8 +122,9 @@ def test_every_score_is_a_column_of_the_release(config: Path, first: pa.Table):
     ] * layout.shards
     card = (release / "README.md").read_text()
     assert "| `score_nsfw` | float | what `opennsfw` says of the picture (file with SHA-256" in card
-    assert "of `nsfw`" in card
-    assert "how many words of `children-en` the text holds" in card
+    assert "prompts of the set `nsfw` beside the picture: share of `nsfw`" in card
+    assert "what a head (mlp) says of the image vector by" in card
+    assert "how many words of the list `children-en` the text holds" in card
     assert str(config.parent) not in card
 
 

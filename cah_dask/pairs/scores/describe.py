@@ -12,18 +12,23 @@ Plain: TypeAlias = Mapping[str, Mapping[str, Any]]
 
 
 def described(embed: EmbedOptions, select: SelectOptions) -> Iterator[tuple[str, str, str]]:
-    """Yield name, meaning and SHA-256 of the file of each score, in the order of their columns."""
+    """Yield name, meaning and SHA-256 of the file of each score, in the order of their columns.
+
+    Only files of the package are named: the same file elsewhere makes the same release.
+    """
     for name, picture in embed.scores.items():
-        yield name, f"what `{Path(picture.model).name}` says of the picture", picture.sha256
+        model = "an ONNX model" if picture.model.endswith(".onnx") else f"`{picture.model}`"
+        yield name, f"what {model} says of the picture", picture.sha256
     for name, each in embed.prompts.items():
         how = "share of" if each.top is None else f"of the {each.top} nearest, how many are"
-        what = f"prompts `{Path(each.file).name}` beside the picture: {how} `{each.label}`"
-        yield name, what, each.sha256
+        shipped = "" if "." in each.file else f" of the set `{each.file}`"
+        yield name, f"prompts{shipped} beside the picture: {how} `{each.label}`", each.sha256
     for name, head in select.heads.items():
-        what = f"what the head `{Path(head.file).name}` ({head.kind}) says of the image vector"
-        yield name, f"{what} by `{head.encoder}`", head.sha256
+        what = f"what a head ({head.kind}) says of the image vector by `{head.encoder}`"
+        yield name, what, head.sha256
     for name, words in select.words.items():
-        yield name, f"how many words of `{Path(words.file).name}` the text holds", words.sha256
+        shipped = "a list" if "." in words.file else f"the list `{words.file}`"
+        yield name, f"how many words of {shipped} the text holds", words.sha256
 
 
 def rules_in_words(rules: Mapping[str, Plain]) -> list[str]:

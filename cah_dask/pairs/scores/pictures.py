@@ -40,6 +40,7 @@ class OnnxScorer:
 
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = threads
+        settings.log_severity_level = 4  # what is wrong is raised, too
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         wanted = ["CPUExecutionProvider"]
         if device != "cpu":

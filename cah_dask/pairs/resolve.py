@@ -133,4 +133,9 @@ def with_names_of(options: EmbedOptions, before: EmbedOptions) -> EmbedOptions:
         for new, known in zip(options.encoders.values(), before.encoders.values(), strict=True)
         for model, old in zip(new.models, known.models, strict=True)
     }
-    return msgspec.structs.replace(options, encoders=encoders, names=names)
+    renamed = dict(zip(options.encoders, before.encoders, strict=True))
+    prompts = {
+        name: msgspec.structs.replace(each, encoder=renamed.get(each.encoder or "", each.encoder))
+        for name, each in options.prompts.items()
+    }
+    return msgspec.structs.replace(options, encoders=encoders, names=names, prompts=prompts)

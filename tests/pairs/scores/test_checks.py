@@ -11,7 +11,9 @@ import yaml
 
 from cah_dask.errors import ConfigError
 from cah_dask.pairs.options import EmbedOptions, EncoderOptions
+from cah_dask.pairs.resolve import with_names_of
 from cah_dask.pairs.scores.checks import complete_scores, resolve_scores, scores_as_pinned
+from cah_dask.pairs.scores.options import PromptsOptions
 from cah_dask.pairs.select import SelectOptions
 from tests.onnx_models import write_channel_means
 
@@ -188,3 +190,19 @@ def test_resolved_scores_are_known_without_their_files():
     assert scores_as_pinned(given, pinned)
     assert not scores_as_pinned(other, pinned)
     assert not scores_as_pinned(EmbedOptions(), pinned)
+
+
+def test_prompts_follow_an_encoder_that_keeps_its_name_of_before():
+    prompts = {"p": {"file": "nsfw", "label": "nsfw", "encoder": "new"}}
+    named = {
+        name: EmbedOptions(
+            encoders={name: EncoderOptions(image=f"/{name}/model")},
+            checksums={f"/{name}/model": {"weights": "0" * 64}},
+            names={f"/{name}/model": name},
+            prompts=msgspec.convert(prompts, dict[str, PromptsOptions]),
+        )
+        for name in ("old", "new")
+    }
+    found = with_names_of(named["new"], named["old"])
+    assert list(found.encoders) == ["old"]
+    assert found.prompts["p"].encoder == "old"

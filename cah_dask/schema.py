@@ -315,6 +315,20 @@ def scored(dims: Mapping[str, int], scores: Sequence[str] = ()) -> pa.Schema:
     )
 
 
+COMPACTED = pa.schema(
+    [
+        pa.field("folder", pa.string(), nullable=False),
+        pa.field("unit", pa.string(), nullable=False),
+        pa.field("row_group", pa.int32(), nullable=False),
+        pa.field("n_row_groups", pa.int32(), nullable=False),
+        pa.field("receipt", pa.binary(), nullable=False),
+    ]
+)
+"""``compacted/``: which parts of a bucket group lie in which row groups of ``<folder>/<group>``.
+
+``unit`` is the name of the part in its folder, ``receipt`` what its footer said, as JSON.
+"""
+
 SELECTED = pa.schema(
     [
         pa.field("part", pa.string(), nullable=False),
@@ -324,7 +338,8 @@ SELECTED = pa.schema(
 )
 """``selected/``: which rows of which scored parts a release holds, in their order.
 
-``part`` is a path relative to the run folder, ``row`` counts from 0, ``uid`` is that of the row.
+``part`` is a path relative to the run folder (see `storage.open_part`), ``row`` counts from 0,
+``uid`` is that of the row.
 """
 
 

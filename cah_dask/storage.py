@@ -16,14 +16,16 @@ import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cah_dask import seals
 from cah_dask.errors import DamageError, RetryableError, RunError
+from cah_dask.groups import group_name_of, index_of
 from cah_dask.schema import Counts
 
 TEMPORARY = ".tmp-"
@@ -125,6 +127,7 @@ def write_part(
     receipt: Receipt,
     *,
     replace: bool = False,
+    statistics: bool = True,
 ) -> Receipt:
     """Write one parquet part with its receipt and publish it; return the receipt that counts.
 
@@ -132,11 +135,14 @@ def write_part(
     ----------
     target
         Final path. When another attempt has published it first, this attempt's file is dropped and
-        the published receipt is returned (unless `replace`, for parts whose inputs have changed).
+        the published receipt is returned (unless `replace`, for parts whose inputs have changed);
+        so it is when the part was published and compacted.
     groups
         Each table becomes one row group, in order.
     receipt
         Must balance; see `Counts.require_balance`.
+    statistics
+        Whether readers can tell from the footer which row groups they need.
 
     Raises
     ------
@@ -145,8 +151,8 @@ def write_part(
     """
     receipt.counts.require_balance(f"{receipt.stage} {receipt.unit}")
     with _temporary_beside(target) as path:
-        options = {"compression": "zstd", "write_statistics": True, "write_page_checksum": True}
-        with pq.ParquetWriter(path, schema, **options) as writer:
+        options = {"compression": "zstd", "write_page_checksum": True}
+        with pq.ParquetWriter(path, schema, write_statistics=statistics, **options) as writer:
             for group in groups:
                 writer.write_table(group, row_group_size=max(1, len(group)))
             writer.add_key_value_metadata({RECEIPT_KEY: msgspec.json.encode(receipt)})
@@ -156,7 +162,7 @@ def write_part(
             path.replace(target)
             won = True
         else:
-            won = publish(path, target)
+            won = _compacted(target) is None and publish(path, target)
         fsync(target.parent)
     return receipt if won else read_receipt(target)
 
@@ -175,44 +181,87 @@ def publish(path: Path, target: Path) -> bool:
     return True
 
 
-class Part:
-    """A published part, open: its receipt, and its row groups, each checked when it is read."""
+class _Place(NamedTuple):
+    """Where a compacted part is."""
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
+    path: Path
+    row_groups: range
+    receipt: bytes
+
+
+def _compacted(part: Path) -> _Place | None:
+    """Return where a part is now that was compacted; None if it was not."""
+    index = index_of(part)
+    if index is None or not index.exists():
+        return None
+    folder, unit = part.parents[1], f"{part.parent.name}/{part.stem}"
+    is_it = (pc.field("folder") == folder.name) & (pc.field("unit") == unit)
+    for row in read_part(index).filter(is_it).to_pylist():
+        stop = row["row_group"] + row["n_row_groups"]
+        path = folder / f"{group_name_of(unit)}.parquet"
+        return _Place(path, range(row["row_group"], stop), row["receipt"])
+    return None
+
+
+class Part:
+    """A published part, open: its receipt, and its row groups, each checked when it is read.
+
+    It may be the whole of a file or, once it is compacted, some row groups of one.
+    """
+
+    def __init__(self, path: Path, file: BinaryIO, place: _Place | None = None) -> None:
         self.path = path
         self._file = file
         self._groups = seals.row_groups(file, path)
         self._parquet = pq.ParquetFile(file)
         self.metadata = self._parquet.metadata
+        """Of the file."""
+        self._numbers = range(self.metadata.num_row_groups) if place is None else place.row_groups
+        footer = self.metadata.metadata or {}
+        self._receipt = footer.get(RECEIPT_KEY) if place is None else place.receipt
 
     @property
     def receipt(self) -> Receipt:
         """The receipt in the footer; see `read_receipt`."""
-        try:
-            receipt = msgspec.json.decode(self.metadata.metadata[RECEIPT_KEY], type=Receipt)
-        except (KeyError, TypeError, msgspec.DecodeError) as error:
-            raise DamageError(self.path, "it holds no receipt") from error
-        receipt.counts.require_balance(f"the receipt of {self.path}")
-        return receipt
+        return _decoded(self._receipt, self.path)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """What its tables look like."""
+        return self._parquet.schema_arrow.remove_metadata()
+
+    @property
+    def n_row_groups(self) -> int:
+        """How many row groups it has."""
+        return len(self._numbers)
 
     def read(
         self, groups: Sequence[int] | None = None, columns: list[str] | None = None
     ) -> pa.Table:
         """Return some row groups (by default all), and of them some columns (by default all)."""
-        chosen = range(self.metadata.num_row_groups) if groups is None else groups
+        chosen = self._numbers if groups is None else [self._numbers[group] for group in groups]
         for number in chosen:
             seals.require_sound(self._file, self.path, self._groups[number])
         return self._parquet.read_row_groups(list(chosen), columns=columns, use_threads=False)
 
     def require_sound(self) -> None:
         """Raise DamageError unless every byte of the part is as it was written."""
-        for group in self._groups:
-            seals.require_sound(self._file, self.path, group)
+        for number in self._numbers:
+            seals.require_sound(self._file, self.path, self._groups[number])
+
+
+def _decoded(receipt: bytes | None, path: Path) -> Receipt:
+    try:
+        decoded = msgspec.json.decode(receipt or b"", type=Receipt)
+    except msgspec.DecodeError as error:
+        raise DamageError(path, "it holds no receipt") from error
+    decoded.counts.require_balance(f"the receipt of {path}")
+    return decoded
 
 
 @contextlib.contextmanager
 def open_part(path: Path) -> Iterator[Part]:
-    """Open a published part.
+    """Open a published part by the path that it was published under, compacted or not.
 
     Raises
     ------
@@ -221,15 +270,38 @@ def open_part(path: Path) -> Iterator[Part]:
     RetryableError
         If it cannot be read from here and now.
     """
+    with _read_errors(path), _opened(path) as part:
+        yield part
+
+
+@contextlib.contextmanager
+def _read_errors(path: Path) -> Iterator[None]:
     try:
-        with path.open("rb") as file:
-            yield Part(path, file)
+        yield
     except OSError as error:
         raise RetryableError(f"{path} cannot be read from here: {error}") from error
 
 
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Part]:
+    """Open a file of its own or, if there is none, the one that it was compacted into."""
+    place = None
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        place = _compacted(path)
+        if place is None:
+            raise
+        file = place.path.open("rb")
+    with file:
+        yield Part(path if place is None else place.path, file, place)
+
+
 def read_receipt(path: Path) -> Receipt:
-    """Return the receipt in the footer of a part, which balances; see `open_part` for errors."""
+    """Return the receipt of a part, which balances; see `open_part` for errors."""
+    with _read_errors(path):
+        if not path.exists() and (place := _compacted(path)):
+            return _decoded(place.receipt, place.path)
     with open_part(path) as part:
         return part.receipt
 

@@ -32,7 +32,9 @@ class HashTowers:
 
     def encode_texts(self, texts: Sequence[str]) -> Texts:
         self.batches.append(len(texts))
-        return Texts(np.stack([self._vector(text.encode()) for text in texts]))
+        vectors = [np.empty((0, self.dim), np.float32)]
+        vectors += [self._vector(text.encode())[None] for text in texts]
+        return Texts(np.concatenate(vectors))
 
     def _vector(self, data: bytes) -> np.ndarray:
         seed = int.from_bytes(hashlib.sha256(data).digest()[:8], "big")

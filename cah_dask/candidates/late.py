@@ -80,7 +80,7 @@ def _bounds(wave: Index, number: Index, list_rows: int) -> list[int]:
 def held_groups(part: Part) -> range:
     """Return the row groups of a part of dedup that hold late texts for the last wave."""
     notes = part.receipt.counts.notes
-    return range(notes["lists"] + notes["late_lists"], part.metadata.num_row_groups)
+    return range(notes["lists"] + notes["late_lists"], part.n_row_groups)
 
 
 def own_groups(part: Part) -> list[int]:

@@ -10,10 +10,11 @@ import msgspec
 
 from cah_dask.errors import ConfigError
 from cah_dask.pairs import catalogue
-from cah_dask.pairs.encoders.loadable import require_loadable
+from cah_dask.pairs.encoders.loadable import image_space, require_loadable
 from cah_dask.pairs.encoders.models import (
+    Kind,
+    ModelFiles,
     checksums,
-    embedding_dim,
     locate,
     model_folder,
     public_name,
@@ -43,19 +44,23 @@ def resolve(options: EmbedOptions) -> EmbedOptions:
         raise ConfigError("embed.model and embed.encoders are both given; leave one of them out")
     encoders = options.encoders or _encoders_of(options)
     options = msgspec.structs.replace(options, model=None, encoders=encoders)
+    found = {model: locate(model) for model in options.models}
+    for name, encoder in encoders.items():
+        _require_towers(name, encoder, found)
     pinned = {}
-    for model in options.models:
-        found = locate(model)
-        pinned[model] = checksums(found)
+    for model, files in found.items():
+        pinned[model] = checksums(files)
         _require_as_pinned(model, pinned[model], options.checksums.get(model, {}))
-        require_loadable(found)
+        require_loadable(files)
     if strangers := options.checksums.keys() - pinned:
         raise ConfigError(
             f"embed.checksums names {min(strangers)}, which is no model of this configuration; "
             f"its models are {', '.join(pinned)}"
         )
+    for name, encoder in encoders.items():
+        _require_one_space(name, encoder, found)
     encoders = {
-        name: msgspec.structs.replace(encoder, dim=_dim_of(name, encoder))
+        name: msgspec.structs.replace(encoder, dim=found[encoder.image].dim)
         for name, encoder in encoders.items()
     }
     options = resolve_scores(options)
@@ -80,16 +85,39 @@ def _require_as_pinned(model: str, found: dict[str, str], wanted: dict[str, str]
             raise ConfigError(f"{name} of {model} {has}, embed.checksums wants {digest}")
 
 
-def _dim_of(name: str, encoder: EncoderOptions) -> int:
-    """Return the length of the vectors, which is the same for all towers of one space."""
-    dim = embedding_dim(encoder.image)
-    for split, model in encoder.texts.items():
-        if embedding_dim(model) != dim:
+def _require_towers(name: str, encoder: EncoderOptions, found: dict[str, ModelFiles]) -> None:
+    """Refuse an image model without an image tower, and texts of another length than images."""
+    image = found[encoder.image]
+    if not image.has_images:
+        raise ConfigError(
+            f"encoder {name}: {encoder.image} is a text tower alone; name it in "
+            f"embed.encoders.{name}.texts, and the model of its images as image"
+        )
+    for split in SPLITS:
+        model = encoder.text(split)
+        if not found[model].has_texts:
             raise ConfigError(
-                f"encoder {name}: texts of {model} ({split}) have {embedding_dim(model)} numbers, "
-                f"images of {encoder.image} have {dim}: they are not of one space"
+                f"encoder {name}: {model} is an image tower alone; name the model of its texts "
+                f"in embed.encoders.{name}.texts.{split}"
             )
-    return dim
+        if found[model].dim != image.dim:
+            raise ConfigError(
+                f"encoder {name}: texts of {model} ({split}) have {found[model].dim} numbers, "
+                f"images of {encoder.image} have {image.dim}: they are not of one space"
+            )
+
+
+def _require_one_space(name: str, encoder: EncoderOptions, found: dict[str, ModelFiles]) -> None:
+    """Refuse texts of a model that has an image tower of its own, unless it is the same one."""
+    for split, model in encoder.texts.items():
+        image, text = found[encoder.image], found[model]
+        if Kind.CUSTOM in (image.kind, text.kind) or model == encoder.image:
+            continue  # the author says so
+        if text.has_images and image_space(text) != image_space(image):
+            raise ConfigError(
+                f"encoder {name}: {model} ({split}) was trained with another image tower than that "
+                f"of {encoder.image}: they are not of one space; make it an encoder of its own"
+            )
 
 
 def is_as_pinned(options: EmbedOptions, pinned: EmbedOptions) -> bool:

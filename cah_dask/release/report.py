@@ -8,6 +8,7 @@ import base64
 import contextlib
 import io
 import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jinja2
@@ -34,7 +35,7 @@ from cah_dask.storage import read_part, read_receipt, write_atomic
 SAMPLES_SHOWN = 24
 """Pictures in each of the two grids: kept pairs, and pairs below the threshold."""
 
-_PARTS_READ = 24
+_LISTS_READ = 24
 _THUMBNAIL_PX = 112
 _CHART_PX = (600, 110)
 
@@ -158,26 +159,38 @@ def _left(index: int) -> float:
 
 
 def _samples(run_dir: Path, summary: Summary, *, is_kept: bool) -> list[Sample]:
-    """Take a few samples of each of some selected parts spread over the run; always the same ones.
+    """Take a few samples of each of some lists spread over the run; always the same ones.
 
-    They come from the first list of a part; lists of late texts, which fetched no images, are not
-    looked at.
+    Lists of late texts, which fetched no images, are not looked at.
     """
-    parts, similarity = summary.selected, similarity_of(summary.encoder)
-    chosen = parts[:: max(1, len(parts) // _PARTS_READ)][:_PARTS_READ]
-    each = max(1, -(-SAMPLES_SHOWN // max(1, len(chosen))))
+    similarity = similarity_of(summary.encoder)
+    chosen = _spread(summary.selected, _LISTS_READ)
+    lists = [pair for part in chosen for pair in _lists(run_dir, part, len(chosen))]
+    each = max(1, -(-SAMPLES_SHOWN // max(1, len(lists))))
     found: list[Sample] = []
-    for part in chosen:
+    for scored, uids in lists:
         with contextlib.suppress(RetryableError):  # set aside, or not there any more
-            selected, scored = read_part(run_dir / part), read_receipt(run_dir / part).inputs[0]
+            read_receipt(_outcomes_of(run_dir, scored))
             columns = ["uid", "url", "text", "split", "lang", similarity, "image_row"]
             table = read_part(run_dir / scored, columns=columns)
             table = table.rename_columns({similarity: "similarity"})
-            if _outcomes_of(run_dir, scored).exists():
-                is_in = pc.is_in(table["uid"], selected["uid"].combine_chunks())
-                table = table.filter(is_in if is_kept else pc.invert(is_in))
-                found += _with_thumbnails(run_dir, scored, table.sort_by("uid").slice(0, each))
+            is_in = pc.is_in(table["uid"], uids.combine_chunks())
+            table = table.filter(is_in if is_kept else pc.invert(is_in))
+            found += _with_thumbnails(run_dir, scored, table.sort_by("uid").slice(0, each))
     return found[:SAMPLES_SHOWN]
+
+
+def _lists(run_dir: Path, part: str, n_parts: int) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    """Yield some of the scored parts that a selected part was made of, with the uids selected."""
+    with contextlib.suppress(RetryableError):
+        selected, inputs = read_part(run_dir / part), read_receipt(run_dir / part).inputs
+        for scored in _spread(inputs, -(-_LISTS_READ // n_parts)):
+            yield scored, selected.filter(pc.equal(selected["part"], scored))["uid"]
+
+
+def _spread(names: Sequence[str], number: int) -> Sequence[str]:
+    """Return so many of some names, or all, spread evenly."""
+    return names[:: max(1, len(names) // number)][:number]
 
 
 def _with_thumbnails(run_dir: Path, part: str, rows: pa.Table) -> list[Sample]:

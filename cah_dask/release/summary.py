@@ -21,7 +21,7 @@ class StageSummary(msgspec.Struct, frozen=True):
     seconds: float
     """Seconds of work, summed over tasks that may have run side by side."""
     rows: str
-    """What its rows are, in words."""
+    """What its rows are, in words; empty for a stage that is no step of the funnel."""
     peak_mb: int = 0
     """Most memory that a worker took for one of them; 0 if that is not known."""
 
@@ -98,6 +98,8 @@ def funnel(summary: Summary) -> list[FunnelStep]:
     """Return seen, kept and rejected of each stage; most frequent reasons first."""
     steps = []
     for name, stage in summary.stages.items():
+        if not stage.rows:
+            continue
         counts = stage.counts
         ranked = sorted(counts.rejected.items(), key=lambda item: (-item[1], item[0]))
         steps.append(FunnelStep(name, stage.rows, counts.seen, counts.kept, dict(ranked)))

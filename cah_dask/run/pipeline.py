@@ -22,7 +22,7 @@ from cah_dask.run.session import FolderWork, Session, View
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.identity import config_hash, run_hash, variants
 from cah_dask.run.signals import Signals
-from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT, Stage
+from cah_dask.run.stages import COMPACT, DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT, Stage
 from cah_dask.run.task import Done
 from cah_dask.run.tasks import Job, without_place
 from cah_dask.schema import Split, similarity_of
@@ -73,15 +73,16 @@ def run(
     def attempt(config: Config, stages: tuple[Stage, ...]) -> Ending:
         return _Attempt(config, folder, view, signals, places, stages).carry_out(require_for)
 
+    stages = tuple(stage for stage in folder.stages if config.compact or stage != COMPACT)
     if config.select.top_fraction:
-        scoring = tuple(stage for stage in folder.stages if stage not in (SELECT, PACK))
+        scoring = tuple(stage for stage in stages if stage not in (SELECT, COMPACT, PACK))
         ending = attempt(config, scoring)
         if ending is not Ending.SCORED:
             return ending
         select = _with_thresholds(config.select, folder, view)
         config = msgspec.structs.replace(config, select=select)
         folder.settle(select)
-    return attempt(config, folder.stages)
+    return attempt(config, stages)
 
 
 def _with_thresholds(select: SelectOptions, folder: RunFolder, view: View) -> SelectOptions:
@@ -154,7 +155,8 @@ class _Attempt:
                 return Ending.INCOMPLETE
             if PACK not in plan.stages:
                 return Ending.SCORED
-            publisher.publish()
+            if publisher.has_begun:
+                publisher.publish()
         return Ending.PUBLISHED
 
     def _work(self) -> signal.Signals | None:
@@ -257,7 +259,8 @@ class Crawl(FolderWork):
 
     def more(self) -> bool:
         """Begin the release once everything else is done."""
-        if self._publisher.has_begun or not self._publisher.may_begin():
+        publisher = self._publisher
+        if publisher.has_begun or not publisher.may_begin() or publisher.is_published():
             return False
         self._publisher.create()
         return True

@@ -3,7 +3,7 @@
 ::
 
     extract (per archive) -> dedup (per wave and bucket) -> download -> embed (per fetch list)
-                                      -> select (per wave and bucket) -> pack (per Zarr shard)
+            -> select -> compact (per wave and group of buckets) -> pack (per Zarr shard)
 
 A unit's name says what it works on (archive, wave + bucket + number), never who does it, so the
 number of workers changes nothing. The plan learns of finished units by `complete` and offers what
@@ -20,6 +20,7 @@ from types import MappingProxyType
 
 import msgspec
 
+from cah_dask.groups import buckets_of, group_name, group_of, n_groups
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, RUN, Kind, Stage
 from cah_dask.schema import Counts, CountsSum
 from cah_dask.storage import Receipt
@@ -32,6 +33,7 @@ class Unit(msgspec.Struct, frozen=True, dict=True):
     wave: int = 0
     bucket: int = 0
     number: int = 0
+    """Of the list in its bucket, the group in its wave, the shard in the release."""
     archive: str = ""
     variant: str = ""
     """Hash of the settings that may change from release to release, for stages that have any."""
@@ -46,6 +48,8 @@ class Unit(msgspec.Struct, frozen=True, dict=True):
                 name = f"w{self.wave:05d}/b{self.bucket:05d}"
             case Kind.LIST:
                 name = f"w{self.wave:05d}/b{self.bucket:05d}-l{self.number:05d}"
+            case Kind.GROUP:
+                name = group_name(self.wave, self.number)
             case Kind.SHARD:
                 name = f"part-{self.number:05d}"
         return f"{self.variant}/{name}" if self.variant else name
@@ -115,7 +119,11 @@ class Plan:
         self._buckets = [_Bucket() for _ in range(buckets)]
         self._ready: dict[Stage, list[tuple[str, Unit]]] = {stage: [] for stage in stages}
         self._staged: dict[tuple[int, int, int], int] = {}  # bytes of images, by place of the list
-        self._to_gather: dict[Unit, int] = {}  # lists that a unit of a bucket still waits for
+        self._to_gather: dict[Unit, int] = {}  # lists that a unit which gathers still waits for
+        lists = {stage.name for stage in stages if stage.kind is Kind.LIST}
+        self._gatherers = [
+            stage for stage in stages if stage.after in lists and stage.kind is Kind.GROUP
+        ]
         self._settled: deque[tuple[Unit, Receipt]] = deque()
         self.known = dict.fromkeys(stages, 0)
         self.done = dict.fromkeys(stages, 0)
@@ -259,12 +267,10 @@ class Plan:
                 archive = unit.archive
                 later = self._unit(stage, unit.wave, unit.bucket, unit.number)
                 self._offer(msgspec.structs.replace(later, archive=archive) if archive else later)
-            elif unit.stage.kind is Kind.LIST and stage.kind is Kind.BUCKET:
-                later = self._unit(stage, unit.wave, unit.bucket)
+            elif unit.stage.kind is Kind.LIST:
+                later = self._gatherer(stage, unit)
                 self._to_gather[later] -= 1
-                if not self._to_gather[later]:
-                    del self._to_gather[later]
-                    self._offer(later)
+                self._offer_gatherer(later)
 
     def _extracted(self, unit: Unit) -> None:
         wave = self._waves[unit.wave]
@@ -289,6 +295,9 @@ class Plan:
         self._gather(EMBED, unit, late)
         wave, bucket = self._waves[unit.wave], self._buckets[unit.bucket]
         wave.to_dedup -= 1
+        wave.to_dedup_of[group_of(unit.bucket)] -= 1
+        for stage in self._gatherers:
+            self._offer_gatherer(self._gatherer(stage, unit))
         wave.to_begin += lists > 0
         wave.n_supplied += lists > 0
         bucket.lists += [Unit(DOWNLOAD, unit.wave, unit.bucket, number) for number in range(lists)]
@@ -304,16 +313,31 @@ class Plan:
         self._open_waves()
 
     def _gather(self, stage: Stage, bucket: Unit, n_lists: int) -> None:
-        """Have the units that gather the lists of a bucket wait for so many more of them."""
+        """Have the units that gather lists wait for so many more of a bucket."""
         for later in self._followers[stage.name] if n_lists else ():
             if later.kind is stage.kind:
                 self._gather(later, bucket, n_lists)
                 continue
-            unit = self._unit(later, bucket.wave, bucket.bucket)
+            unit = self._gatherer(later, bucket)
             if unit not in self._to_gather:
                 self._to_gather[unit] = 0
                 self._foresee(later, 1)
             self._to_gather[unit] += n_lists
+
+    def _gatherer(self, stage: Stage, part: Unit) -> Unit:
+        """Return the unit of a stage that gathers the lists of a bucket, or of its group."""
+        if stage.kind is Kind.GROUP:
+            return self._unit(stage, part.wave, number=group_of(part.bucket))
+        return self._unit(stage, part.wave, part.bucket)
+
+    def _offer_gatherer(self, unit: Unit) -> None:
+        """Offer a unit that gathers lists once all are done and no bucket can bring more."""
+        to_dedup = self._waves[unit.wave].to_dedup_of
+        if self._to_gather.get(unit) == 0 and not (
+            unit.stage.kind is Kind.GROUP and to_dedup[unit.number]
+        ):
+            del self._to_gather[unit]
+            self._offer(unit)
 
     def _offer_download(self, bucket: "_Bucket") -> None:
         """Offer a bucket's next list; one at a time, so a host is never asked from two places."""
@@ -366,12 +390,13 @@ def _place(unit: Unit) -> tuple[int, int, int]:
 class _Wave:
     """How much of one wave is still to do."""
 
-    __slots__ = ("archives", "n_supplied", "to_begin", "to_dedup", "to_extract")
+    __slots__ = ("archives", "n_supplied", "to_begin", "to_dedup", "to_dedup_of", "to_extract")
 
     def __init__(self, archives: Sequence[str], buckets: int) -> None:
         self.archives = archives
         self.to_extract = len(archives)
         self.to_dedup = buckets
+        self.to_dedup_of = [len(buckets_of(n, buckets)) for n in range(n_groups(buckets))]
         self.n_supplied = 0  # buckets that got lists from it
         self.to_begin = 0  # those of them that still have lists of earlier waves
 

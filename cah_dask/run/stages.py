@@ -1,14 +1,17 @@
 """The table of stages: whatever knows stages by name reads it here.
 
 A job is a tuple of stages in the order of the data. A stage whose units are like those of the stage
-it comes after, or that gathers the lists of a bucket, needs its row and a function, nothing else;
-how archives become buckets and buckets become lists is the crawl's own (`run.plan`).
+it comes after, or that gathers the lists of a bucket or of a group of buckets, needs its row and a
+function, nothing else; how archives become buckets and buckets become lists is the crawl's own
+(`run.plan`).
 """
 
 from collections.abc import Iterator
 from enum import StrEnum
 
 import msgspec
+
+from cah_dask.groups import INDEX_FOLDER
 
 
 class Kind(StrEnum):
@@ -17,6 +20,7 @@ class Kind(StrEnum):
     ARCHIVE = "archive"
     BUCKET = "bucket of a wave"
     LIST = "fetch list"
+    GROUP = "bucket group of a wave"
     SHARD = "shard of the release"
 
 
@@ -32,8 +36,8 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     task: str
     """The function that does a unit, ``module:name``, imported by the worker that calls it; it
     takes a `tasks.Job` and returns a `storage.Receipt`."""
-    rows: str
-    """What its rows are, in words."""
+    rows: str = ""
+    """What its rows are, in words; a stage without is no step of the funnel."""
     after: str = ""
     """The stage whose finished units make its own possible, as their parts are read."""
     sees: str = ""
@@ -43,6 +47,8 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     (docs/benchmarks.md); 0 where it depends on the model or was not measured."""
     files: int = 1
     """Files that a unit leaves behind if its first attempt succeeds."""
+    is_compacted: bool = False
+    """Whether `compact` brings its parts together."""
 
     def __str__(self) -> str:
         return self.name
@@ -68,6 +74,7 @@ DEDUP = Stage(
     after="extract",
     sees="extract",
     files=3,  # and two of keys in seen/, until they are merged
+    is_compacted=True,
 )
 DOWNLOAD = Stage(
     name="download",
@@ -78,6 +85,7 @@ DOWNLOAD = Stage(
     rows="urls",
     after="dedup",
     files=3,  # and the image shard, and a log in requests/
+    is_compacted=True,
 )
 EMBED = Stage(
     name="embed",
@@ -88,16 +96,28 @@ EMBED = Stage(
     rows="samples",
     after="download",
     sees="dedup",
+    is_compacted=True,
 )
 SELECT = Stage(
     name="select",
-    kind=Kind.BUCKET,
+    kind=Kind.GROUP,
     folder="selected",
     pool="cpu",
     task="cah_dask.run.tasks:select_task",
     rows="scored samples",
+    memory_mb=380,
     after="embed",
     sees="embed",
+)
+COMPACT = Stage(
+    name="compact",
+    kind=Kind.GROUP,
+    folder=INDEX_FOLDER,
+    pool="cpu",
+    task="cah_dask.run.tasks:compact_task",
+    memory_mb=380,
+    after="select",
+    files=5,  # and one each for lists, outcomes, requests and scored samples
 )
 PACK = Stage(
     name="pack",
@@ -111,8 +131,8 @@ PACK = Stage(
     files=3,  # and a Zarr shard of both arrays
 )
 
-RUN = (EXTRACT, DEDUP, DOWNLOAD, EMBED, SELECT, PACK)
-"""The job of `cah run`."""
+RUN = (EXTRACT, DEDUP, DOWNLOAD, EMBED, SELECT, COMPACT, PACK)
+"""The job of `cah run`; compact is left out unless the configuration asks for it."""
 
 
 def following(stages: tuple[Stage, ...], name: str) -> Iterator[Stage]:

@@ -32,6 +32,7 @@ from cah_dask.candidates.seen import (
     write_keys,
 )
 from cah_dask.errors import DamageError, RetryableError, ShardError
+from cah_dask.groups import buckets_of, group_name_of
 from cah_dask.images.download import download_list
 from cah_dask.images.manners.loans import Loans
 from cah_dask.images.shards import ShardReader
@@ -52,6 +53,8 @@ from cah_dask.pairs.select import SELECTION, SelectOptions, checksum, columns, s
 from cah_dask.release.layout import Slice, read_layout
 from cah_dask.release.pack import pack_shard
 from cah_dask.run.cluster.lending import exchange_with_driver
+from cah_dask.run.folder.compaction import REQUESTS_FOLDER, compact, drop_own_files
+from cah_dask.run.folder.listing import PART
 from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.plan import Unit
 from cah_dask.run.settings.config import Config
@@ -73,9 +76,6 @@ from cah_dask.storage import (
 )
 
 logger = logging.getLogger(__name__)
-
-REQUESTS_FOLDER = "requests"
-"""Where each attempt at a fetch list leaves its requests, whether its part counts or not."""
 
 
 class Job(Task, frozen=True, kw_only=True):
@@ -338,14 +338,12 @@ def _models(options: bytes, threads: int) -> tuple[list[Encoder], Scorers]:
 
 
 def select_task(job: Job) -> Receipt:
-    """Select the pairs of one bucket of one wave that a release will hold."""
+    """Select the pairs of one bucket group of one wave that a release will hold."""
     started = time.perf_counter()
     select = job.config.select
     encoder = select.encoder or ""  # preflight names it
     judge = _judge(msgspec.json.encode(select))
-    notes = read_receipt(job.part_of(DEDUP)).counts.notes
-    lists = range(notes["lists"] + notes["late_lists"])
-    parts = [Unit(EMBED, job.unit.wave, job.unit.bucket, number).part for number in lists]
+    parts = [unit.part for unit in _group(job) if unit.stage == EMBED]
     groups, counts = [], Counts()
     for part in parts:
         scored = read_part(
@@ -365,6 +363,45 @@ def _judge(options: bytes) -> Judge:
     """Read heads, word lists and rules once per worker process."""
     select = msgspec.json.decode(options, type=SelectOptions)
     return load_judge(select.heads, select.words, select.drop)
+
+
+def compact_task(job: Job) -> Receipt:
+    """Bring the parts of one bucket group of one wave together, in a few files.
+
+    Nothing in them tells when they were made: an attempt that follows a dead one leaves the same.
+    """
+    run_dir, group = Path(job.run_dir), job.unit.name
+    units: dict[str, list[str]] = {}
+    for unit in _group(job):
+        units.setdefault(unit.stage.folder, []).append(unit.name)
+    units[REQUESTS_FOLDER] = _logs(job)
+    if not job.part.exists():  # looked at last: what is complete may be gone from where it was
+        receipt = job.receipt(Counts(), 0.0, inputs=tuple(units))
+        compact(run_dir, group, units, msgspec.structs.replace(receipt, seconds=None))
+    drop_own_files(run_dir, group)
+    return read_receipt(job.part)
+
+
+def _group(job: Job) -> Iterator[Unit]:
+    """Yield the units of the bucket group of a job: of each bucket dedup, then lists by stage."""
+    wave = job.unit.wave
+    for bucket in buckets_of(job.unit.number, job.config.dedup.buckets):
+        dedup = Unit(DEDUP, wave, bucket)
+        yield dedup
+        notes = read_receipt(Path(job.run_dir) / dedup.part).counts.notes
+        for stage, n_lists in (
+            (DOWNLOAD, notes["lists"]),
+            (EMBED, notes["lists"] + notes["late_lists"]),
+        ):
+            yield from (Unit(stage, wave, bucket, number) for number in range(n_lists))
+
+
+def _logs(job: Job) -> list[str]:
+    """Return the names of all logs of requests of the bucket group of a job."""
+    folder = Path(job.run_dir) / REQUESTS_FOLDER
+    wave, _, _ = job.unit.name.partition("/")
+    names = sorted(f"{wave}/{path.stem}" for path in (folder / wave).glob(f"b*{PART}"))
+    return [name for name in names if group_name_of(name) == job.unit.name]
 
 
 def pack_task(job: Job) -> Receipt:

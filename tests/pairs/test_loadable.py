@@ -4,14 +4,20 @@ import json
 import os
 import shutil
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from cah_dask.errors import ConfigError
 from cah_dask.pairs.encoders import hub
-from cah_dask.pairs.options import EmbedOptions
+from cah_dask.pairs.encoders.clip_config import require_sane_preprocess
+from cah_dask.pairs.options import EmbedOptions, EncoderOptions
 from cah_dask.pairs.resolve import resolve
+from tests.conftest import ARCHITECTURE
+from tests.text_models import sentence_transformers
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 
@@ -53,6 +59,83 @@ def test_weights_of_another_architecture_are_refused(model: Path):
     config["model_cfg"]["vision_cfg"]["width"] = 64
     (model / CONFIG).write_text(json.dumps(config))
     assert "size mismatch" in refusal(model)
+
+
+@pytest.mark.parametrize(("part", "name"), [("vision", "image_size"), ("text", "context_length")])
+def test_weights_of_another_size_are_refused_and_not_stretched(model: Path, part: str, name: str):
+    config = json.loads((model / CONFIG).read_text())
+    config["model_cfg"][f"{part}_cfg"][name] *= 2
+    (model / CONFIG).write_text(json.dumps(config))
+    assert "is that of another model" in refusal(model)
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "message"),
+    [
+        (None, "has no preprocess_cfg"),
+        ({"size": 64}, "64 x 64 pixels, its model takes 32 x 32"),
+        ({"size": [32, 64]}, "32 x 64 pixels, its model takes 32 x 32"),
+        ({"mean": [123.7, 116.3, 103.5]}, "for pixels from 0 to 1"),
+        ({"mean": 0.5}, "one number for each of red, green and blue"),
+        ({"std": [0.5, 0.5, 0]}, "for pixels from 0 to 1"),
+        ({"interpolation": "lanczos"}, "known: bicubic, bilinear"),
+        ({"resize_mode": "crop"}, "known: shortest, longest, squash"),
+    ],
+)
+def test_a_preprocessing_that_cannot_be_the_models_is_refused(
+    tmp_path: Path, preprocess: dict | None, message: str
+):
+    config = {"model_cfg": ARCHITECTURE, "preprocess_cfg": preprocess}
+    (tmp_path / CONFIG).write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match=message):
+        require_sane_preprocess(tmp_path / CONFIG)
+
+
+def test_usual_preprocessings_are_taken(tmp_path: Path):
+    for preprocess in (
+        {},
+        {"size": 32, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "resize_mode": "squash"},
+        {"size": [32, 32], "mean": [0.481, 0.458, 0.408], "interpolation": "bicubic"},
+    ):
+        config = {"model_cfg": ARCHITECTURE, "preprocess_cfg": preprocess}
+        (tmp_path / CONFIG).write_text(json.dumps(config))
+        require_sane_preprocess(tmp_path / CONFIG)
+
+
+def with_weights(model: Path, folder: Path, change: Callable[[str, Any], Any]) -> Path:
+    """Return a copy of a model whose weights were changed, each by its name."""
+    copied = Path(shutil.copytree(model, folder))
+    state = load_file(copied / WEIGHTS)
+    save_file({name: change(name, tensor) for name, tensor in state.items()}, copied / WEIGHTS)
+    return copied
+
+
+def resolve_texts_of(model: Path, text: Path) -> EmbedOptions:
+    encoder = EncoderOptions(image=str(model), texts={"multi": str(text)})
+    return resolve(EmbedOptions(encoders={"a": encoder}))
+
+
+def test_texts_of_a_model_with_the_same_image_tower_are_taken(model: Path, tmp_path: Path):
+    other_texts = with_weights(
+        model,
+        tmp_path / "texts",
+        lambda name, tensor: tensor.half() if name.startswith("visual.") else tensor + 0.1,
+    )
+    assert str(other_texts) in resolve_texts_of(model, other_texts).checksums
+
+
+def test_texts_of_a_model_with_another_image_tower_are_refused(model: Path, tmp_path: Path):
+    other = with_weights(
+        model, tmp_path / "other", lambda name, t: t * 1.01 if name == "visual.proj" else t
+    )
+    with pytest.raises(ConfigError, match="trained with another image tower than that of"):
+        resolve_texts_of(model, other)
+
+
+def test_a_text_tower_alone_embeds_no_images(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    mclip = sentence_transformers(tmp_path / "mclip")
+    assert "is a text tower alone; name it in embed.encoders.mclip.texts" in refusal(mclip)
 
 
 def test_weights_with_something_missing_are_refused(model: Path):

@@ -15,7 +15,7 @@ import pytest
 
 from cah_dask.images.manners.hosts import HostOptions
 from cah_dask.run.plan import Plan, Unit
-from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, SELECT
+from cah_dask.run.stages import COMPACT, DEDUP, DOWNLOAD, EMBED, EXTRACT, SELECT
 from cah_dask.schema import Counts
 from cah_dask.storage import Receipt
 from tests import runs
@@ -23,8 +23,10 @@ from tests.webserver import WebServer
 
 WAVES, BUCKETS, ARCHIVES = 30, 256, 300
 URLS, LIST_URLS = 31_740_000, 10_000
-SLOTS = {EXTRACT: 64, DEDUP: 64, DOWNLOAD: 64, EMBED: 8, SELECT: 64}
-SECONDS = {EXTRACT: 90.0, DEDUP: 30.0, DOWNLOAD: 300.0, EMBED: 10.0, SELECT: 2.0}
+SLOTS = {EXTRACT: 64, DEDUP: 64, DOWNLOAD: 64, EMBED: 8, SELECT: 64, COMPACT: 64}
+SECONDS = {
+    EXTRACT: 90.0, DEDUP: 30.0, DOWNLOAD: 300.0, EMBED: 10.0, SELECT: 2.0, COMPACT: 60.0,
+}  # fmt: skip
 LISTS = URLS // BUCKETS // LIST_URLS
 LARGE = 7
 """The bucket of the large host."""

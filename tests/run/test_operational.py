@@ -14,6 +14,8 @@ from tests.webserver import WebServer
 OTHERWISE: dict[str, Any] = {
     "keep_images": False,
     "staged_gb": 0.001,
+    "compact": True,
+    "quota_files": 1_000_000,
     "max_attempts": 2,
     "max_lost_share": 0.5,
     "pools.cpu.workers": 1,

@@ -5,12 +5,24 @@ import random
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cah_dask.groups import BUCKETS_PER_GROUP
 from cah_dask.run.plan import Plan, Unit
-from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, RUN, SELECT, Stage
+from cah_dask.run.stages import (
+    COMPACT,
+    DEDUP,
+    DOWNLOAD,
+    EMBED,
+    EXTRACT,
+    PACK,
+    RUN,
+    SELECT,
+    Kind,
+    Stage,
+)
 from cah_dask.schema import Counts
 from cah_dask.storage import Receipt, SideFile
 
-ORDER = [EMBED, PACK, SELECT, DOWNLOAD, DEDUP, EXTRACT]
+ORDER = [EMBED, PACK, COMPACT, SELECT, DOWNLOAD, DEDUP, EXTRACT]
 
 
 def receipt(unit: Unit, *, lists: int = 2, image_bytes: int = 10) -> Receipt:
@@ -40,7 +52,7 @@ def test_every_unit_is_offered_once_and_in_the_order_of_the_data():
     whole = plan()
     done = carry_out(whole)
     assert whole.is_selected
-    assert len(done) == len(set(done)) == 4 + 2 * 2 + 2 * (2 * 2 * 2) + 2 + 2 * 2
+    assert len(done) == len(set(done)) == 4 + 2 * 2 + 2 * (2 * 2 * 2) + 2 + 2 * 2  # a group a wave
     for wave in range(2):
         stages = [RUN.index(unit.stage) for unit in done if unit.wave == wave]
         assert stages.index(1) == 2, "dedup waits for all archives of its wave"
@@ -122,6 +134,31 @@ def test_a_bucket_that_is_given_up_holds_up_no_other():
     done = carry_out(hurt)
     assert {unit.wave for unit in done if unit.stage == DOWNLOAD} == set(range(10))
     assert not hurt.is_selected
+
+
+@given(st.integers(1, 3 * BUCKETS_PER_GROUP), st.integers(0, 10**6))
+def test_a_group_is_offered_once_all_its_lists_are_done_and_no_bucket_can_bring_more(
+    buckets: int, seed: int
+):
+    rng = random.Random(seed)
+    n_lists = {bucket: rng.randrange(3) for bucket in range(buckets)}
+    order = ORDER.copy()
+    rng.shuffle(order)
+    grouped, left = plan(2, buckets=buckets), dict(n_lists)
+    selected = []
+    to_dedup = set(range(buckets))
+    while (unit := grouped.take(order)) is not None:
+        group = {bucket for bucket in n_lists if bucket // BUCKETS_PER_GROUP == unit.number}
+        if unit.stage.kind is Kind.GROUP:
+            assert not group & to_dedup
+            assert not sum(left[bucket] for bucket in group)
+            selected += [unit.number] if unit.stage == SELECT else []
+        to_dedup -= {unit.bucket} if unit.stage == DEDUP else set()
+        left[unit.bucket] -= unit.stage == EMBED
+        grouped.complete(unit, receipt(unit, lists=n_lists[unit.bucket]))
+    assert grouped.is_selected
+    filled = {bucket // BUCKETS_PER_GROUP for bucket, lists in n_lists.items() if lists}
+    assert sorted(selected) == sorted(filled)
 
 
 def test_downloads_pause_while_too_many_images_wait_for_the_model():

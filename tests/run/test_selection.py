@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from cah_dask.candidates.extract import ExtractOptions
+from cah_dask.groups import group_name_of
 from cah_dask.pairs.select import SelectOptions
 from cah_dask.run.before.estimate import expected
 from cah_dask.run.folder.run_folder import RunFolder
@@ -217,8 +218,8 @@ def test_a_damaged_scored_part_is_made_again_with_all_that_was_selected_from_it(
     code, said = select(config, 0.123)
     assert code == 5
     assert "it was set aside" in said
-    bucket = scored.stem.partition("-l")[0]
-    assert not list(run_dir.glob(f"selected/*/{scored.parent.name}/{bucket}.parquet"))
+    group = group_name_of(f"{scored.parent.name}/{scored.stem}")
+    assert not list(run_dir.glob(f"selected/*/{group}.parquet"))
     code, said = select(config, 0.123)
     assert code == 0, said
     assert pq.read_table(scored).equals(pq.read_table(kept))

@@ -30,7 +30,8 @@ def test_names_and_folders_are_told_apart():
 
 
 def test_what_reads_a_stage_is_found_through_others():
-    assert [stage.name for stage in following(RUN, "download")] == ["embed", "select", "pack"]
+    found = [stage.name for stage in following(RUN, "download")]
+    assert found == ["embed", "select", "compact", "pack"]
 
 
 def test_a_stage_is_added_by_a_row_and_a_function(tmp_path: Path, random_model: Path):

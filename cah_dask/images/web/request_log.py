@@ -1,7 +1,7 @@
 """Every request of one fetch list, for whoever must answer a complaint.
 
 The log grows as an Arrow stream, which can be read up to where a killed process left it, and
-becomes a parquet file when its list ends, however that ends. A thread writes it every few seconds,
+becomes a part when its list ends, however that ends. A thread writes it every few seconds,
 whether or not there are requests, and nobody waits for the disk.
 """
 
@@ -13,12 +13,11 @@ from types import TracebackType
 from typing import Self
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from cah_dask.images.web.repeater import Repeater
 from cah_dask.images.web.responses import Answer
-from cah_dask.schema import REQUESTS
-from cah_dask.storage import disk_errors, staged
+from cah_dask.schema import REQUESTS, Counts
+from cah_dask.storage import Receipt, disk_errors, write_part
 
 UNFINISHED = ".arrows"
 """Suffix of a log whose list is at work, or was killed."""
@@ -33,7 +32,7 @@ class RequestLog:
     Parameters
     ----------
     path
-        Where the parquet file will be; a name of its own for each attempt at a list.
+        Where the part will be; a name of its own for each attempt at a list.
     """
 
     def __init__(self, path: Path) -> None:
@@ -60,8 +59,10 @@ class RequestLog:
     ) -> None:
         with disk_errors(self._path):
             self._stack.close()
-            with staged(self._path) as temporary:
-                pq.write_table(read_log(self._unfinished), temporary, compression="zstd")
+            requests = read_log(self._unfinished)
+            counts = Counts(len(requests), len(requests))
+            receipt = Receipt(stage="requests", unit=self._path.stem, config="", counts=counts)
+            write_part(self._path, REQUESTS, [requests], receipt)
             self._unfinished.unlink()
 
     def note(self, url: str, address: str, answer: Answer, n_bytes: int) -> None:

@@ -8,6 +8,7 @@ from PIL import Image
 
 from cah_dask.pairs.encoders.models import ModelFiles
 from cah_dask.pairs.encoders.open_clip_import import open_clip
+from cah_dask.pairs.encoders.placement import placement
 from cah_dask.pairs.encoders.towers import Embeddings, Pixels, Texts
 from cah_dask.pairs.options import EmbedOptions
 
@@ -16,14 +17,9 @@ class OpenClipModel:
     """An open_clip model behind the `towers.Model` protocol."""
 
     def __init__(self, model: str, files: ModelFiles, options: EmbedOptions) -> None:
-        import torch
-
         library = open_clip()
-        cuda = options.device == "cuda" or (options.device == "auto" and torch.cuda.is_available())
-        self._device = torch.device("cuda" if cuda else "cpu")
-        self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
-            options.precision
-        ]
+        self.dim = files.dim
+        self._device, self._dtype = placement(options)
         self._batch_size = options.batch_size
         loaded, transform = library.create_model_from_pretrained(
             files.library_name,
@@ -34,7 +30,6 @@ class OpenClipModel:
         self._model = loaded.eval()
         self._transform = transform
         self._tokenizer = library.get_tokenizer(files.library_name)
-        self.dim = self.encode_texts([""]).vectors.shape[1]
 
     def preprocess(self, image: Image.Image) -> Pixels:
         """Return a picture as float32 of shape (3, side, side), normalised."""
@@ -62,7 +57,7 @@ class OpenClipModel:
                 _unit(self._model.encode_text(self._tokenizer(batch).to(self._device)))
                 for batch in batches
             ]
-        return Texts(np.concatenate(encoded))
+        return Texts(np.concatenate([np.empty((0, self.dim), np.float32), *encoded]))
 
 
 def _unit(features: Any) -> Embeddings:

@@ -36,6 +36,33 @@ def fetched_weights(model: str) -> Path:
         ) from error
 
 
+def hub_file(repository: str, name: str) -> Path | None:
+    """Return a file of ``ORG/NAME``, fetched now unless it was before; None where there is none.
+
+    A file that was fetched once is not asked for again, so a run goes on with what it began with.
+
+    Raises
+    ------
+    ConfigError
+        If the hub has no such repository.
+    """
+    look_for_hub()
+    from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
+
+    try:
+        cached = try_to_load_from_cache(repository, name)
+        if cached is None:
+            return Path(hf_hub_download(repository, name))
+    except errors.EntryNotFoundError:  # not in the repository, or out of reach and not in the cache
+        return None
+    except (OSError, ValueError) as error:  # huggingface_hub raises subclasses of both
+        raise ConfigError(
+            f"{name} of hf:{repository} is not to be had from the hub: "
+            f"{' '.join(str(error).split())[:200]}"
+        ) from error
+    return Path(cached) if isinstance(cached, str) else None  # known not to be there
+
+
 def look_for_hub() -> None:
     """Where the model hub is out of reach, have its client say so at once.
 

@@ -1,8 +1,12 @@
 """From options to encoders that are ready to embed."""
 
+from typing import Any
+
 from cah_dask.pairs.encoders.clip import OpenClipModel
+from cah_dask.pairs.encoders.custom import custom_class, is_custom
 from cah_dask.pairs.encoders.models import locate
-from cah_dask.pairs.encoders.towers import Encoder, Model
+from cah_dask.pairs.encoders.text_tower import TransformerTextTower
+from cah_dask.pairs.encoders.towers import Encoder
 from cah_dask.pairs.options import EmbedOptions
 from cah_dask.pairs.resolve import resolve
 from cah_dask.schema import SPLITS
@@ -36,6 +40,11 @@ def load_encoders(options: EmbedOptions, *, threads: int = 1) -> list[Encoder]:
     ]
 
 
-def load_model(model: str, options: EmbedOptions) -> Model:
-    """Load one model."""
-    return OpenClipModel(model, locate(model), options)
+def load_model(model: str, options: EmbedOptions) -> Any:
+    """Load one model: a `towers.Model`, or one of its towers where it has no other."""
+    if is_custom(model):
+        return custom_class(model)(options)
+    files = locate(model)
+    if files.text is not None:
+        return TransformerTextTower(files.text, options)
+    return OpenClipModel(model, files, options)

@@ -1,8 +1,9 @@
 """Whether a model can be loaded, found out before anything is fetched for it.
 
-The weights file is looked at first. Then the model is built without memory for its weights (torch's
-meta device), without the network, and compared with the file, in a process of its own: the driver
-needs no torch. What was found sound once is not looked at again.
+The weights files are looked at first. Then the model is built without memory for its weights
+(torch's meta device), without the network, and compared with the files, in a process of its own:
+the driver needs no torch. A class of your own is built there and asked for a vector. What was found
+sound once is not looked at again.
 """
 
 import hashlib
@@ -14,14 +15,19 @@ import sys
 import warnings
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from cah_dask.errors import ConfigError
-from cah_dask.pairs.encoders.models import ModelFiles, checksums
+from cah_dask.pairs.encoders.clip_config import require_sane_preprocess
+from cah_dask.pairs.encoders.custom import require_working
+from cah_dask.pairs.encoders.models import OPEN_CLIP_CONFIG, Kind, ModelFiles, checksums, locate
 from cah_dask.pairs.encoders.open_clip_import import open_clip
+from cah_dask.pairs.encoders.text_tower import require_fitting
+from cah_dask.pairs.encoders.weights import read_weights, require_whole
+from cah_dask.storage import write_atomic
 
-_LENGTH_BYTES = 8
-"""A safetensors file begins with the length of its JSON header (little-endian)."""
 _TIMEOUT_S = 600.0
+_LIBRARIES = ("open_clip_torch", "tokenizers", "torch", "transformers")
 
 
 def require_loadable(model: ModelFiles) -> None:
@@ -32,83 +38,126 @@ def require_loadable(model: ModelFiles) -> None:
     ConfigError
         In one line: what is missing or wrong, and what to do.
     """
-    name, weights = model.library_name, model.weights
-    if weights.suffix == ".safetensors":
-        _require_whole(weights)
-    seal = _seal(model)
+    for path in model.files.values():
+        if path.suffix == ".safetensors":
+            require_whole(path)
+    if OPEN_CLIP_CONFIG in model.files:
+        require_sane_preprocess(model.files[OPEN_CLIP_CONFIG])
+    _ask(model, "load")
+
+
+def image_space(model: ModelFiles) -> str:
+    """Return the hex SHA-256 of a model's image tower: equal ones give equal image vectors.
+
+    Weights are compared in half precision, as the same tower is stored in one or the other.
+
+    Raises
+    ------
+    ConfigError
+        If its weights cannot be read.
+    """
+    return _ask(model, "images")
+
+
+def _ask(model: ModelFiles, what: str) -> str:
+    """Have a process of its own look at a model, unless one did so before."""
+    seal = _seal(model, what)
     if seal.exists():
-        return
-    command = [sys.executable, "-m", "cah_dask.pairs.encoders.loadable", name, str(weights)]
+        return seal.read_text()
+    command = [sys.executable, "-m", __name__, what, model.kind, model.library_name]
     offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(  # noqa: S603  # our own command
-        command,
+        [*command, str(model.weights)],
         env=os.environ | offline,
         capture_output=True,
         text=True,
         timeout=_TIMEOUT_S,
         check=False,
     )
+    said = done.stdout.strip()
     if done.returncode:
-        said = (
-            done.stdout.strip() or (done.stderr.strip().splitlines() or ["it ended silently"])[-1]
-        )
-        raise ConfigError(f"model {name.removeprefix('local-dir:')} cannot be loaded: {said}")
-    _remember(seal)
+        said = said or (done.stderr.strip().splitlines() or ["it ended silently"])[-1]
+        name = model.library_name.removeprefix("local-dir:")
+        raise ConfigError(f"model {name} cannot be loaded: {said}")
+    _remember(seal, said)
+    return said
 
 
-def _require_whole(weights: Path) -> None:
-    """Compare the size of a safetensors file with what its header promises."""
-    size = weights.stat().st_size
-    try:
-        with weights.open("rb") as file:
-            length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
-            header = json.loads(file.read(min(length, size)))
-            tensors = [part for name, part in header.items() if name != "__metadata__"]
-            end = max((part["data_offsets"][1] for part in tensors), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{weights} is no safetensors file; copy it again") from error
-    if size != _LENGTH_BYTES + length + end:
-        raise ConfigError(
-            f"{weights} has {size:,} bytes, its header promises {_LENGTH_BYTES + length + end:,}; "
-            "it was cut while it was copied"
-        )
-
-
-def _seal(model: ModelFiles) -> Path:
-    """Return the file that says that a model was found sound with these libraries."""
+def _seal(model: ModelFiles, what: str) -> Path:
+    """Return the file that says what was found of a model with these libraries."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    builds = "-".join(version(library) for library in ("open_clip_torch", "torch"))
-    name = [model.kind.value, "" if model.folder else model.library_name]
+    builds = [version(library) for library in _LIBRARIES]
+    name = [what, model.kind, "" if model.folder else model.library_name]
     digest = hashlib.sha256(json.dumps([name, checksums(model), builds]).encode()).hexdigest()
-    return cache / "cah_dask" / f"loadable-{digest[:32]}"
+    return cache / "cah_dask" / f"model-{digest[:32]}"
 
 
-def _remember(seal: Path) -> None:
+def _remember(seal: Path, said: str) -> None:
     try:
         seal.parent.mkdir(parents=True, exist_ok=True)
-        seal.touch()
+        write_atomic(seal, said.encode())
     except OSError as error:  # then it is looked at each time
         logging.getLogger(__name__).info("%s cannot be written: %s", seal, error)
 
 
-def main(name: str, weights: str) -> None:
-    """Build the model, compare it with its weights, and say in one line what is wrong."""
+def main(what: str, kind: str, name: str, weights: str) -> None:
+    """Look at a model, and say in one line what was found, or what is wrong."""
     logging.disable()
     warnings.simplefilter("ignore")
+    try:
+        if what == "images":
+            print(_image_digest(Path(weights)))  # noqa: T201
+        elif kind == Kind.CUSTOM:
+            require_working(name)
+        elif kind == Kind.OPEN_CLIP:
+            _load_open_clip(name, weights)
+        elif layout := locate(name).text:
+            require_fitting(layout)
+    except ConfigError as error:
+        print(error)  # noqa: T201
+        sys.exit(1)
+    except Exception as error:  # noqa: BLE001  # whatever stands in the way of loading it
+        print(_plain(error))  # noqa: T201
+        sys.exit(1)
+
+
+def _load_open_clip(name: str, weights: str) -> None:
     library = open_clip()
     import torch
     from open_clip.factory import load_checkpoint
 
-    try:
-        library.get_tokenizer(name)
-        with torch.device("meta"):
-            model = library.create_model(
-                name, load_weights=False, pretrained_text=False, device="meta"
+    library.get_tokenizer(name)
+    with torch.device("meta"):
+        model = library.create_model(name, load_weights=False, pretrained_text=False, device="meta")
+    _require_same_positions(model, Path(weights))
+    load_checkpoint(model, weights)
+
+
+def _require_same_positions(model: Any, path: Path) -> None:
+    """Refuse weights of another image size or context length: open_clip would stretch them."""
+    weights = read_weights(path)
+    for name, wanted in model.state_dict().items():
+        if not name.endswith(("positional_embedding", "pos_embed")) or name not in weights:
+            continue
+        found = weights[name].shape
+        if found[-1] == wanted.shape[-1] and found != wanted.shape:
+            raise ConfigError(
+                f"{path} has {name} of shape {tuple(found)}, its config asks for "
+                f"{tuple(wanted.shape)}; image_size or context_length is that of another model"
             )
-        load_checkpoint(model, weights)
-    except Exception as error:  # noqa: BLE001  # whatever stands in the way of loading it
-        print(_plain(error))  # noqa: T201
-        sys.exit(1)
+
+
+def _image_digest(weights: Path) -> str:
+    tower: dict[str, Any] = {
+        name: tensor for name, tensor in read_weights(weights).items() if name.startswith("visual.")
+    }
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tower.items()):
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update((tensor.half() if tensor.is_floating_point() else tensor).numpy().tobytes())
+    if not tower:
+        raise ConfigError(f"{weights} has no image tower (no weights visual.*)")
+    return digest.hexdigest()
 
 
 def _plain(error: Exception) -> str:

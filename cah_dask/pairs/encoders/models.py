@@ -2,15 +2,23 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 
 from cah_dask.errors import ConfigError
-from cah_dask.pairs.encoders.hub import fetched_weights
+from cah_dask.pairs.encoders.custom import (
+    custom_class,
+    custom_files,
+    has_images,
+    has_texts,
+    is_custom,
+)
+from cah_dask.pairs.encoders.hub import fetched_weights, hub_file
+from cah_dask.pairs.encoders.layouts import MODULES, Find, TextLayout, read_layout
 from cah_dask.pairs.encoders.open_clip_import import open_clip
 
 TINY = "tiny"
@@ -24,10 +32,22 @@ _OPEN_CLIP_WEIGHTS = (  # in the order in which open_clip looks for them
 )
 
 
+HUB = "hf:"
+"""What the name of a model of the hub begins with."""
+
+_LAYOUTS = (
+    "a model is a folder of open_clip, of sentence-transformers or of M-CLIP with its weights; "
+    "`cah models fetch` makes one on a machine with internet"
+)
+
+
 class Kind(StrEnum):
     """Which library a model is loaded with, or in which layout its folder is."""
 
     OPEN_CLIP = "open_clip"
+    TEXT = "text"
+    """A text tower alone, see `layouts`."""
+    CUSTOM = "custom"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,46 +60,108 @@ class ModelFiles:
     folder: Path | None
     """None for a name of open_clip."""
     weights: Path
-    others: tuple[Path, ...] = ()
-    """Whatever else decides its vectors: configuration, tokenizer."""
-
-    def __iter__(self) -> Iterator[Path]:
-        yield self.weights
-        yield from self.others
+    """Of the transformer of a text tower, the source file of a custom model."""
+    files: Mapping[str, Path]
+    """All files that decide its vectors, by their names within the model: weights, configuration,
+    tokenizer."""
+    dim: int
+    """Length of a vector."""
+    text: TextLayout | None = None
+    """What the files of a `Kind.TEXT` say."""
+    has_images: bool = True
+    """Whether it has an image tower."""
+    has_texts: bool = True
+    """Whether it has a text tower."""
 
 
 def locate(model: str) -> ModelFiles:
-    """Return the files of a model; those of a name of open_clip are fetched if need be.
+    """Return the files of a model; those of a name of open_clip or the hub are fetched if need be.
 
     Raises
     ------
     ConfigError
         If there is no such model, or if a file of it is missing.
     """
+    if is_custom(model):
+        return _custom(model)
+    find = finder(model)
+    if find is None:
+        return _of_library(model)
+    config = find(OPEN_CLIP_CONFIG)
+    if config is not None:
+        return _open_clip_folder(model, config, find)
+    layout = read_layout(find, model)
+    if layout is None:
+        raise ConfigError(
+            f"{_described(model)} has no {OPEN_CLIP_CONFIG} and no {MODULES}; {_LAYOUTS}"
+        )
+    folder = model_folder(model)
+    return ModelFiles(
+        Kind.TEXT, model, folder, layout.weights, layout.files, layout.dim, layout, has_images=False
+    )
+
+
+def finder(model: str) -> Find | None:
+    """Return what finds the files of a model by their names; None for a name of open_clip."""
+    if model.startswith(HUB):
+        return partial(hub_file, model.removeprefix(HUB))
     folder = model_folder(model)
     if folder is None:
-        weights = fetched_weights(model)
-        return ModelFiles(Kind.OPEN_CLIP, model.split("/", maxsplit=1)[0], None, weights)
-    config = folder / OPEN_CLIP_CONFIG
-    if not config.is_file():
+        return None
+
+    def find(name: str) -> Path | None:
+        path = folder / name
+        return path if path.is_file() else None
+
+    return find
+
+
+def _custom(model: str) -> ModelFiles:
+    found, files = custom_class(model), custom_files(model)
+    return ModelFiles(
+        Kind.CUSTOM,
+        model,
+        None,
+        next(iter(files.values())),
+        files,
+        int(found.dim),
+        has_images=has_images(found),
+        has_texts=has_texts(found),
+    )
+
+
+def _of_library(model: str) -> ModelFiles:
+    weights = fetched_weights(model)
+    name = model.split("/", maxsplit=1)[0]
+    dim = int(open_clip().get_model_config(name)["embed_dim"])
+    return ModelFiles(Kind.OPEN_CLIP, name, None, weights, {weights.name: weights}, dim)
+
+
+def _open_clip_folder(model: str, config: Path, find: Find) -> ModelFiles:
+    found = ((name, find(name)) for name in _OPEN_CLIP_WEIGHTS)
+    name, weights = next(((name, path) for name, path in found if path is not None), ("", None))
+    if weights is None:
         raise ConfigError(
-            f"model folder {folder} has no {OPEN_CLIP_CONFIG}; it needs it and weights"
+            f"{_described(model)} has no weights; it needs {' or '.join(_OPEN_CLIP_WEIGHTS)}"
         )
-    weights = _first_of(folder, _OPEN_CLIP_WEIGHTS)
-    return ModelFiles(Kind.OPEN_CLIP, f"local-dir:{folder}", folder, weights, (config,))
+    dim = int(json.loads(config.read_bytes())["model_cfg"]["embed_dim"])
+    files = {name: weights, OPEN_CLIP_CONFIG: config}
+    folder = config.parent
+    return ModelFiles(Kind.OPEN_CLIP, f"local-dir:{folder}", folder, weights, files, dim)
 
 
-def _first_of(folder: Path, names: tuple[str, ...]) -> Path:
-    for name in names:
-        if (folder / name).is_file():
-            return folder / name
-    raise ConfigError(f"model folder {folder} has no weights; it needs {' or '.join(names)}")
+def _described(model: str) -> str:
+    if model.startswith(HUB):
+        return f"{model}, as far as it is in the local cache or the hub can be reached,"
+    return f"model folder {model_folder(model)}"
 
 
 def model_folder(model: str) -> Path | None:
     """Return the local folder that holds the model, or None for a name of open_clip."""
     if model == TINY:
         return Path(str(files("cah_dask"))) / "demo" / "model"
+    if model.startswith(HUB) or is_custom(model):
+        return None
     path = Path(model).expanduser()
     return path if path.is_dir() or path.is_absolute() or model.startswith(".") else None
 
@@ -92,15 +174,14 @@ def public_name(model: str) -> str:
 
 def embedding_dim(model: str) -> int:
     """Return the length of a model's vectors without loading it."""
-    folder = model_folder(model)
-    if folder is None:
+    if finder(model) is None and not is_custom(model):
         return int(open_clip().get_model_config(model.split("/", maxsplit=1)[0])["embed_dim"])
-    return int(json.loads((folder / OPEN_CLIP_CONFIG).read_bytes())["model_cfg"]["embed_dim"])
+    return locate(model).dim
 
 
 def checksums(model: ModelFiles) -> dict[str, str]:
     """Return the hex SHA-256 of each file of a model by its name."""
-    return {path.name: file_sha256(path) for path in model}
+    return {name: file_sha256(path) for name, path in model.files.items()}
 
 
 @cache

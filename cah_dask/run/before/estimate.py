@@ -1,5 +1,6 @@
 """What a run would submit and write, before it does: job scripts, tasks, files, bytes."""
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,13 +10,15 @@ import pyarrow.parquet as pq
 
 from cah_dask.candidates.extract import ExtractOptions, links_per_byte
 from cah_dask.candidates.tables import is_table
+from cah_dask.errors import ConfigError
+from cah_dask.groups import n_groups
 from cah_dask.run.cluster.access import Access
 from cah_dask.run.cluster.jobs import PoolJob, job_options
 from cah_dask.run.cluster.settings import dask_settings
 from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.pools import Pool, pools
 from cah_dask.run.settings.config import Config
-from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, RUN, SELECT, Kind
+from cah_dask.run.stages import COMPACT, DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, RUN, SELECT, Kind
 from cah_dask.words import counted
 
 LINKS_PER_ARCHIVE = 105_800
@@ -43,6 +46,11 @@ IMAGE_BYTES = 35_000
 """An image, as downloaded and resized by DataComp: 450 TB for 12.8 billion."""
 
 
+OPEN_WAVES = 2
+"""Waves whose lists are not compacted yet, at the most: simulated, one where no bucket is slower
+than others for long, and as many downloads at once as half of the buckets."""
+
+
 class Expected(msgspec.Struct, frozen=True):
     """What one stage will leave behind."""
 
@@ -50,6 +58,14 @@ class Expected(msgspec.Struct, frozen=True):
     tasks: int
     files: int
     n_bytes: float
+
+
+class Inodes(msgspec.Struct, frozen=True):
+    """Files and folders of a run."""
+
+    peak: int
+    """At any time, at the most."""
+    end: int
 
 
 def count_links(archives: Sequence[str], options: ExtractOptions) -> int:
@@ -68,7 +84,7 @@ def count_links(archives: Sequence[str], options: ExtractOptions) -> int:
 
 def advice(config: Config, n_archives: int, links: int) -> str:
     """Return what would make a small run faster, or "" if nothing would."""
-    waves = math.ceil(n_archives / config.archives_per_wave)
+    waves = _waves(config, n_archives)
     urls, buckets = links / waves, config.dedup.buckets
     if buckets == 1 or urls / buckets >= LIST_HOSTS_URLS:
         return ""
@@ -86,31 +102,78 @@ def expected(config: Config, n_archives: int, links: int) -> list[Expected]:
     A stage of which nothing was measured yet is estimated from what others measured on the web; a
     tenth of the archives, run first, tells more.
     """
-    waves = math.ceil(n_archives / config.archives_per_wave)
-    buckets = config.dedup.buckets
-    filled = min(buckets, math.ceil(links / waves))
-    lists = waves * filled * math.ceil(links / waves / buckets / config.dedup.list_urls)
     images = links * IMAGE_SHARE
     pair = 4 * sum(each.dim or 0 for each in config.embed.encoders.values()) + PAIR_BYTES
-    shards = math.ceil(images / config.pack.rows_per_shard)
-    units = {
-        Kind.ARCHIVE: n_archives,
-        Kind.BUCKET: waves * buckets,
-        Kind.LIST: lists,
-        Kind.SHARD: shards,
-    }
+    units = _units(config, n_archives, links)
     n_bytes = {
         EXTRACT: links * CANDIDATE_BYTES,
         DEDUP: links * (SAMPLE_BYTES + KEY_BYTES),
         DOWNLOAD: links * OUTCOME_BYTES + images * IMAGE_BYTES,
         EMBED: images * pair,
         SELECT: images * SELECTED_BYTES,
+        COMPACT: 0,  # it takes the place of others
         PACK: images * pair,
     }
     return [
         Expected(stage.name, units[stage.kind], stage.files * units[stage.kind], n_bytes[stage])
         for stage in RUN
+        if stage != COMPACT or config.compact
     ]
+
+
+def _units(config: Config, n_archives: int, links: int) -> dict[Kind, int]:
+    """Estimate how many units there are of each kind."""
+    waves = _waves(config, n_archives)
+    buckets = config.dedup.buckets
+    filled = min(buckets, math.ceil(links / waves))
+    lists = math.ceil(links / waves / buckets / config.dedup.list_urls)
+    return {
+        Kind.ARCHIVE: n_archives,
+        Kind.BUCKET: waves * buckets,
+        Kind.LIST: waves * filled * lists,
+        Kind.GROUP: waves * n_groups(buckets),
+        Kind.SHARD: math.ceil(links * IMAGE_SHARE / config.pack.rows_per_shard),
+    }
+
+
+def _waves(config: Config, n_archives: int) -> int:
+    return math.ceil(n_archives / config.archives_per_wave)
+
+
+def inodes(config: Config, n_archives: int, links: int) -> Inodes:
+    """Estimate how many files and folders a run has at once, and at its end."""
+    units = _units(config, n_archives, links)
+    waves, buckets, lists = _waves(config, n_archives), config.dedup.buckets, units[Kind.LIST]
+    folders = buckets + waves * sum(bool(stage.folder) for stage in RUN)
+    seen = 2 * buckets * waves.bit_count()  # see `candidates.seen`
+    end = units[Kind.ARCHIVE] + seen + buckets + units[Kind.GROUP] + folders  # robots, selected
+    of_lists = units[Kind.BUCKET] + lists * (DOWNLOAD.files - 1 + EMBED.files)
+    end += COMPACT.files * units[Kind.GROUP] if config.compact else of_lists
+    not_yet = math.ceil(min(1.0, OPEN_WAVES / max(1, waves)) * of_lists) if config.compact else 0
+    list_bytes = max(1.0, links * IMAGE_SHARE * IMAGE_BYTES / max(1, lists))
+    waiting = min(lists, buckets + math.ceil(config.staged_gb * 1e9 / list_bytes))
+    if config.keep_images:
+        end, waiting = end + lists, 0
+    release = PACK.files * units[Kind.SHARD]  # begun when all else is done
+    return Inodes(end + max(release, not_yet + waiting), end + release)
+
+
+def over_quota(config: Config, n_archives: int, links: int) -> str:
+    """Say by how much a run exceeds `quota_files` and what would help; "" if it does not."""
+    peak, quota = inodes(config, n_archives, links).peak, config.quota_files
+    if quota is None or peak <= quota:
+        return ""
+    changes = {"compact": True, "keep_images": False}
+    ways = []
+    for n in (1, 2):
+        for some in itertools.combinations(changes, n):
+            changed = msgspec.structs.replace(config, **{key: changes[key] for key in some})
+            fewer = inodes(changed, n_archives, links).peak
+            if fewer <= quota:
+                text = " and ".join(f"{key}: {str(changes[key]).lower()}" for key in some)
+                ways.append(f"with {text} {fewer:,}")
+    advice = ways[0] if ways else "take fewer archives, or larger dedup.list_urls"
+    return f"a run of about {peak:,} files at once exceeds quota_files, {quota:,}: {advice}"
 
 
 def short_of_memory(config: Config, pool: Pool) -> str:
@@ -142,7 +205,13 @@ def job_script(pool: Pool, config: Config) -> str:
 
 
 def describe(config: Config, archives: Sequence[str]) -> Iterator[str]:
-    """Yield the lines that `cah plan` prints."""
+    """Yield the lines that `cah plan` prints.
+
+    Raises
+    ------
+    ConfigError
+        After the last one, if the run would have more files than `quota_files`.
+    """
     n_archives, links = len(archives), count_links(archives, config.extract)
     found = pools(config.pools, config.slurm.launch)
     yield from _pool_lines(found)
@@ -156,6 +225,9 @@ def describe(config: Config, archives: Sequence[str]) -> Iterator[str]:
         yield f"{step.stage:<10}{step.tasks:>12,}{step.files:>12,}{gb:>12,.1f}"
     files, gb = sum(step.files for step in total), sum(step.n_bytes for step in total) / 1e9
     yield f"{'together':<10}{'':>12}{files:>12,}{gb:>12,.1f}"
+    files_at = inodes(config, n_archives, links)
+    quota = f" (quota_files: {config.quota_files:,})" if config.quota_files else ""
+    yield f"files at once: {files_at.peak:,} at most{quota}, {files_at.end:,} at the end"
     if hint := advice(config, n_archives, links):
         yield hint
     if not config.keep_images:
@@ -164,6 +236,8 @@ def describe(config: Config, archives: Sequence[str]) -> Iterator[str]:
         if pool.job is not None:
             yield f"\n# the script of each job of pool {pool.name}"
             yield job_script(pool, config)
+    if fault := over_quota(config, n_archives, links):
+        raise ConfigError(fault)
 
 
 def _pool_lines(found: tuple[Pool, ...]) -> Iterator[str]:

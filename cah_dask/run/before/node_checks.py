@@ -20,7 +20,7 @@ import msgspec
 from cah_dask.candidates.sources import list_archives
 from cah_dask.errors import CahError
 from cah_dask.pairs.resolve import resolve
-from cah_dask.run.before.estimate import count_links, expected, short_of_memory
+from cah_dask.run.before.estimate import count_links, expected, inodes, over_quota, short_of_memory
 from cah_dask.run.before.slurm_limits import check_with_slurm, partitions_of
 from cah_dask.run.pools import Pool, pools
 from cah_dask.run.settings.config import Config
@@ -146,15 +146,21 @@ def _space(config: Config) -> Iterator[Finding]:
     folder = Path(config.run_dir).resolve().parent
     found = os.statvfs(folder)
     steps = expected(config, len(archives), links)
+    n_files = inodes(config, len(archives), links).peak
     for name, free, needed, unit in (
         ("space", found.f_bavail * found.f_frsize / 1e9, sum(s.n_bytes for s in steps) / 1e9, "GB"),
-        ("inodes", found.f_favail, sum(s.files for s in steps), "files"),
+        ("inodes", found.f_favail, n_files, "files"),
     ):
         text = f"{name}: {free:,.0f} {unit} free, about {needed:,.0f} needed"
         if free < needed and (unit == "GB" or found.f_files > 0):
-            yield Finding("warn", text, "mind your quota; keep_images: false saves most of it")
+            advice = "mind your quota; keep_images: false and compact: true save most of it"
+            yield Finding("warn", text, advice)
         else:
             yield Finding("ok", f"{text} (quotas are not seen here)")
+    if fault := over_quota(config, len(archives), links):
+        yield Finding("fail", fault, "a run would stop when the quota is used up")
+    elif config.quota_files:
+        yield Finding("ok", f"quota_files: {config.quota_files:,}, about {n_files:,} needed")
 
 
 def _memory(config: Config, pool: Pool) -> Iterator[Finding]:

@@ -1,22 +1,37 @@
 """What of a run is done already: its parts, and whether what they need is still there."""
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from cah_dask.release.layout import part_path
+from cah_dask.run.folder.compaction import REQUESTS_FOLDER, own_files
 from cah_dask.run.folder.job_folder import Existing, JobFolder
 from cah_dask.run.folder.journal import key
-from cah_dask.run.folder.listing import SHARD
+from cah_dask.run.folder.listing import SHARD, Listing
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import DOWNLOAD, EMBED, PACK
 from cah_dask.storage import Receipt
 
 
 class RunParts(Existing):
-    """The parts of a run and of its release, and the image shards that belong to them."""
+    """The parts of a run and of its release, and the image shards that belong to them.
+
+    Parameters
+    ----------
+    compacted
+        All compacted parts, by their stage; logs by `REQUESTS_FOLDER`.
+    """
 
     def __init__(
-        self, folder: JobFolder, unfinished_release: Path, *, keep_images: bool = True
+        self,
+        folder: JobFolder,
+        unfinished_release: Path,
+        compacted: Listing,
+        *,
+        keep_images: bool = True,
     ) -> None:
+        self._compacted = compacted
         super().__init__(folder)
         self._unfinished_release = unfinished_release
         self._keep_images = keep_images
@@ -41,6 +56,20 @@ class RunParts(Existing):
         if shards - wanted or (receipt is None and shards):
             self._drop_orphans(self.path_of(unit), receipt)
         return receipt
+
+    def _look(self) -> Listing:
+        """List what there is, compacted or not; what compacting left is deleted."""
+        for _ in self._own_files(REQUESTS_FOLDER, REQUESTS_FOLDER):
+            pass
+        own = (
+            (stage.name, self._own_files(stage.name, stage.folder))
+            for stage in self.folder.stages
+            if stage.folder
+        )
+        return Listing(own, self._compacted)
+
+    def _own_files(self, stage: str, folder: str) -> Iterator[str]:
+        return own_files(self.folder.path, folder, partial(self._compacted.has, stage))
 
     def has(self, unit: Unit) -> bool:
         """Tell whether the unit's part is there."""

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cah_dask.errors import ConfigError, DamageError, RunError
+from cah_dask.groups import group_name_of
 from cah_dask.run.folder import lock
 from cah_dask.run.folder.journal import Commit, Journal, LastLines, Void, read_journal
 from cah_dask.run.folder.listing import Listing, files_under
@@ -202,10 +203,14 @@ class JobFolder:
         """Yield stage and name of each part that may have been made from the part of a list."""
         if stage.kind is not Kind.LIST:
             return
-        bucket = unit.partition("-l")[0]
+        names = {
+            Kind.LIST: unit,
+            Kind.BUCKET: unit.partition("-l")[0],
+            Kind.GROUP: group_name_of(unit) or unit,
+        }
         for later in following(self.stages, stage.name):
             if later.folder:  # those of pack are for the release to judge
-                name = unit if later.kind is Kind.LIST else bucket
+                name = names[later.kind]
                 yield later, name
                 yield from ((later, f"{variant}/{name}") for variant in variants[later.name])
 
@@ -223,10 +228,13 @@ class JobFolder:
 
     def move_aside(self, stage: Stage, unit: str) -> None:
         """Move one part to `DAMAGED_FOLDER`, and have its unit done again."""
-        part = f"{stage.folder}/{unit}.parquet"
+        self.void(stage.name, unit)
+        self.put_away(f"{stage.folder}/{unit}.parquet")
+
+    def put_away(self, part: str) -> None:
+        """Move a file, if it is there, to `DAMAGED_FOLDER`."""
         target = self.path / DAMAGED_FOLDER / part
         target.parent.mkdir(parents=True, exist_ok=True)
-        self.void(stage.name, unit)
         with contextlib.suppress(FileNotFoundError):
             (self.path / part).replace(target)
 
@@ -251,11 +259,7 @@ class Existing:
 
     def __init__(self, folder: JobFolder) -> None:
         self.folder = folder
-        self.listing = Listing(
-            (stage.name, files_under(folder.path / stage.folder))
-            for stage in folder.stages
-            if stage.folder
-        )
+        self.listing = self._look()
         self._lines = LastLines(folder.path / JOURNAL_FILE)
         self._gone: set[tuple[str, str]] = set()  # since the listing
         self._variants = folder.variants()
@@ -279,6 +283,14 @@ class Existing:
         if receipt is not None:
             self.folder.commit(unit, Done(receipt, receipt.seconds or 0.0, ""))
         return receipt
+
+    def _look(self) -> Listing:
+        """List what there is of all stages."""
+        return Listing(
+            (stage.name, files_under(self.folder.path / stage.folder))
+            for stage in self.folder.stages
+            if stage.folder
+        )
 
     def has(self, unit: Unit) -> bool:
         """Tell whether the unit's part is there."""

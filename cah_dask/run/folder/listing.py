@@ -7,6 +7,7 @@ A number stands for each name (`journal.key`), so millions of files take 8 bytes
 import os
 from array import array
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -42,23 +43,33 @@ def files_under(folder: Path) -> Iterator[str]:
 class Listing:
     """The files of some stages."""
 
-    def __init__(self, files: Iterable[tuple[str, Iterable[str]]]) -> None:
-        """Read it from the names of stages and of what is in their folders."""
-        self._names: dict[str, npt.NDArray[np.int64]] = {}
+    def __init__(
+        self, files: Iterable[tuple[str, Iterable[str]]], also: "Listing | None" = None
+    ) -> None:
+        """Read it from the names of stages, each once or more, and of what is in their folders.
+
+        The parts of `also` are there, too.
+        """
+        all_keys: defaultdict[str, array[int]] = defaultdict(lambda: array("q"))
+        for stage, known in also.keys.items() if also else ():
+            all_keys[stage].frombytes(known.tobytes())
         stems, shards = array("q"), array("q")
         for stage, names in files:
-            keys = array("q")
+            keys = all_keys[stage]
             for name in names:
                 number = key(stage, name.removesuffix(PART))
                 keys.append(number)
                 if name.endswith(SHARD):
                     stems.append(key(stage, name.rpartition("-")[0]))
                     shards.append(number)
-            self._names[stage] = np.sort(np.frombuffer(keys, np.int64))
         by_stem = np.argsort(np.frombuffer(stems, np.int64), kind="stable")
         self._stems = np.frombuffer(stems, np.int64)[by_stem].data
         self._shards = np.frombuffer(shards, np.int64)[by_stem].data
-        self._views = {stage: keys.data for stage, keys in self._names.items()}
+        self.keys: dict[str, npt.NDArray[np.int64]] = {
+            stage: np.sort(np.frombuffer(keys, np.int64)) for stage, keys in all_keys.items()
+        }
+        """Those of each stage, ascending; see `journal.key`."""
+        self._views = {stage: keys.data for stage, keys in self.keys.items()}
 
     def has(self, stage: str, name: str) -> bool:
         """Tell whether a stage has a part of that name, or any other file (with its suffix)."""
@@ -77,9 +88,9 @@ class Listing:
 
     def lacks(self, keys: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Tell which of some units have no part here."""
-        return ~np.isin(keys, np.concatenate([*self._names.values(), np.empty(0, np.int64)]))
+        return ~np.isin(keys, np.concatenate([*self.keys.values(), np.empty(0, np.int64)]))
 
     def forget(self, stage: str) -> None:
         """Forget all parts of a stage, as they are deleted."""
-        self._names.pop(stage, None)
+        self.keys.pop(stage, None)
         self._views.pop(stage, None)

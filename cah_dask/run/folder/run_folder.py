@@ -1,6 +1,7 @@
 """The run folder: what a run was told, what it has finished, and where everything lies."""
 
 import contextlib
+import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -11,18 +12,23 @@ import pyarrow as pa
 
 from cah_dask.blocklists.optouts import load_optouts
 from cah_dask.errors import ConfigError, DamageError
+from cah_dask.groups import INDEX_FOLDER, group_name_of
 from cah_dask.pairs.select import SelectOptions
 from cah_dask.release.layout import read_layout
 from cah_dask.release.summary import StageTotal, Summary
+from cah_dask.run.folder import compaction
 from cah_dask.run.folder.existing import RunParts
 from cah_dask.run.folder.job_folder import JOURNAL_FILE, JobFolder
 from cah_dask.run.folder.journal import Commit, LastLines
+from cah_dask.run.folder.listing import Listing
 from cah_dask.run.plan import Unit, slug
 from cah_dask.run.settings import identity, loading, render
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.loading import Loaded
-from cah_dask.run.stages import DOWNLOAD, EMBED, EXTRACT, RUN, SELECT, Stage
-from cah_dask.storage import read_part, read_receipt, sweep, write_atomic
+from cah_dask.run.stages import COMPACT, DOWNLOAD, EMBED, EXTRACT, RUN, SELECT, Stage
+from cah_dask.storage import open_part, read_receipt, sweep, write_atomic
+
+logger = logging.getLogger(__name__)
 
 CONFIG_FILE = "config.yaml"
 ARCHIVES_FILE = "archives.jsonl"
@@ -143,7 +149,14 @@ class RunFolder(JobFolder):
     def scored(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Yield some columns of all scored samples, list by list."""
         for path in sorted((self.path / EMBED.folder).glob("w*/*.parquet")):
-            yield read_part(path, columns=list(columns))
+            name = f"{path.parent.name}/{path.stem}"
+            group = group_name_of(name) or name
+            is_compacted = compaction.part_path(self.path, INDEX_FOLDER, group).exists()
+            if is_compacted != (name == group):
+                continue  # left of a compaction that was cut off
+            with open_part(path) as part:
+                for number in range(part.n_row_groups):
+                    yield part.read([number], list(columns))
 
     def _require_same(self, config: Config, archives: Sequence[str]) -> None:
         if not (self.path / CONFIG_FILE).exists():
@@ -299,4 +312,50 @@ class RunFolder(JobFolder):
 
     def existing(self, *, keep_images: bool = True) -> RunParts:
         """Return what is finished, by looking at the parts that exist."""
-        return RunParts(self, self.unfinished_release, keep_images=keep_images)
+        compacted = self._compacted()
+        return RunParts(self, self.unfinished_release, compacted, keep_images=keep_images)
+
+    def move_aside(self, stage: Stage, unit: str) -> None:
+        """Have a part made again; the group that it is compacted in is taken apart.
+
+        `unit` may also be a group, whose file in the folder of the stage is damaged.
+        """
+        group = group_name_of(unit) if stage.is_compacted or stage == COMPACT else None
+        if group and compaction.part_path(self.path, INDEX_FOLDER, group).exists():
+            self._take_apart(group)
+        if group != unit:
+            super().move_aside(stage, unit)
+
+    def _compacted(self) -> Listing:
+        """Return which parts are compacted; a group of which a file is lost is taken apart."""
+        stages = {stage.folder: stage.name for stage in self.stages}
+
+        def names() -> Iterator[tuple[str, list[str]]]:
+            for group in list(compaction.groups(self.path)):
+                try:
+                    found = compaction.parts(self.path, group)
+                except DamageError as error:
+                    logger.warning("%s; what is lost is made again", error)
+                    self._take_apart(group)
+                    continue
+                yield from ((stages.get(folder, folder), units) for folder, units in found.items())
+
+        return Listing(names())
+
+    def _take_apart(self, group: str) -> None:
+        """Give the parts of a group files of their own again; those that are lost are made again.
+
+        The files of the group that are damaged are set aside.
+        """
+        lost = compaction.take_apart(self.path, group)
+        super().move_aside(COMPACT, group)
+        harmed = None if lost is None else {folder for folder, _ in lost}
+        for folder in compaction.FOLDERS:
+            if harmed is None or folder in harmed:
+                self.put_away(f"{folder}/{group}.parquet")
+            else:
+                compaction.part_path(self.path, folder, group).unlink(missing_ok=True)
+        for folder, unit in lost or ():
+            for stage in self.stages:
+                if stage.folder == folder:
+                    super().set_aside(stage, unit)

@@ -50,6 +50,12 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Keep the image shards after their images are embedded."""
     staged_gb: Annotated[float, msgspec.Meta(gt=0)] = 500.0
     """Downloads pause while more than this many GB (1e9 bytes) of images wait to be embedded."""
+    compact: bool = False
+    """Bring the parts of a wave together once they are embedded, in a few files for 16 buckets:
+    for file systems that count files. Nothing that is published depends on it."""
+    quota_files: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """Files that the file system of the run folder takes: `cah plan` and `cah doctor` refuse a run
+    that would have more at any time. Default: as many as it has room for."""
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=100)] = 3
     """Attempts at one task before it is given up and named at the end of the run."""
     max_lost_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0

@@ -18,6 +18,8 @@ OPERATIONAL = (
     "run_dir",
     "keep_images",
     "staged_gb",
+    "compact",
+    "quota_files",
     "max_attempts",
     "max_lost_share",
     "pools",

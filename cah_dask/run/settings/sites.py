@@ -12,7 +12,7 @@ import msgspec
 
 from cah_dask.errors import ConfigError
 
-GROUPS = ("slurm", "pools", "download")
+GROUPS = ("slurm", "pools", "download", "compact", "quota_files")
 """What a site file may set: where and how a run works, never what it is about."""
 
 

@@ -1,0 +1,65 @@
+"""A model hub on loopback: answers like the hub for files in ``root/ORG/NAME``."""
+
+import contextlib
+import hashlib
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+COMMIT = "c" * 40
+
+
+class _Handler(BaseHTTPRequestHandler):
+    root: ClassVar[Path]
+    asked: ClassVar[list[str]]
+
+    def do_HEAD(self) -> None:
+        self._answer(with_body=False)
+
+    def do_GET(self) -> None:
+        self._answer(with_body=True)
+
+    def _answer(self, *, with_body: bool) -> None:
+        self.asked.append(self.path)
+        repository, _, rest = self.path.lstrip("/").partition("/resolve/")
+        path = self.root / repository / rest.partition("/")[2]
+        if not (self.root / repository).is_dir():
+            self._refuse("RepoNotFound")
+        elif not path.is_file():
+            self._refuse("EntryNotFound")
+        else:
+            data = path.read_bytes()
+            self.send_response(200)
+            self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            if with_body:
+                self.wfile.write(data)
+
+    def _refuse(self, code: str) -> None:
+        self.send_response(404)
+        self.send_header("X-Error-Code", code)
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_args: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def serve_hub(root: Path) -> Iterator[tuple[str, list[str]]]:
+    """Give the address of the hub, and the list of the paths that were asked for."""
+    asked: list[str] = []
+    handler = type("Handler", (_Handler,), {"root": root, "asked": asked})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", asked
+        finally:
+            server.shutdown()
+            thread.join()

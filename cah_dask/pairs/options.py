@@ -4,6 +4,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
+from cah_dask.pairs.scores.options import PictureOptions, PromptsOptions, ScoreName
 from cah_dask.schema import Split
 
 Name: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -60,7 +61,18 @@ class EmbedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     similarities by about 1.5e-3; fp16 is for GPUs, and what overflows is repeated in float32.
     Similarities are always summed in float32."""
 
+    scores: dict[ScoreName, PictureOptions] = {}
+    """Scores of pictures by models of their own, by name: `{nsfw: {model: opennsfw}}`."""
+    prompts: dict[ScoreName, PromptsOptions] = {}
+    """Scores of pictures by the prompts that they are nearest to, by name:
+    `{nsfw_prompts: {file: nsfw, label: nsfw}}`."""
+
     @property
     def models(self) -> list[str]:
         """All models of all encoders, each once."""
         return list(dict.fromkeys(name for each in self.encoders.values() for name in each.models))
+
+    @property
+    def score_names(self) -> list[str]:
+        """All scores of pictures, in their order."""
+        return [*self.scores, *self.prompts]

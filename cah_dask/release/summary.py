@@ -81,6 +81,8 @@ class Summary(msgspec.Struct, frozen=True):
     thresholds: dict[Split, float]
     selected: list[str]
     """Paths of the selected parts, in canonical order, relative to the run folder."""
+    rules: dict[str, dict[str, dict[str, float | None]]] = {}
+    """By name of the rule and of the score: limits of the scores of rows that it drops."""
 
     def beyond_quota(self) -> list[tuple[str, int]]:
         """Return the hosts that had more urls than their quota, and how many, the largest first."""

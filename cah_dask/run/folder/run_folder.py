@@ -311,6 +311,7 @@ class RunFolder(JobFolder):
             settings=identity.published_settings(config),
             encoder=config.select.encoder or "",  # preflight names it
             thresholds=config.select.thresholds,
+            rules=msgspec.to_builtins(config.select.drop),
             selected=sorted(selected),
         )
 

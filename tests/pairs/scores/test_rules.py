@@ -67,6 +67,7 @@ def test_rows_balance_and_what_is_below_the_threshold_is_counted_as_that_only(
         {
             "uid": pa.array([number.to_bytes(16, "big") for number in range(len(rows))]),
             "split": pa.array(["en"] * len(rows), pa.string()),
+            "lang": pa.array(["en"] * len(rows), pa.string()),
             "similarity_clip": pa.array([similarity for similarity, _ in rows], pa.float32()),
             "score_s": pa.array([score for _, score in rows], pa.float32()),
         }

@@ -37,6 +37,9 @@ class SelectOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     thresholds: dict[Split, Annotated[float, msgspec.Meta(ge=-1, le=1)]] = {}
     """Cosine similarity per split (en, multi, nolang) at or above which a pair is kept. A threshold
     belongs to one encoder: published ones are known, any other must be given here."""
+    top_fraction: dict[Split, Annotated[float, msgspec.Meta(gt=0, lt=1)]] = {}
+    """Instead of a threshold: the share of a split's scored samples that is kept, ties included, as
+    DataComp does. The threshold is known once all are scored; report and data card name it."""
     heads: dict[ScoreName, HeadOptions] = {}
     """Scores of stored image vectors by small networks, by name:
     `{punsafe: {file: FILE, kind: laion-nsfw}}`."""
@@ -46,9 +49,6 @@ class SelectOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     drop: Rules = {}
     """Rules by name: each drops the rows of which all its limits are true, counted as `rule_NAME`:
     `{explicit: {nsfw: {above: 0.7}}}`."""
-    top_fraction: dict[Split, Annotated[float, msgspec.Meta(gt=0, lt=1)]] = {}
-    """Instead of a threshold: the share of a split's scored samples that is kept, ties included, as
-    DataComp does. The threshold is known once all are scored; report and data card name it."""
 
 
 def complete(

@@ -24,24 +24,35 @@ def is_custom(model: str) -> bool:
     return _NAME.fullmatch(model) is not None
 
 
-def custom_class(model: str) -> Any:
+def import_class(model: str) -> Any:
     """Import a class from the working directory or from where Python looks for modules.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be imported.
+    """
+    module_name, class_name = model.split(":")
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
+    try:
+        return getattr(importlib.import_module(module_name), class_name)
+    except Exception as error:  # whatever the module does when it is imported
+        raise ConfigError(
+            f"{model} cannot be imported from {here} or PYTHONPATH: "
+            f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        ) from error
+
+
+def custom_class(model: str) -> Any:
+    """Import a class that is a tower.
 
     Raises
     ------
     ConfigError
         If it cannot be imported, or does not say what a tower has to say.
     """
-    module_name, class_name = model.split(":")
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.append(here)
-    try:
-        found = getattr(importlib.import_module(module_name), class_name)
-    except Exception as error:  # whatever the module does when it is imported
-        raise ConfigError(
-            f"{model} cannot be imported from {here} or PYTHONPATH: "
-            f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        ) from error
+    found = import_class(model)
     dim = getattr(found, "dim", None)
     if not isinstance(dim, int) or dim < 1:
         raise ConfigError(f"{model} has no class attribute dim, the length of its vectors")
@@ -71,7 +82,7 @@ def custom_files(model: str) -> Mapping[str, Path]:
     ConfigError
         If one of them is missing.
     """
-    found = custom_class(model)
+    found = import_class(model)
     source = getattr(sys.modules[found.__module__], "__file__", None)
     if source is None:
         raise ConfigError(f"{model} has no source file, so nothing tells it from another one")

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 
 from cah_dask.errors import ConfigError
-from cah_dask.pairs.encoders.models import file_sha256, model_folder
+from cah_dask.pairs.encoders.models import model_folder
 from cah_dask.pairs.options import EmbedOptions
 from cah_dask.pairs.scores import prompts, words
-from cah_dask.pairs.scores.files import locate
+from cah_dask.pairs.scores.files import digest, locate
 from cah_dask.pairs.scores.heads import LAYOUTS, read_head
 from cah_dask.pairs.scores.options import (
     HeadOptions,
@@ -18,7 +18,7 @@ from cah_dask.pairs.scores.options import (
     PromptsOptions,
     WordsOptions,
 )
-from cah_dask.pairs.scores.pictures import picture_model_path, require_working
+from cah_dask.pairs.scores.pictures import picture_files, require_working
 from cah_dask.pairs.scores.rules import require_known
 from cah_dask.pairs.select import SelectOptions
 
@@ -42,10 +42,10 @@ def resolve_scores(options: EmbedOptions) -> EmbedOptions:
 
 
 def _picture(option: str, options: PictureOptions) -> PictureOptions:
-    path = picture_model_path(option, options)
+    paths = picture_files(option, options)
     if not options.sha256:
         require_working(option, options)
-    return msgspec.structs.replace(options, sha256=file_sha256(path))
+    return msgspec.structs.replace(options, sha256=digest(paths))
 
 
 def _prompts(option: str, options: PromptsOptions, embed: EmbedOptions) -> PromptsOptions:
@@ -53,7 +53,7 @@ def _prompts(option: str, options: PromptsOptions, embed: EmbedOptions) -> Promp
     prompts.require_label(option, options.label, prompts.read_prompts(path))
     if options.encoder is not None:
         _require_encoder(option, options.encoder, embed)
-    return msgspec.structs.replace(options, sha256=file_sha256(path))
+    return msgspec.structs.replace(options, sha256=digest([path]))
 
 
 def scores_as_pinned(options: EmbedOptions, pinned: EmbedOptions) -> bool:
@@ -114,13 +114,13 @@ def _head(option: str, options: HeadOptions, embed: EmbedOptions) -> HeadOptions
             f"{option}: heads of kind {options.kind} understand vectors of models tagged {wanted}, "
             f"not those of {model}, whatever their length"
         )
-    return msgspec.structs.replace(options, encoder=encoder, sha256=file_sha256(path))
+    return msgspec.structs.replace(options, encoder=encoder, sha256=digest([path]))
 
 
 def _words(option: str, options: WordsOptions) -> WordsOptions:
     path = locate(option, options, words.SHELF)
     words.read_words(path)
-    return msgspec.structs.replace(options, sha256=file_sha256(path))
+    return msgspec.structs.replace(options, sha256=digest([path]))
 
 
 def _require_encoder(option: str, encoder: str, embed: EmbedOptions) -> None:

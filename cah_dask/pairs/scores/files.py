@@ -1,5 +1,7 @@
 """Where the files of scores lie, and whether they are those that a run was started with."""
 
+import hashlib
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -45,17 +47,23 @@ def locate(option: str, options: InFile, shelf: Shelf | None = None) -> Path:
     if not path.is_file():
         hint = f", and none of the package ({', '.join(shipped)})" if shipped else ""
         raise ConfigError(f"{option}: {path} is no file{hint}")
-    require_pinned(option, path, options.sha256)
+    require_pinned(option, [path], options.sha256)
     return path
 
 
-def require_pinned(option: str, path: Path, wanted: str) -> None:
-    """Raise ConfigError if a file is another one than wanted; "" wants any."""
-    if wanted not in ("", file_sha256(path)):
+def require_pinned(option: str, paths: Sequence[Path], wanted: str) -> None:
+    """Raise ConfigError if files are others than wanted; "" wants any."""
+    if wanted not in ("", digest(paths)):
         raise ConfigError(
-            f"{option}: {path} has SHA-256 {file_sha256(path)}, it should have {wanted}; restore "
-            "it, or leave sha256 out to take another one"
+            f"{option}: {', '.join(map(str, paths))} has SHA-256 {digest(paths)}, it should have "
+            f"{wanted}; restore it, or leave sha256 out to take another one"
         )
+
+
+def digest(paths: Sequence[Path]) -> str:
+    """Return the SHA-256 of a file, hex; of several files that of all theirs."""
+    found = [file_sha256(path) for path in paths]
+    return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
 
 
 def _shipped(shelf: Shelf) -> dict[str, Path]:

@@ -4,7 +4,6 @@ They are linear layers with or without a normalisation before them, so numpy is 
 a worker without a GPU scores millions of rows that were embedded long ago.
 """
 
-import pickle
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy.typing as npt
 
 from cah_dask.errors import ConfigError
 from cah_dask.pairs.encoders.towers import Embeddings
+from cah_dask.pairs.encoders.weights import read_weights, require_whole
 from cah_dask.pairs.scores.numbers import Scores
 from cah_dask.pairs.scores.options import HeadKind
 
@@ -150,30 +150,15 @@ def read_head(path: Path, kind: HeadKind) -> Head:
 
 
 def _read_weights(path: Path) -> Weights:
+    """Read a file of tensors; torch is needed for PyTorch's own only."""
     try:
-        read = _read_safetensors if path.suffix == ".safetensors" else _read_torch
-        found = read(path)
-        return {name: np.asarray(value, np.float32) for name, value in found.items()}
+        if path.suffix == ".safetensors":
+            from safetensors.numpy import load_file
+
+            require_whole(path)
+            return {name: np.asarray(each, np.float32) for name, each in load_file(path).items()}
+        return {name: tensor.float().numpy() for name, tensor in read_weights(path).items()}
     except ImportError as error:
         raise ConfigError(f"{path} needs {error.name}; run: pip install {error.name}") from error
-    except pickle.UnpicklingError as error:
-        raise ConfigError(
-            f"{path} holds more than tensors, and pickled code is never run; save its state_dict "
-            "as safetensors"
-        ) from error
-    except Exception as error:
-        raise ConfigError(f"{path} holds no weights: {' '.join(str(error).split())}") from error
-
-
-def _read_safetensors(path: Path) -> Mapping[str, Any]:
-    from safetensors.numpy import load_file
-
-    found: Mapping[str, Any] = load_file(path)
-    return found
-
-
-def _read_torch(path: Path) -> Mapping[str, Any]:
-    import torch
-
-    found = torch.load(path, map_location="cpu", weights_only=True)
-    return {name: tensor.float().numpy() for name, tensor in found.items()}
+    except (AttributeError, TypeError) as error:
+        raise ConfigError(f"{path} holds something else than tensors of numbers") from error

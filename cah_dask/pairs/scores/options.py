@@ -37,7 +37,8 @@ class PictureOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """A score that a model of its own gives to pictures."""
 
     model: str
-    """`opennsfw`, a file `*.onnx`, or `module:Class` (`scores.pictures.PictureScorer`)."""
+    """`opennsfw`, a file `*.onnx`, or `module:Class` (`scores.pictures.PictureScorer`). Of a class,
+    the file of its module is pinned, with those in it that an attribute `files` names."""
     input: OnnxInput | None = None
     """Of a file: how it wants its pictures."""
     output: Annotated[int, msgspec.Meta(ge=0)] = 0

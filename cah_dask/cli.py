@@ -160,7 +160,7 @@ def calibrate(
     answer.print(table)
     if not all(each.is_certain for each in found.rows):
         answer.print(f"?  uncertain: fewer than {method.ENOUGH:,} samples", highlight=False)
-    thresholds = ", ".join(f"{split}: {value:.4f}" for split, value in found.thresholds.items())
+    thresholds = ", ".join(f"{split}: {value}" for split, value in found.thresholds.items())
     setting = f"select: {{encoder: {found.encoder}, thresholds: {{{thresholds}}}}}"
     answer.print(setting, soft_wrap=True, highlight=False, markup=False)
 

@@ -284,11 +284,20 @@ def vector_of(encoder: str, modality: Modality) -> str:
     return f"{modality}/{encoder}"
 
 
-def scored(dims: Mapping[str, int]) -> pa.Schema:
+def score_of(name: str) -> str:
+    """Return the column of a score."""
+    return f"score_{name}"
+
+
+def _score_fields(names: Sequence[str]) -> list[pa.Field]:
+    return [pa.field(score_of(name), pa.float32(), nullable=False) for name in names]
+
+
+def scored(dims: Mapping[str, int], scores: Sequence[str] = ()) -> pa.Schema:
     """Return the schema of ``scored/``: samples with an image, their similarities and vectors.
 
-    Each encoder, given with the length of its vectors, has its own three columns. Vectors are
-    little-endian float16, L2-normalised, as fixed-size binary.
+    Each encoder, given with the length of its vectors, has its own three columns, each score of
+    pictures one. Vectors are little-endian float16, L2-normalised, as fixed-size binary.
     """
     return pa.schema(
         [
@@ -296,6 +305,7 @@ def scored(dims: Mapping[str, int]) -> pa.Schema:
             *IMAGE_FIELDS,
             pa.field("image_row", pa.int32(), nullable=False),
             *(pa.field(similarity_of(name), pa.float32(), nullable=False) for name in dims),
+            *_score_fields(scores),
             *(
                 pa.field(vector_of(name, modality), pa.binary(2 * dim), nullable=False)
                 for name, dim in dims.items()
@@ -332,6 +342,12 @@ SELECTED = pa.schema(
 ``uid`` is that of the row.
 """
 
+
+def selected(scores: Sequence[str] = ()) -> pa.Schema:
+    """Return `SELECTED` with a column for each score that select gives."""
+    return pa.schema([*SELECTED, *_score_fields(scores)])
+
+
 _SIMILARITY = pa.field("similarity", pa.float32(), nullable=False)
 
 PAIRS = pa.schema(
@@ -350,7 +366,8 @@ PAIRS = pa.schema(
 """
 
 
-def pairs(encoders: Sequence[str]) -> pa.Schema:
-    """Return the schema of a release: `PAIRS`, and a similarity for each of several encoders."""
+def pairs(encoders: Sequence[str], scores: Sequence[str] = ()) -> pa.Schema:
+    """Return the schema of a release: `PAIRS`, a similarity of each of several encoders, scores."""
     columns = [_SIMILARITY.with_name(similarity_of(name)) for name in encoders]
-    return pa.schema([*PAIRS, *(columns if len(columns) > 1 else [])])
+    columns = columns if len(columns) > 1 else []
+    return pa.schema([*PAIRS, *columns, *_score_fields(scores)])

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 _WORD = re.compile(r"\w+")
@@ -19,8 +19,15 @@ class Phrases:
 
     def occur_in(self, text: str) -> bool:
         """Tell whether a text holds any of the phrases: whole words, whatever their case."""
+        return any(self._found(text))
+
+    def count_in(self, text: str) -> int:
+        """Return at how many places a text holds one of the phrases."""
+        return sum(self._found(text))
+
+    def _found(self, text: str) -> Iterator[bool]:
         found = words(text)
-        return any(
+        return (
             " ".join(found[start : start + length]) in phrases
             for length, phrases in self.by_length.items()
             for start in range(len(found) - length + 1)

@@ -1,5 +1,6 @@
 """One fetch list through the encoder: samples and images in, scored samples out."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -10,9 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cah_dask.errors import RunError, ShardError
-from cah_dask.images.picture.decode import open_rgb
 from cah_dask.images.shards import ShardReader
+from cah_dask.pairs.ahead import Preprocessor, preprocessed
 from cah_dask.pairs.encoders.towers import Embeddings, Encoder
+from cah_dask.pairs.scores.numbers import Scores
+from cah_dask.pairs.scores.scorers import NO_SCORERS, Scorers
+from cah_dask.pairs.vectors import normalised, packed, unpacked
 from cah_dask.schema import (
     MODALITIES,
     SPLITS,
@@ -20,6 +24,7 @@ from cah_dask.schema import (
     Reject,
     Split,
     Status,
+    score_of,
     scored,
     similarity_of,
     vector_of,
@@ -31,11 +36,15 @@ HISTOGRAM_BINS = 100
 LONG_TEXTS = "long_texts"
 """The note, by encoder and split, of texts that a text tower cut to its context length."""
 
+_NO_SCORES = np.empty(0, np.float32)
 _UNIT_WITHIN = 1e-2  # a vector in half precision is off by 1e-3 at the most
 
 
-ImageVectors: TypeAlias = Callable[[pa.Table], dict[str, Embeddings]]
-"""Gives, by encoder, the image vector of each row of outcomes that are ok; rows may repeat."""
+OfImages: TypeAlias = dict[str, npt.NDArray[np.float32]]
+"""Image vectors ``(n, dim)`` and scores ``(n,)`` by their column in `schema.scored`."""
+
+ImageVectors: TypeAlias = Callable[[pa.Table], OfImages]
+"""Gives what is known of the image of each row of outcomes that are ok; rows may repeat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,47 +81,69 @@ def similarity(images: Embeddings, texts: Embeddings) -> npt.NDArray[np.float32]
     return cosine.clip(-1, 1)
 
 
-def from_shard(shard: ShardReader, encoders: Sequence[Encoder], batch_size: int) -> ImageVectors:
-    """Embed the images of a shard, each one once however many texts it has."""
+def from_shard(
+    shard: ShardReader,
+    encoders: Sequence[Encoder],
+    batch_size: int,
+    scorers: Scorers = NO_SCORERS,
+    *,
+    threads: int = 1,
+    waited: Callable[[float], None] = lambda _: None,
+) -> ImageVectors:
+    """Embed and score the images of a shard, each one once however many texts it has.
 
-    def vectors(outcomes: pa.Table) -> dict[str, Embeddings]:
+    Parameters
+    ----------
+    threads
+        Threads that decode ahead of the models.
+    waited
+        Is told the seconds for which the models had to wait for pictures.
+    """
+
+    def vectors(outcomes: pa.Table) -> OfImages:
         rows, position = np.unique(outcomes["image_row"].to_numpy(), return_inverse=True)
         encoded: dict[str, list[Embeddings]] = {encoder.name: [] for encoder in encoders}
-        for batch in _batches(rows.tolist(), batch_size):
-            pictures = [open_rgb(data) for data in shard.read(batch)]
-            for encoder in encoders:
-                pixels = [encoder.image.preprocess(picture) for picture in pictures]
-                encoded[encoder.name].append(encoder.image.encode_images(pixels))
-        return {each.name: _stack(encoded[each.name], each.dim)[position] for each in encoders}
+        scored: dict[str, list[Scores]] = {name: [] for name in scorers.pictures}
+        pictures = (shard.read(batch) for batch in _batches(rows.tolist(), batch_size))
+        takers: list[Preprocessor] = [encoder.image for encoder in encoders]
+        takers += scorers.pictures.values()
+        with contextlib.closing(preprocessed(pictures, takers, threads, waited)) as batches:
+            for batch in batches:
+                for encoder, pixels in zip(encoders, batch, strict=False):
+                    encoded[encoder.name].append(encoder.image.encode_images(pixels))
+                for (name, scorer), pixels in zip(
+                    scorers.pictures.items(), batch[len(encoders) :], strict=True
+                ):
+                    scored[name].append(scorer.score(pixels))
+        found = {each.name: _stack(encoded[each.name], each.dim) for each in encoders}
+        scores = {name: np.concatenate([_NO_SCORES, *scored[name]]) for name in scored}
+        made = {vector_of(name, "image"): vectors for name, vectors in found.items()}
+        made |= {score_of(name): each for name, each in scorers.with_prompts(scores, found).items()}
+        return {name: each[position] for name, each in made.items()}
 
     return vectors
 
 
-def from_scored(scored: pa.Table, encoders: Sequence[Encoder]) -> ImageVectors:
-    """Take vectors from scored samples (`url` and the image vectors) with the same images.
+def image_columns(encoders: Sequence[Encoder], scores: Sequence[str] = ()) -> list[str]:
+    """Return the columns of scored samples that tell of an image."""
+    vectors = [vector_of(encoder.name, "image") for encoder in encoders]
+    return [*vectors, *map(score_of, scores)]
 
-    They were rounded to float16, which moves a similarity by at most 5e-5.
+
+def from_scored(
+    scored: pa.Table, encoders: Sequence[Encoder], scores: Sequence[str] = ()
+) -> ImageVectors:
+    """Take vectors and scores from scored samples (`url`, `image_columns`) with the same images.
+
+    Vectors were rounded to float16, which moves a similarity by at most 5e-5.
     """
-    stored = {
-        encoder.name: _unpacked(scored[vector_of(encoder.name, "image")], encoder.dim)
-        for encoder in encoders
-    }
 
-    def vectors(outcomes: pa.Table) -> dict[str, Embeddings]:
-        row = pc.index_in(outcomes["url"], scored["url"]).to_numpy()
-        return {name: _normalised(known[row]) for name, known in stored.items()}
+    def vectors(outcomes: pa.Table) -> OfImages:
+        rows = scored.take(pc.index_in(outcomes["url"], scored["url"]))
+        made = {name: normalised(unpacked(rows[name])) for name in image_columns(encoders)}
+        return made | {score_of(name): rows[score_of(name)].to_numpy() for name in scores}
 
     return vectors
-
-
-def _unpacked(column: pa.ChunkedArray, dim: int) -> npt.NDArray[np.float16]:
-    return np.frombuffer(b"".join(column.to_pylist()), "<f2").reshape(-1, dim)
-
-
-def _normalised(vectors: npt.NDArray[np.float16]) -> Embeddings:
-    found: Embeddings = vectors.astype(np.float32)
-    found /= np.linalg.norm(found, axis=1, keepdims=True)
-    return found
 
 
 def with_vectors(outcomes: pa.Table, scored: pa.Table) -> pa.Table:
@@ -129,6 +160,7 @@ def embed_list(
     outcomes: pa.Table,
     images: ImageVectors,
     encoders: Sequence[Encoder],
+    scores: Sequence[str] = (),
 ) -> Embedded:
     """Embed every sample that has an image; which of them agree is for `pairs.select` to say.
 
@@ -141,6 +173,8 @@ def embed_list(
     images
         `from_shard` for a list that was fetched, `from_scored` for late texts of earlier images
         (with outcomes `with_vectors`).
+    scores
+        Names of the scores that `images` gives, too.
 
     Returns
     -------
@@ -157,21 +191,19 @@ def embed_list(
     lost = outcome["status"].filter(pc.invert(has_image))
     rows, outcome = samples.filter(has_image), outcome.filter(has_image)
 
-    pictures = images(outcome)
-    vectors: dict[str, Embeddings] = {}
+    made = images(outcome)
     notes: dict[str, int] = {}
     is_sound = np.ones(len(rows), bool)
     for encoder in encoders:
         texts, n_cut = _texts(encoder, rows)
         notes |= {f"{LONG_TEXTS}/{encoder.name}/{split}": n for split, n in n_cut.items() if n}
-        has_vectors = _is_unit(pictures[encoder.name]) & _is_unit(texts)
+        has_vectors = _is_unit(made[vector_of(encoder.name, "image")]) & _is_unit(texts)
         _require_most(has_vectors, encoder)
         is_sound &= has_vectors
-        vectors[vector_of(encoder.name, "image")] = pictures[encoder.name]
-        vectors[vector_of(encoder.name, "text")] = texts
+        made[vector_of(encoder.name, "text")] = texts
     rows, outcome = rows.filter(pa.array(is_sound)), outcome.filter(pa.array(is_sound))
-    vectors = {name: found[is_sound] for name, found in vectors.items()}
-    table = _table(rows, outcome, vectors, encoders)
+    made = {name: found[is_sound] for name, found in made.items()}
+    table = _table(rows, outcome, made, encoders, scores)
     notes |= _histograms(table, encoders)
     counts = _counts(len(samples), table, lost, n_without=int((~is_sound).sum()), notes=notes)
     return Embedded(table, counts)
@@ -225,26 +257,21 @@ def _batches(items: list[Any], size: int) -> Iterator[list[Any]]:
 def _table(
     rows: pa.Table,
     outcome: pa.Table,
-    vectors: Mapping[str, Embeddings],
+    found: Mapping[str, npt.NDArray[np.float32]],
     encoders: Sequence[Encoder],
+    scores: Sequence[str],
 ) -> pa.Table:
-    schema = scored({encoder.name: encoder.dim for encoder in encoders})
-    made = {name: _packed(found) for name, found in vectors.items()}
+    schema = scored({encoder.name: encoder.dim for encoder in encoders}, scores)
+    made = {score_of(name): pa.array(found[score_of(name)]) for name in scores}
     for encoder in encoders:
-        pair = (vectors[vector_of(encoder.name, modality)] for modality in MODALITIES)
-        made[similarity_of(encoder.name)] = pa.array(similarity(*pair))
+        pair = [vector_of(encoder.name, modality) for modality in MODALITIES]
+        made |= {name: packed(found[name]) for name in pair}
+        made[similarity_of(encoder.name)] = pa.array(similarity(*(found[name] for name in pair)))
     columns = [
         made[name] if name in made else (rows if name in rows.column_names else outcome)[name]
         for name in schema.names
     ]
     return pa.table(columns, schema=schema)
-
-
-def _packed(vectors: Embeddings) -> pa.Array:
-    """Store vectors as float16: half the bytes, and it moves a similarity by at most 5e-5."""
-    width = 2 * vectors.shape[1]
-    data = pa.py_buffer(np.ascontiguousarray(vectors, dtype="<f2"))
-    return pa.Array.from_buffers(pa.binary(width), len(vectors), [None, data])
 
 
 def _counts(

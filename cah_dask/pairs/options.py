@@ -4,6 +4,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
+from cah_dask.pairs.scores.options import PictureOptions, PromptsOptions, ScoreName
 from cah_dask.schema import Split
 
 Name: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -50,15 +51,28 @@ class EmbedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     licence: str = ""
     """Licence of the models, for the data card. Default: that of the preset."""
     batch_size: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 64
-    """Images or texts per forward pass. Another number moves a similarity by about 1e-7, so it is
-    the same for the whole run."""
+    """Images per forward pass, and as many texts as make 16 times as many tokens. Another number
+    moves a similarity by about 1e-7, so it is the same for the whole run. Where a batch does not
+    fit into the memory of a GPU, it is halved."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes CUDA where the worker sees a GPU."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Number format of the weights. bf16 is up to 5 times as fast on CPUs with AMX and moves
-    similarities by about 1.5e-3; fp16 is for GPUs. Similarities are always summed in float32."""
+    similarities by about 1.5e-3; fp16 is for GPUs, and what overflows is repeated in float32.
+    Similarities are always summed in float32."""
+
+    scores: dict[ScoreName, PictureOptions] = {}
+    """Scores of pictures by models of their own, by name: `{nsfw: {model: opennsfw}}`."""
+    prompts: dict[ScoreName, PromptsOptions] = {}
+    """Scores of pictures by the prompts that they are nearest to, by name:
+    `{nsfw_prompts: {file: nsfw, label: nsfw}}`."""
 
     @property
     def models(self) -> list[str]:
         """All models of all encoders, each once."""
         return list(dict.fromkeys(name for each in self.encoders.values() for name in each.models))
+
+    @property
+    def score_names(self) -> list[str]:
+        """All scores of pictures, in their order."""
+        return [*self.scores, *self.prompts]

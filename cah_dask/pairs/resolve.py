@@ -20,6 +20,7 @@ from cah_dask.pairs.encoders.models import (
     public_name,
 )
 from cah_dask.pairs.options import EmbedOptions, EncoderOptions
+from cah_dask.pairs.scores.checks import resolve_scores, scores_as_pinned
 from cah_dask.schema import SPLITS, Split
 
 
@@ -63,6 +64,7 @@ def resolve(options: EmbedOptions) -> EmbedOptions:
         name: msgspec.structs.replace(encoder, dim=found[encoder.image].dim)
         for name, encoder in encoders.items()
     }
+    options = resolve_scores(options)
     names = {model: options.names.get(model) or _name(model, found[model]) for model in found}
     return msgspec.structs.replace(options, encoders=encoders, checksums=pinned, names=names)
 
@@ -152,6 +154,7 @@ def is_as_pinned(options: EmbedOptions, pinned: EmbedOptions) -> bool:
         and (options.batch_size, options.precision) == (pinned.batch_size, pinned.precision)
         and options.checksums.items() <= pinned.checksums.items()
         and options.names.items() <= pinned.names.items()
+        and scores_as_pinned(options, pinned)
     )
 
 
@@ -180,4 +183,9 @@ def with_names_of(options: EmbedOptions, before: EmbedOptions) -> EmbedOptions:
         for new, known in zip(options.encoders.values(), before.encoders.values(), strict=True)
         for model, old in zip(new.models, known.models, strict=True)
     }
-    return msgspec.structs.replace(options, encoders=encoders, names=names)
+    renamed = dict(zip(options.encoders, before.encoders, strict=True))
+    prompts = {
+        name: msgspec.structs.replace(each, encoder=renamed.get(each.encoder or "", each.encoder))
+        for name, each in options.prompts.items()
+    }
+    return msgspec.structs.replace(options, encoders=encoders, names=names, prompts=prompts)

@@ -16,7 +16,9 @@ import pyarrow.compute as pc
 from cah_dask.errors import ConfigError
 from cah_dask.pairs.catalogue import Preset, published_thresholds
 from cah_dask.pairs.options import EmbedOptions, Name
-from cah_dask.schema import SELECTED, SPLITS, Counts, Reject, Split, similarity_of
+from cah_dask.pairs.scores.judge import NO_JUDGE, Judge
+from cah_dask.pairs.scores.options import HeadOptions, Rules, ScoreName, WordsOptions
+from cah_dask.schema import SPLITS, Counts, Reject, Split, selected, similarity_of
 
 SELECTION = "crc32"
 """The note that tells the rows of a selected part from others; summed over parts it tells a release
@@ -35,6 +37,15 @@ class SelectOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     thresholds: dict[Split, Annotated[float, msgspec.Meta(ge=-1, le=1)]] = {}
     """Cosine similarity per split (en, multi, nolang) at or above which a pair is kept. A threshold
     belongs to one encoder: published ones are known, any other must be given here."""
+    heads: dict[ScoreName, HeadOptions] = {}
+    """Scores of stored image vectors by small networks, by name:
+    `{punsafe: {file: FILE, kind: laion-nsfw}}`."""
+    words: dict[ScoreName, WordsOptions] = {}
+    """Scores of texts by how many listed words they hold, by name:
+    `{young: {file: children-en}}`."""
+    drop: Rules = {}
+    """Rules by name: each drops the rows of which all its limits are true, counted as `rule_NAME`:
+    `{explicit: {nsfw: {above: 0.7}}}`."""
     top_fraction: dict[Split, Annotated[float, msgspec.Meta(gt=0, lt=1)]] = {}
     """Instead of a threshold: the share of a split's scored samples that is kept, ties included, as
     DataComp does. The threshold is known once all are scored; report and data card name it."""
@@ -96,31 +107,42 @@ def columns(encoder: str) -> list[str]:
 
 
 def select_list(
-    part: str, scored: pa.Table, encoder: str, thresholds: Mapping[Split, float]
+    part: str,
+    scored: pa.Table,
+    encoder: str,
+    thresholds: Mapping[Split, float],
+    judge: Judge = NO_JUDGE,
 ) -> tuple[pa.Table, Counts]:
-    """Select the pairs of one list that agree.
+    """Select the pairs of one list that agree and that no rule drops.
 
     Parameters
     ----------
     part
         Path of the scored part, relative to the run folder.
     scored
-        Its `columns`.
+        Its `columns`, and those of the judge.
     thresholds
         Similarity per split at or above which a pair is kept; decided in float32.
+    judge
+        Is asked for the rows that reach it only; what it drops is counted under its own reasons.
 
     Returns
     -------
     tuple
-        The rows (`schema.SELECTED`) in their order, and what became of all.
+        The rows (`schema.selected`) in their order, and what became of all.
     """
     found = scored[similarity_of(encoder)].to_numpy()
     rows = np.flatnonzero(found >= _floor(scored["split"], thresholds)).astype(np.int32)
-    made = [pa.repeat(part, len(rows)), pa.array(rows), scored["uid"].take(rows)]
     n_below = len(scored) - len(rows)
+    judgement = judge(scored.take(rows))
+    rows = rows[judgement.is_kept]
+    made = [pa.repeat(part, len(rows)), pa.array(rows), scored["uid"].take(rows)]
+    made += [pa.array(score[judgement.is_kept]) for score in judgement.scores.values()]
     rejected = {Reject.BELOW_THRESHOLD.value: n_below} if n_below else {}
-    notes = _by_language(scored, rows)
-    return pa.table(made, schema=SELECTED), Counts(len(scored), len(rows), rejected, notes)
+    counts = Counts(
+        len(scored), len(rows), rejected | judgement.dropped, _by_language(scored, rows)
+    )
+    return pa.table(made, schema=selected(judge.names)), counts
 
 
 def _by_language(scored: pa.Table, kept: npt.NDArray[np.int32]) -> dict[str, int]:

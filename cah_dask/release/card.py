@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from cah_dask.pairs.scores.describe import rules_in_words
 from cah_dask.release.layout import Layout
 from cah_dask.release.summary import (
     LANGUAGES_SHOWN,
@@ -12,7 +13,7 @@ from cah_dask.release.summary import (
     funnel,
     long_texts,
 )
-from cah_dask.schema import pairs, similarity_of
+from cah_dask.schema import score_of, similarity_of
 from cah_dask.storage import write_atomic
 
 ARCHIVES_SHOWN = 50
@@ -87,7 +88,7 @@ images = zarr.open_group("embeddings.zarr", mode="r")["{encoder}/image"]
 Licence of the models: {licence}.
 
 A pair is kept when the cosine of its two vectors by `{encoder}`, taken in float32 before they are
-rounded for storage, is at or above the threshold of its split: {thresholds}.
+rounded for storage, is at or above the threshold of its split: {thresholds}.{rules}
 
 ## Languages
 
@@ -131,6 +132,7 @@ def write_card(path: Path, summary: Summary, layout: Layout) -> None:
         for step in funnel(summary)
     )
     n_archives = summary.stages["extract"].tasks
+    meanings = _meanings(layout)
     text = _TEXT.format(
         rows=layout.rows,
         pair_word="pair" if layout.rows == 1 else "pairs",
@@ -144,6 +146,7 @@ def write_card(path: Path, summary: Summary, layout: Layout) -> None:
         encoders="\n".join(_models(layout)),
         licence=summary.settings.get("embed.licence") or "not known to this tool",
         thresholds=", ".join(f"{split} {value}" for split, value in summary.thresholds.items()),
+        rules=_rules(summary),
         languages="\n".join(
             f"| {row.split} | {row.lang} | {row.scored:,} | {row.kept:,} | "
             f"{row.kept / row.scored:.1%} |"
@@ -152,8 +155,7 @@ def write_card(path: Path, summary: Summary, layout: Layout) -> None:
         long_texts=long_texts(summary),
         funnel="\n".join(steps),
         columns="\n".join(
-            f"| `{field.name}` | {field.type} | {_meaning(field.name)} |"
-            for field in pairs(layout.encoder_names)
+            f"| `{field.name}` | {field.type} | {meanings[field.name]} |" for field in layout.schema
         ),
     )
     write_atomic(path, text.encode())
@@ -167,9 +169,24 @@ def _models(layout: Layout) -> Iterator[str]:
             yield f"| `{encoder.name}` | {encoder.dim} | {what} | `{model.name}` | {files} |"
 
 
-def _meaning(column: str) -> str:
-    encoder = column.removeprefix(similarity_of(""))
-    return MEANINGS.get(column, f"cosine of the two vectors by the encoder `{encoder}`, -1 to 1")
+def _rules(summary: Summary) -> str:
+    """Return the rules that dropped rows; nothing of it where there are none."""
+    lines = [f"- {line}" for line in rules_in_words(summary.rules)]
+    intro = "\n\nOf these, pairs are dropped of which all is true that one of the rules says:\n"
+    return "\n".join([intro, *lines]) if lines else ""
+
+
+def _meanings(layout: Layout) -> dict[str, str]:
+    """Return what each column of a release is."""
+    similarities = {
+        similarity_of(name): f"cosine of the two vectors by the encoder `{name}`, -1 to 1"
+        for name in layout.encoder_names
+    }
+    scores = {
+        score_of(score.name): f"{score.what} (file with SHA-256 {score.sha256})"
+        for score in layout.scores
+    }
+    return MEANINGS | similarities | scores
 
 
 def _day(time: datetime | None) -> str:

@@ -30,7 +30,7 @@ from cah_dask.release.layout import (
     vectors_path,
 )
 from cah_dask.release.vectors import zarr_metadata
-from cah_dask.schema import MODALITIES, PAIRS, UID_BYTES, Counts, pairs, similarity_of, uid
+from cah_dask.schema import MODALITIES, PAIRS, UID_BYTES, Counts, similarity_of, uid
 from cah_dask.storage import Part, open_part, require_same
 
 UNIT_WITHIN = 5e-3
@@ -92,7 +92,7 @@ def check_part(folder: Path, number: int, layout: Layout) -> Checked:
     start = number * layout.rows_per_shard
     n_rows = min(layout.rows - start, layout.rows_per_shard)
     name = f"{part_path(folder, number).relative_to(folder)}"
-    schema = pairs(layout.encoder_names)
+    schema = layout.schema
     if not part_path(folder, number).exists():
         return _lost(n_rows, f"{name}: it is not there")
     faults: list[str] = []

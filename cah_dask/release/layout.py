@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
+import pyarrow as pa
 
-from cah_dask.schema import MODALITIES, Modality, Split
+from cah_dask.schema import MODALITIES, Modality, Split, pairs
 
 PAIRS_FOLDER = "pairs"
 EMBEDDINGS = "embeddings.zarr"
@@ -57,6 +58,16 @@ class ReleasedEncoder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """By split, where it is another model than that of the images."""
 
 
+class ReleasedScore(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A score that a release has a column of."""
+
+    name: str
+    what: str
+    """What it says, in words, without a path of ours."""
+    sha256: str
+    """Of the file that decides it, hex."""
+
+
 class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a release will hold, known before its first byte is written.
 
@@ -72,6 +83,7 @@ class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rows_per_shard: int
     rows_per_chunk: int
     slices_sha256: str
+    scores: tuple[ReleasedScore, ...] = ()
     run: str = ""
     """What tells its run from others; all releases of a run have it in common."""
 
@@ -84,6 +96,11 @@ class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def encoder_names(self) -> list[str]:
         """Names of all encoders, in their order."""
         return [encoder.name for encoder in self.encoders]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns of the parquet parts."""
+        return pairs(self.encoder_names, [score.name for score in self.scores])
 
     @property
     def arrays(self) -> list[tuple[str, Modality, int]]:

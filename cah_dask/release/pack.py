@@ -24,7 +24,7 @@ from cah_dask.release.layout import (
     vectors_path,
 )
 from cah_dask.release.vectors import ShardWriter, zarr_metadata
-from cah_dask.schema import Counts, pairs, similarity_of, vector_of
+from cah_dask.schema import Counts, similarity_of, vector_of
 from cah_dask.storage import (
     Receipt,
     SideFile,
@@ -77,7 +77,7 @@ def pack_shard(run_dir: Path, folder: Path, number: int, parts: Sequence[Slice])
         side=_write_shards(run_dir, folder, number, parts, layout) if n_rows else (),
     )
     rows = _pairs(run_dir, parts, number * layout.rows_per_shard, layout)
-    return write_part(part_path(folder, number), pairs(layout.encoder_names), rows, receipt)
+    return write_part(part_path(folder, number), layout.schema, rows, receipt)
 
 
 def _write_shards(
@@ -110,7 +110,7 @@ def _unpacked(column: pa.ChunkedArray, dim: int) -> npt.NDArray[np.float16]:
 
 def _pairs(run_dir: Path, parts: Sequence[Slice], start: int, layout: Layout) -> Iterator[pa.Table]:
     """Yield the row groups, cut at multiples of the chunk: they are read with their vectors."""
-    schema = pairs(layout.encoder_names)
+    schema = layout.schema
     decides = similarity_of(layout.encoder)
     columns = {name: decides if name == "similarity" else name for name in schema.names}
     del columns["row"], columns["encoder"]
@@ -141,18 +141,21 @@ def _selected_rows(
 
 
 def _take(path: Path, selected: pa.Table, columns: Sequence[str]) -> pa.Table:
-    """Return some columns of the selected rows of one scored part.
+    """Return some columns of the selected rows of one scored part; scores of select are theirs.
 
     Raises
     ------
     RunError
         If it is not the part that the rows were selected from.
     """
-    scored = read_part(path, columns=sorted({"uid", *columns}))
+    own = {*columns} & {*selected.column_names} - {"uid"}
+    scored = read_part(path, columns=sorted({"uid", *columns} - own))
     last = pc.max(selected["row"]).as_py()
     if last < len(scored):
         scored = scored.take(selected["row"])
         if scored["uid"] == selected["uid"]:
+            for name in own:
+                scored = scored.append_column(name, selected[name])
             return scored.select(columns)
     raise RunError(f"{path} was made anew since pairs were selected from it; run the command again")
 

@@ -79,7 +79,10 @@ class Chart(msgspec.Struct, frozen=True):
 
 
 def write_report(path: Path, run_dir: Path, summary: Summary) -> None:
-    """Write the page to `path`; samples come from the parts and shards under `run_dir`."""
+    """Write the page to `path`; samples come from the parts and shards under `run_dir`.
+
+    Where rules drop pairs, none of the rejected ones is shown: it may be what they are there for.
+    """
     page = _template().render(
         summary=summary,
         settings={key: _as_yaml(value) for key, value in summary.settings.items()},
@@ -89,7 +92,7 @@ def write_report(path: Path, run_dir: Path, summary: Summary) -> None:
         languages=by_language(summary)[:LANGUAGES_SHOWN],
         long_texts=long_texts(summary),
         kept=_samples(run_dir, summary, is_kept=True),
-        rejected=_samples(run_dir, summary, is_kept=False),
+        rejected=[] if summary.rules else _samples(run_dir, summary, is_kept=False),
     )
     write_atomic(path, page.encode())
 

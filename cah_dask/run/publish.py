@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cah_dask.errors import RunError
 from cah_dask.pairs.options import EmbedOptions
+from cah_dask.pairs.scores.describe import described
 from cah_dask.pairs.select import SELECTION
 from cah_dask.release import verify
 from cah_dask.release.card import write_card
@@ -14,6 +15,7 @@ from cah_dask.release.layout import (
     Layout,
     ReleasedEncoder,
     ReleasedModel,
+    ReleasedScore,
     Slice,
     deal,
     fingerprint,
@@ -131,6 +133,10 @@ class Publisher:
             rows_per_shard=options.rows_per_shard,
             rows_per_chunk=options.rows_per_chunk,
             slices_sha256=fingerprint(self._dealt, self._selection),
+            scores=tuple(
+                ReleasedScore(name, what, sha256)
+                for name, what, sha256 in described(self._config.embed, self._config.select)
+            ),
             run=run_id(self._config, self._folder.archives()),
         )
 

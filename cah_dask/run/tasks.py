@@ -14,7 +14,6 @@ from functools import cache, partial
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -36,12 +35,21 @@ from cah_dask.groups import buckets_of, group_name_of
 from cah_dask.images.download import download_list
 from cah_dask.images.manners.loans import Loans
 from cah_dask.images.shards import ShardReader
-from cah_dask.keys import KeyFile, Keys, Run, unique
-from cah_dask.pairs.embed import embed_list, from_scored, from_shard, with_vectors
+from cah_dask.keys import KeyFile, Keys, Run
+from cah_dask.pairs.embed import (
+    embed_list,
+    from_scored,
+    from_shard,
+    image_columns,
+    with_vectors,
+)
 from cah_dask.pairs.encoders.load import load_encoders
 from cah_dask.pairs.encoders.towers import Encoder
 from cah_dask.pairs.options import EmbedOptions
-from cah_dask.pairs.select import SELECTION, checksum, columns, select_list
+from cah_dask.pairs.scores.judge import Judge, load_judge
+from cah_dask.pairs.scores.scorers import Scorers, load_scorers
+from cah_dask.pairs.select import SELECTION, SelectOptions, checksum, columns, select_list
+from cah_dask.pairs.timings import INPUT, Timings, timed
 from cah_dask.release.layout import Slice, read_layout
 from cah_dask.release.pack import pack_shard
 from cah_dask.run.cluster.lending import exchange_with_driver
@@ -53,7 +61,7 @@ from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.pinned_lists import read_exclusion, read_hash_lists
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, Stage
 from cah_dask.run.task import Task
-from cah_dask.schema import CANDIDATES, OUTCOMES, SAMPLES, SELECTED, Counts, Status, vector_of
+from cah_dask.schema import CANDIDATES, OUTCOMES, SAMPLES, Counts, Status, selected
 from cah_dask.storage import (
     TEMPORARY,
     Receipt,
@@ -131,7 +139,7 @@ def dedup_task(job: Job) -> Receipt:
         Bucket([Path(job.run_dir) / part for part in job.inputs], unit.bucket),
         itertools.chain.from_iterable(seen.values()),
         options,
-        read_exclusion(job.config),
+        read_exclusion(job.config, job.folder.lists_dir),
         fetched=itertools.chain.from_iterable(fetched.values()),
         wave=unit.wave,
         quotas=HostQuotas(hosts.quota, hosts.quota_of),
@@ -210,14 +218,15 @@ def _name_of(job: Job, path: Path) -> str:
 
 def _not_asked(job: Job) -> Exclusion | None:
     """Return what must not be fetched, with the hosts that opted out since the run began."""
-    exclusion, optouts = read_exclusion(job.config), job.folder.optout_file
+    exclusion = read_exclusion(job.config, job.folder.lists_dir)
+    optouts = job.folder.optout_file
     if not optouts.exists():
         return exclusion
     exclusion = exclusion or Exclusion()
     added, faults = load_optouts(optouts)
     for fault in faults:
         logger.warning("%s; this line is ignored", fault)
-    return replace(exclusion, hosts=unique(np.concatenate([exclusion.hosts, added])))
+    return replace(exclusion, optouts=added)
 
 
 def download_task(job: Job) -> Receipt:
@@ -239,7 +248,7 @@ def download_task(job: Job) -> Receipt:
     samples = _fetch_list(job, columns=["url"])
     urls = list(dict.fromkeys(samples["url"].to_pylist()))
     shard = job.part.with_name(f"{job.part.stem}-{attempt[:8]}.h5")
-    read_hash_lists(job.config)
+    hash_lists = read_hash_lists(job.config, job.folder.lists_dir)
     log = Path(job.run_dir) / REQUESTS_FOLDER / job.part.parent.name / f"{shard.stem}.parquet"
     with staged(shard) as unfinished:
         made = download_list(
@@ -248,6 +257,7 @@ def download_task(job: Job) -> Receipt:
             job.config.download,
             job.config.decode,
             exclusion=_not_asked(job),
+            hash_lists=hash_lists,
             pause_file=job.folder.pause_file,
             lists_at_once=job.lists_at_once,
             request_log=log,
@@ -281,26 +291,40 @@ def embed_task(job: Job) -> Receipt:
     """Embed one fetch list: similarities and vectors of all its samples that have an image."""
     started = time.perf_counter()
     config = job.config
-    encoders = _encoders(msgspec.json.encode(config.embed), config.pools.gpu.threads)
+    threads = config.pools.gpu.threads
+    timings = Timings()
+    loaded, scorers = _models(msgspec.json.encode(config.embed), threads)
+    encoders = [timed(encoder, timings) for encoder in loaded]
+    scores = config.embed.score_names
     samples = _fetch_list(job)
     with contextlib.ExitStack() as stack:
         if samples["image_wave"][0].as_py() == job.unit.wave:
             stack.enter_context(_blamed_on(job.part_of(DOWNLOAD)))
             outcomes, shard_path = _downloaded(job.part_of(DOWNLOAD))
             shard = stack.enter_context(ShardReader(shard_path))
-            images = from_shard(shard, encoders, config.embed.batch_size)
+            images = from_shard(
+                shard,
+                encoders,
+                config.embed.batch_size,
+                scorers,
+                threads=threads,
+                waited=partial(timings.add, INPUT),
+            )
         else:
-            outcomes, embedded = _earlier_images(job, samples, encoders)
-            images = from_scored(embedded, encoders)
-        made = embed_list(samples, outcomes, images, encoders)
-    receipt = job.receipt(made.counts, started, inputs=(_input(job),))
+            outcomes, embedded = _earlier_images(job, samples, image_columns(encoders, scores))
+            images = from_scored(embedded, encoders, scores)
+        made = embed_list(samples, outcomes, images, encoders, scores)
+    receipt = job.receipt(made.counts, started, inputs=(_input(job),), timings=timings.milliseconds)
     return write_part(job.part, made.table.schema, [made.table], receipt)
 
 
 def _earlier_images(
-    job: Job, samples: pa.Table, encoders: Sequence[Encoder]
+    job: Job, samples: pa.Table, columns: Sequence[str]
 ) -> tuple[pa.Table, pa.Table]:
-    """Return outcomes and vectors of the urls of late texts, from the lists that fetched them."""
+    """Return outcomes, and columns of scored samples, of the urls of late texts.
+
+    They come from the lists that fetched them.
+    """
     bucket = job.unit.bucket
     wanted = pc.field("url").isin(pc.unique(samples["url"]))
     lists = samples.group_by(["image_wave", "image_list"]).aggregate([]).to_pylist()
@@ -309,7 +333,7 @@ def _earlier_images(
     embedded = [
         read_part(
             Path(job.run_dir) / msgspec.structs.replace(unit, stage=EMBED).part,
-            columns=["url", *(vector_of(each.name, "image") for each in encoders)],
+            columns=["url", *columns],
         ).filter(wanted)
         for unit in units
     ]
@@ -318,9 +342,11 @@ def _earlier_images(
 
 
 @cache
-def _encoders(options: bytes, threads: int) -> list[Encoder]:
-    """Load the models once per worker process; `options` is JSON because dicts have no hash."""
-    return load_encoders(msgspec.json.decode(options, type=EmbedOptions), threads=threads)
+def _models(options: bytes, threads: int) -> tuple[list[Encoder], Scorers]:
+    """Load all models once per worker process; `options` is JSON because dicts have no hash."""
+    embed = msgspec.json.decode(options, type=EmbedOptions)
+    encoders = load_encoders(embed, threads=threads)
+    return encoders, load_scorers(embed, encoders, threads=threads)
 
 
 def select_task(job: Job) -> Receipt:
@@ -328,17 +354,27 @@ def select_task(job: Job) -> Receipt:
     started = time.perf_counter()
     select = job.config.select
     encoder = select.encoder or ""  # preflight names it
+    judge = _judge(msgspec.json.encode(select))
     parts = [unit.part for unit in _group(job) if unit.stage == EMBED]
     groups, counts = [], Counts()
     for part in parts:
-        scored = read_part(Path(job.run_dir) / part, columns=columns(encoder))
-        rows, found = select_list(part, scored, encoder, select.thresholds)
+        scored = read_part(
+            Path(job.run_dir) / part, columns=list({*columns(encoder), *judge.columns})
+        )
+        rows, found = select_list(part, scored, encoder, select.thresholds, judge)
         groups += [rows] if len(rows) else []
         counts += found
     notes = {**counts.notes, SELECTION: checksum(groups)}
     counts = msgspec.structs.replace(counts, notes=notes)
     receipt = job.receipt(counts, started, inputs=tuple(parts))
-    return write_part(job.part, SELECTED, groups, receipt)
+    return write_part(job.part, selected(judge.names), groups, receipt)
+
+
+@cache
+def _judge(options: bytes) -> Judge:
+    """Read heads, word lists and rules once per worker process."""
+    select = msgspec.json.decode(options, type=SelectOptions)
+    return load_judge(select.heads, select.words, select.drop)
 
 
 def compact_task(job: Job) -> Receipt:

@@ -9,9 +9,8 @@ from typing import Any
 
 from cah_dask.errors import ConfigError, DamageError
 from cah_dask.pairs.encoders.clip_config import TOKENIZER, local_text_tower
-from cah_dask.pairs.encoders.hub import hub_file
+from cah_dask.pairs.encoders.hub import HUB, hub_file
 from cah_dask.pairs.encoders.models import (
-    HUB,
     OPEN_CLIP_CONFIG,
     Kind,
     file_sha256,

@@ -9,7 +9,10 @@ from urllib.parse import urlsplit
 from cah_dask.errors import ConfigError
 from cah_dask.pairs.encoders.open_clip_import import open_clip
 
-_HUB = "https://huggingface.co"
+HUB = "hf:"
+"""What the name of a model of the hub begins with."""
+
+_ADDRESS = "https://huggingface.co"
 _HUB_TIMEOUT_S = 5.0
 
 
@@ -80,7 +83,7 @@ def require_hub() -> None:
     look_for_hub()
     if os.environ.get("HF_HUB_OFFLINE") in ("1", "ON", "YES", "TRUE"):
         raise ConfigError(
-            f"the hub {os.environ.get('HF_ENDPOINT') or _HUB} cannot be reached from here, or "
+            f"the hub {os.environ.get('HF_ENDPOINT') or _ADDRESS} cannot be reached from here, or "
             "HF_HUB_OFFLINE is set; run it on a machine with internet"
         )
 
@@ -92,7 +95,7 @@ def look_for_hub() -> None:
     """
     if "HF_HUB_OFFLINE" in os.environ:
         return
-    hub = urlsplit(os.environ.get("HF_ENDPOINT") or _HUB)
+    hub = urlsplit(os.environ.get("HF_ENDPOINT") or _ADDRESS)
     port = hub.port or (80 if hub.scheme == "http" else 443)
     try:
         socket.create_connection((hub.hostname or "", port), timeout=_HUB_TIMEOUT_S).close()

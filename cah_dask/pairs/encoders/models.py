@@ -18,7 +18,7 @@ from cah_dask.pairs.encoders.custom import (
     has_texts,
     is_custom,
 )
-from cah_dask.pairs.encoders.hub import fetched_weights, hub_file
+from cah_dask.pairs.encoders.hub import HUB, fetched_weights, hub_file
 from cah_dask.pairs.encoders.layouts import MODULES, Find, TextLayout, read_layout
 from cah_dask.pairs.encoders.open_clip_import import open_clip
 
@@ -37,10 +37,6 @@ _OPEN_CLIP_WEIGHTS = (  # in the order in which open_clip looks for them
     "open_clip_pytorch_model.safetensors",
     "open_clip_pytorch_model.bin",
 )
-
-
-HUB = "hf:"
-"""What the name of a model of the hub begins with."""
 
 _LAYOUTS = (
     "a model is a folder of open_clip, of sentence-transformers or of M-CLIP with its weights; "
@@ -151,10 +147,14 @@ def _open_clip_folder(model: str, config: Path, find: Find) -> ModelFiles:
         raise ConfigError(
             f"{_described(model)} has no weights; it needs {' or '.join(_OPEN_CLIP_WEIGHTS)}"
         )
-    said = json.loads(config.read_bytes())["model_cfg"]
+    try:
+        said = json.loads(config.read_bytes())["model_cfg"]
+        dim = int(said["embed_dim"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{config} has no model_cfg with embed_dim; copy it again") from error
     files = {name: weights, OPEN_CLIP_CONFIG: config}
     files |= {each: path for each in text_files(said) if (path := find(each)) is not None}
-    folder, dim = config.parent, int(said["embed_dim"])
+    folder = config.parent
     return ModelFiles(Kind.OPEN_CLIP, f"local-dir:{folder}", folder, weights, files, dim)
 
 

@@ -13,6 +13,7 @@ from cah_dask.images.options import check_options
 from cah_dask.pairs import catalogue, select
 from cah_dask.pairs.options import EmbedOptions
 from cah_dask.pairs.resolve import is_as_pinned, resolve, with_names_of
+from cah_dask.pairs.scores.checks import complete_scores
 from cah_dask.run.before.slurm_limits import check_with_slurm
 from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.pools import check_pools, pools
@@ -92,6 +93,7 @@ def prepare(
     licence, is_commercial = catalogue.licence(embed, preset)
     embed = msgspec.structs.replace(embed, licence=licence)
     chosen = select.complete(config.select, embed, preset, config.extract.splits)
+    chosen = complete_scores(chosen, embed)
     config = msgspec.structs.replace(config, embed=embed, select=chosen)
     warnings = () if is_commercial else (f"the licence of the models is {licence}",)
     if asks_slurm:

@@ -9,6 +9,7 @@ import msgspec
 
 from cah_dask.blocklists.exclusion import split_entry
 from cah_dask.pairs.resolve import identity as identity_of_models
+from cah_dask.pairs.scores.describe import with_file_names, without_files
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.structs import struct_of
 from cah_dask.run.stages import PACK, SELECT
@@ -48,6 +49,10 @@ OF_THE_RELEASE = ("select", "pack")
 """Keys (with all below them) that a finished run may change: it makes another release then."""
 
 
+OF_SCORES = ("embed.scores", "embed.prompts", "select.heads", "select.words")
+"""Keys of scores, which count by what their files hold."""
+
+
 def result_settings(config: Config) -> dict[str, Any]:
     """Return the settings that decide what is published, by dotted key."""
     return {key: value for key, value in settings(config).items() if not _is_in(key, OPERATIONAL)}
@@ -70,14 +75,25 @@ def _without_places(config: Config, found: dict[str, Any]) -> dict[str, Any]:
     ):  # fmt: skip
         found.pop(key, None)
     found["embed.encoders"] = identity_of_models(config.embed)
+    for key in OF_SCORES:
+        if key in found:
+            found[key] = without_files(found[key])
+    found["dedup.exclude"] = exclude_contents(config)
+    found["download.hash_lists"] = hash_list_contents(config)
+    return found
+
+
+def exclude_contents(config: Config) -> list[str]:
+    """Return the entries of `dedup.exclude` with what they hold in place of their paths, sorted."""
     digests = config.lists_sha256
     entries = [split_entry(entry) for entry in config.dedup.exclude]
-    found["dedup.exclude"] = sorted(
-        f"{kind}:{digests.get(str(path), path)}{path.suffix}" for kind, path in entries
-    )
+    return sorted(f"{kind}:{digests.get(str(path), path)}{path.suffix}" for kind, path in entries)
+
+
+def hash_list_contents(config: Config) -> list[str]:
+    """Return what each file of `download.hash_lists` holds, sorted."""
     paths = map(Path, config.download.hash_lists)
-    found["download.hash_lists"] = sorted(digests.get(str(path), str(path)) for path in paths)
-    return found
+    return sorted(config.lists_sha256.get(str(path), str(path)) for path in paths)
 
 
 def _is_in(key: str, groups: Sequence[str]) -> bool:
@@ -103,6 +119,8 @@ def published_settings(config: Config) -> dict[str, Any]:
         "embed.names",
     ):  # fmt: skip
         shown.pop(key, None)
+    for key in OF_SCORES:
+        shown[key] = with_file_names(shown[key])
     shown["embed.encoders"] = {
         name: {
             "image": config.embed.names.get(each.image, ""),
@@ -148,8 +166,9 @@ def run_id(config: Config, archives: Sequence[str]) -> str:
 
 def variants(config: Config) -> dict[str, str]:
     """Return, for each stage of which a run may have several variants, the name of this one."""
-    select = _digest(msgspec.to_builtins(config.select))[:8]
-    return {SELECT.name: select, PACK.name: config_hash(config)}
+    select = msgspec.to_builtins(config.select)
+    select |= {name: without_files(select[name]) for name in ("heads", "words")}
+    return {SELECT.name: _digest(select)[:8], PACK.name: config_hash(config)}
 
 
 def _digest(values: Any) -> str:

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from safetensors.torch import save
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from torch.nn.functional import normalize
 
 from cah_dask.demo.captions import LANGUAGES, camera_name, caption
 from cah_dask.demo.pictures import random_picture
@@ -28,7 +29,7 @@ from cah_dask.demo.world import Scene, draw, random_scene
 from cah_dask.pairs.encoders.load import load_model
 from cah_dask.pairs.encoders.models import TINY
 from cah_dask.pairs.encoders.open_clip_import import open_clip
-from cah_dask.pairs.encoders.text_tower import padded, unit_vectors
+from cah_dask.pairs.encoders.text_tower import padded, text_vectors
 from cah_dask.pairs.encoders.towers import Embeddings, Model
 from cah_dask.pairs.options import EmbedOptions
 from cah_dask.storage import write_atomic
@@ -73,10 +74,8 @@ class TextModel:
     def encode(self, texts: Sequence[str]) -> torch.Tensor:
         """Return one unit vector for each text: ``(n, dim)``."""
         tokens = [each.ids for each in self.tokenizer.encode_batch_fast(list(texts))]
-        vectors: torch.Tensor = unit_vectors(
-            self.transformer, self.linear, *padded(tokens, CONFIG["pad_token_id"])
-        )
-        return vectors
+        batch = padded(tokens, CONFIG["pad_token_id"])
+        return normalize(text_vectors(self.transformer, self.linear, *batch), dim=-1)
 
 
 @dataclass(frozen=True, slots=True)

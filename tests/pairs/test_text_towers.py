@@ -98,12 +98,12 @@ def test_m_clip_is_the_mean_of_tokens_through_a_linear_layer_with_bias(tmp_path:
 def test_texts_of_like_length_share_a_batch_that_is_padded_to_its_longest(mclip: Path):
     tower = load_model(str(mclip), options())
     shapes = []
-    tower._transformer.register_forward_pre_hook(
+    tower._forward._model["transformer"].register_forward_pre_hook(
         lambda _module, _args, kwargs: shapes.append(tuple(kwargs["input_ids"].shape)),
         with_kwargs=True,
     )
     tower.encode_texts(["red " * n for n in (9, 1, 20, 2, 3, 10, 4, 60)])
-    assert shapes == [(4, 6), (4, LENGTH)]
+    assert shapes == [(5, 11), (2, 22), (1, LENGTH)]  # at most 4 times 16 tokens
 
 
 def test_weights_are_read_from_both_kinds_of_files_and_places(mclip: Path, tmp_path: Path):
@@ -139,6 +139,17 @@ def test_half_precision_moves_vectors_a_little(mclip: Path):
         for each in ("fp32", "bf16")
     )
     assert 0 < np.abs(exact - rounded).max() < 0.05
+
+
+def test_texts_that_overflow_in_half_precision_are_embedded_in_float32(mclip: Path):
+    state = load_file(mclip / "model.safetensors")
+    large = {name: state[name] * 2e4 for name in state if ".1.ffn.lin" in name}
+    save_file(state | large, mclip / "model.safetensors")
+    exact, half = (
+        load_model(str(mclip), options(precision=each)).encode_texts(TEXTS).vectors
+        for each in ("fp32", "fp16")
+    )
+    assert np.abs(exact - half).max() < 0.02
 
 
 def look_at(folder: Path) -> None:

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from cah_dask.errors import ConfigError
+from cah_dask.pairs.encoders.forward import Forward, Rows
 from cah_dask.pairs.encoders.layouts import TextLayout
 from cah_dask.pairs.encoders.open_clip_import import open_clip
 from cah_dask.pairs.encoders.placement import placement
+from cah_dask.pairs.encoders.tokens import TOKENS_PER_TEXT, batches
 from cah_dask.pairs.encoders.towers import Embeddings, Texts
 from cah_dask.pairs.encoders.weights import fill, read_weights
 from cah_dask.pairs.options import EmbedOptions
@@ -19,15 +21,16 @@ class TransformerTextTower:
     """A text tower of mCLIP or M-CLIP behind the `towers.TextTower` protocol."""
 
     def __init__(self, layout: TextLayout, options: EmbedOptions) -> None:
+        import torch
+
         self.dim = layout.dim
         self._device, dtype = placement(options)
-        transformer, linear, padding = build(layout)
+        transformer, linear, self._padding = build(layout)
         load_weights(layout, transformer, linear)
-        self._transformer = transformer.to(self._device, dtype).eval()
-        self._linear = linear.to(self._device).eval()
-        self._padding = padding
+        parts = {"transformer": transformer.to(dtype), "linear": linear}
+        self._forward = Forward(torch.nn.ModuleDict(parts).to(self._device).eval(), dtype)
         self._tokenizer = read_tokenizer(layout)
-        self._batch_size = options.batch_size
+        self._budget = options.batch_size * TOKENS_PER_TEXT
 
     def encode_texts(self, texts: Sequence[str]) -> Texts:
         """Return one unit vector for each text; texts over the context length are cut.
@@ -35,24 +38,19 @@ class TransformerTextTower:
         Texts of like length share a batch, which is padded to its longest text only.
         """
         tokens = self._tokenizer.encode_batch_fast(list(texts))
-        order = sorted(range(len(tokens)), key=lambda row: len(tokens[row].ids))
         vectors = np.empty((len(tokens), self.dim), np.float32)
-        for start in range(0, len(order), self._batch_size):
-            rows = order[start : start + self._batch_size]
+        for rows in batches(np.array([len(each.ids) for each in tokens], int), self._budget):
             vectors[rows] = self._encode([tokens[row].ids for row in rows])
         return Texts(vectors, n_cut=sum(bool(each.overflowing) for each in tokens))
 
     def _encode(self, tokens: Sequence[Sequence[int]]) -> Embeddings:
         """Embed texts of some tokens each."""
-        import torch
+        ids, mask = (each.to(self._device) for each in padded(tokens, self._padding))
 
-        ids, mask = padded(tokens, self._padding)
-        with torch.inference_mode():
-            unit = unit_vectors(
-                self._transformer, self._linear, ids.to(self._device), mask.to(self._device)
-            )
-        vectors: Embeddings = unit.cpu().numpy()
-        return vectors
+        def features(model: Any, _: Any, rows: Rows) -> Any:
+            return text_vectors(model["transformer"], model["linear"], ids[rows], mask[rows])
+
+        return self._forward(features, len(tokens))
 
 
 def padded(tokens: Sequence[Sequence[int]], padding: int) -> tuple[Any, Any]:
@@ -65,17 +63,15 @@ def padded(tokens: Sequence[Sequence[int]], padding: int) -> tuple[Any, Any]:
     return ids, torch.arange(length) < lengths[:, None]
 
 
-def unit_vectors(transformer: Any, linear: Any, ids: Any, mask: Any) -> Any:
-    """Return the vectors of `padded` texts: the mean of their tokens through the linear layer.
+def text_vectors(transformer: Any, linear: Any, ids: Any, mask: Any) -> Any:
+    """Return the vectors of `padded` texts, of any length: the mean of tokens, a linear layer.
 
     The mean is taken in float32, whatever the transformer computes in.
     """
-    import torch
-
     hidden = transformer(input_ids=ids, attention_mask=mask.long()).last_hidden_state.float()
     share = mask / mask.sum(1, keepdim=True).clamp(min=1)
     mean = (hidden * share[:, :, None]).sum(1)
-    return torch.nn.functional.normalize(linear(mean), dim=-1)
+    return linear(mean)
 
 
 def build(layout: TextLayout) -> tuple[Any, Any, int]:

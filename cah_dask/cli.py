@@ -338,7 +338,8 @@ def check(config: ConfigPath, overrides: Overrides = None) -> None:
     prepared = preflight.prepare(config, overrides or ())
     _warn(prepared)
     archives = counted(len(prepared.archives), "archive")
-    print(f"ok: {archives}, model {prepared.config.embed.model}")
+    models = list(dict.fromkeys(prepared.config.embed.names.values()))
+    print(f"ok: {archives}, model{'s' * (len(models) > 1)} {', '.join(models)}")
 
 
 @config_app.command("explain")

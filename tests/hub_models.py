@@ -54,14 +54,16 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         },
     },
 }  # fmt: skip
-WEIGHTS = {
-    "ViT-B-32-quickgelu": "timm/vit_base_patch32_clip_224.openai/open_clip_model.safetensors",
-    "xlm-roberta-base-ViT-B-32": (
-        "laion/CLIP-ViT-B-32-xlm-roberta-base-laion5B-s13B-b90k/open_clip_pytorch_model.bin"
+WEIGHTS = (
+    ("ViT-B-32-quickgelu", "timm/vit_base_patch32_clip_224.openai/open_clip_model.safetensors"),
+    (
+        "xlm-roberta-base-ViT-B-32",
+        "laion/CLIP-ViT-B-32-xlm-roberta-base-laion5B-s13B-b90k/open_clip_pytorch_model.bin",
     ),
-    "nllb-clip-base-siglip": "visheratin/nllb-siglip-mrl-base/open_clip_pytorch_model.bin",
-    "ViT-B-16-SigLIP2-256": f"{GEMMA}/open_clip_model.safetensors",
-}
+    ("xlm-roberta-base-ViT-B-32", "org/clip/open_clip_pytorch_model.bin"),
+    ("nllb-clip-base-siglip", "visheratin/nllb-siglip-mrl-base/open_clip_pytorch_model.bin"),
+    ("ViT-B-16-SigLIP2-256", f"{GEMMA}/open_clip_model.safetensors"),
+)
 
 
 def fill_hub(root: Path) -> Path:
@@ -84,11 +86,14 @@ def fill_hub(root: Path) -> Path:
     _text_repository(root / NLLB, nllb.to_dict(), {"tokenizer_class": "NllbTokenizer"})
     gemma = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>"}
     _text_repository(root / GEMMA, {"architecture": "a name of timm"}, gemma)
+    own = {"model_cfg": ARCHITECTURES["xlm-roberta-base-ViT-B-32"], "preprocess_cfg": {}}
+    _text_repository(root / "org" / "clip", xlmr.to_dict(), {"model_max_length": 512})
+    (root / "org" / "clip" / "open_clip_config.json").write_text(json.dumps(own))
     folder = root / "architectures"
     folder.mkdir()
     for name, config in ARCHITECTURES.items():
         (folder / f"{name}.json").write_text(json.dumps(config))
-    for number, (name, path) in enumerate(WEIGHTS.items()):
+    for number, (name, path) in enumerate(WEIGHTS):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         _save(_random_model(name, root, seed=number), root / path)
     return folder

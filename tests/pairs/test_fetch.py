@@ -15,11 +15,11 @@ from PIL import Image
 
 from cah_dask.errors import ConfigError, DamageError
 from cah_dask.pairs import catalogue
-from cah_dask.pairs.catalogue import FILE, Preset
+from cah_dask.pairs.catalogue import FILE
 from cah_dask.pairs.encoders.contents import _copy
 from cah_dask.pairs.encoders.load import load_model
 from cah_dask.pairs.encoders.models import OPEN_CLIP_CONFIG
-from cah_dask.pairs.fetch import fetch
+from cah_dask.pairs.fetch import check, fetch
 from cah_dask.pairs.options import EmbedOptions, EncoderOptions
 from cah_dask.pairs.resolve import resolve
 from cah_dask.run.before.preflight import prepare
@@ -28,6 +28,7 @@ from tests.hub_server import serve_hub
 from tests.text_models import TEXTS
 
 PRESETS = ("laion5b", "xlmr-b32", "siglip2-b16", "nllb-siglip")
+MODELS = (*PRESETS, "hf:org/clip")
 MCLIP = "hf:sentence-transformers/clip-ViT-B-32-multilingual-v1"
 CLIP = "ViT-B-32-quickgelu-openai"
 
@@ -35,25 +36,19 @@ FETCH = """
 import sys
 from pathlib import Path
 from cah_dask.pairs.encoders.open_clip_import import open_clip
-from cah_dask.pairs.fetch import fetch
-from tests.pairs.test_fetch import MCLIP, PRESETS, save_vectors
+from cah_dask.pairs.fetch import check, fetch
+from tests.pairs.test_fetch import MCLIP, MODELS, save_vectors
 open_clip().add_model_config(sys.argv[1])
-for name in (*PRESETS[1:], MCLIP):
+for name in (*MODELS[1:], MCLIP):
     list(fetch(name, Path(sys.argv[2]) / name.rpartition("/")[2]))
-save_vectors(sys.argv[3], {name: name for name in PRESETS})
+save_vectors(sys.argv[3], {name: name for name in MODELS})
 """
 
 EMBED = """
 import sys
-from tests.pairs.test_fetch import PRESETS, save_vectors
-save_vectors(sys.argv[1], {name: f"{sys.argv[2]}/{name}" for name in PRESETS})
+from tests.pairs.test_fetch import MODELS, save_vectors
+save_vectors(sys.argv[1], {name: f"{sys.argv[2]}/{name.rpartition('/')[2]}" for name in MODELS})
 """
-
-
-def preset_of(name: Path | str) -> Preset:
-    preset = catalogue.find(str(name))
-    assert preset is not None
-    return preset
 
 
 def save_vectors(path: str, folders: dict[str, str]) -> None:
@@ -61,12 +56,12 @@ def save_vectors(path: str, folders: dict[str, str]) -> None:
     image = Image.radial_gradient("L").convert("RGB")
     vectors = {}
     for name, folder in folders.items():
-        for encoder in preset_of(folder).encoders.values():
-            for number, model in enumerate(encoder.options.models):
-                tower = load_model(model, EmbedOptions())
-                vectors[f"{name} texts {number}"] = tower.encode_texts(TEXTS).vectors
-                if number == 0:
-                    vectors[f"{name} images"] = tower.encode_images([tower.preprocess(image)])
+        preset = catalogue.find(folder)
+        for number, model in enumerate(preset.sources if preset else [folder]):
+            tower = load_model(model, EmbedOptions())
+            vectors[f"{name} texts {number}"] = tower.encode_texts(TEXTS).vectors
+            if number == 0:
+                vectors[f"{name} images"] = tower.encode_images([tower.preprocess(image)])
     np.savez(path, **vectors)
 
 
@@ -149,7 +144,7 @@ def test_fetched_models_give_the_vectors_of_the_originals_where_there_is_no_hub(
     done = world.offline.python("-c", EMBED, path, world.folder)
     assert done.returncode == 0, done.stderr
     originals, fetched = np.load(world.originals), np.load(path)
-    assert len(originals.files) == 2 * len(PRESETS) + 1
+    assert len(originals.files) == 2 * len(MODELS) + 1
     assert originals.files == fetched.files
     for name in originals.files:
         assert np.array_equal(originals[name], fetched[name]), name
@@ -157,7 +152,7 @@ def test_fetched_models_give_the_vectors_of_the_originals_where_there_is_no_hub(
 
 def test_a_fetched_model_names_nothing_of_the_hub_and_has_no_pickle_of_open_clip(world: World):
     paths = list(world.folder.rglob(OPEN_CLIP_CONFIG))
-    assert len(paths) == len(PRESETS)
+    assert len(paths) == len(MODELS)
     for path in paths:
         text = json.loads(path.read_text())["model_cfg"]["text_cfg"]
         assert {text.get("hf_model_name"), text.get("hf_tokenizer_name")} <= {None, ".", "text"}
@@ -202,7 +197,9 @@ def test_a_fetched_folder_is_a_preset_whose_models_keep_their_names(copied: Path
         str(copied / CLIP): "ViT-B-32-quickgelu/openai",
         str(copied / MCLIP.removeprefix("hf:").replace("/", "-")): MCLIP,
     }
-    assert preset_of(copied).encoders["clip-b32"].thresholds["multi"] == 0.26
+    preset = catalogue.find(str(copied))
+    assert preset is not None
+    assert preset.encoders["clip-b32"].thresholds["multi"] == 0.26
 
 
 @pytest.mark.parametrize("name", ["open_clip_config.json", "open_clip_model.safetensors"])
@@ -275,6 +272,12 @@ def test_a_file_that_the_cache_of_the_hub_holds_damaged_is_not_taken(tmp_path: P
     blob.write_bytes(b"something else")
     with pytest.raises(DamageError, match="not what the hub sent"):
         _copy(blob, tmp_path / "copy")
+
+
+def test_a_model_that_was_not_fetched_can_be_checked_too():
+    ((name, files),) = check("tiny")
+    assert name == "tiny"
+    assert {"open_clip_config.json", "open_clip_model.safetensors"} == {*files.files}
 
 
 def test_without_a_hub_nothing_is_fetched(world: World, tmp_path: Path):

@@ -188,6 +188,9 @@ def test_the_data_card_names_model_thresholds_archives_and_times(tmp_path: Path,
     assert "en 0.2, multi 0.1, nolang 0.1" in text
     assert "- x.warc.wat.gz\n- y|`z`.warc.wat.gz\n" in text
     assert "| en | en | 17 | 12 | 70.6% |\n| multi | de | 3 | 0 | 0.0% |" in text
+    assert "Licence of the models: not known to this tool.\n" in text
+    named = msgspec.structs.replace(summary, settings={"embed.licence": "CC-BY-NC-4.0"})
+    assert "Licence of the models: CC-BY-NC-4.0.\n" in card(tmp_path, named)
     assert "4 texts were longer than the context of their tower" in text
     assert f"| `clip` | 512 | images | `clip` | `weights` {'0' * 64} |" in text
     one = msgspec.structs.replace(

@@ -102,6 +102,7 @@ def test_only_settings_that_change_results_change_the_hash(write):
         return identity.config_hash(loading.load(write(MINIMAL), overrides).config)
 
     assert digest() == digest("pools.cpu.workers=9", "run_dir=elsewhere", "keep_images=false")
+    assert digest() == digest("embed.licence=MIT")
     assert digest() != digest("dedup.buckets=7")
     assert digest() != digest("archives_per_wave=7")
 

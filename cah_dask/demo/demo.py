@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from cah_dask.demo.card import MODEL_DIR, read_thresholds
+from cah_dask.demo import card, text_card
+from cah_dask.demo.card import read_thresholds
 from cah_dask.demo.planting import plan_site
 from cah_dask.demo.plants import INNER_ADDRESS, INNER_HOST, MAX_BYTES
 from cah_dask.demo.server import LOOPBACK, serve
@@ -17,9 +18,13 @@ from cah_dask.demo.site import Ports, Site
 from cah_dask.demo.verdict import Verdict, judge
 from cah_dask.demo.wat import write_wat
 from cah_dask.errors import ConfigError, RunError
+from cah_dask.pairs.encoders.models import TINY, TINY_MULTILINGUAL
+from cah_dask.schema import SPLITS, Split
 from cah_dask.storage import write_atomic
 
 SEED = 7
+OTHER_SPLITS: tuple[Split, ...] = ("multi", "nolang")
+"""Splits whose texts have a text tower of their own, as in LAION-5B."""
 CONFIG_FILE = "demo.yaml"
 ACCESS_LOG = "access.log"
 _HEAD = "# Written by python -m cah_dask.demo; its web is served only while that runs.\n"
@@ -84,8 +89,15 @@ def write_archives(folder: Path, site: Site) -> None:
         write_wat(path, site.archive(number))
 
 
+def thresholds() -> dict[Split, float]:
+    """Return the thresholds of the demo's towers, as their model cards have them."""
+    english, others = read_thresholds(card.MODEL_DIR), read_thresholds(text_card.MODEL_DIR)
+    return {split: others[split] if split in OTHER_SPLITS else english[split] for split in SPLITS}
+
+
 def settings(folder: Path, ports: Ports) -> dict[str, Any]:
     """Return the configuration of the demo's run: everything is near, so nothing is spaced out."""
+    texts = dict.fromkeys(OTHER_SPLITS, TINY_MULTILINGUAL)
     return {
         "run_dir": str(folder / "run"),
         "inputs": [str(folder / "web" / "*.warc.wat.gz")],
@@ -109,8 +121,12 @@ def settings(folder: Path, ports: Ports) -> dict[str, Any]:
                 "backoff_s": 0.5,
             },
         },
-        "embed": {"model": "tiny"},
-        "select": {"thresholds": dict(read_thresholds(MODEL_DIR))},
+        "embed": {
+            "encoders": {
+                "tiny": {"image": TINY, "texts": dict.fromkeys(OTHER_SPLITS, TINY_MULTILINGUAL)}
+            }
+        },
+        "select": {"thresholds": thresholds()},
         "pack": {"rows_per_shard": 1024, "rows_per_chunk": 256},
         "pools": {"cpu": {"workers": 2}, "gpu": {"workers": 1, "threads": 1}},
     }

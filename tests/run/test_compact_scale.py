@@ -143,7 +143,7 @@ def test_a_simulated_snapshot_has_the_files_of_the_estimate():
     assert 0.5 * estimate.peak <= folder.peak <= estimate.peak
 
 
-def test_buckets_that_take_three_times_as_long_hold_up_a_sixth_of_the_waves():
+def test_buckets_that_take_three_times_as_long_hold_up_some_of_the_waves():
     """So a snapshot of 300 waves has less than a million files even then."""
     n_archives = SNAPSHOT // 10
     links = n_archives * LINKS_PER_ARCHIVE

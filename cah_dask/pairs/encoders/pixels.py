@@ -2,8 +2,8 @@
 
 For a GPU the cores only decode. There a picture is resized as Pillow does it: by the same filter,
 first across and then down, rounded to whole grey levels after each. Of photographs no value differs
-by more than two levels. (Pillow 13 takes tall pictures down first: up to 5 % of their values then
-differ by a level.)
+by more than one level. (Pillow 13 takes some tall pictures down first, of which a quarter of the
+values then differ by one.)
 """
 
 from collections.abc import Callable, Iterator, Sequence

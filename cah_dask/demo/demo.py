@@ -121,11 +121,7 @@ def settings(folder: Path, ports: Ports) -> dict[str, Any]:
                 "backoff_s": 0.5,
             },
         },
-        "embed": {
-            "encoders": {
-                "tiny": {"image": TINY, "texts": dict.fromkeys(OTHER_SPLITS, TINY_MULTILINGUAL)}
-            }
-        },
+        "embed": {"encoders": {TINY: {"image": TINY, "texts": texts}}},
         "select": {"thresholds": thresholds()},
         "pack": {"rows_per_shard": 1024, "rows_per_chunk": 256},
         "pools": {"cpu": {"workers": 2}, "gpu": {"workers": 1, "threads": 1}},

@@ -89,7 +89,8 @@ def check(name: str) -> Iterator[tuple[str, ModelFiles]]:
     if preset is None:
         models = [name]
     else:
-        models = [str(Path(name, each)) for each in preset.models] or preset.sources
+        folder = Path(name).expanduser()
+        models = [str(folder / each) for each in preset.models] or preset.sources
     for model in models:
         found = locate(model)
         require_loadable(found)

@@ -35,12 +35,22 @@ CLIP = "ViT-B-32-quickgelu-openai"
 FETCH = """
 import sys
 from pathlib import Path
+from cah_dask.errors import ConfigError
 from cah_dask.pairs.encoders.open_clip_import import open_clip
 from cah_dask.pairs.fetch import check, fetch
 from tests.pairs.test_fetch import MCLIP, MODELS, save_vectors
 open_clip().add_model_config(sys.argv[1])
 for name in (*MODELS[1:], MCLIP):
     list(fetch(name, Path(sys.argv[2]) / name.rpartition("/")[2]))
+folder = Path(sys.argv[2]) / "siglip2-b16"
+changed = folder / "ViT-B-16-SigLIP2-256-webli" / "tokenizer.json"
+changed.write_text("{}")
+try:
+    list(fetch("siglip2-b16", folder))
+except ConfigError as error:
+    print(error)
+changed.unlink()
+print(*(model for model, _ in fetch("siglip2-b16", folder)))
 save_vectors(sys.argv[3], {name: name for name in MODELS})
 """
 
@@ -95,6 +105,8 @@ class World(msgspec.Struct):
     is_half_done: bool
     asked_again: list[str]
     resumed: subprocess.CompletedProcess[str]
+    repaired: str
+    """What was said when a file was changed, and when it was removed."""
     offline: Place
 
 
@@ -114,9 +126,16 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         done = online.python("-c", FETCH, architectures, written, base / "originals.npz")
         assert done.returncode == 0, done.stderr
     folder = written.rename(base / "copied")
-    offline = Place(base / "offline", architectures, None)
-    originals = base / "originals.npz"
-    return World(folder, originals, interrupted, is_half_done, asked_again, resumed, offline)
+    return World(
+        folder=folder,
+        originals=base / "originals.npz",
+        interrupted=interrupted,
+        is_half_done=is_half_done,
+        asked_again=asked_again,
+        resumed=resumed,
+        repaired=done.stdout,
+        offline=Place(base / "offline", architectures, None),
+    )
 
 
 @pytest.fixture
@@ -170,6 +189,12 @@ def test_an_interrupted_fetch_goes_on_and_asks_for_nothing_twice(world: World):
     sent = [line for line in world.asked_again if line.startswith("GET")]
     assert any(line.endswith("2_Dense/pytorch_model.bin") for line in sent)
     assert not any(line.endswith(("open_clip_model.safetensors", "modules.json")) for line in sent)
+
+
+def test_a_file_that_was_changed_is_refused_and_one_that_is_lost_is_fetched(world: World):
+    refused, fetched = world.repaired.splitlines()
+    assert refused.endswith("tokenizer.json is there and is another file; remove it and run again")
+    assert fetched == "ViT-B-16-SigLIP2-256/webli"
 
 
 def test_a_folder_that_is_whole_is_left_alone_and_needs_no_hub(copied: Path):

@@ -49,7 +49,7 @@ def hub_file(repository: str, name: str) -> Path | None:
         If the hub has no such repository, or is in trouble.
     """
     look_for_hub()
-    from huggingface_hub import constants, errors, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
 
     try:
         cached = try_to_load_from_cache(repository, name)
@@ -59,7 +59,7 @@ def hub_file(repository: str, name: str) -> Path | None:
         is_lost = isinstance(
             error, errors.LocalEntryNotFoundError
         )  # not in the cache, not to reach
-        if is_lost and not constants.HF_HUB_OFFLINE:
+        if is_lost and not _is_offline():
             raise ConfigError(
                 f"the hub does not give {name} of {repository}; run it again, what is fetched stays"
             ) from error
@@ -81,7 +81,7 @@ def require_hub() -> None:
         If it is switched off or out of reach.
     """
     look_for_hub()
-    if os.environ.get("HF_HUB_OFFLINE") in ("1", "ON", "YES", "TRUE"):
+    if _is_offline():
         raise ConfigError(
             f"the hub {os.environ.get('HF_ENDPOINT') or _ADDRESS} cannot be reached from here, or "
             "HF_HUB_OFFLINE is set; run it on a machine with internet"
@@ -101,6 +101,10 @@ def look_for_hub() -> None:
         socket.create_connection((hub.hostname or "", port), timeout=_HUB_TIMEOUT_S).close()
     except OSError:
         os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def _is_offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def _require_known(model: str) -> None:

@@ -199,7 +199,7 @@ SAMPLE_FIELDS = [
 SAMPLES = pa.schema(SAMPLE_FIELDS)
 """``fetch/``: what dedup kept; one row group is one list, equal urls are neighbours.
 
-Behind the lists late texts are held (see `candidates.late`).
+Behind the lists late texts are held (see `candidates.late_texts`).
 
 ``image_wave`` and ``image_list`` say which list of the bucket fetches the url: a url is fetched
 once, so a new text of a url that an earlier wave fetched points there.

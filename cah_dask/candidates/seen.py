@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cah_dask.candidates.late import own_groups
+from cah_dask.candidates.late_texts import own_groups
 from cah_dask.errors import DamageError
 from cah_dask.keys import (
     KeyFile,

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from cah_dask.errors import RunError, ShardError
 from cah_dask.images.shards import ShardReader
-from cah_dask.pairs.ahead import Preprocessor, preprocessed
 from cah_dask.pairs.encoders.towers import Embeddings, Encoder
+from cah_dask.pairs.prefetch import Preprocessor, preprocessed
 from cah_dask.pairs.scores.numbers import Scores
 from cah_dask.pairs.scores.scorers import NO_SCORERS, Scorers
 from cah_dask.pairs.vectors import normalised, packed, unpacked

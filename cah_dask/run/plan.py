@@ -213,8 +213,8 @@ class Plan:
     def late_waves(self, wave: int) -> range:
         """Return the waves whose late texts become lists when a bucket of `wave` is deduplicated.
 
-        All of them in the last one (see `candidates.late`); a wave behind it has its own. So a part
-        of dedup does not depend on what an earlier attempt at the run has lost.
+        All of them in the last one (see `candidates.late_texts`); a wave behind it has its own. So
+        a part of dedup does not depend on what an earlier attempt at the run has lost.
         """
         first = 0 if wave == self._last_wave else wave
         return range(first, wave + 1) if wave >= self._last_wave else range(0)

@@ -21,7 +21,7 @@ from cah_dask.blocklists.exclusion import Exclusion
 from cah_dask.blocklists.optouts import load_optouts
 from cah_dask.candidates.dedup import Bucket, HostQuotas, dedup_bucket
 from cah_dask.candidates.extract import extract_archive
-from cah_dask.candidates.late import LateTexts, late_lists
+from cah_dask.candidates.late_texts import LateTexts, late_lists
 from cah_dask.candidates.seen import (
     fetched_keys,
     held_waves,

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from benchmarks.opened import opened
-from cah_dask.candidates.late import own_groups
+from cah_dask.candidates.late_texts import own_groups
 from cah_dask.candidates.seen import fetched_keys, held_waves, kept_keys, waves_to_read
 from cah_dask.errors import DamageError
 from cah_dask.keys import merged

@@ -17,7 +17,7 @@ import msgspec
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from PIL.Image import Resampling
 
-from cah_dask.images.picture import jpeg, png, sixteen
+from cah_dask.images.picture import jpeg, png, sixteen_bit
 from cah_dask.images.picture.phash import SIDE_PX, perceptual_hash
 from cah_dask.images.picture.resize import shrunk
 from cah_dask.schema import Status
@@ -152,7 +152,7 @@ def _opened(data: bytes, formats: tuple[Format, ...]) -> Iterator[Image.Image]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with Image.open(io.BytesIO(data), formats=formats) as image:
-            sixteen.keep_low_bytes(image, data)
+            sixteen_bit.keep_low_bytes(image, data)
             yield image
 
 
@@ -224,8 +224,8 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
 
 def _plain(image: Image.Image) -> Image.Image:
     """Return a loaded picture in a mode that can be resized and laid flat."""
-    if sixteen.is_sixteen(image):
-        return sixteen.plain(image)
+    if sixteen_bit.is_sixteen(image):
+        return sixteen_bit.plain(image)
     if image.has_transparency_data:
         return image if image.mode == "RGBA" else image.convert("RGBA")
     return image.convert("RGB") if image.mode in ("1", "P") else image

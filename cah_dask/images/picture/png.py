@@ -125,7 +125,7 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 def _transparent(body: bytes, depth: int, colour: int) -> bytes:
     """Return a tRNS whose value is compared with pixels as Pillow unpacks them, to 8 bits.
 
-    One of 16 bits is compared with all of them (`cah_dask.images.picture.sixteen`).
+    One of 16 bits is compared with all of them (`cah_dask.images.picture.sixteen_bit`).
     """
     if colour == _GREY and depth == 1:
         return (body[1] & 1).to_bytes(2)

@@ -4,8 +4,8 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cah_dask.candidates import late
-from cah_dask.candidates.late import late_lists
+from cah_dask.candidates import late_texts
+from cah_dask.candidates.late_texts import late_lists
 from cah_dask.schema import SAMPLES
 from tests.candidates.test_dedup import row
 
@@ -37,7 +37,7 @@ def test_late_texts_are_sorted_by_the_list_of_their_image_then_as_they_came(
 
 
 def test_a_list_of_late_texts_has_images_of_not_too_many_lists(monkeypatch):
-    monkeypatch.setattr(late, "IMAGE_LISTS", 3)
+    monkeypatch.setattr(late_texts, "IMAGE_LISTS", 3)
     places = [(wave, number) for wave in range(2) for number in range(4)] * 2
     lists = list(late_lists([held(places, 2)], 5))
     assert [len(table) for table in lists] == [5, 1, 5, 1, 4]

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cah_dask.pairs.ahead import BATCHES_AHEAD, preprocessed
 from cah_dask.pairs.encoders.towers import Pixels
+from cah_dask.pairs.prefetch import BATCHES_AHEAD, preprocessed
 from tests.encoders import HashTowers, drawn
 
 WORDS = [f"word {number}" for number in range(23)]

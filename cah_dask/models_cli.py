@@ -34,7 +34,9 @@ def list_presets() -> None:
         for line in _aligned(rows):
             tell(line)
         for source in dict.fromkeys(each.source for each in preset.encoders.values()):
-            tell(f"  thresholds: {source or 'none published, set select.thresholds'}")
+            tell(
+                f"  thresholds: {source or 'none published: select.thresholds or select.top_fraction'}"
+            )
         tell(f"  licence: {preset.terms}")
 
 

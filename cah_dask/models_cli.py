@@ -14,6 +14,8 @@ from cah_dask.words import counted
 if TYPE_CHECKING:
     from cah_dask.pairs.catalogue import PresetEncoder
 
+_NONE_PUBLISHED = "none published: select.thresholds or select.top_fraction"
+
 models_app = typer.Typer(no_args_is_help=True, help="Models: presets, and how to carry them.")
 
 
@@ -34,9 +36,7 @@ def list_presets() -> None:
         for line in _aligned(rows):
             tell(line)
         for source in dict.fromkeys(each.source for each in preset.encoders.values()):
-            tell(
-                f"  thresholds: {source or 'none published: select.thresholds or select.top_fraction'}"
-            )
+            tell(f"  thresholds: {source or _NONE_PUBLISHED}")
         tell(f"  licence: {preset.terms}")
 
 

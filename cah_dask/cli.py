@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -17,18 +17,15 @@ from rich.table import Table
 
 from cah_dask import __version__
 from cah_dask.errors import CahError, ConfigError, InputError
+from cah_dask.models_cli import models_app
 from cah_dask.run.signals import Signals, Stopped
+from cah_dask.terminal import answer, console, fail, say, tell
 from cah_dask.words import counted, printable
 
 if TYPE_CHECKING:
     from cah_dask.release.summary import Summary
     from cah_dask.run.before.doctor import Visit
-
-_console = Console(stderr=True)
-"""Progress and errors."""
-
-_answer = Console()
-"""What a command was asked for."""
+    from cah_dask.run.before.preflight import Prepared
 
 _HOSTS_SHOWN = 5
 _TIME = "%Y-%m-%d %H:%M:%S UTC"
@@ -41,6 +38,7 @@ app = typer.Typer(
 )
 config_app = typer.Typer(no_args_is_help=True, help="Look at a configuration without running it.")
 app.add_typer(config_app, name="config")
+app.add_typer(models_app, name="models")
 
 
 EXIT_CODES = """
@@ -83,15 +81,16 @@ def run(
     started = datetime.now(UTC)
     with Signals() as signals:
         prepared = preflight.prepare(config, overrides or (), may_select_only=True)
+        _warn(prepared)
         slurm_limits.check_allocation(prepared.config, os.environ)
         folder = RunFolder(Path(prepared.config.run_dir), release=to)
         archives = list(prepared.archives)
         folder.require_place_for_release(run_id(prepared.config, archives))
         try:
             with (
-                folder.driving(prepared.loaded, archives, _say),
+                folder.driving(prepared.loaded, archives, say),
                 _log_to(folder.log_file),
-                Progress(_console) as view,
+                Progress(console) as view,
             ):
                 ending = pipeline.run(
                     prepared.config, folder, view, signals, prepared.archives, prepared.require_for
@@ -101,19 +100,19 @@ def run(
     match ending:
         case pipeline.Ending.PUBLISHED:
             summary = folder.summary()
-            _print_funnel(summary, _console)
+            _print_funnel(summary, console)
             if not summary.counts("pack").kept:
-                _say("warning: no pair was kept; the rejects above say why")
+                say("warning: no pair was kept; the rejects above say why")
             if summary.finished and summary.finished < started:
-                _say(f"complete since {summary.finished:{_TIME}}; nothing was to be done")
-            _console.print(f"release: {folder.release}", soft_wrap=True, highlight=False)
+                say(f"complete since {summary.finished:{_TIME}}; nothing was to be done")
+            console.print(f"release: {folder.release}", soft_wrap=True, highlight=False)
         case pipeline.Ending.INCOMPLETE:
-            _fail(f"some tasks were given up, see {folder.log_file}; run again to retry them", 6)
+            fail(f"some tasks were given up, see {folder.log_file}; run again to retry them", 6)
         case pipeline.Ending.STOPPED:
-            _fail("stopped; what is committed stays: run the same command again to resume", 75)
+            fail("stopped; what is committed stays: run the same command again to resume", 75)
         case pipeline.Ending.OUT_OF_TIME:
-            requeue.go_on(folder, prepared.config.slurm, started, sys.argv[2:], _console.print)
-            _fail("stopped before the end of the job's walltime; what is committed stays", 75)
+            requeue.go_on(folder, prepared.config.slurm, started, sys.argv[2:], console.print)
+            fail("stopped before the end of the job's walltime; what is committed stays", 75)
 
 
 @app.command()
@@ -158,12 +157,12 @@ def calibrate(
             printable(each.group), f"{each.samples:,}", f"{each.threshold:.4f}{note}",
             f"{each.kept:.1%}", f"{each.false_accepts:.3%}",
         )  # fmt: skip
-    _answer.print(table)
+    answer.print(table)
     if not all(each.is_certain for each in found.rows):
-        _answer.print(f"?  uncertain: fewer than {method.ENOUGH:,} samples", highlight=False)
-    thresholds = ", ".join(f"{split}: {value:.4f}" for split, value in found.thresholds.items())
+        answer.print(f"?  uncertain: fewer than {method.ENOUGH:,} samples", highlight=False)
+    thresholds = ", ".join(f"{split}: {value}" for split, value in found.thresholds.items())
     setting = f"select: {{encoder: {found.encoder}, thresholds: {{{thresholds}}}}}"
-    _answer.print(setting, soft_wrap=True, highlight=False, markup=False)
+    answer.print(setting, soft_wrap=True, highlight=False, markup=False)
 
 
 @app.command()
@@ -172,6 +171,7 @@ def plan(config: ConfigPath, overrides: Overrides = None) -> None:
     from cah_dask.run.before import estimate, preflight, slurm_limits
 
     prepared = preflight.prepare(config, overrides or (), asks_slurm=False)
+    _warn(prepared)
     for line in estimate.describe(
         prepared.config, [place or name for name, place in prepared.archives.items()]
     ):
@@ -251,19 +251,19 @@ def status(folder: RunPath) -> None:
 
     run_folder = RunFolder(folder)
     summary = run_folder.summary()
-    _print_funnel(summary, _answer)
+    _print_funnel(summary, answer)
     driver, last = run_folder.driver(wait_s=10.0), summary.finished
-    _tell(f"driver: {driver}; last commit: {last.strftime(_TIME) if last else 'none yet'}")
+    tell(f"driver: {driver}; last commit: {last.strftime(_TIME) if last else 'none yet'}")
     if run_folder.pause_file.exists():
-        _tell(f"downloads are paused: remove {run_folder.pause_file} to go on")
+        tell(f"downloads are paused: remove {run_folder.pause_file} to go on")
     done = run_folder.release.exists()
-    _tell(f"release: {run_folder.release if done else 'not published yet'}")
+    tell(f"release: {run_folder.release if done else 'not published yet'}")
     for fault in run_folder.odd_optouts():
-        _tell(f"ignored: {fault}")
+        tell(f"ignored: {fault}")
     for host, n_urls in summary.beyond_quota()[:_HOSTS_SHOWN]:
-        _tell(f"beyond download.hosts.quota: {n_urls:,} urls of {host}")
+        tell(f"beyond download.hosts.quota: {n_urls:,} urls of {host}")
     for line in summary.lost:
-        _tell(f"lost: {line}")
+        tell(f"lost: {line}")
 
 
 @app.command(epilog=EXIT_CODES)
@@ -292,24 +292,24 @@ def verify(
     folder, started = job.folder_for(release, scratch), datetime.now(UTC)
     with (
         Signals() as signals,
-        folder.held(_say, option="--scratch"),
+        folder.held(say, option="--scratch"),
         _log_to(folder.log_file),
-        Progress(_console) as view,
+        Progress(console) as view,
     ):
         verdict = job.verify(release, folder, (found.pools, found.slurm), view, signals)
     if verdict.is_complete:
         job.forget(folder)
     if verdict.stopped_by is not None:
         if pipeline.ending_of(verdict.stopped_by) is pipeline.Ending.OUT_OF_TIME:
-            requeue.go_on(folder, found.slurm, started, sys.argv[1:], _console.print)
-        _fail("stopped; what is done stays: run the same command again to resume", 75)
+            requeue.go_on(folder, found.slurm, started, sys.argv[1:], console.print)
+        fail("stopped; what is done stays: run the same command again to resume", 75)
     for fault in verdict.faults:
-        _tell(fault)
+        tell(fault)
     if verdict.given_up:
-        _fail(f"{counted(verdict.given_up, 'unit')} could not be done; run again", 6)
+        fail(f"{counted(verdict.given_up, 'unit')} could not be done; run again", 6)
     if verdict.faults:
-        _fail(f"{release} is not sound: {counted(len(verdict.faults), 'fault')}", 5)
-    _say(f"sound: {verdict.rows:,} pairs, every byte and every row")
+        fail(f"{release} is not sound: {counted(len(verdict.faults), 'fault')}", 5)
+    say(f"sound: {verdict.rows:,} pairs, every byte and every row")
 
 
 @app.command()
@@ -336,6 +336,7 @@ def check(config: ConfigPath, overrides: Overrides = None) -> None:
     from cah_dask.run.before import preflight
 
     prepared = preflight.prepare(config, overrides or ())
+    _warn(prepared)
     archives = counted(len(prepared.archives), "archive")
     print(f"ok: {archives}, model {prepared.config.embed.model}")
 
@@ -356,6 +357,11 @@ def explain(
         print(f"| `{name}` | `{default}` | {text.replace('|', '&#124;')} |")
 
 
+def _warn(prepared: "Prepared") -> None:
+    for line in prepared.warnings:
+        say(f"warning: {line}")
+
+
 def _print_funnel(summary: "Summary", console: Console) -> None:
     from cah_dask.release.summary import funnel
 
@@ -371,12 +377,12 @@ def _print_funnel(summary: "Summary", console: Console) -> None:
 def _print_visit(visit: "Visit") -> bool:
     """Print what was found on a node; return whether nothing is broken."""
     colours = {"ok": "green", "warn": "yellow", "fail": "red"}
-    _answer.print(visit.where, style="bold")
+    answer.print(visit.where, style="bold")
     for finding in visit.findings:
         mark = f"[{colours[finding.level]}]{finding.level:>6}[/]  "
         advice = f"\n        -> {finding.advice}" if finding.advice else ""
         text = escape(printable(finding.what) + printable(advice))
-        _answer.print(mark + text, soft_wrap=True, highlight=False)
+        answer.print(mark + text, soft_wrap=True, highlight=False)
     return all(finding.level != "fail" for finding in visit.findings)
 
 
@@ -396,30 +402,15 @@ def _options(
     """From Common Crawl archives to published image-text pairs."""
 
 
-def _say(line: str) -> None:
-    """Show a line of news."""
-    _console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
-
-
-def _tell(line: str) -> None:
-    """Print a line of an answer."""
-    _answer.print(printable(line), soft_wrap=True, markup=False, highlight=False)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    _say(message)
-    sys.exit(code)
-
-
 def main() -> None:
     """Run the command line; every error of ours is one line and an exit code."""
     try:
         app()
     except Stopped:
-        _fail("stopped; run the same command again", 75)
+        fail("stopped; run the same command again", 75)
     except InputError as error:
-        _fail(f"error: {error}", 4)
+        fail(f"error: {error}", 4)
     except ConfigError as error:
-        _fail(f"error: {error}", 3)
+        fail(f"error: {error}", 3)
     except (CahError, OSError) as error:
-        _fail(f"error: {error}", 5)
+        fail(f"error: {error}", 5)

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -14,6 +14,7 @@ COMMIT = "c" * 40
 class _Handler(BaseHTTPRequestHandler):
     root: ClassVar[Path]
     asked: ClassVar[list[str]]
+    withheld: ClassVar[set[str]]
 
     def do_HEAD(self) -> None:
         self._answer(with_body=False)
@@ -22,10 +23,14 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(with_body=True)
 
     def _answer(self, *, with_body: bool) -> None:
-        self.asked.append(self.path)
+        self.asked.append(f"{self.command} {self.path}")
         repository, _, rest = self.path.lstrip("/").partition("/resolve/")
         path = self.root / repository / rest.partition("/")[2]
-        if not (self.root / repository).is_dir():
+        if self.path.startswith("/api/"):  # what else a repository has
+            self._refuse("EntryNotFound")
+        elif rest.partition("/")[2] in self.withheld:
+            self._refuse("", status=403)
+        elif not (self.root / repository).is_dir():
             self._refuse("RepoNotFound")
         elif not path.is_file():
             self._refuse("EntryNotFound")
@@ -39,8 +44,8 @@ class _Handler(BaseHTTPRequestHandler):
             if with_body:
                 self.wfile.write(data)
 
-    def _refuse(self, code: str) -> None:
-        self.send_response(404)
+    def _refuse(self, code: str, *, status: int = 404) -> None:
+        self.send_response(status)
         self.send_header("X-Error-Code", code)
         self.send_header("X-Repo-Commit", COMMIT)
         self.send_header("Content-Length", "0")
@@ -51,10 +56,14 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serve_hub(root: Path) -> Iterator[tuple[str, list[str]]]:
-    """Give the address of the hub, and the list of the paths that were asked for."""
+def serve_hub(root: Path, withheld: Collection[str] = ()) -> Iterator[tuple[str, list[str]]]:
+    """Give the address of the hub, and the list of what was asked for, as `GET /path`.
+
+    For files of `withheld`, by their names within a repository, it answers that they are not given.
+    """
     asked: list[str] = []
-    handler = type("Handler", (_Handler,), {"root": root, "asked": asked})
+    members = {"root": root, "asked": asked, "withheld": {*withheld}}
+    handler = type("Handler", (_Handler,), members)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()

@@ -50,6 +50,7 @@ def test_conda_and_pip_install_the_same_things():
     ("module", "absent"),
     [
         ("cah_dask.cli", ["torch", "dask", "distributed", "pyarrow"]),
+        ("cah_dask.pairs.catalogue", ["torch", "open_clip", "transformers"]),
         ("cah_dask.run.settings.config", ["torch", "open_clip", "distributed"]),
         ("cah_dask.run.tasks", ["torch", "open_clip"]),
         ("cah_dask.run.pipeline", ["torch", "open_clip"]),
@@ -115,6 +116,12 @@ def test_the_configuration_page_is_what_the_command_prints():
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     page = (ROOT / "docs" / "configuration.md").read_text()
     assert page.endswith(printed), "write it anew: cah config explain, below its heading"
+
+
+def test_the_page_of_models_shows_what_the_command_prints():
+    command = [sys.executable, "-m", "cah_dask", "models", "list"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert f"```\n{printed}```\n" in (ROOT / "docs" / "models.md").read_text()
 
 
 def test_the_commands_of_the_readme_exist():

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from cah_dask.keys import (
     KEY,
+    among,
     contains,
     from_digests,
     holds,
@@ -42,6 +43,7 @@ def test_keys_sort_like_pairs_and_equal_ones_keep_their_order(pairs):
 @given(KEYS, KEYS)
 def test_membership_is_that_of_a_set(known, asked):
     found = contains(unique(keys(known)), keys(asked)).tolist()
+    assert among(unique(keys(known)), keys(asked)).tolist() == found
     assert found == [pair in set(known) for pair in asked]
     digests = [high.to_bytes(8) + low.to_bytes(8) for high, low in asked]
     assert [holds(unique(keys(known)), digest) for digest in digests] == found
@@ -60,5 +62,6 @@ def test_to_look_up_one_key_copies_none_of_a_long_list():
 
 
 def test_no_keys_contain_nothing():
-    assert not contains(no_keys(), keys([(1, 2)])).any()
-    assert not len(contains(keys([(1, 2)]), no_keys()))
+    for tell in (contains, among):
+        assert not tell(no_keys(), keys([(1, 2)])).any()
+        assert not len(tell(keys([(1, 2)]), no_keys()))

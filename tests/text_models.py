@@ -77,7 +77,7 @@ def m_clip(folder: Path, *, base: str = "xlm-roberta-large") -> Path:
     """Write the layout of M-CLIP, with the configuration of its base in a folder of its own."""
     library = transformers()
     torch.manual_seed(4)
-    tokenizer = _unigram()
+    tokenizer = unigram()
     config = library.XLMRobertaConfig(
         vocab_size=tokenizer.get_vocab_size(), hidden_size=WIDTH, num_hidden_layers=2,
         num_attention_heads=2, intermediate_size=32, max_position_embeddings=LENGTH + 2,
@@ -111,7 +111,7 @@ def _word_pieces():
     return tokenizer
 
 
-def _unigram():
+def unigram():
     special = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -9.0)]
     letters = [(letter, -5.0) for letter in ["▁", *LETTERS]]
     words = [(f"▁{word}", -3.0) for word in sorted(set(WORDS)) if len(word) > 1]

@@ -17,7 +17,7 @@ from cah_dask.keys import (
     KEY,
     Keys,
     Mask,
-    contains,
+    among,
     digest,
     from_digests,
     holds,
@@ -49,6 +49,8 @@ class Exclusion:
     """md5 of normalised urls."""
     hosts: Keys = field(default_factory=no_keys)
     """md5 of host names; each stands for itself and all names below it."""
+    optouts: Keys = field(default_factory=no_keys)
+    """Hosts that opted out since, likewise: few beside those above, which may be mapped."""
     image_md5s: Keys = field(default_factory=no_keys)
     """md5 of the bytes of images; known only after the download, so `excludes` ignores them."""
     phrases: Phrases = field(default_factory=Phrases)
@@ -58,10 +60,10 @@ class Exclusion:
         """Tell of each candidate (columns uid, url and text) whether a list names it."""
         mask = np.zeros(len(rows), bool)
         if len(self.uids):
-            mask |= contains(self.uids, from_digests(b"".join(rows["uid"].to_pylist())))
+            mask |= among(self.uids, from_digests(b"".join(rows["uid"].to_pylist())))
         if len(self.urls):
-            mask |= contains(self.urls, of_texts(rows["url"].to_pylist()))
-        if len(self.hosts):
+            mask |= among(self.urls, of_texts(rows["url"].to_pylist()))
+        if len(self.hosts) or len(self.optouts):
             hosts = list(map(host_of, rows["url"].to_pylist()))
             names = list(dict.fromkeys(hosts))
             excluded = dict(zip(names, self._exclude_hosts(names), strict=True))
@@ -73,13 +75,13 @@ class Exclusion:
 
     def excludes_host(self, host: str) -> bool:
         """Tell whether a list names the host or a domain that it belongs to."""
-        return len(self.hosts) > 0 and any(
-            holds(self.hosts, digest(domain)) for domain in domains_of(host)
-        )
+        lists = [keys for keys in (self.hosts, self.optouts) if len(keys)]
+        return any(holds(keys, digest(domain)) for keys in lists for domain in domains_of(host))
 
     def _exclude_hosts(self, hosts: Sequence[str]) -> Mask:
         domains = [domains_of(host) for host in hosts]
-        listed = contains(self.hosts, of_texts(itertools.chain.from_iterable(domains)))
+        keys = of_texts(itertools.chain.from_iterable(domains))
+        listed = among(self.hosts, keys) | among(self.optouts, keys)
         starts = np.cumsum([0, *map(len, domains)])[:-1]
         return np.logical_or.reduceat(listed, starts) if hosts else listed
 

@@ -13,7 +13,7 @@ import msgspec
 import pyarrow as pa
 
 from cah_dask.blocklists.exclusion import Exclusion
-from cah_dask.blocklists.hashlists import load_hash_lists
+from cah_dask.blocklists.hashlists import HashLists, load_hash_lists
 from cah_dask.images.crawl import Crawl, Work
 from cah_dask.images.manners.loans import Loans
 from cah_dask.images.manners.pause import Pause
@@ -47,6 +47,7 @@ def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not
     decode: DecodeOptions,
     *,
     exclusion: Exclusion | None = None,
+    hash_lists: HashLists | None = None,
     pause_file: Path | None = None,
     lists_at_once: int = 1,
     request_log: Path | None = None,
@@ -67,6 +68,8 @@ def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not
     exclusion
         Hosts that may not be asked, be it by a redirect (optout), and md5s of images that may
         never be stored (hash_listed); the other lists have done their work before the download.
+    hash_lists
+        What `options.hash_lists` hold, if that was read already.
     pause_file
         While this file exists no new request is made; looked at once a second.
     lists_at_once
@@ -103,7 +106,7 @@ def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not
             Budget(options.bytes_per_s, lists_at_once),
         )
         ledger = Ledger(urls)
-        listed = load_hash_lists(options.hash_lists)
+        listed = hash_lists or load_hash_lists(options.hash_lists)
         distance = options.phash_distance
         work = Work(urls, ledger, writer, robots, exclusion or Exclusion(), listed, distance)
         notes = run(_download(work, options, decode, Fetcher(options, budgets, log), pause, loans))

@@ -1,5 +1,6 @@
 """Encoders that people use, by name: their towers, thresholds and licences."""
 
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -9,7 +10,7 @@ import msgspec
 import yaml
 
 from cah_dask.errors import ConfigError
-from cah_dask.pairs.options import EmbedOptions, EncoderOptions, Name
+from cah_dask.pairs.options import EmbedOptions, EncoderOptions, Name, Sha256
 from cah_dask.schema import Split
 
 DEFAULT = "laion5b"
@@ -35,16 +36,39 @@ class PresetEncoder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         return EncoderOptions(image=self.image, texts=self.texts)
 
 
+class FetchedModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A model that was fetched into a folder."""
+
+    origin: str
+    """What it is called where it comes from."""
+    checksums: dict[str, Sha256]
+    """SHA-256 of its files, by their names within it."""
+
+
 class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A choice of encoders; the first one decides what is kept, unless `select.encoder` is set."""
 
     what: str
     """One line of what it is for."""
     licence: str
-    """Of the weights."""
+    """Of the weights; empty if it is not known here."""
     is_commercial: bool = True
-    """Whether the licence of the weights allows commercial use."""
-    encoders: Annotated[dict[Name, PresetEncoder], msgspec.Meta(min_length=1)]
+    """Whether the licence of the weights allows commercial use, as far as it is known."""
+    encoders: dict[Name, PresetEncoder]
+    """None where a text tower alone was fetched."""
+    models: dict[str, FetchedModel] = {}
+    """Of a folder of fetched models: what lies in it, by the names of the models' folders."""
+
+    @property
+    def sources(self) -> list[str]:
+        """All models of all encoders, each once."""
+        names = (name for each in self.encoders.values() for name in each.options.models)
+        return list(dict.fromkeys(names))
+
+    @property
+    def terms(self) -> str:
+        """The licence, and what it forbids."""
+        return self.licence if self.is_commercial else f"{self.licence} (no commercial use)"
 
 
 @cache
@@ -81,6 +105,36 @@ def published_thresholds(encoder: EncoderOptions) -> dict[Split, float]:
                 if towers == (each.image, each.options.text(split)):
                     known.setdefault(split, threshold)
     return known
+
+
+def licence(options: EmbedOptions, preset: Preset | None) -> tuple[str, bool]:
+    """Return the licence of a run's models, and whether it allows commercial use.
+
+    Parameters
+    ----------
+    options
+        As `resolve` returned them.
+    preset
+        The one that they came from; without one, a licence is known only if it forbids something.
+    """
+    if preset is None:
+        terms, is_commercial = known_licence(options.models)
+    else:
+        terms, is_commercial = preset.terms, preset.is_commercial
+    return options.licence or terms, is_commercial
+
+
+def known_licence(models: Sequence[str]) -> tuple[str, bool]:
+    """Return the licence of models that forbids commercial use, if presets name one; else ""."""
+    found = [each for each in presets().values() if {*each.sources} & {*models}]
+    terms = [each.terms for each in found if not each.is_commercial]
+    return ", ".join(dict.fromkeys(terms)), not terms
+
+
+def fetched(folder: Path) -> FetchedModel | None:
+    """Return what was fetched as this folder of a model, if it was."""
+    path = folder.resolve().with_name(FILE)
+    return read(path).models.get(folder.resolve().name) if path.is_file() else None
 
 
 def _in_folder(path: Path) -> Preset:

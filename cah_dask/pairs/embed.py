@@ -1,5 +1,6 @@
 """One fetch list through the encoder: samples and images in, scored samples out."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -10,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cah_dask.errors import RunError, ShardError
-from cah_dask.images.picture.decode import open_rgb
 from cah_dask.images.shards import ShardReader
+from cah_dask.pairs.ahead import Preprocessor, preprocessed
 from cah_dask.pairs.encoders.towers import Embeddings, Encoder
 from cah_dask.pairs.scores.numbers import Scores
 from cah_dask.pairs.scores.scorers import NO_SCORERS, Scorers
@@ -85,21 +86,35 @@ def from_shard(
     encoders: Sequence[Encoder],
     batch_size: int,
     scorers: Scorers = NO_SCORERS,
+    *,
+    threads: int = 1,
+    waited: Callable[[float], None] = lambda _: None,
 ) -> ImageVectors:
-    """Embed and score the images of a shard, each one once however many texts it has."""
+    """Embed and score the images of a shard, each one once however many texts it has.
+
+    Parameters
+    ----------
+    threads
+        Threads that decode ahead of the models.
+    waited
+        Is told the seconds for which the models had to wait for pictures.
+    """
 
     def vectors(outcomes: pa.Table) -> OfImages:
         rows, position = np.unique(outcomes["image_row"].to_numpy(), return_inverse=True)
         encoded: dict[str, list[Embeddings]] = {encoder.name: [] for encoder in encoders}
         scored: dict[str, list[Scores]] = {name: [] for name in scorers.pictures}
-        for batch in _batches(rows.tolist(), batch_size):
-            pictures = [open_rgb(data) for data in shard.read(batch)]
-            for encoder in encoders:
-                pixels = [encoder.image.preprocess(picture) for picture in pictures]
-                encoded[encoder.name].append(encoder.image.encode_images(pixels))
-            for name, scorer in scorers.pictures.items():
-                pixels = [scorer.preprocess(picture) for picture in pictures]
-                scored[name].append(scorer.score(pixels))
+        pictures = (shard.read(batch) for batch in _batches(rows.tolist(), batch_size))
+        takers: list[Preprocessor] = [encoder.image for encoder in encoders]
+        takers += scorers.pictures.values()
+        with contextlib.closing(preprocessed(pictures, takers, threads, waited)) as batches:
+            for batch in batches:
+                for encoder, pixels in zip(encoders, batch, strict=False):
+                    encoded[encoder.name].append(encoder.image.encode_images(pixels))
+                for (name, scorer), pixels in zip(
+                    scorers.pictures.items(), batch[len(encoders) :], strict=True
+                ):
+                    scored[name].append(scorer.score(pixels))
         found = {each.name: _stack(encoded[each.name], each.dim) for each in encoders}
         scores = {name: np.concatenate([_NO_SCORES, *scored[name]]) for name in scored}
         made = {vector_of(name, "image"): vectors for name, vectors in found.items()}

@@ -38,7 +38,8 @@ class EmbedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     model: str | None = None
     """A preset of `cah models list`, `ARCHITECTURE/TAG` of open_clip, a model's folder (how models
-    reach compute nodes without internet) or `tiny`, the demo's own. Default: `laion5b`."""
+    reach compute nodes without internet), `hf:ORG/NAME`, a class of yours as `module:Class`, or
+    `tiny`, the demo's own. docs/encoders.md tells of each. Default: `laion5b`."""
     encoders: dict[Name, EncoderOptions] = {}
     """Instead of `model`, by any name: `image`, the model whose image tower is used, and `texts`,
     the models of the splits that have another text tower. They share one pass over the images."""
@@ -47,14 +48,18 @@ class EmbedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     files of all models are filled in at the start, so that a run cannot go on with others."""
     names: dict[str, str] = {}
     """What models are called in what is published. Default: as above, of a folder its own name."""
+    licence: str = ""
+    """Licence of the models, for the data card. Default: that of the preset."""
     batch_size: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 64
-    """Images or texts per forward pass. Another number moves a similarity by about 1e-7, so it is
-    the same for the whole run."""
+    """Images per forward pass, and as many texts as make 16 times as many tokens. Another number
+    moves a similarity by about 1e-7, so it is the same for the whole run. Where a batch does not
+    fit into the memory of a GPU, it is halved."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes CUDA where the worker sees a GPU."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Number format of the weights. bf16 is up to 5 times as fast on CPUs with AMX and moves
-    similarities by about 1.5e-3; fp16 is for GPUs. Similarities are always summed in float32."""
+    similarities by about 1.5e-3; fp16 is for GPUs, and what overflows is repeated in float32.
+    Similarities are always summed in float32."""
 
     scores: dict[ScoreName, PictureOptions] = {}
     """Scores of pictures by models of their own, by name: `{nsfw: {model: opennsfw}}`."""

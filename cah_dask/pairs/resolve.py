@@ -50,6 +50,7 @@ def resolve(options: EmbedOptions) -> EmbedOptions:
     pinned = {}
     for model, files in found.items():
         pinned[model] = checksums(files)
+        _require_as_fetched(files, pinned[model])
         _require_as_pinned(model, pinned[model], options.checksums.get(model, {}))
         require_loadable(files)
     if strangers := options.checksums.keys() - pinned:
@@ -64,18 +65,39 @@ def resolve(options: EmbedOptions) -> EmbedOptions:
         for name, encoder in encoders.items()
     }
     options = resolve_scores(options)
-    names = {model: options.names.get(model, public_name(model)) for model in options.models}
+    names = {model: options.names.get(model) or _name(model, found[model]) for model in found}
     return msgspec.structs.replace(options, encoders=encoders, checksums=pinned, names=names)
 
 
 def _encoders_of(options: EmbedOptions) -> dict[str, EncoderOptions]:
     """Return the encoders of a preset, or the one that is a single model."""
     preset = catalogue.of(options)
+    if preset is not None and not preset.encoders:
+        raise ConfigError(
+            f"{options.model} holds a text tower alone; name it in embed.encoders.NAME.texts"
+        )
     if preset is not None:
         return {name: each.options for name, each in preset.encoders.items()}
     model = options.model or ""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", public_name(model)).strip("-._")[:64] or "model"
     return {name: EncoderOptions(image=model)}
+
+
+def _name(model: str, files: ModelFiles) -> str:
+    """Return what a model is called in what is published: one that was fetched as on the hub."""
+    fetched = catalogue.fetched(files.folder) if files.folder else None
+    return public_name(model) if fetched is None else fetched.origin
+
+
+def _require_as_fetched(files: ModelFiles, found: dict[str, str]) -> None:
+    fetched = catalogue.fetched(files.folder) if files.folder else None
+    for name, digest in fetched.checksums.items() if fetched else ():
+        if found.get(name) != digest:
+            odd = "is damaged" if name in found else "is not there"
+            raise ConfigError(
+                f"{files.folder}/{name} {odd}; remove it if it is there, and run the same "
+                "`cah models fetch` again or copy the folder anew"
+            )
 
 
 def _require_as_pinned(model: str, found: dict[str, str], wanted: dict[str, str]) -> None:

@@ -85,6 +85,8 @@ images = zarr.open_group("embeddings.zarr", mode="r")["{encoder}/image"]
 |---|---|---|---|---|
 {encoders}
 
+Licence of the models: {licence}.
+
 A pair is kept when the cosine of its two vectors by `{encoder}`, taken in float32 before they are
 rounded for storage, is at or above the threshold of its split: {thresholds}.{rules}
 
@@ -142,6 +144,7 @@ def write_card(path: Path, summary: Summary, layout: Layout) -> None:
         version=summary.versions.get("cah_dask", "unknown"),
         encoder=layout.encoder,
         encoders="\n".join(_models(layout)),
+        licence=summary.settings.get("embed.licence") or "not known to this tool",
         thresholds=", ".join(f"{split} {value}" for split, value in summary.thresholds.items()),
         rules=_rules(summary),
         languages="\n".join(

@@ -1,5 +1,6 @@
 """What became of every row of a run, stage by stage: the numbers behind report and data card."""
 
+from collections import Counter
 from datetime import datetime
 
 import msgspec
@@ -8,6 +9,7 @@ from cah_dask.candidates.dedup import BEYOND_QUOTA
 from cah_dask.pairs.embed import LONG_TEXTS
 from cah_dask.pairs.select import KEPT_LANGUAGE, SCORED_LANGUAGE
 from cah_dask.schema import SPLITS, Counts, CountsSum, Split
+from cah_dask.storage import Receipt
 
 LANGUAGES_SHOWN = 40
 """Languages in report and data card, those with the most samples."""
@@ -24,6 +26,12 @@ class StageSummary(msgspec.Struct, frozen=True):
     """What its rows are, in words; empty for a stage that is no step of the funnel."""
     peak_mb: int = 0
     """Most memory that a worker took for one of them; 0 if that is not known."""
+    timings: dict[str, int] = {}
+    """Milliseconds of parts of that work, by what they were for."""
+
+    def share(self, part: str) -> float:
+        """Return which share of the work a part of `timings` took, 0 to 1."""
+        return self.timings.get(part, 0) / 1000 / self.seconds if self.seconds else 0.0
 
 
 class StageTotal:
@@ -35,11 +43,13 @@ class StageTotal:
         self._counts = CountsSum()
         self._seconds = 0.0
         self._peak_mb = 0
+        self._timings: Counter[str] = Counter()
 
-    def add(self, counts: Counts, seconds: float, peak_mb: int = 0) -> None:
+    def add(self, receipt: Receipt, seconds: float, peak_mb: int = 0) -> None:
         """Add a finished task."""
         self._tasks += 1
-        self._counts.add(counts)
+        self._counts.add(receipt.counts)
+        self._timings.update(receipt.timings)
         self._seconds += seconds
         self._peak_mb = max(self._peak_mb, peak_mb)
 
@@ -47,7 +57,8 @@ class StageTotal:
     def summary(self) -> StageSummary:
         """All tasks so far."""
         counts = self._counts.total
-        return StageSummary(self._tasks, counts, self._seconds, self._rows, self._peak_mb)
+        timings = dict(sorted(self._timings.items()))
+        return StageSummary(self._tasks, counts, self._seconds, self._rows, self._peak_mb, timings)
 
 
 class Summary(msgspec.Struct, frozen=True):

@@ -1,6 +1,7 @@
 """Thresholds from the scored samples of a run folder."""
 
 import msgspec
+import numpy as np
 
 from cah_dask.errors import ConfigError
 from cah_dask.pairs.calibrate import (
@@ -25,8 +26,8 @@ class Calibration(msgspec.Struct, frozen=True):
 
     @property
     def thresholds(self) -> dict[Split, float]:
-        """The thresholds of the splits."""
-        found = {each.group: each.threshold for each in self.rows}
+        """The thresholds of the splits, in as few digits as tell them from other float32."""
+        found = {each.group: float(str(np.float32(each.threshold))) for each in self.rows}
         return {split: found[split] for split in SPLITS if split in found}
 
 

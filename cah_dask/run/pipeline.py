@@ -21,6 +21,7 @@ from cah_dask.run.publish import Publisher
 from cah_dask.run.session import FolderWork, Session, View
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.identity import config_hash, run_hash, variants
+from cah_dask.run.settings.pinned_lists import map_lists
 from cah_dask.run.signals import Signals
 from cah_dask.run.stages import COMPACT, DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT, Stage
 from cah_dask.run.task import Done
@@ -163,6 +164,8 @@ class _Attempt:
         """Have the pools that still have work do it; return the signal that stopped them."""
         config, folder, plan = self._config, self._folder, self._plan
         left = set(plan.left())
+        if left & {DEDUP, DOWNLOAD}:
+            map_lists(config, folder.lists_dir)
         found = pools(config.pools, config.slurm.launch, plan.stages)
         session = Session(
             folder,

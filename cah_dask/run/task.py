@@ -36,7 +36,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         """Where the unit's part will lie."""
         return Path(self.run_dir) / self.unit.part
 
-    def receipt(self, counts: Counts, started: float, **details: tuple[object, ...]) -> Receipt:
+    def receipt(self, counts: Counts, started: float, **details: object) -> Receipt:
         """Return the receipt of this unit, finished now."""
         return Receipt(
             stage=self.unit.stage.name,
@@ -45,7 +45,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
             counts=counts,
             versions=versions(),
             seconds=round(time.perf_counter() - started, 3),
-            **details,  # type: ignore[arg-type]  # inputs, errors, side: checked by Receipt's users
+            **details,  # type: ignore[arg-type]  # inputs, errors, side, timings: checked by Receipt's users
         )
 
 

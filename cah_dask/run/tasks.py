@@ -14,7 +14,6 @@ from functools import cache, partial
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -36,7 +35,7 @@ from cah_dask.groups import buckets_of, group_name_of
 from cah_dask.images.download import download_list
 from cah_dask.images.manners.loans import Loans
 from cah_dask.images.shards import ShardReader
-from cah_dask.keys import KeyFile, Keys, Run, unique
+from cah_dask.keys import KeyFile, Keys, Run
 from cah_dask.pairs.embed import (
     embed_list,
     from_scored,
@@ -50,6 +49,7 @@ from cah_dask.pairs.options import EmbedOptions
 from cah_dask.pairs.scores.judge import Judge, load_judge
 from cah_dask.pairs.scores.scorers import Scorers, load_scorers
 from cah_dask.pairs.select import SELECTION, SelectOptions, checksum, columns, select_list
+from cah_dask.pairs.timings import INPUT, Timings, timed
 from cah_dask.release.layout import Slice, read_layout
 from cah_dask.release.pack import pack_shard
 from cah_dask.run.cluster.lending import exchange_with_driver
@@ -139,7 +139,7 @@ def dedup_task(job: Job) -> Receipt:
         Bucket([Path(job.run_dir) / part for part in job.inputs], unit.bucket),
         itertools.chain.from_iterable(seen.values()),
         options,
-        read_exclusion(job.config),
+        read_exclusion(job.config, job.folder.lists_dir),
         fetched=itertools.chain.from_iterable(fetched.values()),
         wave=unit.wave,
         quotas=HostQuotas(hosts.quota, hosts.quota_of),
@@ -218,14 +218,15 @@ def _name_of(job: Job, path: Path) -> str:
 
 def _not_asked(job: Job) -> Exclusion | None:
     """Return what must not be fetched, with the hosts that opted out since the run began."""
-    exclusion, optouts = read_exclusion(job.config), job.folder.optout_file
+    exclusion = read_exclusion(job.config, job.folder.lists_dir)
+    optouts = job.folder.optout_file
     if not optouts.exists():
         return exclusion
     exclusion = exclusion or Exclusion()
     added, faults = load_optouts(optouts)
     for fault in faults:
         logger.warning("%s; this line is ignored", fault)
-    return replace(exclusion, hosts=unique(np.concatenate([exclusion.hosts, added])))
+    return replace(exclusion, optouts=added)
 
 
 def download_task(job: Job) -> Receipt:
@@ -247,7 +248,7 @@ def download_task(job: Job) -> Receipt:
     samples = _fetch_list(job, columns=["url"])
     urls = list(dict.fromkeys(samples["url"].to_pylist()))
     shard = job.part.with_name(f"{job.part.stem}-{attempt[:8]}.h5")
-    read_hash_lists(job.config)
+    hash_lists = read_hash_lists(job.config, job.folder.lists_dir)
     log = Path(job.run_dir) / REQUESTS_FOLDER / job.part.parent.name / f"{shard.stem}.parquet"
     with staged(shard) as unfinished:
         made = download_list(
@@ -256,6 +257,7 @@ def download_task(job: Job) -> Receipt:
             job.config.download,
             job.config.decode,
             exclusion=_not_asked(job),
+            hash_lists=hash_lists,
             pause_file=job.folder.pause_file,
             lists_at_once=job.lists_at_once,
             request_log=log,
@@ -289,7 +291,10 @@ def embed_task(job: Job) -> Receipt:
     """Embed one fetch list: similarities and vectors of all its samples that have an image."""
     started = time.perf_counter()
     config = job.config
-    encoders, scorers = _models(msgspec.json.encode(config.embed), config.pools.gpu.threads)
+    threads = config.pools.gpu.threads
+    timings = Timings()
+    loaded, scorers = _models(msgspec.json.encode(config.embed), threads)
+    encoders = [timed(encoder, timings) for encoder in loaded]
     scores = config.embed.score_names
     samples = _fetch_list(job)
     with contextlib.ExitStack() as stack:
@@ -297,12 +302,19 @@ def embed_task(job: Job) -> Receipt:
             stack.enter_context(_blamed_on(job.part_of(DOWNLOAD)))
             outcomes, shard_path = _downloaded(job.part_of(DOWNLOAD))
             shard = stack.enter_context(ShardReader(shard_path))
-            images = from_shard(shard, encoders, config.embed.batch_size, scorers)
+            images = from_shard(
+                shard,
+                encoders,
+                config.embed.batch_size,
+                scorers,
+                threads=threads,
+                waited=partial(timings.add, INPUT),
+            )
         else:
             outcomes, embedded = _earlier_images(job, samples, image_columns(encoders, scores))
             images = from_scored(embedded, encoders, scores)
         made = embed_list(samples, outcomes, images, encoders, scores)
-    receipt = job.receipt(made.counts, started, inputs=(_input(job),))
+    receipt = job.receipt(made.counts, started, inputs=(_input(job),), timings=timings.milliseconds)
     return write_part(job.part, made.table.schema, [made.table], receipt)
 
 

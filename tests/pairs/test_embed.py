@@ -18,7 +18,9 @@ from cah_dask.pairs.embed import (
     similarity,
     with_vectors,
 )
+from cah_dask.pairs.encoders.load import load_encoders
 from cah_dask.pairs.encoders.towers import Texts
+from cah_dask.pairs.options import EmbedOptions, EncoderOptions
 from cah_dask.schema import OUTCOMES, SAMPLES, scored, uid
 from tests.encoders import HashTowers, drawn, hash_encoder
 
@@ -105,6 +107,25 @@ def test_an_image_with_several_texts_is_embedded_once(tmp_path: Path):
     rows = samples(*[("a", f"text {number}") for number in range(5)])
     embed(tmp_path, rows, outcomes(a="ok"), ["x"], towers=towers, batch_size=8)
     assert sorted(towers.batches) == [1, 5]
+
+
+def test_similarities_have_the_same_bits_whatever_is_done_ahead(tmp_path: Path, random_model: Path):
+    options = EmbedOptions(encoders={"clip": EncoderOptions(image=str(random_model))})
+    encoders = load_encoders(options)
+    words = [f"{'word ' * (number % 9)}{number}" for number in range(40)]
+    rows = samples(*[(f"u{number}", word) for number, word in enumerate(words)])
+    fates = outcomes(**{f"u{number}": "ok" for number in range(40)})
+    with ShardWriter(tmp_path / "s.h5") as writer:
+        for word in words:
+            writer.add(drawn(word * 9))
+    made = []
+    for threads in (1, 3, 1):
+        with ShardReader(tmp_path / "s.h5") as shard:
+            images = from_shard(shard, encoders, 8, threads=threads)
+            made.append(embed_list(rows, fates, images, encoders).table)
+    assert len(made[0]) == 40
+    assert made[0].equals(made[1])
+    assert made[0].equals(made[2])
 
 
 def test_a_late_text_is_compared_with_the_image_that_an_earlier_list_embedded(tmp_path: Path):

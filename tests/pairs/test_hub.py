@@ -70,7 +70,12 @@ def test_the_base_of_a_model_is_fetched_from_its_own_repository(repositories: Pa
 def test_a_model_that_is_not_to_be_had_is_refused_in_one_line(repositories: Path, tmp_path: Path):
     with serve_hub(repositories) as (hub, _):
         unknown = ask("hf:org/none", tmp_path, hub)
+        (repositories / "org" / "half").mkdir(exist_ok=True)
+        modules = (repositories / "org" / "mclip" / "modules.json").read_bytes()
+        (repositories / "org" / "half" / "modules.json").write_bytes(modules)
+        half = ask("hf:org/half", tmp_path, hub)
     offline = ask("hf:org/mclip", tmp_path, hub)
+    assert "has no model.safetensors or pytorch_model.bin; run `cah models fetch`" in half
     assert unknown.startswith("refused:")
     assert "hf:org/none" in unknown
     assert "cah models fetch" in offline

@@ -102,6 +102,12 @@ def test_usual_preprocessings_are_taken(tmp_path: Path):
         require_sane_preprocess(tmp_path / CONFIG)
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"model_cfg": {}}'])
+def test_a_configuration_that_says_nothing_is_refused(model: Path, text: str):
+    (model / CONFIG).write_text(text)
+    assert "has no model_cfg with embed_dim" in refusal(model)
+
+
 def with_weights(model: Path, folder: Path, change: Callable[[str, Any], Any]) -> Path:
     """Return a copy of a model whose weights were changed, each by its name."""
     copied = Path(shutil.copytree(model, folder))

@@ -212,11 +212,26 @@ def test_a_missing_file_is_named(mclip: Path, name: str):
     assert name in said(mclip)
 
 
+@pytest.mark.parametrize("name", ["config.json", "modules.json", "2_Dense/config.json"])
+@pytest.mark.parametrize("text", ["", "[1]", "3"])
+def test_a_file_that_is_not_what_it_should_be_is_refused(mclip: Path, name: str, text: str):
+    (mclip / name).write_text(text)
+    assert name.rsplit("/", maxsplit=1)[-1] in said(mclip)
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "2_Dense/model.safetensors"])
 def test_weights_that_were_cut_are_refused(mclip: Path, name: str):
     data = (mclip / name).read_bytes()
     (mclip / name).write_bytes(data[:-9])
     assert "it was cut while it was copied" in said(mclip)
+
+
+def test_a_prompt_that_texts_would_get_is_refused(mclip: Path):
+    path = mclip / "config_sentence_transformers.json"
+    path.write_text('{"prompts": {}, "default_prompt_name": null}')
+    look_at(mclip)
+    path.write_text('{"prompts": {"query": "query: "}, "default_prompt_name": "query"}')
+    assert "known: null" in said(mclip)
 
 
 def test_parts_in_another_order_are_refused(mclip: Path):

@@ -135,6 +135,16 @@ def test_every_count_of_the_funnel_is_on_the_page(run_dir: Path, summary: Summar
     assert "4 texts were longer than the context" in text
 
 
+def test_the_report_says_for_how_much_of_its_time_the_model_was_at_work(
+    run_dir: Path, summary: Summary
+):
+    embed = StageSummary(2, COUNTS["embed"], 2.0, "rows", timings={"input": 300, "model": 1500})
+    found = msgspec.structs.replace(summary, stages=summary.stages | {"embed": embed})
+    said = "the models were at work for 75% of the time and waited for pictures for 15%"
+    assert said in " ".join(page(run_dir, found).text.split())
+    assert "waited for pictures" not in page(run_dir, summary).text
+
+
 def test_what_came_from_the_web_is_escaped_and_nothing_is_loaded(run_dir: Path, summary: Summary):
     found = page(run_dir, summary)
     assert "script" not in found.tags

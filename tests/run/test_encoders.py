@@ -12,6 +12,7 @@ import zarr
 
 from cah_dask.release.check import check_part
 from cah_dask.release.layout import read_layout
+from cah_dask.storage import read_receipt
 from tests import runs
 from tests.webserver import WebServer
 
@@ -55,6 +56,15 @@ def test_each_encoder_has_its_own_group_and_column(config: Path):
     card = (release / "README.md").read_text()
     assert "by the encoder `b`, -1 to 1" in card
     assert "| `a` | 28 | images | `tiny` |" in card
+
+
+def test_receipts_say_how_long_models_worked_and_waited(config: Path):
+    parts = sorted((config.with_suffix("") / "scored").rglob("*.parquet"))
+    receipts = [read_receipt(part) for part in parts]
+    assert {kind for receipt in receipts for kind in receipt.timings} == {"input", "model"}
+    for receipt in receipts:
+        assert 0 < sum(receipt.timings.values()) <= 1000 * (receipt.seconds or 0) + 2
+    assert "waited for pictures for" in (config.with_suffix("") / "release/report.html").read_text()
 
 
 def test_which_one_decides_is_a_setting_of_the_release(config: Path):

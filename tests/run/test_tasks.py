@@ -119,6 +119,49 @@ def test_a_worker_refuses_a_list_that_is_not_the_one_of_the_start(tmp_path: Path
         tasks.dedup_task(msgspec.structs.replace(given, inputs=(part,)))
 
 
+def test_workers_map_what_the_driver_made_of_large_lists(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(pinned_lists, "LARGE_BYTES", 6)
+    hosts = tmp_path / "hosts.txt"
+    hosts.write_text("h.test")
+    given = job(tmp_path, Unit(DEDUP), dedup={"exclude": [f"host:{hosts}"]})
+    given = msgspec.structs.replace(given, config=pin_lists(given.config))
+    folder = given.folder.lists_dir
+    pinned_lists.map_lists(given.config, folder)
+    (keys,) = folder.glob("exclude-*/hosts.npy")
+    sound = keys.read_bytes()
+    keys.write_bytes(sound[:-1])
+    pinned_lists.map_lists(given.config, folder)  # as the next start of the run does
+    assert keys.read_bytes() == sound
+    hosts.unlink()  # what a worker reads is what the run was started with
+    part = candidates_part(tmp_path, 0, 10)
+    receipt = tasks.dedup_task(msgspec.structs.replace(given, inputs=(part,)))
+    assert receipt.counts.rejected == {"excluded": 10}
+
+
+def test_small_lists_leave_nothing_in_the_run_folder(tmp_path: Path):
+    (tmp_path / "hosts.txt").write_text("h.test")
+    (tmp_path / "md5s.txt").write_text("0" * 32)
+    given = job(tmp_path, Unit(DEDUP), dedup={"exclude": [f"host:{tmp_path / 'hosts.txt'}"]})
+    hash_lists = (str(tmp_path / "md5s.txt"),)
+    download = msgspec.structs.replace(given.config.download, hash_lists=hash_lists)
+    config = pin_lists(msgspec.structs.replace(given.config, download=download))
+    pinned_lists.map_lists(config, given.folder.lists_dir)
+    assert not given.folder.lists_dir.exists()
+
+
+def test_a_large_list_that_changed_since_the_start_is_not_mapped(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(pinned_lists, "LARGE_BYTES", 6)
+    listed = tmp_path / "md5s.txt"
+    listed.write_text("0" * 32)
+    given = job(tmp_path, Unit(DEDUP))
+    download = msgspec.structs.replace(given.config.download, hash_lists=(str(listed),))
+    config = pin_lists(msgspec.structs.replace(given.config, download=download))
+    listed.write_text("1" * 32)
+    with pytest.raises(RunError, match=r"md5s\.txt is missing or has changed"):
+        pinned_lists.map_lists(config, given.folder.lists_dir)
+    assert not list(given.folder.lists_dir.rglob("index.json"))
+
+
 def test_a_worker_refuses_a_list_that_changes_while_it_is_read(tmp_path: Path, monkeypatch):
     hosts = tmp_path / "hosts.txt"
     hosts.write_text("h.test")

@@ -1,4 +1,4 @@
-"""What a folder of open_clip says about its pictures, looked at before it is believed."""
+"""What a folder of open_clip says about its pictures and texts, looked at before it is believed."""
 
 import json
 from collections.abc import Mapping
@@ -7,10 +7,46 @@ from typing import Any
 
 from cah_dask.errors import ConfigError
 
+TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "config.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "tokenizer.model",
+)
+"""Files that a tokenizer of transformers may be made of; those of a model lie beside its config."""
+
 _CHOICES = {
     "interpolation": ("bicubic", "bilinear"),
     "resize_mode": ("shortest", "longest", "squash"),
 }
+
+
+def text_files(model_cfg: Mapping[str, Any]) -> list[str]:
+    """Return the names of the files that a text tower of Hugging Face may have in its folder."""
+    text = model_cfg.get("text_cfg", {})
+    names = list(TOKENIZER) if text.get("hf_tokenizer_name") else []
+    return [*names, f"{text['hf_model_name']}/config.json"] if text.get("hf_model_name") else names
+
+
+def local_text_tower(folder: Path | None) -> dict[str, Any]:
+    """Return arguments of open_clip for a folder that holds the description of its text tower, too.
+
+    The folder names it by a path within it, which open_clip would look for where it is run.
+    """
+    if folder is None:
+        return {}
+    text = json.loads((folder / "open_clip_config.json").read_bytes())["model_cfg"]["text_cfg"]
+    path = folder / (text.get("hf_model_name") or "?")
+    if not path.is_dir():
+        return {}
+    return {"text_cfg": {**text, "hf_model_name": str(path), "hf_model_pretrained": False}}
 
 
 def require_sane_preprocess(config: Path) -> None:

@@ -9,7 +9,10 @@ from urllib.parse import urlsplit
 from cah_dask.errors import ConfigError
 from cah_dask.pairs.encoders.open_clip_import import open_clip
 
-_HUB = "https://huggingface.co"
+HUB = "hf:"
+"""What the name of a model of the hub begins with."""
+
+_ADDRESS = "https://huggingface.co"
 _HUB_TIMEOUT_S = 5.0
 
 
@@ -30,9 +33,8 @@ def fetched_weights(model: str) -> Path:
         return Path(library.download_pretrained(library.get_pretrained_cfg(name, tag)))
     except (OSError, ValueError) as error:  # huggingface_hub raises subclasses of both
         raise ConfigError(
-            f"the weights of {model} are neither in the local cache nor to be fetched from here; "
-            f"run `cah config check` once on a node with internet that shares your home, or set "
-            "embed.model to a local folder"
+            f"the weights of {model} are neither in the local cache nor to be had from the hub; "
+            "for machines without internet set embed.model to a folder of `cah models fetch`"
         ) from error
 
 
@@ -44,16 +46,23 @@ def hub_file(repository: str, name: str) -> Path | None:
     Raises
     ------
     ConfigError
-        If the hub has no such repository.
+        If the hub has no such repository, or is in trouble.
     """
     look_for_hub()
-    from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub import constants, errors, hf_hub_download, try_to_load_from_cache
 
     try:
         cached = try_to_load_from_cache(repository, name)
         if cached is None:
             return Path(hf_hub_download(repository, name))
-    except errors.EntryNotFoundError:  # not in the repository, or out of reach and not in the cache
+    except errors.EntryNotFoundError as error:
+        is_lost = isinstance(
+            error, errors.LocalEntryNotFoundError
+        )  # not in the cache, not to reach
+        if is_lost and not constants.HF_HUB_OFFLINE:
+            raise ConfigError(
+                f"the hub does not give {name} of {repository}; run it again, what is fetched stays"
+            ) from error
         return None
     except (OSError, ValueError) as error:  # huggingface_hub raises subclasses of both
         raise ConfigError(
@@ -63,6 +72,22 @@ def hub_file(repository: str, name: str) -> Path | None:
     return Path(cached) if isinstance(cached, str) else None  # known not to be there
 
 
+def require_hub() -> None:
+    """Refuse to go on without the hub.
+
+    Raises
+    ------
+    ConfigError
+        If it is switched off or out of reach.
+    """
+    look_for_hub()
+    if os.environ.get("HF_HUB_OFFLINE") in ("1", "ON", "YES", "TRUE"):
+        raise ConfigError(
+            f"the hub {os.environ.get('HF_ENDPOINT') or _ADDRESS} cannot be reached from here, or "
+            "HF_HUB_OFFLINE is set; run it on a machine with internet"
+        )
+
+
 def look_for_hub() -> None:
     """Where the model hub is out of reach, have its client say so at once.
 
@@ -70,7 +95,7 @@ def look_for_hub() -> None:
     """
     if "HF_HUB_OFFLINE" in os.environ:
         return
-    hub = urlsplit(os.environ.get("HF_ENDPOINT") or _HUB)
+    hub = urlsplit(os.environ.get("HF_ENDPOINT") or _ADDRESS)
     port = hub.port or (80 if hub.scheme == "http" else 443)
     try:
         socket.create_connection((hub.hostname or "", port), timeout=_HUB_TIMEOUT_S).close()

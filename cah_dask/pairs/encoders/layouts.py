@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from cah_dask.errors import ConfigError
-from cah_dask.pairs.encoders.hub import hub_file
+from cah_dask.pairs.encoders.hub import HUB, hub_file
 
 MODULES = "modules.json"
 """Lists the parts of a model in the layout of sentence-transformers."""
 CONFIG = "config.json"
 M_CLIP = "M-CLIP"
 
+_FETCH = "run `cah models fetch` on a machine with internet"
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_PART = ("type", "path")
 _ROBERTA = ("camembert", "roberta", "xlm-roberta", "xlm-roberta-xl")
 """Architectures whose first positions are not used: they count from the padding token on."""
 
@@ -82,7 +84,12 @@ class _Files:
             if path is not None:
                 self.used[name] = path
                 return path
-        raise ConfigError(f"model {self._model} has no {' or '.join(names)}")
+        hint = f"; {_FETCH}" if self._model.startswith(HUB) else ""
+        raise ConfigError(f"model {self._model} has no {' or '.join(names)}{hint}")
+
+    def has(self, name: str) -> bool:
+        """Tell whether there is such a file."""
+        return self._find(name) is not None
 
     def base(self, model: str) -> str:
         """Return the name of the configuration of the model of the hub that another one is of."""
@@ -91,18 +98,21 @@ class _Files:
         if path is None:
             raise ConfigError(
                 f"model {self._model} has no {name}, the configuration of the model that it is "
-                "made of; put it there, or run `cah models fetch` on a machine with internet"
+                f"made of; put it there, or {_FETCH}"
             )
         self.used[name] = path
         return name
 
-    def json(self, name: str) -> Any:
+    def json(self, name: str, kind: type = dict) -> Any:
         """Return what a JSON file says."""
         path = self.path(name)
         try:
-            return json.loads(path.read_bytes())
-        except ValueError as error:
-            raise ConfigError(f"{path} is no JSON file; copy it again") from error
+            said = json.loads(path.read_bytes())
+        except ValueError:
+            said = None
+        if not isinstance(said, kind):
+            raise ConfigError(f"{path} is not the JSON file that it should be; copy it again")
+        return said
 
     def refuse(self, name: str, key: str, value: object, accepted: str) -> ConfigError:
         """Return the error of a value that is not done here."""
@@ -129,6 +139,7 @@ def _sentence_transformers(files: _Files) -> TextLayout:
         raise files.refuse(dense, "activation_function", activation, "Identity")
     if said.get("use_residual"):
         raise files.refuse(dense, "use_residual", True, "false")  # noqa: FBT003  # what it says
+    _require_no_prompt(files)
     linear = files.path(*(folders["Dense"] + name for name in _WEIGHTS))
     return TextLayout(
         weights=weights,
@@ -148,10 +159,10 @@ def _sentence_transformers(files: _Files) -> TextLayout:
 def _part_folders(files: _Files) -> dict[str, str]:
     """Return where the parts of a model lie, each as a prefix of its files' names."""
     wanted = ["Transformer", "Pooling", "Dense"]
-    parts = {
-        str(part["type"]).rsplit(".", maxsplit=1)[-1]: f"{part['path']}/" if part["path"] else ""
-        for part in files.json(MODULES)
-    }
+    parts = {}
+    for part in files.json(MODULES, list):
+        kind, path = (str(part.get(key, "")) if isinstance(part, dict) else "" for key in _PART)
+        parts[kind.rsplit(".", maxsplit=1)[-1]] = f"{path}/" if path else ""
     if [name for name in parts if name != "Normalize"] != wanted:  # all vectors are normalised
         raise files.refuse(MODULES, "parts", list(parts), ", ".join(wanted))
     return parts
@@ -166,6 +177,12 @@ def _require_mean(files: _Files, name: str, pooling: Mapping[str, Any]) -> None:
     modes = [newer] if isinstance(newer, str) else newer
     if [mode.removesuffix("_tokens") for mode in modes] != ["mean"]:
         raise files.refuse(name, "pooling", modes, "mean")
+
+
+def _require_no_prompt(files: _Files) -> None:
+    name = "config_sentence_transformers.json"
+    if files.has(name) and (prompt := files.json(name).get("default_prompt_name")) is not None:
+        raise files.refuse(name, "default_prompt_name", prompt, "null")
 
 
 def _sentence_length(files: _Files, root: str) -> int:

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from cah_dask.errors import ConfigError
-from cah_dask.pairs.encoders.clip_config import require_sane_preprocess
+from cah_dask.pairs.encoders.clip_config import local_text_tower, require_sane_preprocess
 from cah_dask.pairs.encoders.custom import require_working
 from cah_dask.pairs.encoders.models import OPEN_CLIP_CONFIG, Kind, ModelFiles, checksums, locate
 from cah_dask.pairs.encoders.open_clip_import import open_clip
 from cah_dask.pairs.encoders.text_tower import require_fitting
-from cah_dask.pairs.encoders.weights import read_weights, require_whole
+from cah_dask.pairs.encoders.weights import require_whole
 from cah_dask.storage import write_atomic
 
 _TIMEOUT_S = 600.0
@@ -128,14 +128,26 @@ def _load_open_clip(name: str, weights: str) -> None:
 
     library.get_tokenizer(name)
     with torch.device("meta"):
-        model = library.create_model(name, load_weights=False, pretrained_text=False, device="meta")
-    _require_same_positions(model, Path(weights))
+        model = library.create_model(
+            name,
+            load_weights=False,
+            pretrained_text=False,
+            device="meta",
+            **local_text_tower(_folder(name)),
+        )
+    if Path(weights).suffix not in (".npz", ".npy"):  # of big_vision, under other names
+        _require_same_positions(model, Path(weights))
     load_checkpoint(model, weights)
+
+
+def _folder(name: str) -> Path | None:
+    path = name.removeprefix("local-dir:")
+    return None if path == name else Path(path)
 
 
 def _require_same_positions(model: Any, path: Path) -> None:
     """Refuse weights of another image size or context length: open_clip would stretch them."""
-    weights = read_weights(path)
+    weights = _open_clip_weights(path)
     for name, wanted in model.state_dict().items():
         if not name.endswith(("positional_embedding", "pos_embed")) or name not in weights:
             continue
@@ -147,9 +159,19 @@ def _require_same_positions(model: Any, path: Path) -> None:
             )
 
 
+def _open_clip_weights(path: Path) -> dict[str, Any]:
+    """Return weights as open_clip reads them: from a checkpoint of a training, too."""
+    open_clip()
+    from open_clip.factory import load_state_dict
+
+    return dict(load_state_dict(str(path), weights_only=True))
+
+
 def _image_digest(weights: Path) -> str:
     tower: dict[str, Any] = {
-        name: tensor for name, tensor in read_weights(weights).items() if name.startswith("visual.")
+        name: tensor
+        for name, tensor in _open_clip_weights(weights).items()
+        if name.startswith("visual.")
     }
     digest = hashlib.sha256()
     for name, tensor in sorted(tower.items()):

@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from cah_dask.errors import ConfigError
+from cah_dask.pairs.encoders.clip_config import text_files
 from cah_dask.pairs.encoders.custom import (
     custom_class,
     custom_files,
@@ -17,12 +18,18 @@ from cah_dask.pairs.encoders.custom import (
     has_texts,
     is_custom,
 )
-from cah_dask.pairs.encoders.hub import fetched_weights, hub_file
+from cah_dask.pairs.encoders.hub import HUB, fetched_weights, hub_file
 from cah_dask.pairs.encoders.layouts import MODULES, Find, TextLayout, read_layout
 from cah_dask.pairs.encoders.open_clip_import import open_clip
 
 TINY = "tiny"
 """Name of the small CLIP that ships with the package and knows only the demo's drawings."""
+
+TINY_MULTILINGUAL = "tiny-multilingual"
+"""Name of the text tower that ships with it, in the layout of mCLIP: it speaks the same space."""
+
+_SHIPPED = {TINY: "model", TINY_MULTILINGUAL: "model-multilingual"}
+"""Folder of each model of the demo."""
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 _OPEN_CLIP_WEIGHTS = (  # in the order in which open_clip looks for them
@@ -30,10 +37,6 @@ _OPEN_CLIP_WEIGHTS = (  # in the order in which open_clip looks for them
     "open_clip_pytorch_model.safetensors",
     "open_clip_pytorch_model.bin",
 )
-
-
-HUB = "hf:"
-"""What the name of a model of the hub begins with."""
 
 _LAYOUTS = (
     "a model is a folder of open_clip, of sentence-transformers or of M-CLIP with its weights; "
@@ -144,8 +147,13 @@ def _open_clip_folder(model: str, config: Path, find: Find) -> ModelFiles:
         raise ConfigError(
             f"{_described(model)} has no weights; it needs {' or '.join(_OPEN_CLIP_WEIGHTS)}"
         )
-    dim = int(json.loads(config.read_bytes())["model_cfg"]["embed_dim"])
+    try:
+        said = json.loads(config.read_bytes())["model_cfg"]
+        dim = int(said["embed_dim"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{config} has no model_cfg with embed_dim; copy it again") from error
     files = {name: weights, OPEN_CLIP_CONFIG: config}
+    files |= {each: path for each in text_files(said) if (path := find(each)) is not None}
     folder = config.parent
     return ModelFiles(Kind.OPEN_CLIP, f"local-dir:{folder}", folder, weights, files, dim)
 
@@ -158,8 +166,8 @@ def _described(model: str) -> str:
 
 def model_folder(model: str) -> Path | None:
     """Return the local folder that holds the model, or None for a name of open_clip."""
-    if model == TINY:
-        return Path(str(files("cah_dask"))) / "demo" / "model"
+    if model in _SHIPPED:
+        return Path(str(files("cah_dask"))) / "demo" / _SHIPPED[model]
     if model.startswith(HUB) or is_custom(model):
         return None
     path = Path(model).expanduser()
@@ -169,7 +177,7 @@ def model_folder(model: str) -> Path | None:
 def public_name(model: str) -> str:
     """Return what a model is called in what is published: a folder by its own name alone."""
     folder = model_folder(model)
-    return model if folder is None or model == TINY else folder.resolve().name
+    return model if folder is None or model in _SHIPPED else folder.resolve().name
 
 
 def embedding_dim(model: str) -> int:

@@ -43,21 +43,39 @@ class TransformerTextTower:
         return Texts(vectors, n_cut=sum(bool(each.overflowing) for each in tokens))
 
     def _encode(self, tokens: Sequence[Sequence[int]]) -> Embeddings:
-        """Embed texts of some tokens each, padded to the longest."""
+        """Embed texts of some tokens each."""
         import torch
 
-        lengths = torch.tensor([len(each) for each in tokens])
-        length = max(1, int(lengths.max()))
-        ids = torch.tensor([[*each, *[self._padding] * (length - len(each))] for each in tokens])
-        mask = (torch.arange(length) < lengths[:, None]).to(self._device)
+        ids, mask = padded(tokens, self._padding)
         with torch.inference_mode():
-            hidden = self._transformer(input_ids=ids.to(self._device), attention_mask=mask.long())
-            share = mask / mask.sum(1, keepdim=True).clamp(min=1)
-            mean = (hidden.last_hidden_state.float() * share[:, :, None]).sum(1)
-            unit: Embeddings = (
-                torch.nn.functional.normalize(self._linear(mean), dim=-1).cpu().numpy()
+            unit = unit_vectors(
+                self._transformer, self._linear, ids.to(self._device), mask.to(self._device)
             )
-        return unit
+        vectors: Embeddings = unit.cpu().numpy()
+        return vectors
+
+
+def padded(tokens: Sequence[Sequence[int]], padding: int) -> tuple[Any, Any]:
+    """Return texts as one tensor ``(n, longest)`` of token ids, and where they are no padding."""
+    import torch
+
+    lengths = torch.tensor([len(each) for each in tokens])
+    length = max(1, int(lengths.max()))
+    ids = torch.tensor([[*each, *[padding] * (length - len(each))] for each in tokens])
+    return ids, torch.arange(length) < lengths[:, None]
+
+
+def unit_vectors(transformer: Any, linear: Any, ids: Any, mask: Any) -> Any:
+    """Return the vectors of `padded` texts: the mean of their tokens through the linear layer.
+
+    The mean is taken in float32, whatever the transformer computes in.
+    """
+    import torch
+
+    hidden = transformer(input_ids=ids, attention_mask=mask.long()).last_hidden_state.float()
+    share = mask / mask.sum(1, keepdim=True).clamp(min=1)
+    mean = (hidden * share[:, :, None]).sum(1)
+    return torch.nn.functional.normalize(linear(mean), dim=-1)
 
 
 def build(layout: TextLayout) -> tuple[Any, Any, int]:

@@ -33,6 +33,8 @@ class Prepared(msgspec.Struct, frozen=True):
     """Where each archive of the run lies, by its name; those that are extracted may be gone."""
     model_fault: str = ""
     """Why no embedding can be made here. A run whose pairs are scored may not need any."""
+    warnings: tuple[str, ...] = ()
+    """What a person may want to know before it runs."""
 
     @property
     def config(self) -> Config:
@@ -88,12 +90,15 @@ def prepare(
     embed, fault = _models(config.embed, folder)
     if fault and not may_select_only:
         raise ConfigError(fault)
+    licence, is_commercial = catalogue.licence(embed, preset)
+    embed = msgspec.structs.replace(embed, licence=licence)
     chosen = select.complete(config.select, embed, preset, config.extract.splits)
     chosen = complete_scores(chosen, embed)
     config = msgspec.structs.replace(config, embed=embed, select=chosen)
+    warnings = () if is_commercial else (f"the licence of the models is {licence}",)
     if asks_slurm:
         check_with_slurm(config)
-    return Prepared(msgspec.structs.replace(loaded, config=config), archives, fault)
+    return Prepared(msgspec.structs.replace(loaded, config=config), archives, fault, warnings)
 
 
 def _archives(config: Config, folder: RunFolder) -> dict[str, str]:

@@ -75,6 +75,11 @@ class RunFolder(JobFolder):
         """Hosts, one a line, that are not asked any more; read at the start of each list."""
         return self.path / "OPTOUT"
 
+    @property
+    def lists_dir(self) -> Path:
+        """Large lists of what may not be fetched or kept, as `blocklists.mapped` has them."""
+        return self.path / "lists"
+
     def seen_path(self, bucket: int, wave: int) -> Path:
         """Keys of the rows that dedup kept in one bucket, of some waves up to this one.
 
@@ -289,7 +294,7 @@ class RunFolder(JobFolder):
             stage, name, receipt = commit.stage, commit.unit, commit.receipt
             if stage in variants and not name.startswith(f"{variants[stage]}/"):
                 continue
-            totals[stage].add(receipt.counts, commit.seconds, commit.peak_mb)
+            totals[stage].add(receipt, commit.seconds, commit.peak_mb)
             lost += [(stage, name, f"{receipt.inputs[0]}: {error}") for error in receipt.errors]
             if stage == SELECT.name:
                 selected.append(f"{SELECT.folder}/{name}.parquet")

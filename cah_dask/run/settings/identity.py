@@ -70,20 +70,30 @@ def _without_places(config: Config, found: dict[str, Any]) -> dict[str, Any]:
 
     Archives are told apart by their names and in what they give (`RunFolder.archives`).
     """
-    for key in ("inputs", "lists_sha256", "embed.model", "embed.checksums", "embed.names"):
+    for key in (
+        "inputs", "lists_sha256", "embed.model", "embed.checksums", "embed.names", "embed.licence",
+    ):  # fmt: skip
         found.pop(key, None)
     found["embed.encoders"] = identity_of_models(config.embed)
     for key in OF_SCORES:
         if key in found:
             found[key] = without_files(found[key])
+    found["dedup.exclude"] = exclude_contents(config)
+    found["download.hash_lists"] = hash_list_contents(config)
+    return found
+
+
+def exclude_contents(config: Config) -> list[str]:
+    """Return the entries of `dedup.exclude` with what they hold in place of their paths, sorted."""
     digests = config.lists_sha256
     entries = [split_entry(entry) for entry in config.dedup.exclude]
-    found["dedup.exclude"] = sorted(
-        f"{kind}:{digests.get(str(path), path)}{path.suffix}" for kind, path in entries
-    )
+    return sorted(f"{kind}:{digests.get(str(path), path)}{path.suffix}" for kind, path in entries)
+
+
+def hash_list_contents(config: Config) -> list[str]:
+    """Return what each file of `download.hash_lists` holds, sorted."""
     paths = map(Path, config.download.hash_lists)
-    found["download.hash_lists"] = sorted(digests.get(str(path), str(path)) for path in paths)
-    return found
+    return sorted(config.lists_sha256.get(str(path), str(path)) for path in paths)
 
 
 def _is_in(key: str, groups: Sequence[str]) -> bool:

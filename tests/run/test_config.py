@@ -38,6 +38,11 @@ def test_a_file_and_overrides_are_joined(write):
     ("text", "message"),
     [
         (MINIMAL + "embed: {modle: x}", "unknown key embed.modle; did you mean embed.model?"),
+        (MINIMAL + "embed: {scores: {a: {model: x}, b: {modl: x}}}", "embed.scores.b: object"),
+        (
+            MINIMAL + "select: {drop: {a: {b: {above: 1}}, c: {b: {above: 0}, d: {limit: 1}}}}",
+            "select.drop.c.d: object contains unknown field `limit`",
+        ),
         (MINIMAL + "colour: red", "unknown key colour; accepted here: archives_per_wave, "),
         (MINIMAL + "embed: {batch_size: many}", "embed.batch_size: expected `int`, got `str`"),
         (MINIMAL + "embed: {batch_size: 0}", "embed.batch_size: expected `int` >= 1"),

@@ -73,23 +73,31 @@ def _load(tree: dict[str, Any], path: Path, overrides: Sequence[str]) -> Loaded:
 
 
 def _with_entry(message: str, tree: dict[str, Any]) -> str:
-    """Name the entry of a mapping that msgspec calls ``[...]``, by converting each alone."""
-    where, dots, _ = message.partition("[...]")
-    if not dots:
-        return message
+    """Name the entries of mappings that msgspec calls ``[...]``, by converting each alone."""
     trimmed: Any = copy.deepcopy(tree)
-    entries = trimmed
-    for name in where.rpartition("$.")[2].split("."):
-        entries = entries[name]
+    named = message
+    while "[...]" in named:
+        entries = trimmed
+        for name in named.partition("[...]")[0].rpartition("$.")[2].split("."):
+            entries = entries[name]
+        key = _faulty_entry(entries, trimmed, message)
+        if key is None:
+            return named
+        named = named.replace("[...]", f".{key}", 1)
+    return named
+
+
+def _faulty_entry(entries: Any, tree: Any, message: str) -> str | None:
+    """Leave of the entries of a tree only the one that is told of by a message; return its key."""
     for key, value in dict(entries).items() if isinstance(entries, dict) else ():
         entries.clear()
         entries[key] = value
         try:
-            msgspec.convert(trimmed, Config)
+            msgspec.convert(tree, Config)
         except msgspec.ValidationError as error:
             if str(error) == message:
-                return message.replace(dots, f".{key}")
-    return message
+                return str(key)
+    return None
 
 
 def _above_site(tree: dict[str, Any], origins: dict[str, str], folder: Path) -> dict[str, Any]:

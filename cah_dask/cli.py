@@ -125,7 +125,10 @@ def calibrate(
         str | None, typer.Option(help="Keep as many pairs as this encoder at its thresholds.")
     ] = None,
     false_accepts: Annotated[
-        float, typer.Option(help="Without a reference: share of mismatched pairs to be kept.")
+        float,
+        typer.Option(
+            min=0.0, max=1.0, help="Without a reference: share of mismatched pairs to be kept."
+        ),
     ] = 0.001,
     samples: Annotated[
         int, typer.Option(min=2, help="Samples of each split to look at.")
@@ -160,6 +163,8 @@ def calibrate(
     answer.print(table)
     if not all(each.is_certain for each in found.rows):
         answer.print(f"?  uncertain: fewer than {method.ENOUGH:,} samples", highlight=False)
+    if found.left_out:
+        answer.print(f"left out, too few samples: {', '.join(map(printable, found.left_out))}")
     thresholds = ", ".join(f"{split}: {value}" for split, value in found.thresholds.items())
     setting = f"select: {{encoder: {found.encoder}, thresholds: {{{thresholds}}}}}"
     answer.print(setting, soft_wrap=True, highlight=False, markup=False)

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cah_dask.errors import ConfigError
 from cah_dask.pairs.encoders.towers import Embeddings
+from cah_dask.pairs.vectors import unpacked
 from cah_dask.schema import Split, similarity_of, vector_of
 
 Scores = npt.NDArray[np.float32]
@@ -110,17 +110,17 @@ def columns_for(encoder: str, reference: str | None) -> list[str]:
 def _samples(table: pa.Table, encoder: str, reference: str | None) -> Samples:
     return Samples(
         scores=table[similarity_of(encoder)].to_numpy(),
-        images=_unpacked(table[vector_of(encoder, "image")]),
-        texts=_unpacked(table[vector_of(encoder, "text")]),
+        images=_vectors(table[vector_of(encoder, "image")]),
+        texts=_vectors(table[vector_of(encoder, "text")]),
         urls=np.array(table["url"].to_pylist(), object),
         captions=np.array(table["text"].to_pylist(), object),
         reference=table[similarity_of(reference)].to_numpy() if reference else None,
     )
 
 
-def _unpacked(column: pa.ChunkedArray) -> Embeddings:
-    rows = b"".join(column.to_pylist())
-    return np.frombuffer(rows, "<f2").reshape(len(column), -1).astype(np.float32)
+def _vectors(column: pa.ChunkedArray) -> Embeddings:
+    vectors: Embeddings = unpacked(column).astype(np.float32)
+    return vectors
 
 
 def by_keep_rate(
@@ -144,19 +144,11 @@ def by_keep_rate(
 def by_false_accepts(samples: dict[str, Samples], rate: float) -> Iterator[Calibrated]:
     """Yield thresholds that let through a share of the mismatched pairs.
 
-    Raises
-    ------
-    ConfigError
-        If so small a share cannot be told from so few samples.
+    A group with so few samples that the share cannot be told is left out.
     """
     for group, found in samples.items():
         wrong = found.mismatched()
-        if "/" not in group and len(wrong) * rate < 1:
-            raise ConfigError(
-                f"{len(found.scores):,} {group} samples give {len(wrong):,} mismatched pairs, too "
-                f"few for a share of {rate:g}: take a larger one, or more samples"
-            )
-        if len(wrong):
+        if len(wrong) * rate >= 1:
             yield _calibrated(group, found, _at_share(wrong, rate), wrong)
 
 
@@ -170,7 +162,7 @@ def _calibrated(group: str, found: Samples, threshold: float, wrong: Scores) -> 
 def _at_share(scores: Scores, share: float) -> float:
     """Return the similarity at or above which a share of them lies, at most; ties are left out."""
     in_order = np.sort(scores)[::-1]
-    n_kept = round(share * len(scores))
+    n_kept = int(share * len(scores) + 1e-6)  # a share of counts is k / n, and may come out lower
     if n_kept == 0:
         return float(np.nextafter(in_order[0], np.float32(2)))
     if n_kept < len(scores) and in_order[n_kept] == in_order[n_kept - 1]:

@@ -134,6 +134,10 @@ def _placed(preset: Preset, folders: dict[str, str]) -> Preset:
 
 def _is_to_do(name: str, wanted: Preset, to: Path) -> bool:
     """Return whether anything is to be fetched; refuse a folder with something else in it."""
+    if str(to) in catalogue.presets():
+        raise ConfigError(
+            f"--to {to} is also what a preset is called; take another folder, such as models/{to}"
+        )
     if to.exists() and not to.is_dir():
         raise ConfigError(f"{to} is no folder; give another --to")
     if not (to / FILE).is_file():

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import numpy as np
 import numpy.typing as npt
 
+from cah_dask.errors import RunError
 from cah_dask.pairs.embed import HISTOGRAM_BINS
 
 Scores = npt.NDArray[np.float32]
@@ -31,6 +32,11 @@ def top_fraction(
     scores
         Gives all similarities in any order and in pieces, again each time it is called. Those near
         the threshold are held in memory: about one in fifty.
+
+    Raises
+    ------
+    RunError
+        If they are not those that were counted.
     """
     n = sum(histogram.values())
     if not n:
@@ -44,7 +50,7 @@ def top_fraction(
         candidates = np.sort(np.concatenate(near))[::-1]
         if n_above <= rank < n_above + len(candidates):
             return float(candidates[rank - n_above])
-    raise ValueError(f"{n} similarities are counted, and they are not there")
+    raise RunError(f"{n} similarities are counted, and scored/ holds others; run it again")
 
 
 def _ranges(histogram: Mapping[int, int], rank: int) -> Iterator[tuple[float, float]]:

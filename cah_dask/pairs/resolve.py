@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,7 +22,7 @@ from cah_dask.pairs.encoders.models import (
 )
 from cah_dask.pairs.options import EmbedOptions, EncoderOptions
 from cah_dask.pairs.scores.checks import resolve_scores, scores_as_pinned
-from cah_dask.schema import SPLITS, Split
+from cah_dask.schema import SPLITS
 
 
 def resolve(options: EmbedOptions) -> EmbedOptions:
@@ -145,12 +146,15 @@ def _require_one_space(name: str, encoder: EncoderOptions, found: dict[str, Mode
 def is_as_pinned(options: EmbedOptions, pinned: EmbedOptions) -> bool:
     """Tell whether options say nothing else than resolved ones, without looking for the models."""
 
-    def towers(encoders: Iterable[EncoderOptions]) -> list[tuple[str, dict[Split, str]]]:
-        return [(each.image, each.texts) for each in encoders]
+    def towers(encoders: Iterable[EncoderOptions]) -> list[list[str]]:
+        return [_towers(each) for each in encoders]
 
     given = options.encoders or _encoders_of(options)
+    is_fetched = options.model is not None and all(  # a folder of fetched models, which is gone
+        Path(model).is_relative_to(Path(options.model).expanduser()) for model in pinned.models
+    )
     return (
-        towers(given.values()) == towers(pinned.encoders.values())
+        (is_fetched or towers(given.values()) == towers(pinned.encoders.values()))
         and (options.batch_size, options.precision) == (pinned.batch_size, pinned.precision)
         and options.checksums.items() <= pinned.checksums.items()
         and options.names.items() <= pinned.names.items()
@@ -173,6 +177,11 @@ def identity(options: EmbedOptions) -> dict[str, Any]:
     }
 
 
+def _towers(encoder: EncoderOptions) -> list[str]:
+    """Return the model of the images, and that of the texts of each split."""
+    return [encoder.image, *map(encoder.text, SPLITS)]
+
+
 def with_names_of(options: EmbedOptions, before: EmbedOptions) -> EmbedOptions:
     """Return resolved options in which models and encoders are called as before, if they are so."""
     if list(identity(options).values()) != list(identity(before).values()):
@@ -181,7 +190,7 @@ def with_names_of(options: EmbedOptions, before: EmbedOptions) -> EmbedOptions:
     names = {
         model: before.names[old]
         for new, known in zip(options.encoders.values(), before.encoders.values(), strict=True)
-        for model, old in zip(new.models, known.models, strict=True)
+        for model, old in zip(_towers(new), _towers(known), strict=True)
     }
     renamed = dict(zip(options.encoders, before.encoders, strict=True))
     prompts = {

@@ -23,6 +23,8 @@ class Calibration(msgspec.Struct, frozen=True):
     encoder: str
     rows: list[Calibrated]
     """By split, each followed by its languages."""
+    left_out: list[str]
+    """Splits and languages with too few samples."""
 
     @property
     def thresholds(self) -> dict[Split, float]:
@@ -72,7 +74,16 @@ def calibrated(
         rows = by_false_accepts(samples, false_accepts)
     else:
         rows = by_keep_rate(samples, _thresholds_of(config, reference))
-    return Calibration(encoder, list(rows))
+    found = list(rows)
+    left_out = sorted(samples.keys() - {each.group for each in found})
+    if not found:
+        raise ConfigError(
+            f"{max(len(each.scores) for each in samples.values()):,} samples are too few for a "
+            f"share of {false_accepts:g}: take a larger one"
+            if reference is None
+            else f"encoder {reference} has no threshold for any split of these samples"
+        )
+    return Calibration(encoder, found, left_out)
 
 
 def _thresholds_of(config: Config, reference: str) -> dict[Split, float]:

@@ -1,13 +1,15 @@
 """The job of `cah run`: from archives to a published release."""
 
 import signal
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from enum import Enum
 from functools import partial
+from pathlib import Path
 
 import msgspec
 import pyarrow.compute as pc
 
+from cah_dask.errors import DamageError
 from cah_dask.images.manners.turns import Turns
 from cah_dask.pairs.fractions import Scores, top_fraction
 from cah_dask.pairs.select import SelectOptions
@@ -70,9 +72,11 @@ def run(
     Stopped
         When a signal came before the first task or after the last one.
     """
+    late = late_waves(folder)  # once, as it takes away parts and adds a wave
 
     def attempt(config: Config, stages: tuple[Stage, ...]) -> Ending:
-        return _Attempt(config, folder, view, signals, places, stages).carry_out(require_for)
+        made = _Attempt(config, folder, view, signals, places, late, stages)
+        return made.carry_out(require_for)
 
     stages = tuple(stage for stage in folder.stages if config.compact or stage != COMPACT)
     if config.select.top_fraction:
@@ -98,7 +102,11 @@ def _with_thresholds(select: SelectOptions, folder: RunFolder, view: View) -> Se
     found = {}
     for split, fraction in select.top_fraction.items():
         counted = bins.get(split, {})
-        found[split] = top_fraction(counted, fraction, partial(scores, split))
+        try:
+            found[split] = top_fraction(counted, fraction, partial(scores, split))
+        except DamageError as error:
+            _set_aside(folder, error.path)
+            raise
         view.say(
             f"the top {fraction:g} of {sum(counted.values()):,} {split} samples have a similarity "
             f"of at least {found[split]:.6f}"
@@ -106,16 +114,24 @@ def _with_thresholds(select: SelectOptions, folder: RunFolder, view: View) -> Se
     return msgspec.structs.replace(select, thresholds={**select.thresholds, **found})
 
 
+def _set_aside(folder: RunFolder, part: Path) -> None:
+    """Have a damaged part made again by the next start."""
+    maker = folder.maker_of(part.resolve())
+    if maker is not None:
+        folder.set_aside(*maker)
+
+
 class _Attempt:
     """One attempt to carry some stages of a run to their end."""
 
-    def __init__(  # each is a fact of the run
+    def __init__(  # noqa: PLR0913, PLR0917  # each is a fact of the run
         self,
         config: Config,
         folder: RunFolder,
         view: View,
         signals: Signals,
         places: Mapping[str, str],
+        late: Sequence[Sequence[str]],
         stages: tuple[Stage, ...],
     ) -> None:
         self._config = config
@@ -123,7 +139,6 @@ class _Attempt:
         self._view = view
         self._signals = signals
         self._places = places
-        late = late_waves(folder)  # first, as it takes away parts
         self._plan = Plan(
             folder.archives(),
             archives_per_wave=config.archives_per_wave,

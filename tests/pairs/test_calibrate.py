@@ -4,7 +4,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from cah_dask.errors import ConfigError
 from cah_dask.pairs.calibrate import (
     ENOUGH,
     Samples,
@@ -75,9 +74,18 @@ def test_texts_of_the_same_picture_are_no_mismatches():
     assert len(same.mismatched()) == 0
 
 
-def test_a_rate_that_so_few_samples_cannot_tell_is_refused():
-    with pytest.raises(ConfigError, match="too few for a share of 1e-09"):
-        list(by_false_accepts({"en": samples(1.0)}, 1e-9))
+def test_a_split_with_too_few_samples_for_the_rate_is_left_out():
+    many = samples(1.0)
+    few = Samples(
+        many.scores[:3], many.images[:3], many.texts[:3], many.urls[:3], many.captions[:3]
+    )
+    found = list(by_false_accepts({"en": many, "nolang": few}, 0.001))
+    assert [each.group for each in found] == ["en"]
+
+
+def test_no_more_than_the_share_is_kept():
+    (found,) = by_false_accepts({"en": samples(1.0)}, 1.5 / (10 * N))
+    assert found.false_accepts == 1 / (10 * N)
 
 
 def table(n: int, split: str, lang: str, first: int = 0) -> pa.Table:

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from cah_dask.errors import RunError
 from cah_dask.pairs.embed import HISTOGRAM_BINS
 from cah_dask.pairs.fractions import NONE_KEPT, top_fraction
 
@@ -55,5 +56,5 @@ def test_a_split_without_samples_keeps_none():
 
 
 def test_similarities_that_are_not_those_counted_are_no_threshold():
-    with pytest.raises(ValueError, match="they are not there"):
+    with pytest.raises(RunError, match="scored/ holds others"):
         top_fraction({60: 10}, 0.5, lambda: [np.zeros(2, np.float32)])

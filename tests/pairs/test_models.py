@@ -15,7 +15,7 @@ from cah_dask.pairs.encoders.load import load_encoders
 from cah_dask.pairs.encoders.models import embedding_dim, file_sha256
 from cah_dask.pairs.encoders.towers import Embeddings, Encoder
 from cah_dask.pairs.options import EmbedOptions, EncoderOptions
-from cah_dask.pairs.resolve import resolve, with_names_of
+from cah_dask.pairs.resolve import identity, is_as_pinned, resolve, with_names_of
 from tests.encoders import hash_encoder
 
 
@@ -176,3 +176,54 @@ def test_encoders_are_known_by_their_files(random_model: Path, tmp_path: Path):
     assert list(there.encoders) == ["elsewhere"]
     assert list(with_names_of(there, here).encoders) == [random_model.name]
     assert with_names_of(other, here) == other
+
+
+def resolved(*encoders: EncoderOptions, **checksums: str) -> EmbedOptions:
+    """Resolved options of encoders a, b... whose models have a file each."""
+    named = dict(zip("ab", encoders, strict=False))
+    models = {
+        model: {"w": checksums[model.rpartition("/")[2]]} for e in encoders for model in e.models
+    }
+    return EmbedOptions(
+        encoders=named, checksums=models, names={model: f"name of {model}" for model in models}
+    )
+
+
+def test_names_follow_the_towers_in_whatever_order_the_splits_are_written():
+    digests = {name: name * 64 for name in "123"}
+    before = resolved(
+        EncoderOptions(image="/x/1", texts={"multi": "/x/2", "nolang": "/x/3"}), **digests
+    )
+    again = resolved(
+        EncoderOptions(image="/x/1", texts={"nolang": "/x/3", "multi": "/x/2"}), **digests
+    )
+    assert with_names_of(again, before).names == before.names
+    moved = resolved(
+        EncoderOptions(image="/y/1", texts={"nolang": "/y/3", "multi": "/y/2"}), **digests
+    )
+    assert with_names_of(moved, before).names == {
+        f"/y/{name}": f"name of /x/{name}" for name in "123"
+    }
+
+
+def test_two_folders_with_one_model_may_become_one():
+    same = dict.fromkeys("12", "0" * 64)
+    before = resolved(EncoderOptions(image="/x/1", texts={"multi": "/x/2"}), **same)
+    after = resolved(EncoderOptions(image="/x/1"), **same)
+    assert with_names_of(after, before).names == {"/x/1": "name of /x/1"}
+
+
+def test_the_order_of_encoders_is_part_of_what_a_run_is():
+    one, two = EncoderOptions(image="/x/1"), EncoderOptions(image="/x/2")
+    digests = {"1": "1" * 64, "2": "2" * 64}
+    found = [
+        list(identity(resolved(*pair, **digests)).values()) for pair in ((one, two), (two, one))
+    ]
+    assert found[0] == found[1][::-1] != found[1]
+
+
+def test_fetched_models_that_are_gone_are_those_that_a_run_was_begun_with():
+    before = resolved(EncoderOptions(image="/models/p/1"), **{"1": "1" * 64})
+    assert is_as_pinned(EmbedOptions(model="/models/p"), before)
+    assert not is_as_pinned(EmbedOptions(model="/models/q"), before)
+    assert not is_as_pinned(EmbedOptions(model="/models/p", batch_size=2), before)

@@ -12,8 +12,10 @@ import pyarrow.dataset as ds
 import pytest
 import yaml
 
+from cah_dask.errors import RetryableError
 from cah_dask.groups import group_name_of, index_of
 from cah_dask.run import tasks
+from cah_dask.run.folder.compaction import compact, drop_own_files
 from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import COMPACT
@@ -230,6 +232,25 @@ def test_killed_at_any_step_the_next_attempt_leaves_the_same_bytes(
     tasks.compact_task(job)
     assert group_files(disturbed) == group_files(undisturbed)
     assert len(group_files(undisturbed)) == 5
+
+
+def test_a_group_whose_file_was_cleared_away_meanwhile_is_compacted_again(
+    plain: Path, tmp_path: Path
+):
+    """A driver starts between the file of a group and its index, and takes it for left over."""
+    run_dir = copy_of(plain, tmp_path).with_suffix("")
+    before = rows(run_dir, "images", ["url"])
+    job = compact_job(run_dir)
+    parts = sorted(f"w00000/{path.stem}" for path in (run_dir / "images/w00000").glob("b*.parquet"))
+    mine = [name for name in parts if group_name_of(name) == "w00000/g00000"]
+    compact(run_dir, "w00000/g00000", {"images": mine}, job.receipt(Counts(), 0.0))
+    (run_dir / "images/w00000/g00000.parquet").unlink()
+    with pytest.raises(RetryableError, match="was deleted while its group was compacted"):
+        drop_own_files(run_dir, "w00000/g00000")
+    assert not (run_dir / "compacted/w00000/g00000.parquet").exists()
+    assert rows(run_dir, "images", ["url"]) == before
+    tasks.compact_task(job)
+    assert rows(run_dir, "images", ["url"]) == before
 
 
 @pytest.mark.parametrize("steps", [4, 8, 9, 12])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow.dataset as ds
 import pytest
+import yaml
 
 from cah_dask.errors import DamageError
 from cah_dask.run.folder.lost import late_waves, write_lost
@@ -123,6 +124,31 @@ def test_what_a_server_refuses_is_told_allowed_if_so_wished_and_asked_for_again(
     assert texts(run_dir) == sorted(
         f"A picture of {number} and {n}" for number in range(ARCHIVES) for n in range(5)
     )
+
+
+def test_a_share_of_all_samples_is_that_of_the_archives_that_were_to_be_had(
+    config: Path, archives: ArchiveServer
+):
+    run_dir = config.with_suffix("")
+    tree = yaml.safe_load(config.read_text()) | {"max_lost_share": 0.5}
+    tree["select"] = {"thresholds": {"multi": -1, "nolang": -1}, "top_fraction": {"en": 0.5}}
+    config.write_text(yaml.safe_dump(tree))
+    archives.answers_left = 3
+    assert runs.finish(config) == 0, runs.output(config)
+    assert not (run_dir / "late.json").exists(), "it is asked for again by the next start only"
+    assert len(texts(run_dir)) == top_half(run_dir, 15)
+    archives.answers_left = 10**9
+    assert runs.finish(config) == 0, runs.output(config)
+    assert len(texts(run_dir)) == top_half(run_dir, 20)
+
+
+def top_half(run_dir: Path, n: int) -> int:
+    """Return how many of `n` scored samples are in the top half, ties included."""
+    table = ds.dataset(sorted(run_dir.glob("scored/*/*.parquet"))).to_table()
+    (name,) = (each for each in table.column_names if each.startswith("similarity_"))
+    assert table["split"].to_pylist() == ["en"] * n
+    values = sorted(table[name].to_pylist(), reverse=True)
+    return sum(value >= values[n // 2] for value in values)
 
 
 @pytest.mark.parametrize("data", [b'[["a', b'[["\xff"]]', b"{}"])

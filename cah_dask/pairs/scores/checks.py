@@ -51,9 +51,9 @@ def _picture(option: str, options: PictureOptions) -> PictureOptions:
 def _prompts(option: str, options: PromptsOptions, embed: EmbedOptions) -> PromptsOptions:
     path = locate(option, options, prompts.SHELF)
     prompts.require_label(option, options.label, prompts.read_prompts(path))
-    if options.encoder is not None:
-        _require_encoder(option, options.encoder, embed)
-    return msgspec.structs.replace(options, sha256=digest([path]))
+    encoder = options.encoder or next(iter(embed.encoders))
+    _require_encoder(option, encoder, embed)
+    return msgspec.structs.replace(options, encoder=encoder, sha256=digest([path]))
 
 
 def scores_as_pinned(options: EmbedOptions, pinned: EmbedOptions) -> bool:
@@ -65,7 +65,14 @@ def scores_as_pinned(options: EmbedOptions, pinned: EmbedOptions) -> bool:
             for name, each in given.items()
         )
 
-    return is_as(options.scores, pinned.scores) and is_as(options.prompts, pinned.prompts)
+    prompts = {
+        name: each if each.encoder else msgspec.structs.replace(each, encoder=found.encoder)
+        for name, each in options.prompts.items()
+        if (found := pinned.prompts.get(name))
+    }
+    return is_as(options.scores, pinned.scores) and (
+        len(prompts) == len(options.prompts) and is_as(prompts, pinned.prompts)
+    )
 
 
 def complete_scores(options: SelectOptions, embed: EmbedOptions) -> SelectOptions:

@@ -5,6 +5,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from cah_dask.pairs.options import EmbedOptions
+from cah_dask.pairs.scores.files import is_shipped
+from cah_dask.pairs.scores.prompts import SHELF as PROMPTS
+from cah_dask.pairs.scores.words import SHELF as WORDS
 from cah_dask.pairs.select import SelectOptions
 
 Plain: TypeAlias = Mapping[str, Mapping[str, Any]]
@@ -21,13 +24,13 @@ def described(embed: EmbedOptions, select: SelectOptions) -> Iterator[tuple[str,
         yield name, f"what {model} says of the picture", picture.sha256
     for name, each in embed.prompts.items():
         how = "share of" if each.top is None else f"of the {each.top} nearest, how many are"
-        shipped = "" if "." in each.file else f" of the set `{each.file}`"
+        shipped = f" of the set `{each.file}`" if is_shipped(each.file, PROMPTS) else ""
         yield name, f"prompts{shipped} beside the picture: {how} `{each.label}`", each.sha256
     for name, head in select.heads.items():
         what = f"what a head ({head.kind}) says of the image vector by `{head.encoder}`"
         yield name, what, head.sha256
     for name, words in select.words.items():
-        shipped = "a list" if "." in words.file else f"the list `{words.file}`"
+        shipped = f"the list `{words.file}`" if is_shipped(words.file, WORDS) else "a list"
         yield name, f"how many words of {shipped} the text holds", words.sha256
 
 

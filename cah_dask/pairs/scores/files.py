@@ -66,6 +66,11 @@ def digest(paths: Sequence[Path]) -> str:
     return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
 
 
+def is_shipped(name: str, shelf: Shelf) -> bool:
+    """Tell whether a file is one of the package, by its name there."""
+    return name in _shipped(shelf)
+
+
 def _shipped(shelf: Shelf) -> dict[str, Path]:
     folder = Path(str(files("cah_dask"))) / "pairs" / "scores" / shelf.folder
     found = sorted(folder.glob(f"*{shelf.suffix}"))

@@ -18,7 +18,18 @@ from cah_dask.run.cluster.settings import dask_settings
 from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.pools import Pool, pools
 from cah_dask.run.settings.config import Config
-from cah_dask.run.stages import COMPACT, DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, RUN, SELECT, Kind
+from cah_dask.run.stages import (
+    COMPACT,
+    DEDUP,
+    DOWNLOAD,
+    EMBED,
+    EXTRACT,
+    PACK,
+    RUN,
+    SELECT,
+    Kind,
+    Stage,
+)
 from cah_dask.words import counted
 
 LINKS_PER_ARCHIVE = 105_800
@@ -115,7 +126,9 @@ def expected(config: Config, n_archives: int, links: int) -> list[Expected]:
         PACK: images * pair,
     }
     return [
-        Expected(stage.name, units[stage.kind], stage.files * units[stage.kind], n_bytes[stage])
+        Expected(
+            stage.name, units[stage.kind], _files(stage, config) * units[stage.kind], n_bytes[stage]
+        )
         for stage in RUN
         if stage != COMPACT or config.compact
     ]
@@ -140,6 +153,11 @@ def _waves(config: Config, n_archives: int) -> int:
     return math.ceil(n_archives / config.archives_per_wave)
 
 
+def _files(stage: Stage, config: Config) -> int:
+    """Return how many files a unit leaves: of pack, a shard of two arrays for each encoder."""
+    return 1 + 2 * max(1, len(config.embed.encoders)) if stage == PACK else stage.files
+
+
 def inodes(config: Config, n_archives: int, links: int) -> Inodes:
     """Estimate how many files and folders a run has at once, and at its end."""
     units = _units(config, n_archives, links)
@@ -149,12 +167,15 @@ def inodes(config: Config, n_archives: int, links: int) -> Inodes:
     end = units[Kind.ARCHIVE] + seen + buckets + units[Kind.GROUP] + folders  # robots, selected
     of_lists = units[Kind.BUCKET] + lists * (DOWNLOAD.files - 1 + EMBED.files)
     end += COMPACT.files * units[Kind.GROUP] if config.compact else of_lists
-    not_yet = math.ceil(min(1.0, OPEN_WAVES / max(1, waves)) * of_lists) if config.compact else 0
+    open_share = min(1.0, OPEN_WAVES / max(1, waves))
+    if config.select.top_fraction:
+        open_share = 1.0  # compact comes after select, which waits for all samples
+    not_yet = math.ceil(open_share * of_lists) if config.compact else 0
     list_bytes = max(1.0, links * IMAGE_SHARE * IMAGE_BYTES / max(1, lists))
     waiting = min(lists, buckets + math.ceil(config.staged_gb * 1e9 / list_bytes))
     if config.keep_images:
         end, waiting = end + lists, 0
-    release = PACK.files * units[Kind.SHARD]  # begun when all else is done
+    release = _files(PACK, config) * units[Kind.SHARD]  # begun when all else is done
     return Inodes(end + max(release, not_yet + waiting), end + release)
 
 

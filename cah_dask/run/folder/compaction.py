@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
-from cah_dask.errors import DamageError
+from cah_dask.errors import DamageError, RetryableError
 from cah_dask.groups import INDEX_FOLDER, group_name_of
 from cah_dask.run.folder.listing import PART, files_under
 from cah_dask.run.stages import RUN
@@ -135,8 +135,25 @@ def own_files(run_dir: Path, folder: str, is_compacted: Callable[[str], bool]) -
 
 
 def drop_own_files(run_dir: Path, group: str) -> None:
-    """Delete the files of the parts of a compacted group."""
-    for folder, names in _indexed(run_dir, group).items():
+    """Delete the files of the parts of a compacted group.
+
+    Raises
+    ------
+    RetryableError
+        If a driver that started meanwhile took a file of the group for one of an attempt that was
+        cut off: the parts that have files of their own count again.
+    DamageError
+        If a file of the group is lost, and files of parts of it are, too.
+    """
+    found = _indexed(run_dir, group)
+    for folder, names in found.items():
+        if (path := part_path(run_dir, folder, group)).exists():
+            continue
+        if not all(part_path(run_dir, folder, name).exists() for name in names):
+            raise DamageError(path, "it is not there")
+        part_path(run_dir, INDEX_FOLDER, group).unlink(missing_ok=True)
+        raise RetryableError(f"{path} was deleted while its group was compacted")
+    for folder, names in found.items():
         for name in names:
             part_path(run_dir, folder, name).unlink(missing_ok=True)
 

@@ -153,12 +153,12 @@ class RunFolder(JobFolder):
 
     def scored(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Yield some columns of all scored samples, list by list."""
+        groups = set(compaction.groups(self.path))
         for path in sorted((self.path / EMBED.folder).glob("w*/*.parquet")):
             name = f"{path.parent.name}/{path.stem}"
             group = group_name_of(name) or name
-            is_compacted = compaction.part_path(self.path, INDEX_FOLDER, group).exists()
-            if is_compacted != (name == group):
-                continue  # left of a compaction that was cut off
+            if (group in groups) != (name == group):
+                continue  # left of a compaction that was cut off, or begun since
             with open_part(path) as part:
                 for number in range(part.n_row_groups):
                     yield part.read([number], list(columns))

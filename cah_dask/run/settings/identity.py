@@ -74,7 +74,7 @@ def _without_places(config: Config, found: dict[str, Any]) -> dict[str, Any]:
         "inputs", "lists_sha256", "embed.model", "embed.checksums", "embed.names", "embed.licence",
     ):  # fmt: skip
         found.pop(key, None)
-    found["embed.encoders"] = identity_of_models(config.embed)
+    found["embed.encoders"] = list(identity_of_models(config.embed).items())  # in their order
     for key in OF_SCORES:
         if key in found:
             found[key] = without_files(found[key])

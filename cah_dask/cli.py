@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from cah_dask.run.before.doctor import Visit
     from cah_dask.run.before.preflight import Prepared
 
-_HOSTS_SHOWN = 5
 _TIME = "%Y-%m-%d %H:%M:%S UTC"
 
 app = typer.Typer(
@@ -253,6 +252,7 @@ def _log_to(path: Path) -> Iterator[None]:
 def status(folder: RunPath) -> None:
     """Show how far a run is, from its folder alone; the run need not be alive."""
     from cah_dask.run.folder.run_folder import RunFolder
+    from cah_dask.run.pace import slow_hosts
 
     run_folder = RunFolder(folder)
     summary = run_folder.summary()
@@ -265,8 +265,8 @@ def status(folder: RunPath) -> None:
     tell(f"release: {run_folder.release if done else 'not published yet'}")
     for fault in run_folder.odd_optouts():
         tell(f"ignored: {fault}")
-    for host, n_urls in summary.beyond_quota()[:_HOSTS_SHOWN]:
-        tell(f"beyond download.hosts.quota: {n_urls:,} urls of {host}")
+    for line in slow_hosts(summary, run_folder.config().download.hosts):
+        tell(line)
     for line in summary.lost:
         tell(f"lost: {line}")
 

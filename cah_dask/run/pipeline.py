@@ -17,6 +17,7 @@ from cah_dask.release.summary import similarity_histogram
 from cah_dask.run.cluster.lending import lend_hosts
 from cah_dask.run.folder.lost import late_waves, write_lost
 from cah_dask.run.folder.run_folder import RunFolder
+from cah_dask.run.pace import Named
 from cah_dask.run.plan import Plan, Unit
 from cah_dask.run.pools import pools
 from cah_dask.run.publish import Publisher
@@ -225,6 +226,7 @@ class Crawl(FolderWork):
         self._publisher = publisher
         self._view = view
         self._places = places
+        self._named = Named(config.download.hosts)
         self._is_paused = False
 
     def task(self, unit: Unit, *, is_last_attempt: bool) -> Job:
@@ -252,6 +254,9 @@ class Crawl(FolderWork):
         self._plan.complete(unit, done.receipt)
         for error in done.receipt.errors:
             self._view.warn(f"{unit.archive or unit.name}: {error}")
+        if unit.stage == DEDUP:
+            for line in self._named.news(done.receipt.counts):
+                self._view.say(line)
         if unit.stage == EMBED and not self._config.keep_images:
             self.folder.drop_images(unit)
         self._view.update(commit)

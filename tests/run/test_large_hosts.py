@@ -7,6 +7,8 @@ five minutes, or as long as its urls of the large host; 64 of them are in flight
 
 import heapq
 import itertools
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
@@ -93,7 +95,9 @@ def test_without_a_quota_it_holds_up_no_other_host():
     assert run.end_s > 2 * BOUND_S, "its own urls still take a second each"
 
 
-def test_status_names_the_hosts_beyond_their_quota(tmp_path: Path, random_model: Path):
+def test_status_plan_and_the_live_view_name_the_hosts_that_set_the_pace(
+    tmp_path: Path, random_model: Path
+):
     with WebServer() as web:
         hosts = ["large.test"] * 8 + ["small.test"] * 3
         links = [(web.url(f"/ok-{n}.jpg", host), f"A thing {n}") for n, host in enumerate(hosts)]
@@ -105,5 +109,9 @@ def test_status_names_the_hosts_beyond_their_quota(tmp_path: Path, random_model:
         assert runs.finish(config) == 0, runs.output(config)
         assert len(web.log) == 5 + 3 + 2, "with a robots.txt each"
     told = runs.status(config.with_suffix(""))
-    assert "beyond download.hosts.quota: 3 urls of large.test" in told
+    line = "beyond download.hosts.quota: 3 urls of large.test, whose 5 of a wave take at least"
+    assert f"{line} 0.0 h" in told
+    assert line in " ".join(runs.output(config).split()), "and while it is at work"
+    plan = [sys.executable, "-m", "cah_dask", "plan", str(config)]
+    assert line in subprocess.run(plan, capture_output=True, text=True, check=True).stdout
     assert "host_quota 3" in " ".join(told.split())

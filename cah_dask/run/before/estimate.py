@@ -16,6 +16,7 @@ from cah_dask.run.cluster.access import Access
 from cah_dask.run.cluster.jobs import PoolJob, job_options
 from cah_dask.run.cluster.settings import dask_settings
 from cah_dask.run.folder.run_folder import RunFolder
+from cah_dask.run.pace import slow_hosts
 from cah_dask.run.pools import Pool, pools
 from cah_dask.run.settings.config import Config
 from cah_dask.run.stages import (
@@ -251,6 +252,9 @@ def describe(config: Config, archives: Sequence[str]) -> Iterator[str]:
     yield f"files at once: {files_at.peak:,} at most{quota}, {files_at.end:,} at the end"
     if hint := advice(config, n_archives, links):
         yield hint
+    folder = RunFolder(Path(config.run_dir))
+    if folder.has_begun:
+        yield from slow_hosts(folder.summary(), config.download.hosts)
     if not config.keep_images:
         yield f"images are dropped once embedded: at most {config.staged_gb:,.0f} GB of them wait"
     for pool in found:

@@ -1,12 +1,14 @@
 """Thresholds that keep a stated share of the samples, ties included, without sorting them all."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from cah_dask.errors import RunError
 from cah_dask.pairs.embed import HISTOGRAM_BINS
+from cah_dask.schema import Split
 
 Scores = npt.NDArray[np.float32]
 """``(n,)`` float32 similarities."""
@@ -14,56 +16,93 @@ Scores = npt.NDArray[np.float32]
 NONE_KEPT = 1.0
 """The threshold of a split without a sample."""
 
+_NEAR = 1e-6
+"""A similarity at the very edge of two bins may be counted in either."""
 
-def top_fraction(
-    histogram: Mapping[int, int], fraction: float, scores: Callable[[], Iterable[Scores]]
-) -> float:
-    """Return the threshold at or above which a share of all similarities lies.
+
+@dataclass(slots=True)
+class _Search:
+    """The similarity at one rank, looked for within a range."""
+
+    rank: int
+    """Counted from 0, in descending order."""
+    low: float
+    high: float
+    n_above: int = 0
+    near: list[Scores] = field(default_factory=list)
+
+    def add(self, piece: Scores) -> None:
+        self.n_above += int(np.count_nonzero(piece > self.high))
+        self.near.append(piece[(piece >= self.low) & (piece <= self.high)])
+
+    @property
+    def found(self) -> float | None:
+        """What was looked for; None if it is not within the range."""
+        candidates = np.sort(np.concatenate([np.empty(0, np.float32), *self.near]))[::-1]
+        place = self.rank - self.n_above
+        return float(candidates[place]) if 0 <= place < len(candidates) else None
+
+
+def top_fractions(
+    histograms: Mapping[Split, Mapping[int, int]],
+    fractions: Mapping[Split, float],
+    scores: Callable[[], Iterable[Mapping[Split, Scores]]],
+) -> dict[Split, float]:
+    """Return, by split, the threshold at or above which a share of all similarities lies.
 
     The rule of DataComp: of n similarities in descending order, that at place ``int(n * fraction)``
     from 0; so all that equal it are kept.
 
     Parameters
     ----------
-    histogram
-        How many of them are in each bin of `embed.HISTOGRAM_BINS`.
-    fraction
+    histograms
+        How many similarities are in each bin of `embed.HISTOGRAM_BINS`.
+    fractions
         Above 0 and below 1.
     scores
-        Gives all similarities in any order and in pieces, again each time it is called. Those near
-        the threshold are held in memory: about one in fifty.
+        Gives all similarities in any order and in pieces, once or, in rare cases, twice. Those near
+        the thresholds are held in memory: about one in fifty.
 
     Raises
     ------
     RunError
         If they are not those that were counted.
     """
-    n = sum(histogram.values())
-    if not n:
-        return NONE_KEPT
-    rank = int(n * fraction)
-    for low, high in _ranges(histogram, rank):
-        n_above, near = 0, [np.empty(0, np.float32)]
-        for piece in scores():
-            n_above += int(np.count_nonzero(piece > high))
-            near.append(piece[(piece >= low) & (piece <= high)])
-        candidates = np.sort(np.concatenate(near))[::-1]
-        if n_above <= rank < n_above + len(candidates):
-            return float(candidates[rank - n_above])
-    raise RunError(f"{n} similarities are counted, and scored/ holds others; run it again")
+    sought = {
+        split: _search(bins, int(sum(bins.values()) * fractions[split]))
+        for split, bins in histograms.items()
+        if split in fractions and bins
+    }
+    found = dict.fromkeys(fractions, NONE_KEPT) | _look(sought, scores)
+    elsewhere = {
+        split: _Search(search.rank, -1.0, 1.0)
+        for split, search in sought.items()
+        if search.found is None
+    }
+    found |= _look(elsewhere, scores) if elsewhere else {}
+    for split, search in elsewhere.items():
+        if search.found is None:
+            raise RunError(f"scored/ holds other {split} samples than were counted; run it again")
+    return found
 
 
-def _ranges(histogram: Mapping[int, int], rank: int) -> Iterator[tuple[float, float]]:
-    """Yield where the similarity of a rank lies, with the neighbours of its bin; then everywhere.
-
-    A similarity at the very edge of two bins may be counted in either.
-    """
+def _search(histogram: Mapping[int, int], rank: int) -> _Search:
+    """Return a search in the bin of a rank."""
     n_above = 0
     for index in sorted(histogram, reverse=True):
-        if n_above <= rank < n_above + histogram[index]:
-            yield (_edge(index) - 1e-6, _edge(index + 1) + 1e-6)
         n_above += histogram[index]
-    yield (-1.0, 1.0)
+        if rank < n_above:
+            break
+    return _Search(rank, _edge(index) - _NEAR, _edge(index + 1) + _NEAR)
+
+
+def _look(
+    sought: Mapping[Split, _Search], scores: Callable[[], Iterable[Mapping[Split, Scores]]]
+) -> dict[Split, float]:
+    for piece in scores() if sought else ():
+        for split, search in sought.items():
+            search.add(piece[split])
+    return {split: value for split, each in sought.items() if (value := each.found) is not None}
 
 
 def _edge(index: int) -> float:

@@ -50,6 +50,11 @@ class SelectOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """Rules by name: each drops the rows of which all its limits are true, counted as `rule_NAME`:
     `{explicit: {nsfw: {above: 0.7}}}`."""
 
+    def is_settled_from(self, asked: "SelectOptions") -> bool:
+        """Tell whether these are options that were asked for, with the thresholds then found."""
+        given = {s: value for s, value in self.thresholds.items() if s not in self.top_fraction}
+        return asked in (self, msgspec.structs.replace(self, thresholds=given))
+
 
 def complete(
     options: SelectOptions,

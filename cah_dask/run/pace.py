@@ -40,6 +40,6 @@ def _line(host: str, n_urls: int, options: HostOptions) -> str:
     quota = HostQuotas(options.quota, options.quota_of).towards(host)
     hours = quota * options.towards(host).spacing_s / 3600
     return (
-        f"beyond download.hosts.quota: {n_urls:,} urls of {host}, whose {quota:,.0f} of a wave take "
-        f"at least {hours:.1f} h"
+        f"beyond download.hosts.quota: {n_urls:,} urls of {host}, whose {quota:,.0f} of a wave "
+        f"take at least {hours:.1f} h"
     )

@@ -3,7 +3,6 @@
 import signal
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from enum import Enum
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -11,7 +10,7 @@ import pyarrow.compute as pc
 
 from cah_dask.errors import DamageError
 from cah_dask.images.manners.turns import Turns
-from cah_dask.pairs.fractions import Scores, top_fraction
+from cah_dask.pairs.fractions import Scores, top_fractions
 from cah_dask.pairs.select import SelectOptions
 from cah_dask.release.summary import similarity_histogram
 from cah_dask.run.cluster.lending import lend_hosts
@@ -96,21 +95,22 @@ def _with_thresholds(select: SelectOptions, folder: RunFolder, view: View) -> Se
     similarity = similarity_of(select.encoder or "")  # preflight names it
     bins = similarity_histogram(folder.summary())
 
-    def scores(split: Split) -> Iterator[Scores]:
+    def scores() -> Iterator[dict[Split, Scores]]:
         for table in folder.scored(["split", similarity]):
-            yield table.filter(pc.equal(table["split"], split))[similarity].to_numpy()
+            yield {
+                split: table.filter(pc.equal(table["split"], split))[similarity].to_numpy()
+                for split in select.top_fraction
+            }
 
-    found = {}
+    try:
+        found = top_fractions(bins, select.top_fraction, scores)
+    except DamageError as error:
+        _set_aside(folder, error.path)
+        raise
     for split, fraction in select.top_fraction.items():
-        counted = bins.get(split, {})
-        try:
-            found[split] = top_fraction(counted, fraction, partial(scores, split))
-        except DamageError as error:
-            _set_aside(folder, error.path)
-            raise
         view.say(
-            f"the top {fraction:g} of {sum(counted.values()):,} {split} samples have a similarity "
-            f"of at least {found[split]:.6f}"
+            f"the top {fraction:g} of {sum(bins.get(split, {}).values()):,} {split} samples have a "
+            f"similarity of at least {found[split]:.6f}"
         )
     return msgspec.structs.replace(select, thresholds={**select.thresholds, **found})
 

@@ -8,7 +8,8 @@ from hypothesis.extra import numpy as arrays
 
 from cah_dask.errors import RunError
 from cah_dask.pairs.embed import HISTOGRAM_BINS
-from cah_dask.pairs.fractions import NONE_KEPT, top_fraction
+from cah_dask.pairs.fractions import NONE_KEPT, top_fractions
+from cah_dask.schema import Split
 
 FRACTIONS = [0.001, 0.1, 0.29, 0.3, 0.5, 0.999]
 
@@ -16,7 +17,11 @@ FRACTIONS = [0.001, 0.1, 0.29, 0.3, 0.5, 0.999]
 def threshold_of(values: np.ndarray, fraction: float) -> float:
     counts, _ = np.histogram(values, bins=HISTOGRAM_BINS, range=(-1, 1))
     histogram = {index: int(count) for index, count in enumerate(counts) if count}
-    return top_fraction(histogram, fraction, lambda: np.array_split(values, 3))
+    pieces: list[dict[Split, np.ndarray]] = [
+        {"en": piece, "multi": -piece} for piece in np.array_split(values, 3)
+    ]
+    found = top_fractions({"en": histogram}, {"en": fraction}, lambda: pieces)
+    return found["en"]
 
 
 def by_sorting(values: np.ndarray, fraction: float) -> float:
@@ -51,10 +56,26 @@ def test_all_ties_of_the_last_one_are_kept(fraction: float):
     assert len(above) <= 20_000 * fraction
 
 
+def test_each_split_has_a_threshold_of_its_own_in_one_pass():
+    values = np.linspace(-1, 1, 101, dtype=np.float32)
+    counts, _ = np.histogram(values, bins=HISTOGRAM_BINS, range=(-1, 1))
+    histogram = {index: int(count) for index, count in enumerate(counts) if count}
+    passes = []
+
+    def scores():
+        passes.append(1)
+        yield {"en": values, "multi": values}
+
+    bins: dict[Split, dict[int, int]] = {"en": histogram, "multi": histogram}
+    found = top_fractions(bins, {"en": 0.1, "multi": 0.7}, scores)
+    assert found == {"en": by_sorting(values, 0.1), "multi": by_sorting(values, 0.7)}
+    assert len(passes) == 1
+
+
 def test_a_split_without_samples_keeps_none():
-    assert top_fraction({}, 0.5, list) == NONE_KEPT
+    assert top_fractions({}, {"en": 0.5}, list) == {"en": NONE_KEPT}
 
 
 def test_similarities_that_are_not_those_counted_are_no_threshold():
-    with pytest.raises(RunError, match="scored/ holds others"):
-        top_fraction({60: 10}, 0.5, lambda: [np.zeros(2, np.float32)])
+    with pytest.raises(RunError, match="scored/ holds other en samples"):
+        top_fractions({"en": {60: 10}}, {"en": 0.5}, lambda: [{"en": np.zeros(2, np.float32)}])

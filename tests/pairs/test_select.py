@@ -1,5 +1,6 @@
 """Which scored samples a release holds: the rows that agree, and a reason for all others."""
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -118,3 +119,14 @@ def test_selections_of_as_many_rows_are_told_apart():
     assert checksum([one]) == checksum([one])
     dealt = deal([(PART, 1)], 8)
     assert fingerprint(dealt, checksum([one])) != fingerprint(dealt, checksum([two]))
+
+
+def test_options_are_settled_from_those_that_ask_for_a_share():
+    asked = SelectOptions(encoder="a", thresholds={"en": 0.2}, top_fraction={"multi": 0.3})
+    settled = SelectOptions(
+        encoder="a", thresholds={"en": 0.2, "multi": 0.7}, top_fraction={"multi": 0.3}
+    )
+    assert settled.is_settled_from(asked)
+    assert settled.is_settled_from(settled)
+    for other in ({"encoder": "b"}, {"thresholds": {"en": 0.3}}, {"top_fraction": {"multi": 0.4}}):
+        assert not settled.is_settled_from(msgspec.structs.replace(asked, **other))

@@ -136,7 +136,9 @@ class RunFolder(JobFolder):
         if not path.exists():
             lines = b"".join(msgspec.json.encode(name) + b"\n" for name in archives)
             write_atomic(self.path / ARCHIVES_FILE, lines)
-        elif identity.variants(before := self.config()) == identity.variants(loaded.config):
+        elif (before := self.config()).select.is_settled_from(loaded.config.select) and (
+            before.pack == loaded.config.pack
+        ):
             return
         else:
             of_release = {key: getattr(loaded.config, key) for key in identity.OF_THE_RELEASE}

@@ -15,10 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cah_dask.pairs.encoders.towers import Embeddings
+from cah_dask.pairs.scores.numbers import Scores
 from cah_dask.pairs.vectors import unpacked
 from cah_dask.schema import Split, similarity_of, vector_of
-
-Scores = npt.NDArray[np.float32]
 
 SHIFTS = 10
 """Mismatched texts for each image."""

@@ -4,14 +4,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from cah_dask.errors import RunError
 from cah_dask.pairs.embed import HISTOGRAM_BINS
+from cah_dask.pairs.scores.numbers import Scores
 from cah_dask.schema import Split
-
-Scores = npt.NDArray[np.float32]
-"""``(n,)`` float32 similarities."""
 
 NONE_KEPT = 1.0
 """The threshold of a split without a sample."""

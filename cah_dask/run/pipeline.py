@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 
 from cah_dask.errors import DamageError
 from cah_dask.images.manners.turns import Turns
-from cah_dask.pairs.fractions import Scores, top_fractions
+from cah_dask.pairs.fractions import top_fractions
+from cah_dask.pairs.scores.numbers import Scores
 from cah_dask.pairs.select import SelectOptions
 from cah_dask.release.summary import similarity_histogram
 from cah_dask.run.cluster.lending import lend_hosts

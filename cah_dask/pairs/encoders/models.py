@@ -1,6 +1,5 @@
 """What a model's name means: the files that it is made of, found without loading them."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 
+from cah_dask import storage
 from cah_dask.errors import ConfigError
 from cah_dask.pairs.encoders.clip_config import text_files
 from cah_dask.pairs.encoders.custom import (
@@ -195,5 +195,4 @@ def checksums(model: ModelFiles) -> dict[str, str]:
 @cache
 def file_sha256(path: Path) -> str:
     """Return the hex SHA-256 of a file that does not change while the process lives."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return storage.file_sha256(path)

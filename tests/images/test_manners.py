@@ -256,5 +256,7 @@ def test_the_budget_of_bytes_is_kept_and_no_server_is_blamed(web, tmp_path):
     slow = options(web, total_timeout_s=0.5, bytes_per_s=3_000_000)
     began = time.monotonic()
     made, _ = download(urls, tmp_path, slow, lists_at_once=2)
-    assert time.monotonic() - began > 1
+    least_s = 2.7 / 1.5 - 0.5  # MB by MB a second, less what may come at once
+    pieces_s = 3 * 0.262 / 1.5  # and what each of three had read when it was told to wait
+    assert time.monotonic() - began > least_s - pieces_s
     assert set(statuses(made)) <= {"decode_format", "decode_error", "decode_truncated"}

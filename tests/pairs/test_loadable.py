@@ -17,6 +17,7 @@ from cah_dask.pairs.encoders.clip_config import require_sane_preprocess
 from cah_dask.pairs.options import EmbedOptions, EncoderOptions
 from cah_dask.pairs.resolve import resolve
 from tests.conftest import ARCHITECTURE
+from tests.hostile import Trap
 from tests.text_models import sentence_transformers
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
@@ -165,16 +166,6 @@ def test_pickled_code_in_weights_is_refused_and_not_run(model: Path, tmp_path: P
     torch.save(Trap(tmp_path / "ran"), model / "open_clip_pytorch_model.bin")
     assert "cannot be loaded" in refusal(model)
     assert not (tmp_path / "ran").exists()
-
-
-class Trap:
-    """Touches a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
 
 
 def test_a_hub_that_is_out_of_reach_is_not_asked_again_and_again(monkeypatch):

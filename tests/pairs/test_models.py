@@ -1,22 +1,18 @@
-"""Encoders: the contract every one keeps, and mistakes found before a GPU is asked for."""
+"""Which models options mean, and mistakes found before a GPU is asked for."""
 
-import io
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from cah_dask.errors import ConfigError
-from cah_dask.images.picture.decode import open_rgb
+from cah_dask.pairs.contract import pictures
 from cah_dask.pairs.encoders.load import load_encoders
 from cah_dask.pairs.encoders.models import embedding_dim, file_sha256
-from cah_dask.pairs.encoders.towers import Embeddings, Encoder
+from cah_dask.pairs.encoders.towers import Encoder
 from cah_dask.pairs.options import EmbedOptions, EncoderOptions
 from cah_dask.pairs.resolve import identity, is_as_pinned, resolve, with_names_of
-from tests.encoders import hash_encoder
 
 
 def options(model: Path | str, **changes) -> EmbedOptions:
@@ -28,78 +24,13 @@ def load_encoder(*given, **changes) -> Encoder:
     return encoder
 
 
-@pytest.fixture(scope="module")
-def random_encoder(random_model: Path) -> Encoder:
-    return load_encoder(options(random_model), threads=2)
-
-
-@pytest.fixture(scope="module")
-def tiny_encoder() -> Encoder:
-    return load_encoder(options("tiny"), threads=2)
-
-
-def picture(colour: str) -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (50, 40), colour).save(file, "PNG")
-    return file.getvalue()
-
-
-class EncoderContract:
-    """What every encoder promises; subclass it with an `encoder` fixture to check your own."""
-
-    images = (picture("red"), picture("green"), picture("blue"))
-    texts = ("a cat", "ein Hund", "", "три красных круга", "word " * 500)
-
-    def encode_images(self, encoder: Encoder, images: Sequence[bytes]) -> Embeddings:
-        tower = encoder.image
-        return tower.encode_images([tower.preprocess(open_rgb(image)) for image in images])
-
-    def encode_texts(self, encoder: Encoder, texts: Sequence[str]) -> Embeddings:
-        return encoder.texts["en"].encode_texts(texts).vectors
-
-    def test_vectors_are_unit_float32_rows(self, encoder: Encoder):
-        images = self.encode_images(encoder, self.images)
-        for vectors in (images, self.encode_texts(encoder, self.texts)):
-            assert vectors.dtype == np.float32
-            assert vectors.shape[1] == encoder.dim
-            assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
-
-    def test_an_embedding_does_not_depend_on_its_batch(self, encoder: Encoder):
-        together = self.encode_images(encoder, self.images)
-        alone = [self.encode_images(encoder, [image]) for image in self.images]
-        assert np.allclose(together, np.concatenate(alone), atol=1e-5)
-        together = self.encode_texts(encoder, self.texts)
-        alone = [self.encode_texts(encoder, [text]) for text in self.texts]
-        assert np.allclose(together, np.concatenate(alone), atol=1e-5)
-
-    def test_the_same_input_gives_the_same_bits(self, encoder: Encoder):
-        first, second = (self.encode_images(encoder, self.images).tobytes() for _ in range(2))
-        assert first == second
-
-
-class TestHashEncoder(EncoderContract):
-    @pytest.fixture
-    def encoder(self) -> Encoder:
-        return hash_encoder()
-
-
-class TestOpenClipEncoder(EncoderContract):
-    @pytest.fixture
-    def encoder(self, random_encoder: Encoder) -> Encoder:
-        return random_encoder
-
-
-class TestTinyModel(EncoderContract):
-    @pytest.fixture
-    def encoder(self, tiny_encoder: Encoder) -> Encoder:
-        return tiny_encoder
-
-
 def test_bf16_moves_vectors_a_little(random_model: Path):
-    contract = EncoderContract()
     exact, rounded = (
-        contract.encode_images(load_encoder(options(random_model, **given)), contract.images)
-        for given in ({}, {"precision": "bf16"})
+        tower.encode_images([tower.preprocess(each) for each in pictures()])
+        for tower in (
+            load_encoder(options(random_model)).image,
+            load_encoder(options(random_model, precision="bf16")).image,
+        )
     )
     assert np.allclose(exact, rounded, atol=0.05)
 

@@ -18,6 +18,7 @@ from cah_dask.pairs.encoders.models import checksums, locate
 from cah_dask.pairs.encoders.text_tower import require_fitting
 from cah_dask.pairs.encoders.weights import require_whole
 from cah_dask.pairs.options import EmbedOptions
+from tests.hostile import Trap
 from tests.text_models import (
     DIM,
     LENGTH,
@@ -277,16 +278,6 @@ def test_pickled_code_is_refused_and_not_run(tmp_path: Path, make: Callable[[Pat
     torch.save(Trap(tmp_path / "ran"), folder / "pytorch_model.bin")
     assert "no file of tensors only" in said(folder)
     assert not (tmp_path / "ran").exists()
-
-
-class Trap:
-    """Touches a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
 
 
 def test_the_base_of_m_clip_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -9,6 +9,7 @@ import pytest
 from cah_dask.errors import ConfigError
 from cah_dask.pairs.scores.heads import read_head
 from cah_dask.pairs.scores.options import HeadKind
+from tests.hostile import Trap
 
 torch = pytest.importorskip("torch")
 safetensors = pytest.importorskip("safetensors.numpy")
@@ -169,11 +170,7 @@ def test_weights_of_another_layout_are_refused(
 
 
 def test_code_in_a_pickled_file_is_never_run(tmp_path: Path):
-    class Trap:
-        def __reduce__(self):
-            return Path.touch, (tmp_path / "run",)
-
-    torch.save({"0.weight": Trap()}, tmp_path / "h.pth")
+    torch.save({"0.weight": Trap(tmp_path / "run")}, tmp_path / "h.pth")
     with pytest.raises(ConfigError, match="is no file of tensors only"):
         read_head(tmp_path / "h.pth", "mlp")
     assert not (tmp_path / "run").exists()

@@ -20,6 +20,7 @@ from cah_dask.jobs_cli import Machine, Overrides, Scratch, carry_out, log_to, re
 from cah_dask.models_cli import models_app
 from cah_dask.run.signals import Signals, Stopped
 from cah_dask.terminal import answer, console, fail, say, tell
+from cah_dask.vectors_cli import vectors_app
 from cah_dask.words import counted, printable
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ config_app = typer.Typer(no_args_is_help=True, help="Look at a configuration wit
 app.add_typer(config_app, name="config")
 app.add_typer(models_app, name="models")
 app.add_typer(filter_app)
+app.add_typer(vectors_app)
 
 
 EXIT_CODES = """

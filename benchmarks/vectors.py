@@ -1,6 +1,7 @@
 """CPU seconds of what is done with the vectors of a pool, beside the bare matrix products.
 
-Synthetic vectors: unit vectors around topics, a tenth of them copies that are changed so much that
+Synthetic vectors: normally distributed in 64 directions of falling weight around a mean, so there
+are no gaps between clusters; a tenth are copies of others, changed in any direction so much that
 their cosines lie evenly between 0.9 and 1. Everything runs on one thread; faiss, if it is there,
 too. Ratios are those of one run, medians of several.
 
@@ -26,6 +27,7 @@ import pyarrow.parquet as pq
 from cah_dask.curate.pools.opening import open_pool
 from cah_dask.curate.pools.uids import hex_of
 from cah_dask.curate.vectors.centroids import (
+    BLOCK_CENTROIDS,
     BLOCK_ROWS,
     Centroids,
     centroids_of,
@@ -33,13 +35,16 @@ from cah_dask.curate.vectors.centroids import (
 )
 from cah_dask.curate.vectors.kmeans import cluster_sums, k_means, next_centroids
 from cah_dask.keys import from_digests
-from cah_dask.run.clustering.duplicate_tasks import SETTLE, NearDuplicateOptions
+from cah_dask.run.clustering.duplicate_clusters import SETTLE, NearDuplicateOptions
 from cah_dask.run.clustering.jobs import NearDuplicateJob, PoolWork, units_of
 from cah_dask.run.clustering.outputs import write_near_duplicates
 from cah_dask.run.task import run_task
 from cah_dask.storage import file_sha256
 
 DIM = 512
+DIRECTIONS = 64
+MEAN = 1.5
+"""Of each number: makes the cosine of two vectors about 0.3 on average."""
 FILES = 4
 BOUND = 0.96
 
@@ -51,15 +56,15 @@ class NobodyLooks:
         return lambda *_: None
 
 
-def vectors_of(n: int, topics: int, seed: int = 0) -> np.ndarray:
+def vectors_of(n: int, seed: int = 0) -> np.ndarray:
     """Draw vectors, float16."""
     generator = np.random.default_rng(seed)
-    centres = generator.normal(size=(topics, DIM)).astype("f4")
+    spread = np.random.default_rng(7).normal(size=(DIRECTIONS, DIM)).astype("f4")
+    spread *= 1 / np.sqrt(1 + np.arange(DIRECTIONS, dtype="f4"))[:, None]
     found = np.empty((n, DIM), "f2")
     for start in range(0, n, 1 << 14):
         size = min(1 << 14, n - start)
-        part = centres[generator.integers(0, topics, size)]
-        part = part + 0.6 * generator.normal(size=(size, DIM)).astype("f4")
+        part = generator.normal(size=(size, DIRECTIONS)).astype("f4") @ spread + MEAN
         found[start : start + size] = part / np.linalg.norm(part, axis=1, keepdims=True)
     copies = np.flatnonzero(generator.random(n) < 0.1)
     sources = found[generator.integers(0, n, len(copies))].astype("f4")
@@ -83,17 +88,20 @@ def seconds(*tasks: Callable[[], object], times: int = 3) -> list[float]:
 
 def bare(vectors: np.ndarray, centroids: Centroids) -> None:
     """Do nothing but the products, block by block into the same memory."""
-    out = np.empty((BLOCK_ROWS, len(centroids)), "f4")
+    out = np.empty(BLOCK_ROWS * BLOCK_CENTROIDS, "f4")
     for start in range(0, len(vectors), BLOCK_ROWS):
         block = vectors[start : start + BLOCK_ROWS].astype("f4")
-        np.matmul(block, centroids.vectors.T, out=out[: len(block)])
+        for first in range(0, len(centroids), BLOCK_CENTROIDS):
+            some = centroids.vectors[first : first + BLOCK_CENTROIDS]
+            shape = len(block), len(some)
+            np.matmul(block, some.T, out=out[: shape[0] * shape[1]].reshape(shape))
 
 
 def nearest(vectors: np.ndarray, sizes: list[int]) -> None:
     """Compare the nearest centroid with its products."""
     for k in sizes:
         some = vectors[: max(2 * BLOCK_ROWS, min(len(vectors), 50_000_000 // k))]
-        centroids = centroids_of(vectors_of(k, k, seed=1))
+        centroids = centroids_of(vectors_of(k, seed=1))
         product, whole = seconds(
             lambda: bare(some, centroids), lambda: nearest_centroid(some, centroids)
         )
@@ -161,7 +169,7 @@ def near_duplicates(folder: Path, k: int, neighbours: int) -> tuple[float, set[b
     began = time.process_time()
     with job.folder.held():
         units = units_of(job)
-        work = PoolWork(job, units, NobodyLooks())
+        work = PoolWork(job, units, NobodyLooks())  # type: ignore[arg-type]  # it shows nothing
         while (unit := units.take(units.stages)) is not None:
             work.done(unit, run_task(work.task(unit, is_last_attempt=True), "here"))
     taken = time.process_time() - began
@@ -193,7 +201,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=60_000)
     rows = parser.parse_args().rows
-    vectors = vectors_of(rows, topics=max(10, rows // 100))
+    vectors = vectors_of(rows)
     nearest(vectors, [64, 1000, 10_000, 100_000])
     iterations(vectors, [1000, 4000])
     with tempfile.TemporaryDirectory() as folder:

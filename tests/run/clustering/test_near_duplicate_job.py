@@ -14,7 +14,7 @@ from cah_dask.curate.vectors.kmeans import k_means
 from cah_dask.errors import ConfigError, InputError, RunError
 from cah_dask.keys import KEY
 from cah_dask.run.clustering import duplicate_tasks, jobs, outputs
-from cah_dask.run.clustering.duplicate_tasks import SETTLE, NearDuplicateOptions
+from cah_dask.run.clustering.duplicate_clusters import SETTLE, NearDuplicateOptions
 from cah_dask.run.clustering.jobs import NearDuplicateJob
 from cah_dask.storage import file_sha256
 from tests.curate.vectors.test_near_duplicates import plain, with_copies

@@ -2,23 +2,23 @@
 
 Synthetic vectors: normally distributed in 64 directions of falling weight around a mean, so there
 are no gaps between clusters; a tenth are copies of others, changed in any direction so much that
-their cosines lie evenly between 0.9 and 1. Everything runs on one thread; faiss, if it is there,
-too. Ratios are those of one run, medians of several.
+their cosines lie evenly between 0.9 and 1. Everything runs on one thread, faiss
+too, if it is there. Ratios are those of one run, medians of several.
 
-    python benchmarks/vectors.py --rows 100000
+    OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 python benchmarks/vectors.py --rows 100000
 """
 
 import argparse
+import importlib
+import importlib.util
 import itertools
 import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-
-for library in ("OPENBLAS", "OMP", "MKL"):
-    os.environ[f"{library}_NUM_THREADS"] = "1"
 
 import numpy as np
 import pyarrow as pa
@@ -38,7 +38,7 @@ from cah_dask.keys import from_digests
 from cah_dask.run.clustering.duplicate_clusters import SETTLE, NearDuplicateOptions
 from cah_dask.run.clustering.jobs import NearDuplicateJob, PoolWork, units_of
 from cah_dask.run.clustering.outputs import write_near_duplicates
-from cah_dask.run.task import run_task
+from cah_dask.run.task import Done, run_task
 from cah_dask.storage import file_sha256
 
 DIM = 512
@@ -52,7 +52,7 @@ BOUND = 0.96
 class NobodyLooks:
     """A view that shows nothing."""
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *_: None
 
 
@@ -103,7 +103,7 @@ def nearest(vectors: np.ndarray, sizes: list[int]) -> None:
         some = vectors[: max(2 * BLOCK_ROWS, min(len(vectors), 50_000_000 // k))]
         centroids = centroids_of(vectors_of(k, seed=1))
         product, whole = seconds(
-            lambda: bare(some, centroids), lambda: nearest_centroid(some, centroids)
+            partial(bare, some, centroids), partial(nearest_centroid, some, centroids)
         )
         million = 1e6 / len(some)
         print(
@@ -112,34 +112,40 @@ def nearest(vectors: np.ndarray, sizes: list[int]) -> None:
         )
 
 
+def iterate(vectors: np.ndarray, centroids: Centroids) -> None:
+    """Do an iteration of k-means."""
+    total = cluster_sums([vectors], centroids)
+    next_centroids(range(len(centroids)), total, total.counts, centroids)
+
+
+PEER_ITERATIONS = 4
+
+
+def iterate_peer(vectors: np.ndarray, k: int) -> None:
+    """Do some iterations by faiss."""
+    faiss = importlib.import_module("faiss")
+    peer = faiss.Clustering(DIM, k)
+    peer.niter, peer.max_points_per_centroid, peer.min_points_per_centroid = (
+        PEER_ITERATIONS,
+        10**9,
+        1,
+    )
+    peer.train(vectors.astype("f4"), faiss.IndexFlatL2(DIM))
+
+
 def iterations(vectors: np.ndarray, sizes: list[int]) -> None:
     """Compare an iteration of k-means with its products and with one of faiss."""
-    try:
-        import faiss
-    except ImportError:
-        faiss = None
+    has_peer = importlib.util.find_spec("faiss") is not None
     for k in sizes:
         some = vectors[: max(2 * k, min(len(vectors), 100_000_000 // k))]
         centroids = centroids_of(some[:k])
-
-        def iterate() -> None:
-            total = cluster_sums([some], centroids)
-            next_centroids(range(k), total, total.counts, centroids)
-
-        def iterate_peer() -> None:
-            if faiss is not None:
-                peer = faiss.Clustering(DIM, k)
-                peer.niter, peer.max_points_per_centroid = 4, 10**9
-                peer.train(some.astype("f4"), faiss.IndexFlatL2(DIM))
-
-        product, whole, theirs = seconds(
-            lambda: bare(some, centroids), iterate, iterate_peer, times=3
-        )
+        tasks = [partial(bare, some, centroids), partial(iterate, some, centroids)]
+        product, whole, *theirs = seconds(*tasks, *[partial(iterate_peer, some, k)] * has_peer)
         million = 1e6 / len(some)
+        peer = "".join(f"; faiss {each / PEER_ITERATIONS * million:.1f}" for each in theirs)
         print(
             f"k-means, k {k:,}: {whole * million:.1f} CPU s/M an iteration, product "
-            f"{product * million:.1f}, ratio {whole / product:.2f}; "
-            f"faiss {theirs / 4 * million:.1f}"
+            f"{product * million:.1f}, ratio {whole / product:.2f}{peer}"
         )
 
 
@@ -169,9 +175,12 @@ def near_duplicates(folder: Path, k: int, neighbours: int) -> tuple[float, set[b
     began = time.process_time()
     with job.folder.held():
         units = units_of(job)
-        work = PoolWork(job, units, NobodyLooks())  # type: ignore[arg-type]  # it shows nothing
+        work = PoolWork(job, units, NobodyLooks())
         while (unit := units.take(units.stages)) is not None:
-            work.done(unit, run_task(work.task(unit, is_last_attempt=True), "here"))
+            done = run_task(work.task(unit, is_last_attempt=True), "here")
+            if not isinstance(done, Done):
+                raise RuntimeError(done.message)
+            work.done(unit, done)
     taken = time.process_time() - began
     to = folder / f"to-{k}-{neighbours}"
     write_near_duplicates(job, units.counts[SETTLE], to)
@@ -186,9 +195,12 @@ def compare_near_duplicates(vectors: np.ndarray, folder: Path) -> None:
     taken, exact = near_duplicates(folder, 0, 0)
     print(f"near duplicates, all pairs: {taken * million:.0f} CPU s/M, {len(exact):,} go")
     uids = from_digests(np.random.default_rng(1).bytes(16 * len(vectors)))
-    k = max(16, len(vectors) // 400)
-    np.save(folder / f"{k}.npy", k_means(vectors, uids, k, iterations=6)[0].vectors)
-    for neighbours in (0, 4, 16, 64):
+    for k, neighbours in itertools.product(
+        (len(vectors) // 400, len(vectors) // 100), (0, 4, 16, 64)
+    ):
+        file = folder / f"{k}.npy"
+        if not file.exists():
+            np.save(file, k_means(vectors, uids, k, iterations=6)[0].vectors)
         taken, found = near_duplicates(folder, k, neighbours)
         print(
             f"near duplicates, {k:,} clusters, {neighbours} neighbours: {taken * million:.0f} "
@@ -201,6 +213,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=60_000)
     rows = parser.parse_args().rows
+    if {os.environ.get(f"{name}_NUM_THREADS") for name in ("OPENBLAS", "OMP")} != {"1"}:
+        parser.error("set OPENBLAS_NUM_THREADS=1 and OMP_NUM_THREADS=1")
     vectors = vectors_of(rows)
     nearest(vectors, [64, 1000, 10_000, 100_000])
     iterations(vectors, [1000, 4000])

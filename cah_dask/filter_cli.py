@@ -54,7 +54,7 @@ def filter_(
 
     Prints how many rows each rule rejects; with --dry-run also how many each keeps by itself.
     """
-    from cah_dask.curate.filters.file import load_filter
+    from cah_dask.curate.filters.file import load_filter, located
     from cah_dask.curate.pools.opening import open_pool
     from cah_dask.run.filtering import job as filtering
     from cah_dask.run.filtering import outputs
@@ -64,7 +64,7 @@ def filter_(
     found = open_pool(pool, _mapping(columns, "--column"))
     for note in found.notes:
         say(f"note: {note}")
-    file = load_filter(rules, _mapping(parameters, "--param"), _mapping(assets, "--asset"))
+    file = located(load_filter(rules, _mapping(parameters, "--param"), _mapping(assets, "--asset")))
     with tempfile.TemporaryDirectory(prefix="cah-filter-") as place:
         beside = Path(place) if to is None else to.resolve().with_name(f"{to.name}.filter")
         is_table = to is not None and to.suffix in outputs.SUFFIXES

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from cah_dask.curate.filters import rules
-from cah_dask.curate.filters.file import FilterFile, made_from
+from cah_dask.curate.filters.file import FilterFile, assets_of, made_from
 from cah_dask.curate.filters.whole import Resolution
 from cah_dask.curate.pools.pool import Pool
 from cah_dask.curate.uid_ranges import as_keys, n_ranges
@@ -39,6 +39,7 @@ class FilterJob:
 
     pool: Pool
     file: FilterFile
+    """As `file.located` returned it."""
     output: Output
     scratch: Path
     """The folder within which it keeps what is done."""
@@ -63,11 +64,16 @@ class FilterJob:
         except OSError as error:
             raise ConfigError(f"list {error.filename} cannot be read: {error.strerror}") from error
 
+    @property
+    def assets(self) -> dict[str, str]:
+        """SHA-256 of the assets, by their names."""
+        return {name: asset.sha256 for name, (asset, _) in assets_of(self.file).items()}
+
     @cached_property
     def name(self) -> str:
         """What another pool, filter or output does not have."""
-        what = (self.pool.fingerprint, made_from(self.file).source, self.lists, self.output)
-        return hashlib.sha256(msgspec.json.encode(what)).hexdigest()[:16]
+        chosen = (self.pool.fingerprint, made_from(self.file).source, self.lists, self.assets)
+        return hashlib.sha256(msgspec.json.encode((chosen, self.output))).hexdigest()[:16]
 
     @cached_property
     def folder(self) -> JobFolder:

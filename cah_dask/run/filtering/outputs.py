@@ -41,6 +41,7 @@ class Manifest(msgspec.Struct, frozen=True):
     """Of the pool."""
     rule: dict[str, Any]
     """See `rule_of`."""
+    thresholds: list[Threshold]
     counts: Counts
     """Rows of the pool, those kept, and the others by the rule that rejected them."""
     sha256: str
@@ -49,14 +50,18 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 def rule_of(job: FilterJob) -> dict[str, Any]:
-    """Return by what rows were chosen, as plain JSON values, by no path of ours."""
+    """Return by what rows are chosen, as plain JSON values, by no path of ours."""
     made = made_from(job.file)
     return {
         **_without_folders(msgspec.json.decode(made.source)),
         "order": [rule.name for rule in made.rules],
-        "thresholds": msgspec.to_builtins(_thresholds(job)),
-        "lists": {Path(name).name: digest for name, digest in job.lists.items()},
+        "lists": _lists(job),
+        "assets": job.assets,
     }
+
+
+def _lists(job: FilterJob) -> dict[str, str]:
+    return {Path(name).name: digest for name, digest in job.lists.items()}
 
 
 def _thresholds(job: FilterJob) -> list[Threshold]:
@@ -99,6 +104,7 @@ def write_uids(job: FilterJob, counts: Counts, to: Path) -> Manifest:
             pool=job.pool.kind,
             fingerprint=job.pool.fingerprint,
             rule=rule_of(job),
+            thresholds=_thresholds(job),
             counts=counts,
             sha256=file_sha256(path),
             versions=versions(),
@@ -147,10 +153,10 @@ def is_written(to: Path, job: FilterJob) -> bool:
         made = msgspec.json.decode(manifest_path(to).read_bytes(), type=Manifest)
     except (OSError, msgspec.DecodeError):
         made = None
-    if made is not None and made.fingerprint == job.pool.fingerprint:
-        source = _without_folders(msgspec.json.decode(made_from(job.file).source))
-        is_same = all(made.rule[key] == value for key, value in source.items())
-        lists = {Path(name).name: digest for name, digest in job.lists.items()}
-        if is_same and made.rule["lists"] == lists and made.sha256 == file_sha256(to):
-            return True
+    is_same = made is not None and (made.fingerprint, made.rule) == (
+        job.pool.fingerprint,
+        rule_of(job),
+    )
+    if made is not None and is_same and made.sha256 == file_sha256(to):
+        return True
     raise ConfigError(f"{to} exists and is not of this pool and filter; set --to to another path")

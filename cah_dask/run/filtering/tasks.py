@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from cah_dask.curate.filters import rules
-from cah_dask.curate.filters.file import FilterFile, made_from
+from cah_dask.curate.filters.file import FilterFile, assets_of, made_from
 from cah_dask.curate.filters.node import Test, Tools
 from cah_dask.curate.filters.whole import TALLY, NearTally, Tally, TopFraction
 from cah_dask.curate.pools.opening import open_pool
@@ -124,8 +124,7 @@ def _tests(filter_: bytes, thresholds: bytes) -> list[tuple[str, Test]]:
     """Load what a filter needs once per worker; arguments are JSON because dicts have no hash."""
     file = msgspec.json.decode(filter_, type=FilterFile)
     found = msgspec.json.decode(thresholds, type=Thresholds)
-    assets = {name: Path(path) for name, path in file.assets.items()}
-    return rules.tests(made_from(file), Tools(assets, found))
+    return rules.tests(made_from(file), Tools(assets_of(file), found))
 
 
 class _Numbers:

@@ -40,7 +40,7 @@ def pool(tmp_path: Path) -> Path:
     table = pa.table({**columns, "uid": [uid(row[0]) for row in ROWS]})
     table = table.set_column(6, "similarity", table["similarity"].cast(pa.float32()))
     table = table.append_column("license", pa.array(["CC0", None, "CC-BY", "CC0", None]))
-    table = table.append_column("sha256", pa.array([f"{n:064x}" for n in range(5)]))
+    table = table.append_column("sha256", pa.array([f"{n:02x}" * 32 for n in range(5)]))
     table = table.append_column("phash", pa.array([f"{n:016x}" for n in range(4)] + [None]))
     table = table.append_column("faces", pa.array([0, 1, 2, 0, None], pa.int64()))
     path = tmp_path / "pool.parquet"
@@ -107,7 +107,7 @@ def test_predicates(keep: Any, expected: list[int], pool: Path, tmp_path: Path) 
         ("uids", [uid(1), uid(4), uid(9)], [1, 4]),
         ("urls", ["http://b.example/3.jpg", "http://elsewhere.test/"], [2]),
         ("host", ["a.example", "c.test"], [0, 1, 3]),
-        ("hashes", [f"{3:064x}"], [3]),
+        ("hashes", ["03" * 32], [3]),
         ("phrases", ["geese", "photo of"], [0, 2]),
     ],
 )
@@ -169,9 +169,7 @@ def test_rows_with_empty_cells_end_the_job_or_are_counted(pool: Path, tmp_path: 
     scores = pa.array([0.3, 0.3, float("nan"), None, 0.3], pa.float32())
     pq.write_table(table.set_column(6, "similarity", scores), pool)
     keep = {"all": [{"chars": {"above": 1}}, {"score": {"above": 0}}]}
-    with pytest.raises(
-        RunError, match=r"pool\.parquet: row 2 has no similarity; with `nulls: drop`"
-    ):
+    with pytest.raises(RunError, match=r"parquet: row 2 has no similarity; with `nulls: drop`"):
         kept(pool, keep, tmp_path)
     with pytest.raises(RunError, match="row 2 has no similarity"):
         kept(pool, {"top_fraction": {"fraction": 0.1}}, tmp_path)
@@ -186,7 +184,7 @@ def test_rows_with_empty_cells_end_the_job_or_are_counted(pool: Path, tmp_path: 
         ({"chars": {"over": 5}}, "keep.chars: unknown key over; there are above, at_least, below"),
         (
             {"characters": {"above": 5}},
-            r"there is no predicate characters; there are all, any, not",
+            "there is no predicate characters; there are all, any",
         ),
         ({"chars": 5}, "keep.chars: expected a mapping of above"),
         ({"chars": {"above": "five"}}, "keep.chars: Expected `float | null`, got `str`"),
@@ -215,8 +213,8 @@ def test_a_mistake_in_a_filter_is_one_line(tree: Any, message: str, tmp_path: Pa
     ("text", "message"),
     [
         ("keep: {all: []}\nkeeps: 1", "unknown key keeps; there are keep, about, parameters"),
-        ("all: []", "expected a mapping with keep"),
-        ("- 1", "expected a mapping with keep"),
+        ("all: []", "expected a mapping with `keep`"),
+        ("- 1", "expected a mapping with `keep`"),
         ("keep: [", "is no YAML"),
         ("keep: {all: []}\nnulls: ignore", "Invalid enum value 'ignore'"),
     ],

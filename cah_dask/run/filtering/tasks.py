@@ -111,7 +111,7 @@ def keep_task(task: FilterTask) -> Receipt:
     started = time.perf_counter()
     made = made_from(task.filter)
     is_trial = task.output == "counts"
-    tests = _tests(msgspec.json.encode(task.filter), msgspec.json.encode(task.thresholds))
+    tests = _tests(task.config_hash, *map(msgspec.json.encode, (task.filter, task.thresholds)))
     asked = rules.Rules(made, tests, is_trial=is_trial)
     left = _LEAVERS[task.output](task)
     for batch in _batches(task, rules.columns(made), rules.vectors(made)):
@@ -120,8 +120,11 @@ def keep_task(task: FilterTask) -> Receipt:
 
 
 @cache
-def _tests(filter_: bytes, thresholds: bytes) -> list[tuple[str, Test]]:
-    """Load what a filter needs once per worker; arguments are JSON because dicts have no hash."""
+def _tests(_: str, filter_: bytes, thresholds: bytes) -> list[tuple[str, Test]]:
+    """Load what a filter needs, once per worker and job.
+
+    Its arguments are what tells jobs from others, and JSON, because dicts have no hash.
+    """
     file = msgspec.json.decode(filter_, type=FilterFile)
     found = msgspec.json.decode(thresholds, type=Thresholds)
     return rules.tests(made_from(file), Tools(assets_of(file), found))

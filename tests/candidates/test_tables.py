@@ -340,7 +340,7 @@ def test_a_table_of_which_no_row_is_wanted_is_read_to_its_end(tmp_path):
 
 def test_a_subset_asks_for_a_column_of_uids(tmp_path):
     name = write(tmp_path / "x.csv", {"url": URLS, "text": TEXTS})
-    with pytest.raises(InputError, match=r"has no column uid; .* Name its column with extract\.tab"):
+    with pytest.raises(InputError, match=r"has no column uid; .* Name its column with extract"):
         check_input(name, ExtractOptions(table=TableOptions(subset="s.npy")))
 
 

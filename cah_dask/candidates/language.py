@@ -55,7 +55,7 @@ class Detector:
         options = options or LanguageOptions()
         self._floor = options.min_confidence
         self._floors = options.min_confidence_of
-        self._find = _identifier(options.min_bytes, options.max_bytes)
+        self._find = identifier(options.min_bytes, options.max_bytes)
 
     def classify(self, text: str) -> Language:
         """Return the language of a clean text.
@@ -74,8 +74,8 @@ class Detector:
         return Language("en" if lang == "en" else "multi", lang, confidence, is_reliable)
 
 
-def _identifier(min_bytes: int, max_bytes: int) -> Callable[[str], Any]:
-    """Return the detecting function of the CLD3 build that is installed."""
+def identifier(min_bytes: int, max_bytes: int) -> Callable[[str], Any]:
+    """Return the detecting function of the CLD3 build that is installed; limits in UTF-8 bytes."""
     try:
         import gcld3  # noqa: PLC0415
     except ImportError:  # pycld3, the older build of the same model

@@ -1,0 +1,1 @@
+"""What people choose from a pool of pairs: filters, their results, clusters, new releases."""

@@ -1,0 +1,1 @@
+"""What filters ask of texts: words, characters, language, WordNet entities, patterns, phrases."""

@@ -22,8 +22,8 @@ ARCHIVES_SHOWN = 50
 MEANINGS = {
     "row": "row of the pair in both arrays",
     "uid": "md5 (hex) of text and url",
-    "url": "address of the image, as the page gives it, resolved",
-    "text": "alternative text of the image, cleaned",
+    "url": "address of the image, as the page gives it, resolved; published ones as they are",
+    "text": "alternative text of the image, cleaned; published ones as they are",
     "split": "`en`, `multi` (another language) or `nolang` (none was recognised)",
     "lang": "language (CLD3, BCP 47); wrong more often than not for texts of few words",
     "lang_confidence": "probability that CLD3 gives it, 0 to 1",

@@ -40,7 +40,7 @@ LAYOUTS = {
         "punsafe": SCORES, "pwatermark": SCORES, "AESTHETIC_SCORE": SCORES, "hash": NUMBERS,
         "__index_level_0__": NUMBERS,
     },
-    "relaion": {
+    "re-laion": {
         "url": URLS, "caption": TEXTS, "similarity": SCORES, "hash": NUMBERS, "key": NUMBERS,
     },
     "coyo": {
@@ -340,7 +340,7 @@ def test_a_table_of_which_no_row_is_wanted_is_read_to_its_end(tmp_path):
 
 def test_a_subset_asks_for_a_column_of_uids(tmp_path):
     name = write(tmp_path / "x.csv", {"url": URLS, "text": TEXTS})
-    with pytest.raises(InputError, match=r"has no column uid; .* Name its column with extract"):
+    with pytest.raises(InputError, match=r"has no column uid; .* Name its column with"):
         check_input(name, ExtractOptions(table=TableOptions(subset="s.npy")))
 
 

@@ -1,12 +1,10 @@
 """The command line: `cah run | status | verify | ...`. No logic, no torch, no dask at import."""
 
-import contextlib
-import logging
 import os
 import sys
 import textwrap
-from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +15,8 @@ from rich.table import Table
 
 from cah_dask import __version__
 from cah_dask.errors import CahError, ConfigError, InputError
+from cah_dask.filter_cli import filter_app
+from cah_dask.jobs_cli import Machine, Overrides, Scratch, carry_out, log_to, require_all
 from cah_dask.models_cli import models_app
 from cah_dask.run.signals import Signals, Stopped
 from cah_dask.terminal import answer, console, fail, say, tell
@@ -38,6 +38,7 @@ app = typer.Typer(
 config_app = typer.Typer(no_args_is_help=True, help="Look at a configuration without running it.")
 app.add_typer(config_app, name="config")
 app.add_typer(models_app, name="models")
+app.add_typer(filter_app)
 
 
 EXIT_CODES = """
@@ -48,12 +49,6 @@ same command again to resume
 """
 
 ConfigPath = Annotated[Path, typer.Argument(help="YAML file, such as configs/mine.yaml.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Override one key, such as pools.cpu.workers=4."
-    ),
-]
 RunPath = Annotated[Path, typer.Argument(help="Run folder.")]
 
 
@@ -88,7 +83,7 @@ def run(
         try:
             with (
                 folder.driving(prepared.loaded, archives, say),
-                _log_to(folder.log_file),
+                log_to(folder.log_file),
                 Progress(console) as view,
             ):
                 ending = pipeline.run(
@@ -219,35 +214,6 @@ def doctor(
     sys.exit(0 if is_well else 5)
 
 
-class _LogFormatter(logging.Formatter):
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # of logging
-        return printable(super().formatMessage(record))
-
-
-@contextlib.contextmanager
-def _log_to(path: Path) -> Iterator[None]:
-    """Send our log, and Dask's warnings instead of its chatter on the terminal, to a file."""
-    logging.raiseExceptions = False  # a full disk is said once, by the error that ends the run
-    handler = logging.FileHandler(path)
-    handler.setFormatter(_LogFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    loggers = {
-        logging.getLogger("cah_dask"): logging.INFO,
-        logging.getLogger("distributed"): logging.WARNING,
-        logging.getLogger("distributed.client"): logging.WARNING,  # it has a handler of its own
-    }
-    for logger, level in loggers.items():
-        logger.setLevel(level)
-        logger.handlers.clear()
-        logger.propagate = False
-        logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.removeHandler(handler)
-        handler.close()
-
-
 @app.command()
 def status(folder: RunPath) -> None:
     """Show how far a run is, from its folder alone; the run need not be alive."""
@@ -274,44 +240,21 @@ def status(folder: RunPath) -> None:
 @app.command(epilog=EXIT_CODES)
 def verify(
     release: Annotated[Path, typer.Argument(help="Folder of a release.")],
-    config: Annotated[
-        Path | None, typer.Option(help="YAML file whose pools do the work; else this machine does.")
-    ] = None,
+    config: Machine = None,
     overrides: Overrides = None,
-    scratch: Annotated[
-        Path | None, typer.Option(help="Where it keeps what is done. Default: beside the release.")
-    ] = None,
+    scratch: Scratch = None,
 ) -> None:
     """Check every byte and every row of a release. Run the same command again to resume."""
-    from cah_dask.run import pipeline, requeue
     from cah_dask.run import verify as job
-    from cah_dask.run.before import slurm_limits
-    from cah_dask.run.pools import check_pools
-    from cah_dask.run.progress import Progress
-    from cah_dask.run.settings import loading
 
-    found = loading.load_machine(config, overrides or ())
-    check_pools(found)
-    slurm_limits.check_allocation(found, os.environ)
     scratch = scratch or release.resolve().with_name(f"{release.resolve().name}.verify")
-    folder, started = job.folder_for(release, scratch), datetime.now(UTC)
-    with (
-        Signals() as signals,
-        folder.held(say, option="--scratch"),
-        _log_to(folder.log_file),
-        Progress(console) as view,
-    ):
-        verdict = job.verify(release, folder, (found.pools, found.slurm), view, signals)
+    folder = job.folder_for(release, scratch)
+    verdict = carry_out(folder, config, overrides or (), partial(job.verify, release, folder))
     if verdict.is_complete:
         job.forget(folder)
-    if verdict.stopped_by is not None:
-        if pipeline.ending_of(verdict.stopped_by) is pipeline.Ending.OUT_OF_TIME:
-            requeue.go_on(folder, found.slurm, started, sys.argv[1:], console.print)
-        fail("stopped; what is done stays: run the same command again to resume", 75)
     for fault in verdict.faults:
         tell(fault)
-    if verdict.given_up:
-        fail(f"{counted(verdict.given_up, 'unit')} could not be done; run again", 6)
+    require_all(verdict)
     if verdict.faults:
         fail(f"{release} is not sound: {counted(len(verdict.faults), 'fault')}", 5)
     say(f"sound: {verdict.rows:,} pairs, every byte and every row")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cah_dask import cli
+from cah_dask import cli, jobs_cli
 from cah_dask.errors import ConfigError
 from cah_dask.words import counted, printable
 
@@ -33,7 +33,7 @@ def test_errors_and_logs_are_printable(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(cli, "app", refuse)
     with pytest.raises(SystemExit, match="3"):
         cli.main()
-    with cli._log_to(tmp_path / "log"):
+    with jobs_cli.log_to(tmp_path / "log"):
         logging.getLogger("cah_dask.x").warning("a file called %s", "\x1b[31m\x9b")
     assert "\x1b" not in capsys.readouterr().err
     assert r"a file called \x1b[31m\x9b" in (tmp_path / "log").read_text()

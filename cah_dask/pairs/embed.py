@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cah_dask.errors import RunError, ShardError
+from cah_dask.images.published import with_changed
 from cah_dask.images.shards import ShardReader
 from cah_dask.pairs.encoders.towers import Embeddings, Encoder
 from cah_dask.pairs.prefetch import Preprocessor, preprocessed
@@ -187,6 +188,7 @@ def embed_list(
         If a model gives no vectors for half of them.
     """
     outcome = outcomes.take(pc.index_in(samples["url"], outcomes["url"]))
+    outcome = with_changed(outcome, samples)
     has_image = pc.equal(outcome["status"], Status.OK.value)
     lost = outcome["status"].filter(pc.invert(has_image))
     rows, outcome = samples.filter(has_image), outcome.filter(has_image)

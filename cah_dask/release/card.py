@@ -132,7 +132,7 @@ def write_card(path: Path, summary: Summary, layout: Layout) -> None:
         for step in funnel(summary)
     )
     n_archives = summary.stages["extract"].tasks
-    meanings = _meanings(layout)
+    columns = meanings(layout)
     text = _TEXT.format(
         rows=layout.rows,
         pair_word="pair" if layout.rows == 1 else "pairs",
@@ -143,7 +143,7 @@ def write_card(path: Path, summary: Summary, layout: Layout) -> None:
         archives=n_archives,
         version=summary.versions.get("cah_dask", "unknown"),
         encoder=layout.encoder,
-        encoders="\n".join(_models(layout)),
+        encoders="\n".join(models(layout)),
         licence=summary.settings.get("embed.licence") or "not known to this tool",
         thresholds=", ".join(f"{split} {value}" for split, value in summary.thresholds.items()),
         rules=_rules(summary),
@@ -155,13 +155,14 @@ def write_card(path: Path, summary: Summary, layout: Layout) -> None:
         long_texts=long_texts(summary),
         funnel="\n".join(steps),
         columns="\n".join(
-            f"| `{field.name}` | {field.type} | {meanings[field.name]} |" for field in layout.schema
+            f"| `{field.name}` | {field.type} | {columns[field.name]} |" for field in layout.schema
         ),
     )
     write_atomic(path, text.encode())
 
 
-def _models(layout: Layout) -> Iterator[str]:
+def models(layout: Layout) -> Iterator[str]:
+    """Yield a line of a table for each model: encoder, dim, what it embeds, name, files."""
     for encoder in layout.encoders:
         towers = {"images": encoder.image, **{f"{s} texts": m for s, m in encoder.texts.items()}}
         for what, model in towers.items():
@@ -176,8 +177,8 @@ def _rules(summary: Summary) -> str:
     return "\n".join([intro, *lines]) if lines else ""
 
 
-def _meanings(layout: Layout) -> dict[str, str]:
-    """Return what each column of a release is."""
+def meanings(layout: Layout) -> dict[str, str]:
+    """Return what each column of a release is, in words."""
     similarities = {
         similarity_of(name): f"cosine of the two vectors by the encoder `{name}`, -1 to 1"
         for name in layout.encoder_names
@@ -186,7 +187,8 @@ def _meanings(layout: Layout) -> dict[str, str]:
         score_of(score.name): f"{score.what} (file with SHA-256 {score.sha256})"
         for score in layout.scores
     }
-    return MEANINGS | similarities | scores
+    joined = {each.name: "joined; null where its table says nothing" for each in layout.columns}
+    return MEANINGS | similarities | scores | joined
 
 
 def _day(time: datetime | None) -> str:

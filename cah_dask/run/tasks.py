@@ -34,6 +34,7 @@ from cah_dask.errors import DamageError, RetryableError, ShardError
 from cah_dask.groups import buckets_of, group_name_of
 from cah_dask.images.download import download_list
 from cah_dask.images.manners.loans import Loans
+from cah_dask.images.published import expectations
 from cah_dask.images.shards import ShardReader
 from cah_dask.keys import KeyFile, Keys, Run
 from cah_dask.pairs.embed import (
@@ -58,10 +59,18 @@ from cah_dask.run.folder.listing import PART
 from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.plan import Unit
 from cah_dask.run.settings.config import Config
-from cah_dask.run.settings.pinned_lists import read_exclusion, read_hash_lists
+from cah_dask.run.settings.pinned_lists import read_exclusion, read_hash_lists, subset_of
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, Stage
 from cah_dask.run.task import Task
-from cah_dask.schema import CANDIDATES, OUTCOMES, SAMPLES, Counts, Status, selected
+from cah_dask.schema import (
+    CANDIDATES,
+    OUTCOMES,
+    PUBLISHED_SHA256,
+    SAMPLES,
+    Counts,
+    Status,
+    selected,
+)
 from cah_dask.storage import (
     TEMPORARY,
     Receipt,
@@ -114,6 +123,7 @@ def extract_task(job: Job) -> Receipt:
             buckets=config.dedup.buckets,
             name=unit.archive,
             allow_addresses=config.download.allow_addresses,
+            subset=subset_of(config),
         )
         groups, counts, errors = found.groups, found.counts, found.errors
     except ShardError as error:
@@ -245,7 +255,7 @@ def download_task(job: Job) -> Receipt:
     begun = job.part.with_name(f"{TEMPORARY}begun-{job.part.stem}")
     attempt = uuid.uuid4().hex
     write_atomic(begun, attempt.encode())
-    samples = _fetch_list(job, columns=["url"])
+    samples = _fetch_list(job, columns=["url", PUBLISHED_SHA256.name])
     urls = list(dict.fromkeys(samples["url"].to_pylist()))
     shard = job.part.with_name(f"{job.part.stem}-{attempt[:8]}.h5")
     hash_lists = read_hash_lists(job.config, job.folder.lists_dir)
@@ -263,6 +273,7 @@ def download_task(job: Job) -> Receipt:
             request_log=log,
             robots_file=job.folder.robots_path(job.unit.bucket),
             loans=_loans(job, attempt),
+            published=expectations(samples),
         )
     if begun.exists() and begun.read_text() != attempt:
         shard.unlink()

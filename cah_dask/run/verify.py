@@ -20,16 +20,17 @@ from cah_dask.errors import InputError
 from cah_dask.keys import Keys, from_digests
 from cah_dask.release.check import check_part, damaged_metadata, repeated, stray_files
 from cah_dask.release.layout import Layout, read_layout
+from cah_dask.release.manifest import manifest_faults
 from cah_dask.run.folder.job_folder import Existing, JobFolder
 from cah_dask.run.plan import Unit
 from cah_dask.run.pools import pools
-from cah_dask.run.session import FolderWork, Session, View
+from cah_dask.run.session import Session, StagewiseWork, View
 from cah_dask.run.settings.config import PoolsOptions
 from cah_dask.run.signals import Signals
 from cah_dask.run.slurm.options import SlurmOptions
 from cah_dask.run.stages import Kind, Stage
 from cah_dask.run.stagewise import Stagewise
-from cah_dask.run.task import Done, Task
+from cah_dask.run.task import Task
 from cah_dask.schema import UID_BYTES, Counts
 from cah_dask.storage import Receipt, disk_errors, read_part, write_part
 
@@ -117,17 +118,15 @@ def _as_keys(table: pa.Table) -> Keys:
     return from_digests(b"".join(table["uid"].to_pylist()))
 
 
-class Verification(FolderWork):
+class Verification(StagewiseWork):
     """The job as its driver sees it (`driver.Work`)."""
 
     def __init__(
         self, release: Path, layout: Layout, folder: JobFolder, units: Stagewise, view: View
     ) -> None:
-        super().__init__(folder)
+        super().__init__(folder, units, view)
         self._release = release
         self._layout = layout
-        self._units = units
-        self._view = view
 
     def task(self, unit: Unit, *, is_last_attempt: bool) -> VerifyTask:
         """Return what a worker is told about a unit."""
@@ -139,24 +138,6 @@ class Verification(FolderWork):
             layout=self._layout,
             is_last_attempt=is_last_attempt,
         )
-
-    def done(self, unit: Unit, done: Done) -> None:
-        """Write down what was found of a unit."""
-        commit = self.folder.commit(unit, done)
-        self._units.complete(unit, done.receipt)
-        self._view.update(commit)
-
-    def given_up(self, unit: Unit, reason: str, attempts: int) -> None:
-        """Go on without a unit; the release is not called sound."""
-        self._units.fail(unit, reason)
-        self._view.warn(f"{unit.stage} {unit.name} is given up after {attempts} attempts: {reason}")
-
-    def look(self) -> None:
-        """Nothing has to be looked at meanwhile."""
-
-    def more(self) -> bool:
-        """Nothing comes when all is done."""
-        return False
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -210,6 +191,7 @@ def verify(
     """
     layout = _layout_of(release)
     faults = stray_files(release, layout) + damaged_metadata(release, layout)
+    faults += manifest_faults(release, layout)
     pool_options, slurm = options
     units = Stagewise({CHECK: layout.shards, UNIQUE: n_ranges(layout)}, _Sound(folder))
     session = Session(folder, pools(pool_options, slurm.launch, VERIFY), slurm)

@@ -78,6 +78,7 @@ def candidates_part(run_dir: Path, number: int, rows: int) -> str:
         "lang_is_reliable": [True] * rows, "text_is_filename": [False] * rows,
         "license": [None] * rows, "page_url": ["http://p.test/"] * rows, "archive": ["a"] * rows,
         "record_offset": list(numbers), "link_index": [0] * rows,
+        "published_sha256": [None] * rows,
     }  # fmt: skip
     part = Unit(EXTRACT, archive=str(number)).part
     receipt = Receipt(stage="extract", unit="u", config="c", counts=Counts(rows, rows))

@@ -62,8 +62,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Share of the archives that a release may lack because their server refused them or did not
     answer. Each time the same command runs it asks for them again."""
     lists_sha256: dict[str, str] = {}
-    """SHA-256 of each file of `dedup.exclude` and `download.hash_lists`. Filled in at the start, so
-    that a run cannot go on with other lists."""
+    """SHA-256 of each file of `dedup.exclude` and `download.hash_lists`, and of the subset of
+    `extract.table`. Filled in at the start, so that a run cannot go on with other lists."""
     extract: ExtractOptions = ExtractOptions()
     """Archives to candidates."""
     dedup: DedupOptions = DedupOptions()

@@ -1,0 +1,1 @@
+"""Care for releases: `cah redact | join | diff`."""

@@ -1,0 +1,1 @@
+"""Predicates over stored vectors: nearest centroids, near duplicates."""

@@ -1,0 +1,124 @@
+"""The command line of filters: `cah filter`."""
+
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from cah_dask.errors import ConfigError
+from cah_dask.jobs_cli import Machine, Overrides, Scratch, carry_out, require_all
+from cah_dask.terminal import answer, say, tell
+from cah_dask.words import counted, printable
+
+if TYPE_CHECKING:
+    from cah_dask.run.filtering.job import Ended, FilterJob
+
+filter_app = typer.Typer()
+
+
+@filter_app.command("filter")
+def filter_(
+    pool: Annotated[
+        Path, typer.Argument(help="Run folder, release, DataComp metadata, or parquet files.")
+    ],
+    rules: Annotated[
+        str, typer.Argument(metavar="FILTER", help="YAML file, or a filter of the package.")
+    ],
+    to: Annotated[
+        Path | None,
+        typer.Option(help="FILE.npy (subset), FILE.parquet (uids), or the folder of a release."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print what each rule keeps and rejects.")
+    ] = False,
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option("--param", metavar="NAME=VALUE", help="Another value of a parameter."),
+    ] = None,
+    assets: Annotated[
+        list[str] | None,
+        typer.Option("--asset", metavar="NAME=PATH", help="Where a file lies that it needs."),
+    ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option("--column", metavar="OURS=THEIRS", help="What a column is called there."),
+    ] = None,
+    config: Machine = None,
+    overrides: Overrides = None,
+    scratch: Scratch = None,
+) -> None:
+    """Choose rows of a pool by a filter. Run the same command again to resume.
+
+    Prints how many rows each rule rejects; with --dry-run also how many each keeps by itself.
+    """
+    from cah_dask.curate.filters.file import load_filter, located
+    from cah_dask.curate.pools.opening import open_pool
+    from cah_dask.run.filtering import job as filtering
+    from cah_dask.run.filtering import outputs
+
+    if dry_run == (to is not None):
+        raise ConfigError("give --to, or --dry-run for nothing but numbers")
+    found = open_pool(pool, _mapping(columns, "--column"))
+    for note in found.notes:
+        say(f"note: {note}")
+    file = located(load_filter(rules, _mapping(parameters, "--param"), _mapping(assets, "--asset")))
+    with tempfile.TemporaryDirectory(prefix="cah-filter-") as place:
+        beside = Path(place) if to is None else to.resolve().with_name(f"{to.name}.filter")
+        is_table = to is not None and to.suffix in outputs.SUFFIXES
+        job = filtering.FilterJob(
+            found,
+            file,
+            "counts" if to is None else "uids" if is_table else "rows",
+            scratch or beside,
+            _mapping(columns, "--column"),
+        )
+        if to is not None and is_table and outputs.is_written(to, job):
+            tell(f"{to}: whole, nothing was to be done")
+            return
+        ended = carry_out(job.folder, config, overrides or (), partial(filtering.carry_out, job))
+        require_all(ended)
+        _print(job, ended, is_trial=dry_run)
+        if to is not None and is_table:
+            outputs.write_uids(job, ended.counts, to)
+            tell(f"{to}: {counted(ended.counts.kept, 'row')}")
+        job.forget()
+
+
+def _print(job: "FilterJob", ended: "Ended", *, is_trial: bool) -> None:
+    """Print what became of the rows, rule by rule, in the order in which they are asked."""
+    from cah_dask.curate.filters import rules
+    from cah_dask.curate.filters.file import made_from
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("rule", no_wrap=True)
+    for name in ("seen", "rejected", "kept", *(["kept alone"] if is_trial else [])):
+        table.add_column(name, justify="right", no_wrap=True)
+    left = ended.counts.seen
+    names = [rules.EMPTY_CELL, *(rule.name for rule in made_from(job.file).rules)]
+    for name in names:
+        rejected = ended.counts.rejected.get(name, 0)
+        if name == rules.EMPTY_CELL and not rejected:
+            continue
+        alone = ended.counts.notes.get(f"{rules.ALONE}/{name}", 0)
+        cells = [f"{left:,}", f"{rejected:,}", f"{left - rejected:,}"]
+        table.add_row(printable(name), *cells, *([f"{alone:,}"] if is_trial else []))
+        left -= rejected
+    table.add_row("all", f"{ended.counts.seen:,}", f"{ended.counts.seen - left:,}", f"{left:,}")
+    answer.print(table)
+    for key, groups in sorted(job.thresholds.items()):
+        for group, value in sorted(groups.items()):
+            name = f" of {group}" if group else ""
+            tell(f"threshold{name}: {value!r} ({key})")
+
+
+def _mapping(given: list[str] | None, option: str) -> dict[str, str]:
+    found = {}
+    for each in given or ():
+        name, equals, value = each.partition("=")
+        if not (name and equals):
+            raise ConfigError(f"{option} {each}: expected NAME=VALUE")
+        found[name] = value
+    return found

@@ -1,0 +1,124 @@
+"""What the commands have in common that carry out a job on the workers of the pools."""
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
+
+import typer
+
+from cah_dask.terminal import console, fail, say
+from cah_dask.words import counted, printable
+
+if TYPE_CHECKING:
+    from cah_dask.run.folder.job_folder import JobFolder
+    from cah_dask.run.progress import Progress
+    from cah_dask.run.settings.config import PoolsOptions
+    from cah_dask.run.signals import Signals
+    from cah_dask.run.slurm.options import SlurmOptions
+
+Machine = Annotated[
+    Path | None, typer.Option(help="YAML file whose pools do the work; else this machine does.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override one key, such as pools.cpu.workers=4."
+    ),
+]
+Scratch = Annotated[
+    Path | None, typer.Option(help="Where it keeps what is done. Default: beside the output.")
+]
+
+
+class Ended(Protocol):
+    """How far a job came."""
+
+    @property
+    def given_up(self) -> int:
+        """Units that could not be done."""
+
+    @property
+    def stopped_by(self) -> signal.Signals | None:
+        """What stopped it, if anything did."""
+
+
+E = TypeVar("E", bound=Ended)
+
+
+def carry_out(
+    folder: "JobFolder",
+    config: Path | None,
+    overrides: Sequence[str],
+    job: Callable[[tuple["PoolsOptions", "SlurmOptions"], "Progress", "Signals"], E],
+) -> E:
+    """Carry a job out, its folder held; where it is stopped, say so and leave with exit code 75.
+
+    Parameters
+    ----------
+    config
+        Of the pools that do it; None for this machine.
+    """
+    from cah_dask.run import pipeline, requeue
+    from cah_dask.run.before import slurm_limits
+    from cah_dask.run.pools import check_pools
+    from cah_dask.run.progress import Progress
+    from cah_dask.run.settings import loading
+    from cah_dask.run.signals import Signals
+
+    machine = loading.load_machine(config, overrides)
+    check_pools(machine)
+    slurm_limits.check_allocation(machine, os.environ)
+    started = datetime.now(UTC)
+    with (
+        Signals() as signals,
+        folder.held(say, option="--scratch"),
+        log_to(folder.log_file),
+        Progress(console) as view,
+    ):
+        ended = job((machine.pools, machine.slurm), view, signals)
+    if ended.stopped_by is not None:
+        if pipeline.ending_of(ended.stopped_by) is pipeline.Ending.OUT_OF_TIME:
+            requeue.go_on(folder, machine.slurm, started, sys.argv[1:], console.print)
+        fail("stopped; what is done stays: run the same command again to resume", 75)
+    return ended
+
+
+def require_all(ended: Ended) -> None:
+    """Leave with exit code 6 if some of a job could not be done."""
+    if ended.given_up:
+        fail(f"{counted(ended.given_up, 'unit')} could not be done; run again", 6)
+
+
+class _LogFormatter(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # of logging
+        return printable(super().formatMessage(record))
+
+
+@contextlib.contextmanager
+def log_to(path: Path) -> Iterator[None]:
+    """Send our log, and Dask's warnings instead of its chatter on the terminal, to a file."""
+    logging.raiseExceptions = False  # a full disk is said once, by the error that ends the run
+    handler = logging.FileHandler(path)
+    handler.setFormatter(_LogFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    loggers = {
+        logging.getLogger("cah_dask"): logging.INFO,
+        logging.getLogger("distributed"): logging.WARNING,
+        logging.getLogger("distributed.client"): logging.WARNING,  # it has a handler of its own
+    }
+    for logger, level in loggers.items():
+        logger.setLevel(level)
+        logger.handlers.clear()
+        logger.propagate = False
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+        handler.close()

@@ -1,0 +1,162 @@
+"""What a filter leaves: a subset file or a table of uids, and a manifest: how it came to be."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cah_dask.curate.filters.file import made_from
+from cah_dask.curate.pools.uids import hex_of
+from cah_dask.errors import ConfigError
+from cah_dask.keys import KEY, Keys
+from cah_dask.run.filtering.job import FilterJob, sorted_uids
+from cah_dask.run.task import versions
+from cah_dask.schema import Counts
+from cah_dask.storage import file_sha256, staged, write_atomic
+
+MANIFEST_SUFFIX = ".manifest.json"
+
+
+class Threshold(msgspec.Struct, frozen=True):
+    """What a whole-pool node was resolved to."""
+
+    node: dict[str, Any]
+    group: str
+    """Empty where there is one group only."""
+    threshold: float
+    float32: str
+    """Its bits, hex."""
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What a subset was made of, and how; equal for equal subsets."""
+
+    pool: str
+    """The kind of the pool."""
+    fingerprint: str
+    """Of the pool."""
+    rule: dict[str, Any]
+    """See `rule_of`."""
+    thresholds: list[Threshold]
+    counts: Counts
+    """Rows of the pool, those kept, and the others by the rule that rejected them."""
+    sha256: str
+    """Of the file beside it."""
+    versions: dict[str, str]
+
+
+def rule_of(job: FilterJob) -> dict[str, Any]:
+    """Return by what rows are chosen, as plain JSON values, by no path of ours."""
+    made = made_from(job.file)
+    return {
+        **_without_folders(msgspec.json.decode(made.source)),
+        "order": [rule.name for rule in made.rules],
+        "lists": _lists(job),
+        "assets": job.assets,
+    }
+
+
+def _lists(job: FilterJob) -> dict[str, str]:
+    return {Path(name).name: digest for name, digest in job.lists.items()}
+
+
+def _thresholds(job: FilterJob) -> list[Threshold]:
+    return [
+        Threshold(
+            msgspec.json.decode(key), group, value, f"{np.float32(value).view(np.uint32):08x}"
+        )
+        for key, groups in sorted(job.thresholds.items())
+        for group, value in sorted(groups.items())
+    ]
+
+
+def _without_folders(tree: Any) -> Any:
+    """Return a filter in which lists go by their names alone."""
+    if isinstance(tree, dict):
+        return {
+            key: Path(value).name if key == "file" else _without_folders(value)
+            for key, value in tree.items()
+        }
+    return [_without_folders(value) for value in tree] if isinstance(tree, list) else tree
+
+
+def manifest_path(to: Path) -> Path:
+    """Return where the manifest of a file is."""
+    return to.with_name(f"{to.name}{MANIFEST_SUFFIX}")
+
+
+def write_uids(job: FilterJob, counts: Counts, to: Path) -> Manifest:
+    """Write the uids of kept rows in ascending order, and a manifest; the file itself comes last.
+
+    Parameters
+    ----------
+    to
+        ``.npy``: DataComp's subset file, two little-endian uint64 a row; ``.parquet``: a column of
+        32 hex digits. A uid is there as often as the pool has it.
+    """
+    with staged(to) as path:
+        _WRITERS[to.suffix](path, sorted_uids(job), counts.kept)
+        made = Manifest(
+            pool=job.pool.kind,
+            fingerprint=job.pool.fingerprint,
+            rule=rule_of(job),
+            thresholds=_thresholds(job),
+            counts=counts,
+            sha256=file_sha256(path),
+            versions=versions(),
+        )
+        write_atomic(manifest_path(to), msgspec.json.format(msgspec.json.encode(made)))
+    return made
+
+
+def _write_npy(path: Path, ranges: Iterator[Keys], rows: int) -> None:
+    header = {"descr": np.lib.format.dtype_to_descr(KEY), "fortran_order": False, "shape": (rows,)}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(cast("BinaryIO", file), header)
+        for keys in ranges:
+            file.write(keys.tobytes())
+
+
+def _write_parquet(path: Path, ranges: Iterator[Keys], _: int) -> None:
+    schema = pa.schema([pa.field("uid", pa.string(), nullable=False)])
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for keys in ranges:
+            for start in range(0, len(keys), _GROUP_ROWS):
+                uids = hex_of(keys[start : start + _GROUP_ROWS])
+                writer.write_table(pa.table([uids], schema=schema))
+
+
+_GROUP_ROWS = 1 << 18
+_WRITERS: Mapping[str, Callable[[Path, Iterator[Keys], int], None]] = {
+    ".npy": _write_npy,
+    ".parquet": _write_parquet,
+}
+SUFFIXES = tuple(_WRITERS)
+"""Ends of names of files that `write_uids` writes."""
+
+
+def is_written(to: Path, job: FilterJob) -> bool:
+    """Tell whether a file is there that this filter made of this pool.
+
+    Raises
+    ------
+    ConfigError
+        If another file is there.
+    """
+    if not to.exists():
+        return False
+    try:
+        made = msgspec.json.decode(manifest_path(to).read_bytes(), type=Manifest)
+    except (OSError, msgspec.DecodeError):
+        made = None
+    is_same = made is not None and (made.fingerprint, made.rule) == (
+        job.pool.fingerprint,
+        rule_of(job),
+    )
+    if made is not None and is_same and made.sha256 == file_sha256(to):
+        return True
+    raise ConfigError(f"{to} exists and is not of this pool and filter; set --to to another path")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 import yaml
 
-from cah_dask.curate.filters import lists, numbers, texts, whole
+from cah_dask.curate.filters import lists, numbers, texts, vectors, whole
 from cah_dask.curate.filters.node import Joined, Node, Predicate, parse
 from cah_dask.curate.texts.assets import KNOWN, Asset, digest, require
 from cah_dask.errors import ConfigError
@@ -24,6 +24,7 @@ PREDICATES: Mapping[str, type[Predicate]] = {
     "license": lists.License,
     "max_side": numbers.MaxSide,
     "min_side": numbers.MinSide,
+    "nearest_centroid": vectors.NearestCentroid,
     "page": lists.Page,
     "phrases": texts.PhraseList,
     "regex": texts.Regex,

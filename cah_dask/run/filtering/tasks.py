@@ -19,7 +19,7 @@ from cah_dask.curate.pools.pool import Batch, Pool
 from cah_dask.curate.pools.uids import keys_of
 from cah_dask.curate.uid_ranges import UIDS, as_keys, as_table, cut
 from cah_dask.errors import InputError, RunError
-from cah_dask.keys import no_keys, sort_order
+from cah_dask.keys import in_order, no_keys
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import Kind, Stage
 from cah_dask.run.task import Task
@@ -160,8 +160,7 @@ class _Uids(_Numbers):
 
     def groups(self) -> list[pa.Table]:
         """Return what the part holds."""
-        keys = np.concatenate(self._keys)
-        return cut(keys[sort_order(keys)], self.task.ranges)
+        return cut(in_order(np.concatenate(self._keys)), self.task.ranges)
 
 
 class _Rows(_Numbers):
@@ -195,7 +194,7 @@ def sort_task(task: FilterTask) -> Receipt:
     parts = [task.part_of(KEEP, unit) for unit in range(task.units)]
     keys = np.concatenate([as_keys(read_part(part, row_group=number)) for part in parts])
     counts = Counts(len(keys), len(keys))
-    groups = [as_table(keys[sort_order(keys)])]
+    groups = [as_table(in_order(keys))]
     return write_part(task.part, UIDS, groups, task.receipt(counts, started))
 
 

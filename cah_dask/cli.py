@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cah_dask import __version__
+from cah_dask.care_cli import care_app
 from cah_dask.errors import CahError, ConfigError, InputError
 from cah_dask.filter_cli import filter_app
 from cah_dask.jobs_cli import Machine, Overrides, Scratch, carry_out, log_to, require_all
@@ -39,6 +40,7 @@ config_app = typer.Typer(no_args_is_help=True, help="Look at a configuration wit
 app.add_typer(config_app, name="config")
 app.add_typer(models_app, name="models")
 app.add_typer(filter_app)
+app.add_typer(care_app)
 
 
 EXIT_CODES = """
@@ -251,7 +253,7 @@ def verify(
     folder = job.folder_for(release, scratch)
     verdict = carry_out(folder, config, overrides or (), partial(job.verify, release, folder))
     if verdict.is_complete:
-        job.forget(folder)
+        folder.forget()
     for fault in verdict.faults:
         tell(fault)
     require_all(verdict)

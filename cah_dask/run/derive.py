@@ -1,12 +1,11 @@
 """A new release from chosen rows of a run or of another release: the last stage of a job.
 
-A job that chooses rows leaves parts as `select` does (`schema.selected`) and ends with `PACK`:
+A job that chooses rows leaves parts as `select` does (`schema.selected`) and has `PACK` as its last
+stage:
 
     derivation = Derivation(source, to, folder)
     sizes = {CHOOSE: n, PACK: lambda: derivation.begin(parts, step_of)}
-    units = Stagewise(sizes, WithRelease(folder, derivation.unfinished))
-    ...
-    derivation.publish()
+    ended = making.carry_out(derivation, sizes, task_of, options, view, signals)
 """
 
 import shutil
@@ -112,9 +111,19 @@ class Derivation:
         """Whether exactly this release was made before, as `begin` finds out."""
 
     @property
+    def folder(self) -> JobFolder:
+        """Of the job."""
+        return self._folder
+
+    @property
     def unfinished(self) -> Path:
         """The release while it is written."""
         return self._to.with_name(f"{self._to.name}.partial")
+
+    @property
+    def step(self) -> Step:
+        """What the manifest says of it, once it is begun."""
+        return self._manifest.steps[-1]
 
     @property
     def layout(self) -> Layout:
@@ -193,6 +202,8 @@ class Derivation:
         """Check the release, add its data card, and give it its name, unless it is there."""
         if self.is_there:
             return
+        if read_layout(self.unfinished) != self._layout:
+            raise RunError(f"{self.unfinished} was replaced meanwhile; run the same command again")
         verify.verify_release(self.unfinished)
         write_derived_card(self.unfinished / CARD, self._manifest, self._layout)
         self.unfinished.replace(self._to)

@@ -5,9 +5,7 @@ then one unit for each range looks for uids that are there twice. What it leaves
 release until the job is done, so that the same command goes on where it stopped.
 """
 
-import contextlib
 import hashlib
-import shutil
 import signal
 import time
 from pathlib import Path
@@ -204,13 +202,6 @@ def verify(
         given_up=len(units.failed),
         stopped_by=stopped_by,
     )
-
-
-def forget(folder: JobFolder) -> None:
-    """Delete what a job has done, once all is done."""
-    shutil.rmtree(folder.path)
-    with contextlib.suppress(OSError):  # another job may be at work beside it
-        folder.path.parent.rmdir()
 
 
 class _Sound(Existing):

@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 from cah_dask.pairs.scores.describe import rules_in_words
-from cah_dask.release.layout import Layout
+from cah_dask.release.layout import FACES, Layout
 from cah_dask.release.summary import (
     LANGUAGES_SHOWN,
     Summary,
@@ -188,6 +188,8 @@ def meanings(layout: Layout) -> dict[str, str]:
         for score in layout.scores
     }
     joined = {each.name: "joined; null where its table says nothing" for each in layout.columns}
+    if FACES in joined:
+        joined[FACES] = "corners of each face (left, top, right, bottom), relative to the image"
     return MEANINGS | similarities | scores | joined
 
 

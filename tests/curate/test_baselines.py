@@ -44,9 +44,8 @@ def _subset(
     filter_ = load_filter(name, parameters, {"lid.176.ftz": str(LID_FTZ)})
     known = filter_.assets | dict(assets or {})
     filter_ = located(msgspec.structs.replace(filter_, assets=known))
-    job = FilterJob(
-        open_pool(files[0].path.parent), filter_, "uids", tmp_path / "x", tmp_path / "job"
-    )
+    to = tmp_path / "subset.npy"
+    job = FilterJob(open_pool(files[0].path.parent), filter_, "uids", to, tmp_path / "job")
     return jobs.subset(job, to)
 
 

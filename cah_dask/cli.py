@@ -4,7 +4,6 @@ import os
 import sys
 import textwrap
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +16,11 @@ from cah_dask import __version__
 from cah_dask.care_cli import care_app
 from cah_dask.errors import CahError, ConfigError, InputError
 from cah_dask.filter_cli import filter_app
-from cah_dask.jobs_cli import Machine, Overrides, Scratch, carry_out, log_to, require_all
+from cah_dask.jobs_cli import (
+    EXIT_CODES,
+    Overrides,
+    log_to,
+)
 from cah_dask.models_cli import models_app
 from cah_dask.run.signals import Signals, Stopped
 from cah_dask.terminal import answer, console, fail, say, tell
@@ -42,13 +45,6 @@ app.add_typer(models_app, name="models")
 app.add_typer(filter_app)
 app.add_typer(care_app)
 
-
-EXIT_CODES = """
-Exit codes: 0 done · 2 wrong usage · 3 wrong configuration, nothing was written · 4 an input is
-missing or of the wrong kind, nothing was written · 5 the run stopped on an error that a person must
-look at · 6 some tasks were given up, nothing was published · 75 stopped before its end, run the
-same command again to resume
-"""
 
 ConfigPath = Annotated[Path, typer.Argument(help="YAML file, such as configs/mine.yaml.")]
 RunPath = Annotated[Path, typer.Argument(help="Run folder.")]
@@ -237,29 +233,6 @@ def status(folder: RunPath) -> None:
         tell(line)
     for line in summary.lost:
         tell(f"lost: {line}")
-
-
-@app.command(epilog=EXIT_CODES)
-def verify(
-    release: Annotated[Path, typer.Argument(help="Folder of a release.")],
-    config: Machine = None,
-    overrides: Overrides = None,
-    scratch: Scratch = None,
-) -> None:
-    """Check every byte and every row of a release. Run the same command again to resume."""
-    from cah_dask.run import verify as job
-
-    scratch = scratch or release.resolve().with_name(f"{release.resolve().name}.verify")
-    folder = job.folder_for(release, scratch)
-    verdict = carry_out(folder, config, overrides or (), partial(job.verify, release, folder))
-    if verdict.is_complete:
-        folder.forget()
-    for fault in verdict.faults:
-        tell(fault)
-    require_all(verdict)
-    if verdict.faults:
-        fail(f"{release} is not sound: {counted(len(verdict.faults), 'fault')}", 5)
-    say(f"sound: {verdict.rows:,} pairs, every byte and every row")
 
 
 @app.command()

@@ -24,6 +24,7 @@ from cah_dask.jobs_cli import (
 from cah_dask.models_cli import models_app
 from cah_dask.run.signals import Signals, Stopped
 from cah_dask.terminal import answer, console, fail, say, tell
+from cah_dask.vectors_cli import vectors_app
 from cah_dask.words import counted, printable
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(models_app, name="models")
 app.add_typer(filter_app)
 app.add_typer(care_app)
+app.add_typer(vectors_app)
 
 
 ConfigPath = Annotated[Path, typer.Argument(help="YAML file, such as configs/mine.yaml.")]

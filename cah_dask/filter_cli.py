@@ -91,6 +91,25 @@ def filter_(
         job.folder.forget()
 
 
+@filter_app.command("filters")
+def filters(
+    name: Annotated[str, typer.Argument(help="A filter of the package: print its file.")] = "",
+) -> None:
+    """Print the filters of the package, and the predicates that filter files may have."""
+    from cah_dask.curate.filters import file
+
+    if name:
+        file.read_file(name)  # or say in a line what is wrong with it
+        print(file.path_of(name).read_text(encoding="utf-8"), end="")
+        return
+    for each in file.shipped():
+        tell(f"{each}: {file.read_file(each).about}")
+    tell("")
+    for each, kind in file.PREDICATES.items():
+        about = (kind.__doc__ or "").splitlines()[0]
+        tell(f"{each} {{{', '.join(kind.__struct_encode_fields__)}}}: {about}")
+
+
 def _print(job: "FilterJob", counts: "Counts", *, is_trial: bool) -> None:
     """Print what became of the rows, rule by rule, in the order in which they are asked."""
     from cah_dask.curate.filters import rules
@@ -112,10 +131,10 @@ def _print(job: "FilterJob", counts: "Counts", *, is_trial: bool) -> None:
         left -= rejected
     table.add_row("all", f"{counts.seen:,}", f"{counts.seen - left:,}", f"{left:,}")
     answer.print(table)
-    for key, groups in sorted(job.thresholds.items()):
-        for group, value in sorted(groups.items()):
-            name = f" of {group}" if group else ""
-            tell(f"threshold{name}: {value!r} ({key})")
+    for node in made_from(job.file).whole:
+        for group, value in sorted(job.thresholds[node.key].items()):
+            of = f" of {group}" if group else ""
+            tell(f"top_fraction of {node.column}{of}: at least {value!r}")
 
 
 def _mapping(given: list[str] | None, option: str) -> dict[str, str]:

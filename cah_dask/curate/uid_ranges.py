@@ -41,4 +41,13 @@ def as_table(keys: Keys) -> pa.Table:
 
 def as_keys(table: pa.Table) -> Keys:
     """Return a table of `UIDS` as keys."""
-    return from_digests(b"".join(table["uid"].to_pylist()))
+    return from_digests(packed(table["uid"]))
+
+
+def packed(column: pa.ChunkedArray) -> bytes:
+    """Return the values of a column of fixed-size binaries end to end."""
+    width = column.type.byte_width
+    return b"".join(
+        chunk.buffers()[1][chunk.offset * width : (chunk.offset + len(chunk)) * width]
+        for chunk in column.chunks
+    )

@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 from cah_dask.pairs.scores.describe import rules_in_words
-from cah_dask.release.layout import Layout
+from cah_dask.release.layout import FACES, Layout
 from cah_dask.release.summary import (
     LANGUAGES_SHOWN,
     Summary,
@@ -22,8 +22,8 @@ ARCHIVES_SHOWN = 50
 MEANINGS = {
     "row": "row of the pair in both arrays",
     "uid": "md5 (hex) of text and url",
-    "url": "address of the image, as the page gives it, resolved",
-    "text": "alternative text of the image, cleaned",
+    "url": "address of the image, as the page gives it, resolved; published ones as they are",
+    "text": "alternative text of the image, cleaned; published ones as they are",
     "split": "`en`, `multi` (another language) or `nolang` (none was recognised)",
     "lang": "language (CLD3, BCP 47); wrong more often than not for texts of few words",
     "lang_confidence": "probability that CLD3 gives it, 0 to 1",
@@ -188,6 +188,8 @@ def meanings(layout: Layout) -> dict[str, str]:
         for score in layout.scores
     }
     joined = {each.name: "joined; null where its table says nothing" for each in layout.columns}
+    if FACES in joined:
+        joined[FACES] = "corners of each face (left, top, right, bottom), relative to the image"
     return MEANINGS | similarities | scores | joined
 
 

@@ -66,7 +66,11 @@ to their owners.
 def write_derived_card(path: Path, manifest: Manifest, layout: Layout) -> None:
     """Write the card as Markdown to `path`; it depends on manifest and layout alone."""
     says = meanings(layout)
-    of = {"run": "what a run has scored", "release": "the release of a run"}
+    of = {
+        "run": "what a run has scored",
+        "release": "the release of a run",
+        "metadata": "metadata of DataComp",
+    }
     text = _TEXT.format(
         pairs=counted(layout.rows, "image-text pair"),
         source=of[manifest.steps[0].of],

@@ -76,9 +76,13 @@ COLUMN_TYPES: Mapping[str, pa.DataType] = {
         *(pa.bool_(), pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16()),
         *(pa.uint32(), pa.uint64(), pa.float16(), pa.float32(), pa.float64(), pa.string()),
         *(pa.large_string(), pa.date32(), pa.timestamp("ms"), pa.timestamp("us")),
+        pa.list_(pa.list_(pa.float64())),
     )
 }
 """Types that a joined column may have, by their names."""
+
+FACES = "face_bboxes"
+"""A column of imported metadata: of each face the corners of its box, relative to the image."""
 
 
 class ReleasedColumn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -114,7 +118,9 @@ class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What tells its run from others; all releases of a run have it in common, but for derived
     ones, which no run may replace."""
     columns: tuple[ReleasedColumn, ...] = ()
-    """Those that were joined."""
+    """Those that were joined or imported."""
+    may_repeat: bool = False
+    """Whether uids may be there more than once, as in metadata that were imported."""
     manifest: str = ""
     """SHA-256 of `MANIFEST`, hex, of a release that was derived; empty for that of a run."""
 

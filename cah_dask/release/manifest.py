@@ -69,7 +69,7 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     how: str
     """The command, such as ``filter`` or ``redact``."""
-    of: Literal["run", "release"]
+    of: Literal["run", "release", "metadata"]
     fingerprint: str
     """Of the source: `Layout.fingerprint` of a release."""
     rule: dict[str, Any]

@@ -92,7 +92,7 @@ def near_duplicates(
     Run the same command again to resume.
     """
     from cah_dask.run.clustering import jobs, outputs
-    from cah_dask.run.clustering.duplicate_tasks import SETTLE, NearDuplicateOptions
+    from cah_dask.run.clustering.duplicate_clusters import SETTLE, NearDuplicateOptions
     from cah_dask.storage import file_sha256
 
     found = _opened(pool)

@@ -25,19 +25,18 @@ from cah_dask.run.clustering.centroid_tasks import (
     ClusterTask,
     n_ranges,
 )
-from cah_dask.run.clustering.duplicate_tasks import (
+from cah_dask.run.clustering.duplicate_clusters import (
     ASSIGN,
     GATHER,
     JUDGE,
     LINK,
     NEAR_DUPLICATES,
     PAIR,
-    ROUNDS,
-    ROWS_PER_RANGE,
     SETTLE,
     NearDuplicateOptions,
     NearDuplicateTask,
 )
+from cah_dask.run.clustering.duplicate_tasks import ROUNDS, ROWS_PER_RANGE
 from cah_dask.run.folder.job_folder import Existing, JobFolder
 from cah_dask.run.plan import Unit
 from cah_dask.run.pools import pools

@@ -12,8 +12,8 @@ from cah_dask.curate.filters.lists import NEAR_DUPLICATES
 from cah_dask.curate.pools.uids import hex_of
 from cah_dask.errors import ConfigError, InputError
 from cah_dask.run.clustering.centroid_tasks import ClusterOptions
+from cah_dask.run.clustering.duplicate_clusters import NearDuplicateOptions
 from cah_dask.run.clustering.duplicate_rows import keys_of
-from cah_dask.run.clustering.duplicate_tasks import NearDuplicateOptions
 from cah_dask.run.clustering.jobs import ClusterJob, NearDuplicateJob
 from cah_dask.run.clustering.rows import vectors_of
 from cah_dask.run.task import versions

@@ -5,7 +5,7 @@ All files are looked at before anything is written, so that one bad row or byte 
 
 import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -53,7 +53,7 @@ class LookTask(Task, frozen=True, kw_only=True):
 
 
 def look_task(task: LookTask) -> Receipt:
-    """Look at one file with its vectors; leave its sound rows, and what is wrong with the others."""
+    """Look at one file with its vectors; leave its sound rows, and what is wrong with it."""
     started = time.perf_counter()
     found = look(_metadata(task.metadata, task.config_hash), task.unit.number)
     notes = {**found.counts.notes, SELECTION: checksum(found.chosen)}
@@ -79,13 +79,13 @@ class ImportJob:
     """The folder within which it keeps what is done."""
     leaves_out: bool = False
     """Whether bad rows are left out, counted by their reason, rather than a fault."""
-    sizes: PackOptions = PackOptions()
+    sizes: PackOptions = field(default_factory=PackOptions)
 
     def __post_init__(self) -> None:
         """Look at all that can be told at a glance before anything is written."""
         if self.metadata.resolve() in self.to.resolve().parents:
             raise ConfigError(
-                f"{self.to} lies in {self.metadata}, which is only read; name another"
+                f"{self.to} lies in {self.metadata}, which is only read; name a new folder"
             )
         self.derivation  # noqa: B018  # it looks at the target
 

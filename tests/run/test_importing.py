@@ -17,8 +17,10 @@ import zarr
 
 from cah_dask.errors import ConfigError, InputError
 from cah_dask.release.layout import PackOptions, read_layout
-from cah_dask.run import making
+from cah_dask.run.derive import PACK
+from cah_dask.run.folder.existing import WithRelease
 from cah_dask.run.importing import LOOK, ImportJob
+from cah_dask.run.making import DerivingWork
 from cah_dask.run.plan import Unit
 from cah_dask.run.stagewise import Stagewise
 from cah_dask.run.task import Done, run_task
@@ -39,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def files(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[File]:
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[File]:
     """The same files as they were made, in the order of their paths."""
     copy = tmp_path_factory.mktemp("copy")
     return write_folder(copy, files=FILES, rows=ROWS, parts=2)
@@ -64,10 +66,9 @@ def import_here(folder: Path, to: Path, *, backwards: bool = False, **options: A
     job = ImportJob(folder, to, to.with_name("scratch"), sizes=SIZES, **options)
     derivation = job.derivation
     with job.folder.held():
-        sizes: dict[Any, Any] = {LOOK: len(job.pool.units), making.PACK: job.begin}
-        committed = making.WithRelease(job.folder, derivation.unfinished)
-        units = Stagewise(sizes, committed)
-        work = making.DerivingWork(derivation, units, NobodyLooks(), job.task)
+        sizes: dict[Any, Any] = {LOOK: len(job.pool.units), PACK: job.begin}
+        units = Stagewise(sizes, WithRelease(job.folder, derivation.unfinished))
+        work = DerivingWork(derivation, units, NobodyLooks(), job.task)
         while work.more() or units.waiting(units.stages):
             ready = [units.take(units.stages) for _ in range(units.waiting(units.stages))]
             for unit in reversed(ready) if backwards else ready:
@@ -103,15 +104,15 @@ def test_a_release_has_all_rows_of_the_metadata_in_their_order(imported: Path, f
     names = {"uid": "uid", "url": "url", "text": "text", "sha256": "sha256"}
     names |= {f"similarity_{name}": f"clip_{name}_similarity_score" for name in ("b32", "l14")}
     names |= {name: name for name in ("original_width", "original_height", "face_bboxes")}
-    for ours, theirs in names.items():
-        expected = [value for file in files for value in file.table[theirs].to_pylist()]
+    for ours, name in names.items():
+        expected = [value for file in files for value in file.table[name].to_pylist()]
         assert pairs[ours].to_pylist() == expected, ours
     assert pairs["similarity"] == pairs["similarity_l14"]
     for encoder in ("b32", "l14"):
         for modality, short in (("image", "img"), ("text", "txt")):
-            expected = np.concatenate([file.vectors[f"{encoder}_{short}"] for file in files])
-            found = vectors[f"{encoder}/{modality}"]
-            assert np.asarray(found[:]).tobytes() == expected.tobytes()  # type: ignore[index]
+            theirs = [file.vectors[f"{encoder}_{short}"] for file in files]
+            found: Any = vectors[f"{encoder}/{modality}"]
+            assert np.asarray(found[:]).tobytes() == np.concatenate(theirs).tobytes()
     archives = [str(file.path.relative_to(file.path.parents[1])) for file in files]
     assert list(dict.fromkeys(pairs["archive"].to_pylist())) == archives
 
@@ -156,8 +157,8 @@ def test_a_filter_gives_the_same_subset_of_both(folder: Path, imported: Path, tm
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGKILL])
 def test_an_import_goes_on_where_it_was_stopped(folder: Path, tmp_path: Path, kind: signal.Signals):
-    arguments = ("import", "datacomp", str(folder), "--to", str(tmp_path / "pool"))
-    arguments += ("--set", "pools.cpu.workers=1")
+    arguments = ["import", "datacomp", str(folder), "--to", str(tmp_path / "pool")]
+    arguments += ["--set", "pools.cpu.workers=1"]
     first = start(*arguments)
     scratch = tmp_path / "pool.import"
     assert runs.wait_for(lambda: bool(list(scratch.glob("*/looked/*.parquet"))))

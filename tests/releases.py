@@ -35,7 +35,7 @@ def pairs(numbers: Sequence[int]) -> dict[str, list[Any]]:
         found[name] = [hashlib.new(name, b"picture %d" % n).hexdigest() for n in numbers]
     found["uid"] = [uid(t, url) for t, url in zip(found["text"], found["url"], strict=True)]
     for modality in ("image", "text"):
-        vectors = np.stack([_vector(n, modality) for n in numbers]) if numbers else []
+        vectors = [_vector(n, modality) for n in numbers]
         found[f"{modality}/clip"] = [each.astype("<f2").tobytes() for each in vectors]
     found["similarity_clip"] = [
         np.float32(_vector(n, "image") @ _vector(n, "text")) for n in numbers

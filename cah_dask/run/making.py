@@ -1,4 +1,4 @@
-"""Carrying out a job that ends with a new release (`derive`)."""
+"""Carrying out a job of stages one after the other, which may end with a new release (`derive`)."""
 
 import signal
 from collections.abc import Callable, Mapping
@@ -8,6 +8,7 @@ import msgspec
 
 from cah_dask.run.derive import PACK, Derivation
 from cah_dask.run.folder.existing import WithRelease
+from cah_dask.run.folder.job_folder import Existing, JobFolder
 from cah_dask.run.plan import Unit
 from cah_dask.run.pools import pools
 from cah_dask.run.session import Session, StagewiseWork, View
@@ -24,19 +25,24 @@ TaskOf: TypeAlias = Callable[[Unit, bool], Task]
 """Given a unit, and whether this is the last attempt at it."""
 
 
-class DerivingWork(StagewiseWork):
-    """A job that ends with a release, as its driver sees it (`driver.Work`)."""
+class JobWork(StagewiseWork):
+    """A job as its driver sees it (`driver.Work`)."""
 
     def __init__(
-        self, derivation: Derivation, units: Stagewise, view: View, task_of: TaskOf
+        self,
+        folder: JobFolder,
+        units: Stagewise,
+        view: View,
+        task_of: TaskOf,
+        derivation: Derivation | None = None,
     ) -> None:
-        super().__init__(derivation.folder, units, view)
+        super().__init__(folder, units, view)
         self._derivation = derivation
         self._task_of = task_of
 
     def task(self, unit: Unit, *, is_last_attempt: bool) -> Task:
         """Return what a worker is told about a unit."""
-        if unit.stage == PACK:
+        if unit.stage == PACK and self._derivation is not None:
             return self._derivation.task(unit, is_last_attempt=is_last_attempt)
         return self._task_of(unit, is_last_attempt)
 
@@ -56,7 +62,7 @@ class Ended(msgspec.Struct, frozen=True):
         return not self.given_up and self.stopped_by is None
 
 
-def carry_out(  # a job, and where it runs
+def carry_out(
     derivation: Derivation,
     sizes: Mapping[Stage, Size],
     task_of: TaskOf,
@@ -64,30 +70,48 @@ def carry_out(  # a job, and where it runs
     view: View,
     signals: Signals,
 ) -> Ended:
-    """Do all of a job that is left to do, and publish its release.
+    """Do all of a job that is left to do, and publish its release; see `carry_out_job`."""
+    return carry_out_job(
+        derivation.folder, sizes, task_of, (options, view, signals), derivation=derivation
+    )
+
+
+Place: TypeAlias = tuple[tuple[PoolsOptions, SlurmOptions], View, Signals]
+"""Where a job runs: the options of pools and of Slurm, who looks on, and what may stop it."""
+
+
+def carry_out_job(
+    folder: JobFolder,
+    sizes: Mapping[Stage, Size],
+    task_of: TaskOf,
+    place: Place,
+    *,
+    derivation: Derivation | None = None,
+) -> Ended:
+    """Do all of a job that is left to do; its folder is held by this process.
 
     Parameters
     ----------
     sizes
-        Of all stages, `PACK` last: as `Stagewise` takes them.
+        Of all stages, as `Stagewise` takes them; `PACK` last if there is a derivation.
     task_of
         Returns what a worker is told of a unit of another stage.
-    options
-        Of the pools, and of Slurm.
+    derivation
+        Of the release that it ends with; it is published.
 
     Raises
     ------
     RunError
         When a person must look: the source is damaged, another release is there.
     """
-    pool_options, slurm = options
-    folder = derivation.folder
+    (pool_options, slurm), view, signals = place
     with disk_errors(folder.path):
-        units = Stagewise(sizes, WithRelease(folder, derivation.unfinished))
+        committed = WithRelease(folder, derivation.unfinished) if derivation else Existing(folder)
+        units = Stagewise(sizes, committed)
         session = Session(folder, pools(pool_options, slurm.launch, units.stages), slurm)
-        work = DerivingWork(derivation, units, view, task_of)
+        work = JobWork(folder, units, view, task_of, derivation)
         stopped_by = session.carry_out(units, work, view, signals)
-        if stopped_by is None and not units.failed:
+        if derivation and stopped_by is None and not units.failed:
             derivation.publish()
     counts = {stage.name: counts for stage, counts in units.counts.items()}
     return Ended(counts, len(units.failed), stopped_by)

@@ -1,4 +1,4 @@
-"""The simplest plan: stages one after the other, each over numbered units."""
+"""The simplest plans: steps one after the other, each over units that are known when it begins."""
 
 import heapq
 from collections.abc import Callable, Mapping, Sequence
@@ -9,35 +9,42 @@ from cah_dask.run.stages import Kind, Stage
 from cah_dask.schema import Counts
 from cah_dask.storage import Receipt
 
+Committed: TypeAlias = Callable[[Unit], Receipt | None]
+"""Gives the receipt of a unit whose part already exists, else None."""
+Step: TypeAlias = Sequence[Unit] | Callable[[], Sequence[Unit]]
+"""The units of a step, in their order, or what finds them once all steps before are done."""
 Size: TypeAlias = int | Callable[[], int]
 """How many units a stage has, or what finds out once all stages before are done."""
 
 
-class Stagewise:
-    """Offers the units of a stage once all of the stage before are done (`driver.Units`).
+class Stepwise:
+    """Offers the units of a step once all of the step before are done (`driver.Units`).
 
     Parameters
     ----------
-    sizes
-        How many units each stage has, in the order of the stages; numbered from 0. A size that is
-        to be found out is asked for by `begin`, as it may take long.
-    committed
-        Gives the receipt of a unit whose part already exists, else None.
+    stages
+        In the order in which they are shown.
+    steps
+        A stage may come again, in another wave. Units that are to be found are asked for by
+        `begin`, as it may take long.
     """
 
     def __init__(
-        self, sizes: Mapping[Stage, Size], committed: Callable[[Unit], Receipt | None]
+        self, stages: Sequence[Stage], steps: Sequence[Step], committed: Committed
     ) -> None:
-        self.stages = tuple(sizes)
-        self.known = {stage: 0 if callable(size) else size for stage, size in sizes.items()}
-        self.done = dict.fromkeys(sizes, 0)
-        self.counts = dict.fromkeys(sizes, Counts())
+        self.stages = tuple(stages)
+        self.known = dict.fromkeys(self.stages, 0)
+        for unit in (unit for step in steps if not callable(step) for unit in step):
+            self.known[unit.stage] += 1
+        self.done = dict.fromkeys(self.stages, 0)
+        self.counts = dict.fromkeys(self.stages, Counts())
         self._errors: dict[Unit, tuple[str, ...]] = {}
         self.failed: dict[Unit, str] = {}
-        self._sizes = dict(sizes)
         self._committed = committed
-        self._ready: list[tuple[int, Unit]] = []
+        self._steps = steps
         self._begun = 0
+        self._left = 0  # units of the step that is begun
+        self._ready: list[tuple[int, Unit]] = []
         self._begin_next()
 
     def take(self, stages: Sequence[Stage]) -> Unit | None:
@@ -63,44 +70,44 @@ class Stagewise:
     def errors(self) -> list[str]:
         """What all receipts say of errors, in the order of the stages and units."""
         units = sorted(
-            self._errors, key=lambda unit: (self.stages.index(unit.stage), _number(unit))
+            self._errors, key=lambda unit: (self.stages.index(unit.stage), unit.wave, _number(unit))
         )
         return [error for unit in units for error in self._errors[unit]]
 
     def _settle(self, unit: Unit, receipt: Receipt) -> None:
+        self._left -= 1
         self.done[unit.stage] += 1
         self.counts[unit.stage] += receipt.counts
         if receipt.errors:
             self._errors[unit] = receipt.errors
 
     def fail(self, unit: Unit, reason: str) -> None:
-        """Learn that a unit is given up: the stages after it are not begun."""
+        """Learn that a unit is given up: the steps after it are not begun."""
         self.failed[unit] = reason
 
     def begin(self) -> bool:
-        """Begin the next stage whose size is to be found out; tell whether that gives any unit."""
-        while not self._ready and self._is_begun_done():
-            stage = self.stages[self._begun]
-            size = self._sizes[stage]
-            self.known[stage] = size() if callable(size) else size
-            self._begin(stage)
+        """Begin the next step whose units are to be found; tell whether that gives any unit."""
+        while not self._left and self._begun < len(self._steps):
+            step = self._steps[self._begun]
+            if callable(step):
+                step = step()
+                for unit in step:
+                    self.known[unit.stage] += 1
+            self._begin(step)
         return bool(self._ready)
 
     def _begin_next(self) -> None:
-        """Offer the units of all stages whose time has come."""
-        while self._is_begun_done() and not callable(self._sizes[self.stages[self._begun]]):
-            self._begin(self.stages[self._begun])
+        """Offer the units of all steps whose time has come and that are known."""
+        while not self._left and self._begun < len(self._steps):
+            step = self._steps[self._begun]
+            if callable(step):
+                return
+            self._begin(step)
 
-    def _is_begun_done(self) -> bool:
-        """Whether there is a stage to begin, and all before are done."""
-        if self._begun == len(self.stages):
-            return False
-        return all(self.done[each] == self.known[each] for each in self.stages[: self._begun])
-
-    def _begin(self, stage: Stage) -> None:
+    def _begin(self, units: Sequence[Unit]) -> None:
         self._begun += 1
-        for number in range(self.known[stage]):
-            unit = _unit(stage, number)
+        self._left = len(units)
+        for unit in units:
             receipt = self._committed(unit)
             if receipt is None:
                 self.put_back(unit)
@@ -108,8 +115,31 @@ class Stagewise:
                 self._settle(unit, receipt)
 
 
-def _unit(stage: Stage, number: int) -> Unit:
-    return Unit(stage, bucket=number) if stage.kind is Kind.BUCKET else Unit(stage, number=number)
+class Stagewise(Stepwise):
+    """Stages one after the other, each over units numbered from 0.
+
+    Parameters
+    ----------
+    sizes
+        How many units each stage has, in the order of the stages.
+    """
+
+    def __init__(self, sizes: Mapping[Stage, Size], committed: Committed) -> None:
+        steps = [_step(stage, size) for stage, size in sizes.items()]
+        super().__init__(tuple(sizes), steps, committed)
+
+
+def _step(stage: Stage, size: Size) -> Step:
+    if callable(size):
+        return lambda: [numbered(stage, number) for number in range(size())]
+    return [numbered(stage, number) for number in range(size)]
+
+
+def numbered(stage: Stage, number: int, wave: int = 0) -> Unit:
+    """Return a unit of a stage that is known by its number."""
+    if stage.kind is Kind.BUCKET:
+        return Unit(stage, wave=wave, bucket=number)
+    return Unit(stage, wave=wave, number=number)
 
 
 def _number(unit: Unit) -> int:

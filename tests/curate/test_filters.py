@@ -14,7 +14,7 @@ import yaml
 from cah_dask.curate.filters.file import PREDICATES, load_filter, made_from, shipped
 from cah_dask.errors import CahError, ConfigError, InputError, RunError
 from tests.curate import jobs
-from tests.curate.plain import LID
+from tests.curate.texts.lid import LID_FTZ
 
 ROWS = [
     # uid, url, page_url, text, width, height, similarity, split, license, sha256, phash
@@ -98,7 +98,7 @@ def kept(pool: Path, keep: Mapping[str, Any], tmp_path: Path, **options: Any) ->
     ids=lambda value: json.dumps(value) if isinstance(value, dict) else None,
 )
 def test_predicates(keep: Any, expected: list[int], pool: Path, tmp_path: Path) -> None:
-    assert kept(pool, keep, tmp_path, assets={"lid": str(LID)}) == expected
+    assert kept(pool, keep, tmp_path, assets={"lid": str(LID_FTZ)}) == expected
 
 
 @pytest.mark.parametrize(

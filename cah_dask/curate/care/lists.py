@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -11,9 +12,10 @@ import pyarrow as pa
 
 from cah_dask.blocklists.exclusion import load_exclusion
 from cah_dask.blocklists.hashlists import load_hash_lists
-from cah_dask.errors import InputError
+from cah_dask.errors import InputError, RunError
 from cah_dask.keys import Index, Keys, Mask, find, from_digests, no_keys, of_texts
 from cah_dask.schema import UID_BYTES
+from cah_dask.storage import file_sha256
 from cah_dask.urls import domains_of, host_of, normal
 
 KINDS = ("uids", "urls", "hosts", "hashes")
@@ -108,6 +110,35 @@ def load_lists(paths: Mapping[str, Path]) -> Lists:
     """
     readers = {"uids": _uids, "urls": _urls, "hosts": _hosts, "hashes": _hashes}
     return Lists({kind: readers[kind](paths[kind]) for kind in KINDS if kind in paths})
+
+
+Pinned: TypeAlias = dict[str, tuple[str, str]]
+"""Path and SHA-256 of lists, by their kind: what tasks are told."""
+
+
+def pinned(paths: Mapping[str, Path]) -> Pinned:
+    """Return lists as they are now."""
+    found = {kind: path.resolve() for kind, path in paths.items()}
+    return {kind: (str(path), file_sha256(path)) for kind, path in found.items()}
+
+
+def load_pinned(lists: Pinned) -> Lists:
+    """Read lists, once per worker process, as they were when they were pinned.
+
+    Raises
+    ------
+    RunError
+        If one was changed since.
+    """
+    return _load_pinned(tuple((kind, *each) for kind, each in sorted(lists.items())))
+
+
+@cache
+def _load_pinned(lists: tuple[tuple[str, str, str], ...]) -> Lists:
+    for _, path, sha256 in lists:
+        if file_sha256(Path(path)) != sha256:
+            raise RunError(f"{path} was changed since the job began; run the command again")
+    return load_lists({kind: Path(path) for kind, path, _ in lists})
 
 
 def _uids(path: Path) -> Entries:

@@ -57,7 +57,7 @@ class FilterFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """The tree of what is kept."""
     about: str = ""
     """One line of what it is for."""
-    parameters: dict[str, float | str] = {}
+    parameters: dict[str, int | float | str] = {}
     """Values by name, which the tree takes as ``$name``; `--set name=value` gives others."""
     assets: dict[str, str | AssetOptions] = {}
     """Where files lie that predicates name, by those names; `--asset name=path` says it, too."""
@@ -208,7 +208,7 @@ def assets_of(file: FilterFile) -> dict[str, tuple[Asset, Path]]:
     return found
 
 
-def _filled(tree: Any, parameters: Mapping[str, float | str], name: str) -> Any:
+def _filled(tree: Any, parameters: Mapping[str, int | float | str], name: str) -> Any:
     """Return a tree with the values of its parameters."""
     if isinstance(tree, dict):
         return {key: _filled(value, parameters, name) for key, value in tree.items()}

@@ -10,6 +10,7 @@ import pyarrow as pa
 from cah_dask.curate.filters.node import Predicate, Test, Tools
 from cah_dask.curate.pools.pool import Batch, Mask
 from cah_dask.curate.pools.uids import keys_of
+from cah_dask.curate.uid_hashes import is_drawn
 from cah_dask.errors import ConfigError, InputError
 
 WIDTH, HEIGHT = "original_width", "original_height"
@@ -135,23 +136,8 @@ class Sample(Predicate, frozen=True, kw_only=True):
 
     def test(self, tools: Tools) -> Test:  # noqa: ARG002
         """Return the drawing."""
-        if self.fraction == 1:
-            return lambda batch: np.ones(len(batch), bool)
-        below = np.uint64(int(self.fraction * 2**64))
-        seed = mixed(np.array([self.seed], np.uint64))
 
         def test(batch: Batch) -> Mask:
-            keys = keys_of(batch.table["uid"], batch.part)
-            drawn: Mask = mixed(keys["f0"] ^ mixed(keys["f1"] ^ seed)) < below
-            return drawn
+            return is_drawn(keys_of(batch.table["uid"], batch.part), self.fraction, self.seed)
 
         return test
-
-
-def mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """Return 64 bits of which each depends on all bits of a value: MurmurHash3's finaliser."""
-    found = values.copy()
-    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
-        found ^= found >> np.uint64(33)
-        found *= np.uint64(factor)
-    return found ^ (found >> np.uint64(33))

@@ -10,6 +10,7 @@ from cah_dask.curate.filters.lists import is_in
 from cah_dask.curate.filters.node import Predicate, Test, Tools
 from cah_dask.curate.filters.numbers import Limits
 from cah_dask.curate.pools.pool import Batch
+from cah_dask.curate.texts.arrays import mask_of
 from cah_dask.curate.texts.assets import IMAGENET_21K, LID_BIN, WORDNET, require
 from cah_dask.curate.texts.languages import (
     DATACOMP_MAX_BYTES,
@@ -20,7 +21,7 @@ from cah_dask.curate.texts.languages import (
 )
 from cah_dask.curate.texts.patterns import Pattern, hold_phrase
 from cah_dask.curate.texts.wordnet import EntityMatcher, WordNet, read_entities
-from cah_dask.curate.texts.words import Tokeniser, count_characters, count_words, mask_of
+from cah_dask.curate.texts.words import Tokeniser, count_characters, count_words
 from cah_dask.errors import ConfigError
 from cah_dask.pairs.scores.words import read_words
 

@@ -10,14 +10,13 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from cah_dask.curate.uid_hashes import uid_hashes
 from cah_dask.curate.vectors.centroids import (
     Centroids,
     Float32s,
     Float64s,
     Index,
-    Mask,
     Vectors,
     centroids_of,
     closest_centroid,
@@ -128,19 +127,13 @@ def _apart(dim: int) -> Float64s:
     return np.where(np.arange(dim) % 2 == 0, APART, -APART)
 
 
-def objective(total: ClusterSums, centroids: Centroids) -> float:
-    """Return the sum of the squared distances of rows to the centroids they are closest to."""
+def objectives(total: ClusterSums, centroids: Centroids) -> Float64s:
+    """Return of each cluster the sum of the squared distances of its rows to its centroid."""
     chosen = centroids.vectors[total.clusters].astype(np.float64)
     products = np.einsum("kd,kd->k", chosen, total.sums)
     squares = 2 * centroids.half_squares[total.clusters] * total.counts
-    return float(np.sum(total.squares - 2 * products + squares))
-
-
-def is_sampled(uids: Keys, share: float, seed: int) -> Mask:
-    """Tell of each row whether it belongs to a sample of so large a share, by a hash of its uid."""
-    if share >= 1:
-        return np.ones(len(uids), bool)
-    return _hashed(uids, seed) < np.uint64(int(share * 2**64))
+    found: Float64s = total.squares - 2 * products + squares
+    return found
 
 
 class Start:
@@ -151,13 +144,13 @@ class Start:
 
     def __init__(self, n: int, seed: int) -> None:
         self._n = n
-        self._seed = seed ^ 0x5851F42D4C957F2D  # not the hash that the sample was drawn by
+        self._seed = seed + 1  # not the hash that the sample was drawn by
         self._hashes = np.empty(0, np.uint64)
         self._places = np.empty((0, 2), np.int64)
 
     def add(self, piece: int, uids: Keys) -> None:
         """Look at the rows of a piece."""
-        hashes = _hashed(uids, self._seed)
+        hashes = uid_hashes(uids, self._seed)
         places = np.stack([np.full(len(uids), piece), np.arange(len(uids))], axis=1)
         hashes = np.concatenate([self._hashes, hashes])
         order = np.argsort(hashes, kind="stable")[: self._n]
@@ -168,20 +161,6 @@ class Start:
     def places(self) -> list[tuple[int, int]]:
         """Piece and row of each chosen one, in the order of the centroids."""
         return [(int(piece), int(row)) for piece, row in self._places]
-
-
-def _hashed(uids: Keys, seed: int) -> npt.NDArray[np.uint64]:
-    """Return a hash of each uid: the finaliser of splitmix64 over both halves and a seed."""
-    high = np.ascontiguousarray(uids["f0"])
-    low = np.ascontiguousarray(uids["f1"])
-    return _mixed(_mixed(high ^ np.uint64(seed % 2**64)) ^ low)
-
-
-def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    values = values + np.uint64(0x9E3779B97F4A7C15)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
 
 
 def k_means(
@@ -197,10 +176,10 @@ def k_means(
     start = Start(k, seed)
     start.add(0, uids)
     centroids = centroids_of(vectors[[row for _, row in start.places]])
-    objectives = []
+    course = []
     for _ in range(iterations):
         total = cluster_sums([vectors], centroids)
-        objectives.append(objective(total, centroids))
+        course.append(float(objectives(total, centroids).sum()))
         moved = next_centroids(range(k), total, total.counts, centroids)
         centroids = centroids_of(moved)
-    return centroids, objectives
+    return centroids, course

@@ -139,18 +139,19 @@ class Going(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Rows with better ones that are within the bound."""
+    """Open rows with better ones that are within the bound and alive."""
 
     rows: Ranked
     better: Ranked
+    is_staying: Mask
+    """Whether the better one is known to stay; else it is open, too."""
     cosines: Float32s
 
 
 def joined(pairs: Iterable[Pairs]) -> Pairs:
     """Return all pairs of some."""
-    none = Pairs(np.empty(0, RANKED), np.empty(0, RANKED), np.empty(0, np.float32))
-    rows, better, found = zip(none, *pairs, strict=True)
-    return Pairs(np.concatenate(rows), np.concatenate(better), np.concatenate(found))
+    none = Pairs(*(np.empty(0, kind) for kind in (RANKED, RANKED, bool, np.float32)))
+    return Pairs(*(np.concatenate(column) for column in zip(none, *pairs, strict=True)))
 
 
 def neighbour(
@@ -296,42 +297,42 @@ def _hits(block: Cluster, others: Cluster, ahead: Index, bound: float) -> Mask:
 
 
 def open_pairs(home: Cluster, others: Iterable[Neighbour], bound: float) -> Iterator[Pairs]:
-    """Yield the pairs of open rows of a cluster with better open rows, there or elsewhere."""
+    """Yield the pairs of open rows of a cluster with better rows, there or elsewhere."""
     mine = home.take(home.fates == Fate.OPEN)
     yield from _pairs(mine, mine, np.arange(len(mine.rows)), bound)
     for other in others:
         one = home.take((home.fates == Fate.OPEN) & other.reached)
-        open_ = other.cluster.take(other.cluster.fates == Fate.OPEN)
-        yield from _pairs(one, open_, n_better(one.rows, open_.rows), bound)
+        yield from _pairs(one, other.cluster, n_better(one.rows, other.cluster.rows), bound)
 
 
 def _pairs(block: Cluster, others: Cluster, ahead: Index, bound: float) -> Iterator[Pairs]:
     for start in range(0, len(block.rows), BLOCK_ROWS):
         some = slice(start, start + BLOCK_ROWS)
+        one = block.take(some)
         for first in range(0, int(ahead[some].max(initial=0)), BLOCK_CENTROIDS):
-            one, other = block.take(some), others.take(slice(first, first + BLOCK_CENTROIDS))
+            other = others.take(slice(first, first + BLOCK_CENTROIDS))
             row, column = np.nonzero(_hits(one, other, ahead[some] - first, bound))
+            is_staying = other.fates[column] == Fate.STAYS
             found = cosines(one.vectors[row], other.vectors[column])
-            yield Pairs(one.rows[row], other.rows[column], found)
+            yield Pairs(one.rows[row], other.rows[column], is_staying, found)
 
 
-def settled(pairs: Pairs, is_staying: Mask) -> Pairs:
+def settled(pairs: Pairs) -> Pairs:
     """Decide of the rows that were left open; return those that go, each with one that stays.
 
     Parameters
     ----------
     pairs
         All `open_pairs`, in any order.
-    is_staying
-        Of each pair, whether the better row was decided to stay after all.
     """
     order = rank_order(pairs.better)
     order = order[rank_order(pairs.rows[order])]
-    stays = dict.fromkeys(pairs.rows["place"].tolist(), True)
-    going = []
     places, better = pairs.rows["place"].tolist(), pairs.better["place"].tolist()
+    stays = dict.fromkeys([*places, *better], True)  # so do open rows without such pairs
+    going = []
     for pair in order.tolist():
-        if stays[places[pair]] and stays.get(better[pair], is_staying[pair]):
+        if stays[places[pair]] and (pairs.is_staying[pair] or stays[better[pair]]):
             stays[places[pair]] = False
             going.append(pair)
-    return Pairs(pairs.rows[going], pairs.better[going], pairs.cosines[going])
+    rows, others, is_staying, found = pairs
+    return Pairs(rows[going], others[going], is_staying[going], found[going])

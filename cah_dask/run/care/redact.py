@@ -4,16 +4,24 @@ import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 
-from cah_dask.curate.care.lists import COLUMNS, KINDS, Lists, load_lists
+from cah_dask.curate.care.lists import (
+    COLUMNS,
+    KINDS,
+    Lists,
+    Pinned,
+    load_lists,
+    load_pinned,
+    pinned,
+)
 from cah_dask.curate.uid_ranges import as_table
-from cah_dask.errors import ConfigError, InputError, RunError
+from cah_dask.errors import ConfigError, InputError
 from cah_dask.keys import from_digests
 from cah_dask.pairs.select import SELECTION, checksum
 from cah_dask.release.layout import Layout, part_path, read_layout
@@ -32,7 +40,6 @@ from cah_dask.run.task import Task
 from cah_dask.schema import SELECTED, Counts
 from cah_dask.storage import (
     Receipt,
-    file_sha256,
     open_part,
     require_same,
     side_file,
@@ -60,14 +67,13 @@ class ChooseTask(Task, frozen=True, kw_only=True):
     """All that a worker is told about one part."""
 
     release: str
-    lists: dict[str, tuple[str, str]]
-    """Path and SHA-256 of each list, by its kind."""
+    lists: Pinned
 
 
 def choose_task(task: ChooseTask) -> Receipt:
     """Leave the rows of one part that no list names."""
     started = time.perf_counter()
-    lists = _lists(tuple((kind, *each) for kind, each in sorted(task.lists.items())))
+    lists = load_pinned(task.lists)
     path = part_path(Path(task.release), task.unit.number)
     name = path.relative_to(task.release).as_posix()
     groups, counts, start = [], Counts(), 0
@@ -100,15 +106,6 @@ def _selected(
     keys = from_digests(bytes.fromhex("".join(uids.take(pa.array(kept)).to_pylist())))
     rows = pa.array((start + kept).astype(np.int32))
     return pa.table([pa.repeat(name, len(kept)), rows, as_table(keys)["uid"]], schema=SELECTED)
-
-
-@cache
-def _lists(given: tuple[tuple[str, str, str], ...]) -> Lists:
-    """Read lists once per worker process, as they were when the job began."""
-    for _, path, sha256 in given:
-        if file_sha256(Path(path)) != sha256:
-            raise RunError(f"{path} was changed since the job began; run the command again")
-    return load_lists({kind: Path(path) for kind, path, _ in given})
 
 
 @dataclass(frozen=True)
@@ -152,15 +149,14 @@ class RedactJob:
         return layout
 
     @cached_property
-    def digests(self) -> dict[str, tuple[str, str]]:
-        """Path and SHA-256 of each list."""
-        paths = {kind: path.resolve() for kind, path in self.paths.items()}
-        return {kind: (str(path), file_sha256(path)) for kind, path in paths.items()}
+    def pinned(self) -> Pinned:
+        """What must go, as tasks are told."""
+        return pinned(self.paths)
 
     @cached_property
     def name(self) -> str:
         """What another release or list does not have; it is nowhere in the new release."""
-        lists = sorted((kind, digest) for kind, (_, digest) in self.digests.items())
+        lists = sorted((kind, digest) for kind, (_, digest) in self.pinned.items())
         chosen = msgspec.json.encode((self.layout.fingerprint, lists))
         return hashlib.sha256(chosen).hexdigest()[:16]
 
@@ -183,7 +179,7 @@ class RedactJob:
             config_hash=self.name,
             is_last_attempt=is_last_attempt,
             release=str(self.release.resolve()),
-            lists=self.digests,
+            lists=self.pinned,
         )
 
     def begin(self) -> int:

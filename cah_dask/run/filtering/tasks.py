@@ -20,6 +20,7 @@ from cah_dask.curate.pools.uids import keys_of
 from cah_dask.curate.uid_ranges import UIDS, as_keys, as_table, cut
 from cah_dask.errors import InputError, RunError
 from cah_dask.keys import in_order, no_keys
+from cah_dask.pairs.select import SELECTION, checksum
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import Kind, Stage
 from cah_dask.run.task import Task
@@ -116,7 +117,12 @@ def keep_task(task: FilterTask) -> Receipt:
     left = _LEAVERS[task.output](task)
     for batch in _batches(task, rules.columns(made), rules.vectors(made)):
         left.add(asked.keep(batch))
-    return write_part(task.part, left.schema, left.groups(), task.receipt(asked.counts, started))
+    groups = left.groups()
+    counts = asked.counts
+    if task.output == "rows":
+        notes = {**counts.notes, SELECTION: checksum(groups)}
+        counts = msgspec.structs.replace(counts, notes=notes)
+    return write_part(task.part, left.schema, groups, task.receipt(counts, started))
 
 
 @cache

@@ -18,8 +18,9 @@ class PoolOptions(JobOptions, frozen=True, forbid_unknown_fields=True, kw_only=T
     """Worker processes of one kind: on this machine, or in Slurm jobs when a partition is named."""
 
     workers: Annotated[int, msgspec.Meta(ge=1, le=100_000)] | None = None
-    """Worker processes on this machine, one task each; unused with a partition. Default: its
-    processors for `cpu`, its GPUs (at least one) for `gpu`."""
+    """Worker processes on this machine, one task each (`gpu`: one on the model, and another that is
+    read or written); unused with a partition. Default: its processors for `cpu`, its GPUs (at least
+    one) for `gpu`."""
     threads: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 1
     """Threads that a task may use inside its worker."""
 

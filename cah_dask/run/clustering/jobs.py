@@ -1,0 +1,334 @@
+"""What drives the jobs over vectors."""
+
+import contextlib
+import hashlib
+import shutil
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from cah_dask.curate.pools.pool import Pool
+from cah_dask.curate.vectors.centroids import load_centroids
+from cah_dask.errors import ConfigError
+from cah_dask.run.clustering.centroid_tasks import (
+    CLUSTER,
+    MOVE,
+    SAMPLE,
+    START,
+    SUMS,
+    ClusterOptions,
+    ClusterTask,
+    n_ranges,
+)
+from cah_dask.run.clustering.duplicate_tasks import (
+    ASSIGN,
+    GATHER,
+    JUDGE,
+    LINK,
+    NEAR_DUPLICATES,
+    PAIR,
+    ROUNDS,
+    ROWS_PER_RANGE,
+    SETTLE,
+    NearDuplicateOptions,
+    NearDuplicateTask,
+)
+from cah_dask.run.folder.job_folder import Existing, JobFolder
+from cah_dask.run.plan import Unit
+from cah_dask.run.pools import pools
+from cah_dask.run.session import FolderWork, Session, View
+from cah_dask.run.settings.config import PoolsOptions
+from cah_dask.run.signals import Signals
+from cah_dask.run.slurm.options import SlurmOptions
+from cah_dask.run.stages import Stage
+from cah_dask.run.stagewise import Stepwise, numbered
+from cah_dask.run.task import Done, Task
+from cah_dask.schema import Counts
+from cah_dask.storage import disk_errors
+
+MOST_EXACT_ROWS = 1_000_000
+"""Rows that are compared with all others, at most: they are in memory, 3 GB of 512 dimensions."""
+
+
+class Job(Protocol):
+    """A job over the vectors of a pool."""
+
+    @property
+    def folder(self) -> JobFolder:
+        """Where it keeps what is done."""
+
+    @property
+    def steps(self) -> Sequence[Sequence[Unit]]:
+        """Its units, step by step."""
+
+    def task(self, unit: Unit, *, is_last_attempt: bool) -> Task:
+        """Return what a worker is told about a unit."""
+
+
+def array_of(pool: Pool, name: str) -> str:
+    """Return the array of a pool that a name means; without one, its only one of images.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or if there are several.
+    """
+    known = ", ".join(pool.vectors) or "no vectors"
+    if name:
+        if name not in pool.vectors:
+            raise ConfigError(f"{pool.path} has no vectors {name}; it has {known}")
+        return name
+    images = [each for each in pool.vectors if each.endswith("/image")]
+    if len(images) != 1:
+        raise ConfigError(f"{pool.path} has {known}; choose by --vectors")
+    return images[0]
+
+
+def require_valid(options: msgspec.Struct) -> None:
+    """Raise ConfigError unless options are within the limits of their types."""
+    try:
+        msgspec.convert(msgspec.to_builtins(options), type(options))
+    except msgspec.ValidationError as error:
+        raise ConfigError(str(error)) from error
+
+
+def name_of(*what: object) -> str:
+    """Return a name that a job over another pool or with other options does not have."""
+    return hashlib.sha256(msgspec.json.encode(what)).hexdigest()[:16]
+
+
+def steps_of(sizes: Mapping[Stage, int], wave: int = 0) -> list[list[Unit]]:
+    """Return a step for each of some stages, over units numbered from 0."""
+    return [[numbered(stage, at, wave) for at in range(n)] for stage, n in sizes.items()]
+
+
+@dataclass(frozen=True)
+class ClusterJob:
+    """k-means over vectors of a pool."""
+
+    pool: Pool
+    options: ClusterOptions
+    scratch: Path
+    """The folder within which it keeps what is done."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Names of columns in the pool, by ours."""
+
+    def __post_init__(self) -> None:
+        require_valid(self.options)
+        array_of(self.pool, self.options.vectors)
+        if self.pool.most_rows < self.options.k:
+            raise ConfigError(
+                f"{self.pool.path} has {self.pool.most_rows:,} rows, too few for "
+                f"{self.options.k:,} clusters"
+            )
+
+    @cached_property
+    def name(self) -> str:
+        """What another pool or options do not have."""
+        return name_of(self.pool.fingerprint, self.options)
+
+    @cached_property
+    def folder(self) -> JobFolder:
+        """Where it keeps what is done."""
+        return JobFolder(self.scratch / self.name, CLUSTER)
+
+    @cached_property
+    def ranges(self) -> int:
+        """In how many ranges centroids are moved."""
+        return n_ranges(self.options.k, self.pool.vectors[self.options.vectors])
+
+    @property
+    def steps(self) -> list[list[Unit]]:
+        """A sample, its first centroids, and two steps for each iteration."""
+        units = len(self.pool.units)
+        steps = steps_of({SAMPLE: units, START: 1})
+        for wave in range(self.options.iterations):
+            steps += steps_of({SUMS: units, MOVE: self.ranges}, wave)
+        return steps
+
+    def task(self, unit: Unit, *, is_last_attempt: bool) -> ClusterTask:
+        """Return what a worker is told about a unit."""
+        return ClusterTask(
+            run_dir=str(self.folder.path.resolve()),
+            unit=unit,
+            config_hash=self.name,
+            pool=str(self.pool.path.resolve()),
+            columns=dict(self.columns),
+            vectors=self.options.vectors,
+            units=len(self.pool.units),
+            ranges=self.ranges,
+            options=self.options,
+            is_last_attempt=is_last_attempt,
+        )
+
+    def moves(self, wave: int) -> list[Path]:
+        """Return the parts that hold the centroids that an iteration leaves."""
+        return [
+            self.folder.path / numbered(MOVE, number, wave).part for number in range(self.ranges)
+        ]
+
+
+@dataclass(frozen=True)
+class NearDuplicateJob:
+    """Near duplicates among the rows of a pool."""
+
+    pool: Pool
+    options: NearDuplicateOptions
+    scratch: Path
+    """The folder within which it keeps what is done."""
+    centroids: Path | None = None
+    """A file of them, as `centroids_file` finds it."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Names of columns in the pool, by ours."""
+
+    def __post_init__(self) -> None:
+        require_valid(self.options)
+        array = array_of(self.pool, self.options.vectors)
+        if self.options.by and self.options.by not in self.pool.columns:
+            raise ConfigError(
+                f"{self.pool.path} has no column {self.options.by}, which --by names; it has "
+                f"{', '.join(self.pool.columns)}"
+            )
+        if self.centroids is None:
+            if self.pool.most_rows > MOST_EXACT_ROWS:
+                raise ConfigError(
+                    f"{self.pool.path} has {self.pool.most_rows:,} rows; more than "
+                    f"{MOST_EXACT_ROWS:,} are compared by --centroids, which `cah cluster` makes"
+                )
+            return
+        dim = self.pool.vectors[array]
+        found = load_centroids(self.centroids, self.options.centroids).dim
+        if found != dim:
+            raise ConfigError(
+                f"{self.centroids} holds centroids of length {found}, {array} of {self.pool.path} "
+                f"has vectors of length {dim}"
+            )
+
+    @cached_property
+    def name(self) -> str:
+        """What another pool or options do not have."""
+        return name_of(self.pool.fingerprint, self.options)
+
+    @cached_property
+    def folder(self) -> JobFolder:
+        """Where it keeps what is done."""
+        return JobFolder(self.scratch / self.name, NEAR_DUPLICATES)
+
+    @cached_property
+    def ranges(self) -> int:
+        """In how many ranges clusters are compared."""
+        if self.centroids is None:
+            return 1
+        n_clusters = len(load_centroids(self.centroids))
+        return min(n_clusters, max(1, -(-self.pool.most_rows // ROWS_PER_RANGE)))
+
+    @property
+    def steps(self) -> list[list[Unit]]:
+        """Rows by cluster, rounds of judgement, and what is left."""
+        steps = steps_of({LINK: 1, ASSIGN: len(self.pool.units), GATHER: self.ranges})
+        for wave in range(ROUNDS):
+            steps += steps_of({JUDGE: self.ranges}, wave)
+        return steps + steps_of({PAIR: self.ranges, SETTLE: 1})
+
+    def task(self, unit: Unit, *, is_last_attempt: bool) -> NearDuplicateTask:
+        """Return what a worker is told about a unit."""
+        return NearDuplicateTask(
+            run_dir=str(self.folder.path.resolve()),
+            unit=unit,
+            config_hash=self.name,
+            pool=str(self.pool.path.resolve()),
+            columns=dict(self.columns),
+            vectors=self.options.vectors,
+            units=len(self.pool.units),
+            ranges=self.ranges,
+            options=self.options,
+            centroids_file="" if self.centroids is None else str(self.centroids.resolve()),
+            is_last_attempt=is_last_attempt,
+        )
+
+    @property
+    def result(self) -> Path:
+        """The part that names the rows that go."""
+        return self.folder.path / numbered(SETTLE, 0).part
+
+
+class PoolWork(FolderWork):
+    """A job as its driver sees it (`driver.Work`)."""
+
+    def __init__(self, job: Job, units: Stepwise, view: View) -> None:
+        super().__init__(job.folder)
+        self._job = job
+        self._units = units
+        self._view = view
+
+    def task(self, unit: Unit, *, is_last_attempt: bool) -> Task:
+        """Return what a worker is told about a unit."""
+        return self._job.task(unit, is_last_attempt=is_last_attempt)
+
+    def done(self, unit: Unit, done: Done) -> None:
+        """Write down that a unit is done."""
+        commit = self.folder.commit(unit, done)
+        self._units.complete(unit, done.receipt)
+        self._view.update(commit)
+
+    def given_up(self, unit: Unit, reason: str, attempts: int) -> None:
+        """Go on without a unit; nothing comes of the job."""
+        self._units.fail(unit, reason)
+        self._view.warn(f"{unit.stage} {unit.name} is given up after {attempts} attempts: {reason}")
+
+    def look(self) -> None:
+        """Nothing has to be looked at meanwhile."""
+
+    def more(self) -> bool:
+        """Nothing comes when all is done."""
+        return False
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """How far a job came."""
+
+    counts: dict[str, Counts]
+    """What became of the rows of each stage, by its name."""
+    given_up: int
+    stopped_by: signal.Signals | None
+
+
+def units_of(job: Job) -> Stepwise:
+    """Return the units of a job, whose folder is held, as far as they are not done."""
+    return Stepwise(job.folder.stages, job.steps, Existing(job.folder))
+
+
+def carry_out(
+    job: Job, options: tuple[PoolsOptions, SlurmOptions], view: View, signals: Signals
+) -> Ended:
+    """Do all of a job that is left to do; its folder is held by this process.
+
+    Parameters
+    ----------
+    options
+        Of the pools, and of Slurm.
+
+    Raises
+    ------
+    RunError
+        If the pool is not what it promised, or a person must look otherwise.
+    """
+    pool_options, slurm = options
+    units = units_of(job)
+    session = Session(job.folder, pools(pool_options, slurm.launch, job.folder.stages), slurm)
+    with disk_errors(job.folder.path):
+        stopped_by = session.carry_out(units, PoolWork(job, units, view), view, signals)
+    counts = {stage.name: counts for stage, counts in units.counts.items()}
+    return Ended(counts, len(units.failed), stopped_by)
+
+
+def forget(job: Job) -> None:
+    """Delete what is done, once all is."""
+    shutil.rmtree(job.folder.path)
+    with contextlib.suppress(OSError):  # another job may be at work beside it
+        job.folder.path.parent.rmdir()

@@ -1,5 +1,6 @@
 """Care for releases: `cah verify | redact | join | diff`."""
 
+import sys
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from cah_dask.words import counted, printable
 
 if TYPE_CHECKING:
     from cah_dask.release.manifest import Step
+    from cah_dask.run.care.diff import Difference
 
 care_app = typer.Typer()
 
@@ -110,6 +112,54 @@ def _column(given: str) -> tuple[str, str]:
     if not name or (equals and not theirs):
         raise ConfigError(f"--column {given}: expected NAME or NAME=THEIRS")
     return name, theirs or name
+
+
+@care_app.command(epilog=EXIT_CODES)
+def diff(
+    one: Annotated[Path, typer.Argument(metavar="A", help="Folder of a release.")],
+    other: Annotated[Path, typer.Argument(metavar="B", help="Folder of another one.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    config: Machine = None,
+    overrides: Overrides = None,
+    scratch: Scratch = None,
+) -> None:
+    """Tell what two releases do not share. Exit code 1 if there is anything.
+
+    Pairs are the same by their uid; all their values and vectors are compared, but for `row`.
+    """
+    import msgspec
+
+    from cah_dask.run.care import diff as job
+
+    given = job.DiffJob(one, other, scratch or _beside(one, "diff"))
+    ended = carry_out(given.folder, config, overrides or (), partial(job.diff, given))
+    require_all(ended)
+    given.folder.forget()
+    if as_json:
+        tell(msgspec.json.encode(ended.difference).decode())
+    else:
+        _print_difference(ended.difference)
+    sys.exit(0 if ended.difference.is_none else 1)
+
+
+def _print_difference(found: "Difference") -> None:
+    """Print what two releases do not share."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("pairs", no_wrap=True)
+    for name in ("A", "B"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_row("all", *(f"{n:,}" for n in found.rows))
+    table.add_row("equal", *[f"{found.equal:,}"] * 2)
+    table.add_row("changed", *[f"{found.changed:,}"] * 2)
+    table.add_row("only there", f"{found.only_in_a:,}", f"{found.only_in_b:,}")
+    answer.print(table)
+    for name, n in found.changed_columns.items():
+        tell(f"changed in {name}: {n:,}")
+    for which, names in (("A", found.columns_only_in_a), ("B", found.columns_only_in_b)):
+        if names:
+            tell(f"columns of {which} only: {', '.join(names)}")
+    for reason in found.reasons:
+        tell(reason)
 
 
 @care_app.command(epilog=EXIT_CODES)

@@ -1,7 +1,7 @@
 """Releases without a run: pairs of which each value is that of one pair only."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +49,19 @@ def _vector(number: int, modality: str) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
-def make(folder: Path, numbers: Sequence[int], config: str = "hash", **changed: list[Any]) -> Path:
-    """Pack a release of some pairs, in parts of eight; `changed` replaces columns of them."""
-    made = pairs(numbers) | changed
+def make(
+    folder: Path,
+    numbers: Sequence[int],
+    config: str = "hash",
+    columns: Mapping[str, list[Any]] | None = None,
+) -> Path:
+    """Pack a release of some pairs, in parts of eight; `columns` replaces some of theirs."""
+    made = pairs(numbers) | dict(columns or {})
     n_rows = len(numbers)
     fill = {pa.string(): "x", pa.int64(): 0, pa.int32(): 0, pa.float32(): 0.0, pa.bool_(): False}
     schema = scored({"clip": DIM})
-    columns = [pa.array(made.get(f.name, [fill.get(f.type)] * n_rows), f.type) for f in schema]
-    table = pa.table(columns, schema=schema)
+    arrays = [pa.array(made.get(f.name, [fill.get(f.type)] * n_rows), f.type) for f in schema]
+    table = pa.table(arrays, schema=schema)
     receipt = Receipt(stage="embed", unit="u", config="c", counts=Counts(n_rows, n_rows))
     write_part(folder / "scored.parquet", schema, [table], receipt)
     rows = pa.array(range(n_rows), pa.int32())

@@ -79,7 +79,7 @@ class ReleasedRows:
         path = self._release / part
         names = {*columns} - _own(selected) - {"uid"}
         with open_part(path) as pairs:
-            shards = self._shards(pairs, names)
+            shards = vectors_beside(pairs, self._release, self._layout, names)
             stored = {name: self._stored(name) for name in names - {*shards}}
             for piece, found in _taken(pairs, selected, sorted({"uid", *stored.values()})):
                 uids = [uid.hex() for uid in piece["uid"].to_pylist()]
@@ -95,18 +95,32 @@ class ReleasedRows:
         decides = column == similarity_of(self._layout.encoder)
         return "similarity" if decides else column
 
-    def _shards(self, pairs: Part, columns: AbstractSet[str]) -> dict[str, Shard]:
-        """Return the vectors beside a part, by their columns, as they were written."""
-        receipt = pairs.receipt
-        number = int(receipt.unit.removeprefix("part-"))
-        sides = {side.name: side for side in receipt.side}
-        found = {}
-        for encoder, modality, dim in self._layout.arrays:
-            side = sides.get(name := vectors_path(encoder, modality, number))
-            if side is not None and (column := vector_of(encoder, modality)) in columns:
-                require_same(self._release / name, side)
-                found[column] = mapped_shard(self._release / name, self._layout, dim)
-        return found
+
+def vectors_beside(
+    pairs: Part, release: Path, layout: Layout, columns: AbstractSet[str]
+) -> dict[str, Shard]:
+    """Return the vectors beside a part of a release, by their columns, as they were written.
+
+    Parameters
+    ----------
+    columns
+        What is wanted, by `schema.vector_of`; others are not looked at.
+
+    Raises
+    ------
+    DamageError
+        If a shard is not what was written.
+    """
+    receipt = pairs.receipt
+    number = int(receipt.unit.removeprefix("part-"))
+    sides = {side.name: side for side in receipt.side}
+    found = {}
+    for encoder, modality, dim in layout.arrays:
+        side = sides.get(name := vectors_path(encoder, modality, number))
+        if side is not None and (column := vector_of(encoder, modality)) in columns:
+            require_same(release / name, side)
+            found[column] = mapped_shard(release / name, layout, dim)
+    return found
 
 
 def _taken(

@@ -96,6 +96,13 @@ class Tables:
         """Of the wanted columns, by the names that they shall have."""
         return pa.schema([column.field for column in self.released])
 
+    def n_rows(self, file: Path) -> int:
+        """Return how many rows a file has; see `batches` for errors."""
+        if file.suffix == ".parquet":
+            with _readable(file):
+                return int(pq.read_metadata(file).num_rows)
+        return sum(len(keys) for keys, _ in self.batches(file))
+
     def batches(self, file: Path) -> Iterator[tuple[Keys, pa.Table]]:
         """Yield key and wanted columns of the rows of a file, some at a time.
 

@@ -113,20 +113,25 @@ def read_task(task: JoinTask) -> Receipt:
     started = time.perf_counter()
     tables = task.tables
     file = tables.files[task.unit.number]
-    schema = pa.schema([_KEY, *_PLACE, *tables.schema])
-    groups, n_rows = [], 0
     try:
-        for keys, columns in tables.batches(file):
-            order = sort_order(keys)
-            rows = columns.take(pa.array(order))
-            place = [pa.repeat(task.unit.number, len(keys)), pa.array(n_rows + order)]
-            table = pa.table([as_table(keys[order])["uid"], *place, *rows.columns], schema=schema)
-            groups += _cut(table, keys[order], task.ranges)
-            n_rows += len(keys)
+        n_rows = tables.n_rows(file)
+        counts = Counts(n_rows, n_rows)
+        receipt = task.receipt(counts, started, inputs=(file_sha256(file),))
+        schema = pa.schema([_KEY, *_PLACE, *tables.schema])
+        return write_part(task.part, schema, _ranges_of(task, tables, file, schema), receipt)
     except InputError as error:
         raise RunError(str(error)) from error
-    receipt = task.receipt(Counts(n_rows, n_rows), started, inputs=(file_sha256(file),))
-    return write_part(task.part, schema, groups, receipt)
+
+
+def _ranges_of(task: JoinTask, tables: Tables, file: Path, schema: pa.Schema) -> Iterator[pa.Table]:
+    n_rows = 0
+    for keys, columns in tables.batches(file):
+        order = sort_order(keys)
+        rows = columns.take(pa.array(order))
+        place = [pa.repeat(task.unit.number, len(keys)), pa.array(n_rows + order)]
+        arrays = [as_table(keys[order])["uid"], *place, *rows.columns]
+        yield from _cut(pa.table(arrays, schema=schema), keys[order], task.ranges)
+        n_rows += len(keys)
 
 
 def _cut(table: pa.Table, keys: Keys, ranges: int) -> list[pa.Table]:
@@ -147,13 +152,10 @@ def match_task(task: JoinTask) -> Receipt:
     rows = pa.concat_tables(_of_range(task, number))
     keys = as_keys(rows)
     order = sort_order(keys)
-    keys, rows = keys[order], rows.take(pa.array(order)).drop_columns("uid")
+    keys, rows = keys[order], rows.take(pa.array(order))
     if (again := np.flatnonzero(~starts_run(keys))).size:
-        key = as_table(keys[again[:1]])["uid"][0].as_py().hex()
-        what = f"uid {key}" if task.on == "uid" else f"url whose md5 is {key}"
-        raise RunError(
-            f"{task.table} has a row twice, as that of the {what}; each may be there once"
-        )
+        raise RunError(_twice(task, rows.slice(again[0] - 1, 2).to_pylist()))
+    rows = rows.drop_columns(["uid", *(field.name for field in _PLACE)])
     is_named = np.zeros(len(keys), bool)
     groups = []
     for part in range(task.shards):

@@ -90,7 +90,7 @@ def unique_task(task: VerifyTask) -> Receipt:
     number = task.unit.bucket
     parts = [task.checked(part) for part in range(task.layout.shards)]
     uids = [as_keys(read_part(part, row_group=number)) for part in parts]
-    n_again, some = repeated(uids)
+    n_again, some = (0, []) if task.layout.may_repeat else repeated(uids)
     n_rows = sum(map(len, uids))
     counts = Counts(n_rows, n_rows - n_again, {"repeated": n_again} if n_again else {})
     errors = tuple(f"pairs: uid {uid} is there more than once" for uid in some)

@@ -268,5 +268,7 @@ def test_every_predicate_says_what_it_is_for() -> None:
 
 def test_the_page_about_filters_names_all_of_them() -> None:
     page = (Path(__file__).parents[2] / "docs" / "filters.md").read_text()
-    assert [name for name in PREDICATES if f"`{name} " not in page and f"`{name}`" not in page] == []
+    assert [
+        name for name in PREDICATES if f"`{name} " not in page and f"`{name}`" not in page
+    ] == []
     assert [name for name in shipped() if f"`{name}`" not in page] == []

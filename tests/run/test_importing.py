@@ -20,7 +20,7 @@ from cah_dask.release.layout import PackOptions, read_layout
 from cah_dask.run.derive import PACK
 from cah_dask.run.folder.existing import WithRelease
 from cah_dask.run.importing import LOOK, ImportJob
-from cah_dask.run.making import DerivingWork
+from cah_dask.run.making import JobWork
 from cah_dask.run.plan import Unit
 from cah_dask.run.stagewise import Stagewise
 from cah_dask.run.task import Done, run_task
@@ -68,7 +68,7 @@ def import_here(folder: Path, to: Path, *, backwards: bool = False, **options: A
     with job.folder.held():
         sizes: dict[Any, Any] = {LOOK: len(job.pool.units), PACK: job.begin}
         units = Stagewise(sizes, WithRelease(job.folder, derivation.unfinished))
-        work = DerivingWork(derivation, units, NobodyLooks(), job.task)
+        work = JobWork(job.folder, units, NobodyLooks(), job.task, derivation)
         while work.more() or units.waiting(units.stages):
             ready = [units.take(units.stages) for _ in range(units.waiting(units.stages))]
             for unit in reversed(ready) if backwards else ready:

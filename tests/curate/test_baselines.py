@@ -146,7 +146,7 @@ MISTAKES: dict[str, tuple[Callable[[plain.Row], bool], Callable[[plain.Row], boo
     "aspect < 3": (plain.basic, _basic(199, 3.0)),
     "score > 0.28": (
         plain.clip_score("clip_b32_similarity_score", 0.28),
-        lambda row: np.float32(row["clip_b32_similarity_score"]) > np.float32(0.28),
+        lambda row: bool(np.float32(row["clip_b32_similarity_score"]) > np.float32(0.28)),
     ),
     "0.7 in float64": (
         plain.clip_score("clip_b32_similarity_score", 0.7),

@@ -153,6 +153,7 @@ def write_archive(plan: Plan, wave: int, archive: int) -> Ids:
         "page_url": pc.binary_join_element_wise("https://", site, ".example.org/", ""),
         "record_offset": pa.array(np.arange(n) * 1000),
         "link_index": pa.array(np.zeros(n, np.int32)),
+        "published_sha256": pa.nulls(n, pa.binary()),
     }
     schema = pa.schema([field for field in CANDIDATES if field.name != "archive"])
     batch = pa.record_batch(list(columns.values()), schema=schema)

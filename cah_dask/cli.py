@@ -4,7 +4,6 @@ import os
 import sys
 import textwrap
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,9 +13,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from cah_dask import __version__
+from cah_dask.calibrate_cli import calibrate
+from cah_dask.care_cli import care_app
 from cah_dask.errors import CahError, ConfigError, InputError
 from cah_dask.filter_cli import filter_app
-from cah_dask.jobs_cli import Machine, Overrides, Scratch, carry_out, log_to, require_all
+from cah_dask.import_cli import import_app
+from cah_dask.jobs_cli import (
+    EXIT_CODES,
+    Overrides,
+    log_to,
+)
 from cah_dask.models_cli import models_app
 from cah_dask.run.signals import Signals, Stopped
 from cah_dask.terminal import answer, console, fail, say, tell
@@ -39,16 +45,11 @@ app = typer.Typer(
 config_app = typer.Typer(no_args_is_help=True, help="Look at a configuration without running it.")
 app.add_typer(config_app, name="config")
 app.add_typer(models_app, name="models")
+app.add_typer(import_app, name="import")
 app.add_typer(filter_app)
+app.add_typer(care_app)
 app.add_typer(vectors_app)
 
-
-EXIT_CODES = """
-Exit codes: 0 done · 2 wrong usage · 3 wrong configuration, nothing was written · 4 an input is
-missing or of the wrong kind, nothing was written · 5 the run stopped on an error that a person must
-look at · 6 some tasks were given up, nothing was published · 75 stopped before its end, run the
-same command again to resume
-"""
 
 ConfigPath = Annotated[Path, typer.Argument(help="YAML file, such as configs/mine.yaml.")]
 RunPath = Annotated[Path, typer.Argument(help="Run folder.")]
@@ -111,59 +112,7 @@ def run(
             fail("stopped before the end of the job's walltime; what is committed stays", 75)
 
 
-@app.command()
-def calibrate(
-    run_dir: Annotated[Path, typer.Argument(help="Run folder with scored samples.")],
-    encoder: Annotated[
-        str | None, typer.Option(help="Whose thresholds are wanted. Default: the one that decides.")
-    ] = None,
-    reference: Annotated[
-        str | None, typer.Option(help="Keep as many pairs as this encoder at its thresholds.")
-    ] = None,
-    false_accepts: Annotated[
-        float,
-        typer.Option(
-            min=0.0, max=1.0, help="Without a reference: share of mismatched pairs to be kept."
-        ),
-    ] = 0.001,
-    samples: Annotated[
-        int, typer.Option(min=2, help="Samples of each split to look at.")
-    ] = 100_000,
-) -> None:
-    """Find thresholds for an encoder that has none, from a run's own samples.
-
-    Prints them by split and by language with the number of samples behind each.
-    """
-    from cah_dask.pairs import calibrate as method
-    from cah_dask.run.calibration import calibrated
-    from cah_dask.run.folder.run_folder import RunFolder
-
-    found = calibrated(
-        RunFolder(run_dir),
-        encoder=encoder,
-        reference=reference,
-        false_accepts=false_accepts,
-        limit=samples,
-    )
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("split/language", "samples", "threshold", "kept", "mismatched kept"):
-        table.add_column(
-            name, justify="left" if name == "split/language" else "right", no_wrap=True
-        )
-    for each in found.rows:
-        note = "" if each.is_certain else " ?"
-        table.add_row(
-            printable(each.group), f"{each.samples:,}", f"{each.threshold:.4f}{note}",
-            f"{each.kept:.1%}", f"{each.false_accepts:.3%}",
-        )  # fmt: skip
-    answer.print(table)
-    if not all(each.is_certain for each in found.rows):
-        answer.print(f"?  uncertain: fewer than {method.ENOUGH:,} samples", highlight=False)
-    if found.left_out:
-        answer.print(f"left out, too few samples: {', '.join(map(printable, found.left_out))}")
-    thresholds = ", ".join(f"{split}: {value}" for split, value in found.thresholds.items())
-    setting = f"select: {{encoder: {found.encoder}, thresholds: {{{thresholds}}}}}"
-    answer.print(setting, soft_wrap=True, highlight=False, markup=False)
+app.command()(calibrate)
 
 
 @app.command()
@@ -237,29 +186,6 @@ def status(folder: RunPath) -> None:
         tell(line)
     for line in summary.lost:
         tell(f"lost: {line}")
-
-
-@app.command(epilog=EXIT_CODES)
-def verify(
-    release: Annotated[Path, typer.Argument(help="Folder of a release.")],
-    config: Machine = None,
-    overrides: Overrides = None,
-    scratch: Scratch = None,
-) -> None:
-    """Check every byte and every row of a release. Run the same command again to resume."""
-    from cah_dask.run import verify as job
-
-    scratch = scratch or release.resolve().with_name(f"{release.resolve().name}.verify")
-    folder = job.folder_for(release, scratch)
-    verdict = carry_out(folder, config, overrides or (), partial(job.verify, release, folder))
-    if verdict.is_complete:
-        job.forget(folder)
-    for fault in verdict.faults:
-        tell(fault)
-    require_all(verdict)
-    if verdict.faults:
-        fail(f"{release} is not sound: {counted(len(verdict.faults), 'fault')}", 5)
-    say(f"sound: {verdict.rows:,} pairs, every byte and every row")
 
 
 @app.command()

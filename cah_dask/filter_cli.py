@@ -11,10 +11,11 @@ from rich.table import Table
 from cah_dask.errors import ConfigError
 from cah_dask.jobs_cli import Machine, Overrides, Scratch, carry_out, require_all
 from cah_dask.terminal import answer, say, tell
-from cah_dask.words import counted, printable
+from cah_dask.words import printable
 
 if TYPE_CHECKING:
-    from cah_dask.run.filtering.job import Ended, FilterJob
+    from cah_dask.run.filtering.job import FilterJob
+    from cah_dask.schema import Counts
 
 filter_app = typer.Typer()
 
@@ -54,7 +55,7 @@ def filter_(
 
     Prints how many rows each rule rejects; with --dry-run also how many each keeps by itself.
     """
-    from cah_dask.curate.filters.file import load_filter
+    from cah_dask.curate.filters.file import load_filter, located
     from cah_dask.curate.pools.opening import open_pool
     from cah_dask.run.filtering import job as filtering
     from cah_dask.run.filtering import outputs
@@ -64,7 +65,7 @@ def filter_(
     found = open_pool(pool, _mapping(columns, "--column"))
     for note in found.notes:
         say(f"note: {note}")
-    file = load_filter(rules, _mapping(parameters, "--param"), _mapping(assets, "--asset"))
+    file = located(load_filter(rules, _mapping(parameters, "--param"), _mapping(assets, "--asset")))
     with tempfile.TemporaryDirectory(prefix="cah-filter-") as place:
         beside = Path(place) if to is None else to.resolve().with_name(f"{to.name}.filter")
         is_table = to is not None and to.suffix in outputs.SUFFIXES
@@ -72,6 +73,7 @@ def filter_(
             found,
             file,
             "counts" if to is None else "uids" if is_table else "rows",
+            to or Path(place),
             scratch or beside,
             _mapping(columns, "--column"),
         )
@@ -80,14 +82,35 @@ def filter_(
             return
         ended = carry_out(job.folder, config, overrides or (), partial(filtering.carry_out, job))
         require_all(ended)
-        _print(job, ended, is_trial=dry_run)
-        if to is not None and is_table:
-            outputs.write_uids(job, ended.counts, to)
-            tell(f"{to}: {counted(ended.counts.kept, 'row')}")
-        job.forget()
+        _print(job, ended.counts["keep"], is_trial=dry_run)
+        if to is not None:
+            if is_table:
+                outputs.write_uids(job, ended.counts["keep"], to)
+            is_new = job.derivation is None or not job.derivation.is_there
+            tell(f"{to}: {'written' if is_new else 'whole, nothing was to be done'}")
+        job.folder.forget()
 
 
-def _print(job: "FilterJob", ended: "Ended", *, is_trial: bool) -> None:
+@filter_app.command("filters")
+def filters(
+    name: Annotated[str, typer.Argument(help="A filter of the package: print its file.")] = "",
+) -> None:
+    """Print the filters of the package, and the predicates that filter files may have."""
+    from cah_dask.curate.filters import file
+
+    if name:
+        file.read_file(name)  # or say in a line what is wrong with it
+        print(file.path_of(name).read_text(encoding="utf-8"), end="")
+        return
+    for each in file.shipped():
+        tell(f"{each}: {file.read_file(each).about}")
+    tell("")
+    for each, kind in file.PREDICATES.items():
+        about = (kind.__doc__ or "").splitlines()[0]
+        tell(f"{each} {{{', '.join(kind.__struct_encode_fields__)}}}: {about}")
+
+
+def _print(job: "FilterJob", counts: "Counts", *, is_trial: bool) -> None:
     """Print what became of the rows, rule by rule, in the order in which they are asked."""
     from cah_dask.curate.filters import rules
     from cah_dask.curate.filters.file import made_from
@@ -96,22 +119,22 @@ def _print(job: "FilterJob", ended: "Ended", *, is_trial: bool) -> None:
     table.add_column("rule", no_wrap=True)
     for name in ("seen", "rejected", "kept", *(["kept alone"] if is_trial else [])):
         table.add_column(name, justify="right", no_wrap=True)
-    left = ended.counts.seen
+    left = counts.seen
     names = [rules.EMPTY_CELL, *(rule.name for rule in made_from(job.file).rules)]
     for name in names:
-        rejected = ended.counts.rejected.get(name, 0)
+        rejected = counts.rejected.get(name, 0)
         if name == rules.EMPTY_CELL and not rejected:
             continue
-        alone = ended.counts.notes.get(f"{rules.ALONE}/{name}", 0)
+        alone = counts.notes.get(f"{rules.ALONE}/{name}", 0)
         cells = [f"{left:,}", f"{rejected:,}", f"{left - rejected:,}"]
         table.add_row(printable(name), *cells, *([f"{alone:,}"] if is_trial else []))
         left -= rejected
-    table.add_row("all", f"{ended.counts.seen:,}", f"{ended.counts.seen - left:,}", f"{left:,}")
+    table.add_row("all", f"{counts.seen:,}", f"{counts.seen - left:,}", f"{left:,}")
     answer.print(table)
-    for key, groups in sorted(job.thresholds.items()):
-        for group, value in sorted(groups.items()):
-            name = f" of {group}" if group else ""
-            tell(f"threshold{name}: {value!r} ({key})")
+    for node in made_from(job.file).whole:
+        for group, value in sorted(job.thresholds[node.key].items()):
+            of = f" of {group}" if group else ""
+            tell(f"top_fraction of {node.column}{of}: at least {value!r}")
 
 
 def _mapping(given: list[str] | None, option: str) -> dict[str, str]:

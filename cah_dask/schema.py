@@ -36,6 +36,7 @@ class Reject(StrEnum):
     """Why a row went no further: the keys of `Counts.rejected`, beside `Status`."""
 
     # extract: one row is one image link
+    NOT_IN_SUBSET = "not_in_subset"
     PAGE_DIRECTIVE = "page_directive"
     NO_TEXT = "no_text"
     SHORT_TEXT = "short_text"
@@ -107,6 +108,7 @@ class Status(StrEnum):
     ANIMATED = "animated"
     TOO_SMALL = "too_small"
     ASPECT = "aspect"
+    CHANGED = "changed"
 
 
 class Counts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -184,19 +186,26 @@ CANDIDATE_FIELDS = [
     pa.field("link_index", pa.int32(), nullable=False),
 ]
 
-CANDIDATES = pa.schema([pa.field("bucket", pa.int32(), nullable=False), *CANDIDATE_FIELDS])
-"""``candidates/``: what one archive held, ordered by (bucket, record_offset, link_index)."""
+PUBLISHED_SHA256 = pa.field("published_sha256", pa.binary())
 
-BUCKET = pa.schema(CANDIDATE_FIELDS)
+CANDIDATES = pa.schema(
+    [pa.field("bucket", pa.int32(), nullable=False), *CANDIDATE_FIELDS, PUBLISHED_SHA256]
+)
+"""``candidates/``: what one archive held, ordered by (bucket, record_offset, link_index).
+
+``published_sha256`` is what the image must have, if it came with a table that says so: 32 bytes.
+"""
+
+BUCKET = pa.schema([*CANDIDATE_FIELDS, PUBLISHED_SHA256])
 """One host bucket of `CANDIDATES`, without its number."""
 
-SAMPLE_FIELDS = [
-    *CANDIDATE_FIELDS,
+_PLACE = [
     pa.field("image_wave", pa.int32(), nullable=False),
     pa.field("image_list", pa.int32(), nullable=False),
 ]
+SAMPLE_FIELDS = [*CANDIDATE_FIELDS, *_PLACE]
 
-SAMPLES = pa.schema(SAMPLE_FIELDS)
+SAMPLES = pa.schema([*BUCKET, *_PLACE])
 """``fetch/``: what dedup kept; one row group is one list, equal urls are neighbours.
 
 Behind the lists late texts are held (see `candidates.late_texts`).

@@ -165,9 +165,9 @@ def _may_be_public(host: str) -> bool:
 
 
 def host_of(href: str) -> str:
-    """Return the host of a url that `resolve` made."""
-    url = _plain(href) or _split(href)
-    return url.host if isinstance(url, Url) else ""
+    """Return the host of an absolute url as `resolve` spells it; "" if it leads nowhere."""
+    url = absolute(href)
+    return "" if url is None else url.host
 
 
 def absolute(href: str) -> Url | None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from cah_dask.pairs.encoders.open_clip_import import open_clip
 
@@ -28,6 +30,31 @@ ARCHITECTURE = {
         "context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2,
     },
 }  # fmt: skip
+
+LONGEST = ["slurm", "run", "demo"]
+"""Folders that several processes begin with, so that no long test is left for the end."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):  # one of several processes, of pytest-xdist
+        order = [Path(__file__).parent / name for name in LONGEST]
+        items.sort(key=lambda item: [folder not in item.path.parents for folder in order])
+
+
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # untyped library
+    """Gives a process whole files, whose tests share what they start, and one all tests on Slurm.
+
+    Those wait most of the time, and leave the processors to the others.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "tests/slurm" if file.startswith("tests/slurm/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

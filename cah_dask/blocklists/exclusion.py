@@ -62,7 +62,7 @@ class Exclusion:
         if len(self.uids):
             mask |= among(self.uids, from_digests(b"".join(rows["uid"].to_pylist())))
         if len(self.urls):
-            mask |= among(self.urls, of_texts(rows["url"].to_pylist()))
+            mask |= among(self.urls, of_texts(map(normal, rows["url"].to_pylist())))
         if len(self.hosts) or len(self.optouts):
             hosts = list(map(host_of, rows["url"].to_pylist()))
             names = list(dict.fromkeys(hosts))

@@ -8,7 +8,7 @@ the language detector.
 import contextlib
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
@@ -27,6 +27,7 @@ from cah_dask.candidates.tables import TableOptions, check_table, is_table, read
 from cah_dask.candidates.text import clean, has_length, is_far_beyond
 from cah_dask.candidates.wat import Page, is_json, parse_page
 from cah_dask.errors import RecordError, ShardError
+from cah_dask.keys import Keys
 from cah_dask.schema import SPLITS, Counts, Reject, Split, uid
 from cah_dask.urls import ABSOLUTE, NOWHERE, Url, resolve
 
@@ -107,6 +108,7 @@ def extract_archive(
     buckets: int,
     name: str | None = None,
     allow_addresses: Sequence[str] = (),
+    subset: Keys | None = None,
 ) -> Extraction:
     """Return the candidates of one archive.
 
@@ -123,6 +125,8 @@ def extract_archive(
     allow_addresses
         Networks (CIDR) whose addresses urls may name although they are not public, as
         `download.allow_addresses`.
+    subset
+        Sorted uids: rows of tables that have others are left out.
 
     Raises
     ------
@@ -134,13 +138,21 @@ def extract_archive(
     rows = RowBuilder(Detector(options.language), options.splits, buckets)
     links = _Links(options, rows, tuple(map(ip_network, allow_addresses)))
     notes = Counter(records=0, pages=0, bad_records=0, bytes=0)
-    source = _read_rows if is_table(archive) else _read_pages
+    pages = (
+        _read_rows(archive, options, notes, subset)
+        if is_table(archive)
+        else _read_pages(archive, options, notes)
+    )
     errors: tuple[str, ...] = ()
     try:
-        for offset, page in source(archive, options, notes):
-            links.add_page(page, offset)
+        with contextlib.closing(pages):
+            for offset, page in pages:
+                links.add_page(page, offset)
     except ShardError as error:
         errors = (str(error),)
+    n_others = notes.pop(Reject.NOT_IN_SUBSET, 0)
+    links.leave_out(Reject.NOT_IN_SUBSET, n_others)
+    notes["records"] += n_others
     if not notes["records"]:
         raise ShardError(*errors or (f"{archive} holds no records",))
     groups = links.rows.groups(name or archive)
@@ -165,7 +177,7 @@ def links_per_byte(archive: str, options: ExtractOptions, n_bytes: int) -> float
 
 def _read_pages(
     archive: str, options: ExtractOptions, notes: Counter[str]
-) -> Iterator[tuple[int, Page]]:
+) -> Generator[tuple[int, Page], None, None]:
     """Yield the pages with image links of a WAT archive, each with the offset of its record."""
     reserve = frozenset(name.lower() for name in options.respect)
     also = frozenset(options.also)
@@ -214,10 +226,10 @@ def _few(errors: Sequence[str]) -> list[str]:
 
 
 def _read_rows(
-    archive: str, options: ExtractOptions, notes: Counter[str]
-) -> Iterator[tuple[int, Page]]:
+    archive: str, options: ExtractOptions, notes: Counter[str], subset: Keys | None
+) -> Generator[tuple[int, Page], None, None]:
     """Yield the rows of a table, each as a page of one image with its number as offset."""
-    for number, page in read_table(archive, options.table, notes):
+    for number, page in read_table(archive, options.table, notes, subset):
         notes["records"] += 1
         yield number, page
 
@@ -247,6 +259,11 @@ class _Links:
         rejected = self._rejected + Counter({Reject.SPLIT: len(self._uids) - kept})
         by_reason = {reason.value: count for reason, count in sorted(rejected.items())}
         return Counts(self._seen, kept, by_reason, notes)
+
+    def leave_out(self, reason: Reject, number: int) -> None:
+        """Count links that are not looked at."""
+        self._seen += number
+        self._rejected[reason] += number
 
     def add_page(self, page: Page, offset: int) -> None:
         """Judge the links of one page; keep the good ones.
@@ -287,16 +304,20 @@ class _Links:
         url = self._url(link.url or "", page)
         if isinstance(url, Reject):
             return url
-        key = uid(text, url.href)
+        href = url.href
+        if page.is_published:
+            text, href = link.alt or "", link.url or ""
+        key = uid(text, href)
         if key in self._uids:
             return Reject.DUPLICATE
-        n_bytes = len(url.href) + len(text) + len(page.license or "") + len(page.url)
+        n_bytes = len(href) + len(text) + len(page.license or "") + len(page.url)
         if n_bytes > self._room:
             return Reject.PAGE_SIZE
         self._room -= n_bytes
         self._n_bytes += n_bytes
         self._uids.add(key)
-        self.rows.add(Pair(key, url.href, url.host, text, page.license, page.url, offset, index))
+        found_at = page.license, page.url, offset, index
+        self.rows.add(Pair(key, href, url.host, text, *found_at, page.sha256))
         return None
 
     def _url(self, href: str, page: Page) -> Url | Reject:

@@ -42,6 +42,7 @@ class Pair(NamedTuple):
     page_url: str
     record_offset: int
     link_index: int
+    published_sha256: bytes | None = None
 
 
 class RowBuilder:

@@ -72,6 +72,10 @@ class Page:
     find_license: Callable[[], str | None]
     n_bytes: float = math.inf
     """Bytes of JSON that say all this; inf where a page is no more than its one image."""
+    is_published: bool = False
+    """Whether text and url of its image were published as a pair, whose uid they must keep."""
+    sha256: bytes | None = None
+    """What the bytes of its image had when they were published, if that is known."""
 
     @cached_property
     def base(self) -> Base:

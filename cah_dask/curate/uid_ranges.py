@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from cah_dask.keys import Keys, from_digests
+from cah_dask.keys import Index, Keys, from_digests
 from cah_dask.schema import UID_BYTES
 
 ROWS_PER_RANGE = 4_000_000
@@ -22,8 +22,13 @@ def n_ranges(rows: int) -> int:
 
 def cut(keys: Keys, ranges: int) -> list[pa.Table]:
     """Cut sorted keys into ranges, each a table of `UIDS`."""
+    return [as_table(each) for each in np.split(keys, bounds(keys, ranges))]
+
+
+def bounds(keys: Keys, ranges: int) -> Index:
+    """Return where all ranges but the first begin in sorted keys."""
     starts = np.arange(1, ranges, dtype=np.uint64) << np.uint64(65 - ranges.bit_length())
-    return [as_table(each) for each in np.split(keys, np.searchsorted(keys["f0"], starts))]
+    return np.searchsorted(keys["f0"], starts)
 
 
 def as_table(keys: Keys) -> pa.Table:
@@ -36,4 +41,13 @@ def as_table(keys: Keys) -> pa.Table:
 
 def as_keys(table: pa.Table) -> Keys:
     """Return a table of `UIDS` as keys."""
-    return from_digests(b"".join(table["uid"].to_pylist()))
+    return from_digests(packed(table["uid"]))
+
+
+def packed(column: pa.ChunkedArray) -> bytes:
+    """Return the values of a column of fixed-size binaries end to end."""
+    width = column.type.byte_width
+    return b"".join(
+        chunk.buffers()[1][chunk.offset * width : (chunk.offset + len(chunk)) * width]
+        for chunk in column.chunks
+    )

@@ -72,6 +72,11 @@ class Alarm:
             advice = "check name resolution and outgoing connections here"
             if most is Status.DNS_ERROR:
                 advice = self._dns_advice()
+            elif most is Status.CHANGED:
+                advice = (
+                    "check that the table gives the SHA-256 of images as they are downloaded, or "
+                    "set extract.table.verify to false"
+                )
             worst = ", ".join(f"{count} {name}" for name, count in common)
             raise AlarmError(
                 f"only {useful} of the first {tried} hosts gave an image ({worst}): {advice}, or "

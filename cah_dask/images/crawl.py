@@ -23,6 +23,7 @@ from cah_dask.images.manners.robots_cache import RobotsFile
 from cah_dask.images.options import DownloadOptions
 from cah_dask.images.outcomes import Ledger, Outcome, judged, outcome
 from cah_dask.images.picture.decoders import Decoders, Verdict
+from cah_dask.images.published import Expectations
 from cah_dask.images.shard_queue import Backlog
 from cah_dask.images.shards import ShardWriter
 from cah_dask.images.web.fetch import Fetcher
@@ -48,6 +49,7 @@ class Work:
     exclusion: Exclusion
     listed: HashLists
     phash_distance: int
+    published: Expectations
 
     def is_listed(self, verdict: Verdict) -> bool:
         """Tell whether a list forbids to store what was received."""
@@ -57,6 +59,11 @@ class Work:
             or self.listed.match(md5=verdict.md5, sha1=verdict.sha1, sha256=verdict.sha256)
             or (phash is not None and self.listed.resembles(phash, self.phash_distance))
         )
+
+    def is_changed(self, url: str, verdict: Verdict) -> bool:
+        """Tell whether a picture is another one than that which was published with its url."""
+        wanted = self.published.get(url)
+        return wanted is not None and verdict.picture is not None and verdict.sha256 not in wanted
 
 
 class Crawl:
@@ -268,6 +275,8 @@ class Crawl:
         verdict = await self._decoders.judge(answer.body)
         if self._work.is_listed(verdict):
             verdict = msgspec.structs.replace(verdict, status=Status.HASH_LISTED, picture=None)
+        if self._work.is_changed(self._work.urls[visit.index], verdict):
+            verdict = msgspec.structs.replace(verdict, status=Status.CHANGED, picture=None)
         row = None if verdict.picture is None else await self._store(verdict.picture.data)
         self._fetcher.forget(answer.body)
         result = judged(outcome(visit, answer), verdict, len(answer.body))

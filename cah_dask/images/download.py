@@ -22,6 +22,7 @@ from cah_dask.images.options import DownloadOptions, check_options
 from cah_dask.images.outcomes import Ledger
 from cah_dask.images.picture.decode import DecodeOptions
 from cah_dask.images.picture.decoders import Decoders, Task
+from cah_dask.images.published import Expectations
 from cah_dask.images.shards import ShardWriter
 from cah_dask.images.web.budgets import Budget, Budgets
 from cah_dask.images.web.clock import run
@@ -53,6 +54,7 @@ def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not
     request_log: Path | None = None,
     robots_file: Path | None = None,
     loans: Loans | None = None,
+    published: Expectations | None = None,
 ) -> Downloaded:
     """Download one fetch list, write its image shard, and say what became of every url.
 
@@ -83,6 +85,8 @@ def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not
     loans
         The way to the other lists of the run, where there are any: hosts that redirects of several
         lists lead to are asked by one of them at a time.
+    published
+        The SHA-256 that images may have, of urls that may not give just any.
 
     Raises
     ------
@@ -108,7 +112,16 @@ def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not
         ledger = Ledger(urls)
         listed = hash_lists or load_hash_lists(options.hash_lists)
         distance = options.phash_distance
-        work = Work(urls, ledger, writer, robots, exclusion or Exclusion(), listed, distance)
+        work = Work(
+            urls,
+            ledger,
+            writer,
+            robots,
+            exclusion or Exclusion(),
+            listed,
+            distance,
+            published or {},
+        )
         notes = run(_download(work, options, decode, Fetcher(options, budgets, log), pause, loans))
         writer.arrange(ledger.arrivals)
     return Downloaded(ledger.table(), ledger.counts(notes))

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cah_dask.errors import RunError, ShardError
+from cah_dask.images.published import with_changed
 from cah_dask.images.shards import ShardReader
 from cah_dask.pairs.encoders.towers import Embeddings, Encoder
 from cah_dask.pairs.prefetch import Preprocessor, preprocessed
@@ -161,6 +162,8 @@ def embed_list(
     images: ImageVectors,
     encoders: Sequence[Encoder],
     scores: Sequence[str] = (),
+    *,
+    models_done: Callable[[], None] = lambda: None,
 ) -> Embedded:
     """Embed every sample that has an image; which of them agree is for `pairs.select` to say.
 
@@ -175,6 +178,8 @@ def embed_list(
         (with outcomes `with_vectors`).
     scores
         Names of the scores that `images` gives, too.
+    models_done
+        Is called when no model is needed any more.
 
     Returns
     -------
@@ -187,22 +192,24 @@ def embed_list(
         If a model gives no vectors for half of them.
     """
     outcome = outcomes.take(pc.index_in(samples["url"], outcomes["url"]))
+    outcome = with_changed(outcome, samples)
     has_image = pc.equal(outcome["status"], Status.OK.value)
     lost = outcome["status"].filter(pc.invert(has_image))
     rows, outcome = samples.filter(has_image), outcome.filter(has_image)
 
     made = images(outcome)
+    found = [_texts(encoder, rows) for encoder in encoders]
+    models_done()
     notes: dict[str, int] = {}
     is_sound = np.ones(len(rows), bool)
-    for encoder in encoders:
-        texts, n_cut = _texts(encoder, rows)
+    for encoder, (texts, n_cut) in zip(encoders, found, strict=True):
         notes |= {f"{LONG_TEXTS}/{encoder.name}/{split}": n for split, n in n_cut.items() if n}
         has_vectors = _is_unit(made[vector_of(encoder.name, "image")]) & _is_unit(texts)
         _require_most(has_vectors, encoder)
         is_sound &= has_vectors
         made[vector_of(encoder.name, "text")] = texts
     rows, outcome = rows.filter(pa.array(is_sound)), outcome.filter(pa.array(is_sound))
-    made = {name: found[is_sound] for name, found in made.items()}
+    made = {name: each[is_sound] for name, each in made.items()}
     table = _table(rows, outcome, made, encoders, scores)
     notes |= _histograms(table, encoders)
     counts = _counts(len(samples), table, lost, n_without=int((~is_sound).sum()), notes=notes)

@@ -148,7 +148,7 @@ def _is_to_do(name: str, wanted: Preset, to: Path) -> bool:
             )
         return True
     found = catalogue.read(to / FILE)
-    if {*found.models} != {*wanted.sources}:
+    if ({*found.models}, found.what) != ({*wanted.sources}, wanted.what):
         raise ConfigError(f"{to} holds {found.what!r}, not {name}; give a new folder with --to")
     return any(True for _ in faults(to))
 

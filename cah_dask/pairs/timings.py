@@ -1,18 +1,21 @@
 """How long the parts of an embed task take."""
 
 import contextlib
+import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-
-from PIL import Image
-
-from cah_dask.pairs.encoders.towers import Embeddings, Encoder, Model, Pixels, Texts
+from collections.abc import Callable, Iterator
 
 MODEL = "model"
 INPUT = "input"
-"""What is timed: the model at work, and its waiting for pictures."""
+"""What is timed: the models at work, and their waiting for pictures."""
+
+TURN = "turn"
+"""And a list that is ready, waiting for another one to leave the models."""
+
+WORKER = "worker"
+"""All the time in which the worker has had lists since it was last told: that of two lists at once
+counts once, so over all tasks the share of `MODEL` in it says how busy the models were."""
 
 
 class Timings:
@@ -38,27 +41,39 @@ class Timings:
         return {what: round(1000 * seconds) for what, seconds in sorted(self._seconds.items())}
 
 
-def timed(encoder: Encoder, timings: Timings) -> Encoder:
-    """Return an encoder that does the same, and adds the time of its models to `timings`."""
-    texts = {split: _Timed(tower, timings) for split, tower in encoder.texts.items()}
-    return replace(encoder, image=_Timed(encoder.image, timings), texts=texts)
+class Stopwatch:
+    """Runs while anything is at work, in whatever threads."""
 
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._at_work = 0
+        self._since = 0.0
+        self._seconds = 0.0
 
-class _Timed:
-    """A tower of images, of texts, or both."""
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Run at least for as long as the block."""
+        self._count(1)
+        try:
+            yield
+        finally:
+            self._count(-1)
 
-    def __init__(self, tower: object, timings: Timings) -> None:
-        self._tower: Model = tower  # type: ignore[assignment]  # what it lacks is not called
-        self._timings = timings
-        self.dim = self._tower.dim
+    def take(self) -> float:
+        """Return the seconds for which it ran since they were last taken."""
+        with self._lock:
+            self._look()
+            seconds, self._seconds = self._seconds, 0.0
+        return seconds
 
-    def preprocess(self, image: Image.Image) -> Pixels:
-        return self._tower.preprocess(image)
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self._look()
+            self._at_work += change
 
-    def encode_images(self, images: Sequence[Pixels]) -> Embeddings:
-        with self._timings.measure(MODEL):
-            return self._tower.encode_images(images)
-
-    def encode_texts(self, texts: Sequence[str]) -> Texts:
-        with self._timings.measure(MODEL):
-            return self._tower.encode_texts(texts)
+    def _look(self) -> None:
+        now = self._clock()
+        if self._at_work:
+            self._seconds += now - self._since
+        self._since = now

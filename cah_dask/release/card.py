@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 from cah_dask.pairs.scores.describe import rules_in_words
-from cah_dask.release.layout import Layout
+from cah_dask.release.layout import FACES, Layout
 from cah_dask.release.summary import (
     LANGUAGES_SHOWN,
     Summary,
@@ -22,8 +22,8 @@ ARCHIVES_SHOWN = 50
 MEANINGS = {
     "row": "row of the pair in both arrays",
     "uid": "md5 (hex) of text and url",
-    "url": "address of the image, as the page gives it, resolved",
-    "text": "alternative text of the image, cleaned",
+    "url": "address of the image, as the page gives it, resolved; published ones as they are",
+    "text": "alternative text of the image, cleaned; published ones as they are",
     "split": "`en`, `multi` (another language) or `nolang` (none was recognised)",
     "lang": "language (CLD3, BCP 47); wrong more often than not for texts of few words",
     "lang_confidence": "probability that CLD3 gives it, 0 to 1",
@@ -132,7 +132,7 @@ def write_card(path: Path, summary: Summary, layout: Layout) -> None:
         for step in funnel(summary)
     )
     n_archives = summary.stages["extract"].tasks
-    meanings = _meanings(layout)
+    columns = meanings(layout)
     text = _TEXT.format(
         rows=layout.rows,
         pair_word="pair" if layout.rows == 1 else "pairs",
@@ -143,7 +143,7 @@ def write_card(path: Path, summary: Summary, layout: Layout) -> None:
         archives=n_archives,
         version=summary.versions.get("cah_dask", "unknown"),
         encoder=layout.encoder,
-        encoders="\n".join(_models(layout)),
+        encoders="\n".join(models(layout)),
         licence=summary.settings.get("embed.licence") or "not known to this tool",
         thresholds=", ".join(f"{split} {value}" for split, value in summary.thresholds.items()),
         rules=_rules(summary),
@@ -155,13 +155,14 @@ def write_card(path: Path, summary: Summary, layout: Layout) -> None:
         long_texts=long_texts(summary),
         funnel="\n".join(steps),
         columns="\n".join(
-            f"| `{field.name}` | {field.type} | {meanings[field.name]} |" for field in layout.schema
+            f"| `{field.name}` | {field.type} | {columns[field.name]} |" for field in layout.schema
         ),
     )
     write_atomic(path, text.encode())
 
 
-def _models(layout: Layout) -> Iterator[str]:
+def models(layout: Layout) -> Iterator[str]:
+    """Yield a line of a table for each model: encoder, dim, what it embeds, name, files."""
     for encoder in layout.encoders:
         towers = {"images": encoder.image, **{f"{s} texts": m for s, m in encoder.texts.items()}}
         for what, model in towers.items():
@@ -176,8 +177,8 @@ def _rules(summary: Summary) -> str:
     return "\n".join([intro, *lines]) if lines else ""
 
 
-def _meanings(layout: Layout) -> dict[str, str]:
-    """Return what each column of a release is."""
+def meanings(layout: Layout) -> dict[str, str]:
+    """Return what each column of a release is, in words."""
     similarities = {
         similarity_of(name): f"cosine of the two vectors by the encoder `{name}`, -1 to 1"
         for name in layout.encoder_names
@@ -186,7 +187,10 @@ def _meanings(layout: Layout) -> dict[str, str]:
         score_of(score.name): f"{score.what} (file with SHA-256 {score.sha256})"
         for score in layout.scores
     }
-    return MEANINGS | similarities | scores
+    joined = {each.name: "joined; null where its table says nothing" for each in layout.columns}
+    if FACES in joined:
+        joined[FACES] = "corners of each face (left, top, right, bottom), relative to the image"
+    return MEANINGS | similarities | scores | joined
 
 
 def _day(time: datetime | None) -> str:

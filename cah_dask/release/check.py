@@ -21,14 +21,13 @@ import zarr
 from cah_dask.errors import DamageError
 from cah_dask.keys import Keys, from_digests, no_keys, sort_order, starts_run, unique
 from cah_dask.release.layout import (
-    CARD,
     EMBEDDINGS,
     LAYOUT,
-    REPORT,
     Layout,
     part_path,
     vectors_path,
 )
+from cah_dask.release.manifest import Limit, read_manifest
 from cah_dask.release.vectors import zarr_metadata
 from cah_dask.schema import MODALITIES, PAIRS, UID_BYTES, Counts, similarity_of, uid
 from cah_dask.storage import Part, open_part, require_same
@@ -59,7 +58,8 @@ class Checked:
 
 def stray_files(folder: Path, layout: Layout) -> list[str]:
     """Return what is wrong with the files of a release, as lines: strangers and lost ones."""
-    expected = {LAYOUT, CARD, REPORT, *(f"{EMBEDDINGS}/{name}" for name in zarr_metadata(layout))}
+    metadata = (f"{EMBEDDINGS}/{name}" for name in zarr_metadata(layout))
+    expected = {LAYOUT, *layout.documents, *metadata}
     for number in range(layout.shards):
         expected.add(str(part_path(folder, number).relative_to(folder)))
         if layout.rows:
@@ -106,9 +106,11 @@ def check_part(folder: Path, number: int, layout: Layout) -> Checked:
     except DamageError as error:
         return _lost(n_rows, str(error).replace(f"{folder}/", ""), *faults)
     table = pa.concat_tables([schema.empty_table(), *tables])
+    manifest = read_manifest(folder)
+    limits = [limit for limit in manifest.limits if limit.fits(layout)] if manifest else []
     wrong: Counter[str] = Counter()
     with _arrays(folder, number, layout) as arrays:
-        for row, reason in _wrong_rows(arrays, table.slice(0, n_rows), start, layout):
+        for row, reason in _wrong_rows(arrays, table.slice(0, n_rows), start, layout, limits):
             wrong[reason] += 1
             if wrong.total() <= FAULTS_NAMED:
                 faults.append(f"{name}: row {row}: {_MEANINGS[reason]}")
@@ -127,6 +129,7 @@ _MEANINGS = {
     "not_finite": "a vector of it is not finite",
     "norm": "a vector of it is not of length 1",
     "similarity": "its similarity is not that of its vectors",
+    "limit": "it is beyond a limit that the manifest names",
 }
 
 
@@ -174,7 +177,7 @@ def _arrays(folder: Path, number: int, layout: Layout) -> Iterator[zarr.Group]:
 
 
 def _wrong_rows(
-    arrays: zarr.Group, table: pa.Table, start: int, layout: Layout
+    arrays: zarr.Group, table: pa.Table, start: int, layout: Layout, limits: Sequence[Limit]
 ) -> Iterator[tuple[int, str]]:
     """Yield each row that is not what it says, by its number, and the first reason."""
     for begin in range(0, len(table), layout.rows_per_chunk):
@@ -189,6 +192,7 @@ def _wrong_rows(
         if len(vectors) > 1:
             similarities |= {similarity_of(name): pair for name, pair in vectors.items()}
         numbers = np.arange(first, first + len(rows))
+        none = np.zeros(len(rows), bool)
         is_wrong = {
             "row_number": rows["row"].to_numpy() != numbers,
             "uid": ~_has_own_uid(rows),
@@ -199,6 +203,7 @@ def _wrong_rows(
                 [_is_far(rows[name].to_numpy(), *pair) for name, pair in similarities.items()],
                 axis=0,
             ),
+            "limit": np.any([none, *(limit.is_broken(rows) for limit in limits)], axis=0),
         }
         flags = np.stack(list(is_wrong.values()))
         for place in np.flatnonzero(flags.any(axis=0)):

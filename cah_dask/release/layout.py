@@ -7,7 +7,7 @@ rows: concurrent writers inside one shard, or appends, lose rows silently.
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +21,8 @@ EMBEDDINGS = "embeddings.zarr"
 LAYOUT = "layout.json"
 CARD = "README.md"
 REPORT = "report.html"
+MANIFEST = "manifest.json"
+"""What a derived release was made of, and how."""
 
 
 class PackOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -68,6 +70,34 @@ class ReleasedScore(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of the file that decides it, hex."""
 
 
+COLUMN_TYPES: Mapping[str, pa.DataType] = {
+    str(kind): kind
+    for kind in (
+        *(pa.bool_(), pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16()),
+        *(pa.uint32(), pa.uint64(), pa.float16(), pa.float32(), pa.float64(), pa.string()),
+        *(pa.large_string(), pa.date32(), pa.timestamp("ms"), pa.timestamp("us")),
+        pa.list_(pa.list_(pa.float64())),
+    )
+}
+"""Types that a joined column may have, by their names."""
+
+FACES = "face_bboxes"
+"""A column of imported metadata: of each face the corners of its box, relative to the image."""
+
+
+class ReleasedColumn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A column that was joined to a release; null where nothing was known of a pair."""
+
+    name: str
+    type: str
+    """One of `COLUMN_TYPES`."""
+
+    @property
+    def field(self) -> pa.Field:
+        """It in a schema."""
+        return pa.field(self.name, COLUMN_TYPES[self.type])
+
+
 class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a release will hold, known before its first byte is written.
 
@@ -85,7 +115,14 @@ class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     slices_sha256: str
     scores: tuple[ReleasedScore, ...] = ()
     run: str = ""
-    """What tells its run from others; all releases of a run have it in common."""
+    """What tells its run from others; all releases of a run have it in common, but for derived
+    ones, which no run may replace."""
+    columns: tuple[ReleasedColumn, ...] = ()
+    """Those that were joined or imported."""
+    may_repeat: bool = False
+    """Whether uids may be there more than once, as in metadata that were imported."""
+    manifest: str = ""
+    """SHA-256 of `MANIFEST`, hex, of a release that was derived; empty for that of a run."""
 
     @property
     def shards(self) -> int:
@@ -100,7 +137,18 @@ class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def schema(self) -> pa.Schema:
         """Columns of the parquet parts."""
-        return pairs(self.encoder_names, [score.name for score in self.scores])
+        found = pairs(self.encoder_names, [score.name for score in self.scores])
+        return pa.schema([*found, *(column.field for column in self.columns)])
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, hex: releases that have it in common hold equal pairs."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
+
+    @property
+    def documents(self) -> frozenset[str]:
+        """Files for people that it has beside pairs and vectors."""
+        return frozenset({CARD, MANIFEST if self.manifest else REPORT})
 
     @property
     def arrays(self) -> list[tuple[str, Modality, int]]:
@@ -137,6 +185,11 @@ def deal(kept: Iterable[tuple[str, int]], rows_per_shard: int) -> list[list[Slic
             room -= stop - start
             start = stop
     return shards
+
+
+def rows_of(shards: Iterable[Iterable[Slice]]) -> int:
+    """Return how many rows a dealing has."""
+    return sum(part.stop - part.start for parts in shards for part in parts)
 
 
 def fingerprint(shards: Sequence[Sequence[Slice]], selection: int = 0) -> str:

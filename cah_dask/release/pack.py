@@ -4,8 +4,10 @@ The rows flow through it in batches, so that it takes the same memory whatever t
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
@@ -23,6 +25,7 @@ from cah_dask.release.layout import (
     read_layout,
     vectors_path,
 )
+from cah_dask.release.rows import Rows, ScoredRows
 from cah_dask.release.vectors import ShardWriter, zarr_metadata
 from cah_dask.schema import Counts, similarity_of, vector_of
 from cah_dask.storage import (
@@ -37,6 +40,9 @@ from cah_dask.storage import (
 
 _CHUNKS_PER_ROW_GROUP = 16
 
+_Read: TypeAlias = Callable[[Sequence[str]], Iterator[pa.Table]]
+"""Yields some columns of the rows of a shard."""
+
 
 def create_release(folder: Path, layout: Layout) -> None:
     """Create an empty release: both arrays at their final shape, and the layout beside them.
@@ -48,15 +54,19 @@ def create_release(folder: Path, layout: Layout) -> None:
     write_atomic(folder / LAYOUT, msgspec.json.format(msgspec.json.encode(layout)))
 
 
-def pack_shard(run_dir: Path, folder: Path, number: int, parts: Sequence[Slice]) -> Receipt:
+def pack_shard(
+    chosen: Path, folder: Path, number: int, parts: Sequence[Slice], rows: Rows | None = None
+) -> Receipt:
     """Write Zarr shard `number` of both arrays, then the parquet part with the same rows.
 
     Parameters
     ----------
-    run_dir
+    chosen
         Folder that the paths of `parts` are relative to.
     folder
         The release, as `create_release` made it.
+    rows
+        What the parts select from. Default: what the run in `chosen` has scored.
 
     Returns
     -------
@@ -67,6 +77,8 @@ def pack_shard(run_dir: Path, folder: Path, number: int, parts: Sequence[Slice])
     layout = read_layout(folder)
     if layout is None:
         raise RunError(f"{folder} holds no release layout; run the same command again")
+    source = ScoredRows(chosen) if rows is None else rows
+    read = partial(_selected_rows, chosen, source, parts)
     n_rows = sum(part.stop - part.start for part in parts)
     receipt = Receipt(
         stage="pack",
@@ -74,15 +86,13 @@ def pack_shard(run_dir: Path, folder: Path, number: int, parts: Sequence[Slice])
         config=layout.config,
         counts=Counts(n_rows, n_rows),
         inputs=tuple(part.part for part in parts),
-        side=_write_shards(run_dir, folder, number, parts, layout) if n_rows else (),
+        side=_write_shards(read, folder, number, layout) if n_rows else (),
     )
-    rows = _pairs(run_dir, parts, number * layout.rows_per_shard, layout)
-    return write_part(part_path(folder, number), layout.schema, rows, receipt)
+    groups = _pairs(read, number * layout.rows_per_shard, layout)
+    return write_part(part_path(folder, number), layout.schema, groups, receipt)
 
 
-def _write_shards(
-    run_dir: Path, folder: Path, number: int, parts: Sequence[Slice], layout: Layout
-) -> tuple[SideFile, ...]:
+def _write_shards(read: _Read, folder: Path, number: int, layout: Layout) -> tuple[SideFile, ...]:
     """Write a shard of every array, each whole or not at all."""
     names = [vectors_path(encoder, modality, number) for encoder, modality, _ in layout.arrays]
     columns = [vector_of(encoder, modality) for encoder, modality, _ in layout.arrays]
@@ -92,8 +102,7 @@ def _write_shards(
         for name, dim in zip(names, dims, strict=True):
             file = stack.enter_context(stack.enter_context(staged(folder / name)).open("wb"))
             writers.append(ShardWriter(file, layout, dim))
-        rows = _selected_rows(run_dir, parts, columns)
-        for chunk in _rebatched(rows, layout.rows_per_chunk):
+        for chunk in _rebatched(read(columns), layout.rows_per_chunk):
             for column, dim, writer in zip(columns, dims, writers, strict=True):
                 writer.add(_unpacked(chunk[column], dim))
         for writer in writers:
@@ -108,13 +117,13 @@ def _unpacked(column: pa.ChunkedArray, dim: int) -> npt.NDArray[np.float16]:
     return vectors[data.offset : data.offset + len(data)]
 
 
-def _pairs(run_dir: Path, parts: Sequence[Slice], start: int, layout: Layout) -> Iterator[pa.Table]:
+def _pairs(read: _Read, start: int, layout: Layout) -> Iterator[pa.Table]:
     """Yield the row groups, cut at multiples of the chunk: they are read with their vectors."""
     schema = layout.schema
     decides = similarity_of(layout.encoder)
     columns = {name: decides if name == "similarity" else name for name in schema.names}
     del columns["row"], columns["encoder"]
-    rows = _selected_rows(run_dir, parts, sorted({*columns.values()}))
+    rows = read(sorted({*columns.values()}))
     for table in _rebatched(rows, layout.rows_per_chunk * _CHUNKS_PER_ROW_GROUP):
         made = {
             "row": pa.array(np.arange(start, start + len(table))),
@@ -127,37 +136,17 @@ def _pairs(run_dir: Path, parts: Sequence[Slice], start: int, layout: Layout) ->
 
 
 def _selected_rows(
-    run_dir: Path, parts: Sequence[Slice], columns: Sequence[str]
+    chosen: Path, source: Rows, parts: Sequence[Slice], columns: Sequence[str]
 ) -> Iterator[pa.Table]:
-    """Yield some columns of the rows that a shard is made of, scored part by scored part."""
+    """Yield some columns of the rows that a shard is made of, part by part of the source."""
     for part in parts:
-        selected = read_part(run_dir / part.part)
+        selected = read_part(chosen / part.part)
         if len(selected) < part.stop:
             raise RunError(f"{part.part} has {len(selected)} rows, its receipt says {part.stop}")
         selected = selected.slice(part.start, part.stop - part.start)
         for name in pc.unique(selected["part"]).to_pylist():
             rows = selected.filter(pc.equal(selected["part"], name))
-            yield _take(run_dir / name, rows, columns)
-
-
-def _take(path: Path, selected: pa.Table, columns: Sequence[str]) -> pa.Table:
-    """Return some columns of the selected rows of one scored part; scores of select are theirs.
-
-    Raises
-    ------
-    RunError
-        If it is not the part that the rows were selected from.
-    """
-    own = {*columns} & {*selected.column_names} - {"uid"}
-    scored = read_part(path, columns=sorted({"uid", *columns} - own))
-    last = pc.max(selected["row"]).as_py()
-    if last < len(scored):
-        scored = scored.take(selected["row"])
-        if scored["uid"] == selected["uid"]:
-            for name in own:
-                scored = scored.append_column(name, selected[name])
-            return scored.select(columns)
-    raise RunError(f"{path} was made anew since pairs were selected from it; run the command again")
+            yield from source.take(name, rows, columns)
 
 
 def _rebatched(tables: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:

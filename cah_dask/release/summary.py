@@ -8,6 +8,7 @@ import msgspec
 from cah_dask.candidates.dedup import BEYOND_QUOTA
 from cah_dask.pairs.embed import LONG_TEXTS
 from cah_dask.pairs.select import KEPT_LANGUAGE, SCORED_LANGUAGE
+from cah_dask.pairs.timings import WORKER
 from cah_dask.schema import SPLITS, Counts, CountsSum, Split
 from cah_dask.storage import Receipt
 
@@ -30,8 +31,12 @@ class StageSummary(msgspec.Struct, frozen=True):
     """Milliseconds of parts of that work, by what they were for."""
 
     def share(self, part: str) -> float:
-        """Return which share of the work a part of `timings` took, 0 to 1."""
-        return self.timings.get(part, 0) / 1000 / self.seconds if self.seconds else 0.0
+        """Return which share of the time of the workers a part of `timings` took, 0 to 1.
+
+        That time is counted once where a worker had two tasks at once.
+        """
+        worker = self.timings.get(WORKER, 0)
+        return self.timings.get(part, 0) / worker if worker else 0.0
 
 
 class StageTotal:

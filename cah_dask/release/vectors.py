@@ -6,7 +6,8 @@ after the other, then their index. `tests/release/test_vectors.py` holds both to
 """
 
 import warnings
-from typing import BinaryIO
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
 
 import google_crc32c
 import msgspec
@@ -21,6 +22,10 @@ from zarr.storage import MemoryStore
 from cah_dask.release.layout import Layout
 from cah_dask.schema import MODALITIES
 
+Shard: TypeAlias = npt.NDArray[np.float16]
+"""``(chunks, rows_per_chunk, dim)``."""
+
+_CRC32C_BYTES = 4
 _NO_CHUNK = 2**64 - 1
 """Offset and length of a chunk that a shard does not hold."""
 
@@ -90,6 +95,18 @@ class ShardWriter:
         self._file.write(_with_crc32c(self._index.tobytes()))
 
 
+def mapped_shard(path: Path, layout: Layout, dim: int) -> Shard:
+    """Return the vectors of a shard that `ShardWriter` wrote, on the disk until they are used.
+
+    Compare the file with its checksum before: nothing is checked here.
+    """
+    n_values = layout.rows_per_chunk * dim
+    n_padded = n_values + _CRC32C_BYTES // 2
+    n_chunks = path.stat().st_size // (2 * n_padded)
+    chunks = np.memmap(path, "<f2", mode="r", shape=(n_chunks, n_padded))[:, :n_values]
+    return chunks.reshape(n_chunks, layout.rows_per_chunk, dim)
+
+
 def _with_crc32c(data: bytes) -> bytes:
     checksum: int = google_crc32c.value(data)
-    return data + checksum.to_bytes(4, "little")
+    return data + checksum.to_bytes(_CRC32C_BYTES, "little")

@@ -18,7 +18,7 @@ from cah_dask.run.stages import RUN, Stage
 
 
 class Pool(msgspec.Struct, frozen=True, kw_only=True):
-    """Workers of one kind, one task each, and the stages they serve, the first one first.
+    """Workers of one kind, and the stages they serve, the first one first.
 
     A pool without `job` has `workers` processes on this machine, always; one with `job` has up to
     ``max_jobs`` jobs of `processes` each, as many as there is work for.
@@ -33,9 +33,22 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     job: JobOptions | None = None
 
     @property
-    def resources(self) -> dict[str, float]:
-        """What a task of this pool asks for, and a worker of it offers once."""
+    def tasks_at_once(self) -> int:
+        """Tasks that a worker has at once.
+
+        Where there are models they are at work on one, while another is read or written.
+        """
+        return 2 if self.name == "gpu" else 1
+
+    @property
+    def needed(self) -> dict[str, float]:
+        """Resources that a task of this pool asks for."""
         return {self.name.upper(): 1}
+
+    @property
+    def offered(self) -> dict[str, float]:
+        """Resources that a worker of this pool has."""
+        return {name: amount * self.tasks_at_once for name, amount in self.needed.items()}
 
     @property
     def process_mb(self) -> float | None:
@@ -51,7 +64,7 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
 
     def jobs_for(self, n_tasks: int) -> int:
         """Return how many jobs so many tasks are worth."""
-        return min(self.max_jobs, -(-n_tasks // self.processes))
+        return min(self.max_jobs, -(-n_tasks // (self.processes * self.tasks_at_once)))
 
 
 def pools(

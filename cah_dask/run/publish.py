@@ -3,10 +3,12 @@
 import shutil
 from pathlib import Path
 
+import msgspec
+
 from cah_dask.errors import RunError
 from cah_dask.pairs.options import EmbedOptions
 from cah_dask.pairs.scores.describe import described
-from cah_dask.pairs.select import SELECTION
+from cah_dask.pairs.select import SELECTION, SelectOptions
 from cah_dask.release import verify
 from cah_dask.release.card import write_card
 from cah_dask.release.layout import (
@@ -20,13 +22,14 @@ from cah_dask.release.layout import (
     deal,
     fingerprint,
     read_layout,
+    rows_of,
 )
 from cah_dask.release.pack import create_release
 from cah_dask.release.report import write_report
 from cah_dask.run.folder.run_folder import LOST, RunFolder
 from cah_dask.run.plan import Plan, Unit
 from cah_dask.run.settings.config import Config
-from cah_dask.run.settings.identity import config_hash, run_id
+from cah_dask.run.settings.identity import config_hash, run_hash, run_id
 from cah_dask.run.stages import EXTRACT, PACK, SELECT
 from cah_dask.storage import fsync
 
@@ -123,22 +126,38 @@ class Publisher:
         return self._plan.counts[SELECT].notes.get(SELECTION, 0)
 
     def _layout(self) -> Layout:
-        options = self._config.pack
-        self._dealt = deal(self._plan.selected_parts(), options.rows_per_shard)
-        return Layout(
-            rows=sum(part.stop - part.start for shard in self._dealt for part in shard),
-            encoders=_released(self._config.embed),
-            encoder=self._config.select.encoder or "",  # preflight names it
-            config=config_hash(self._config),
-            rows_per_shard=options.rows_per_shard,
-            rows_per_chunk=options.rows_per_chunk,
+        config = self._config
+        self._dealt = deal(self._plan.selected_parts(), config.pack.rows_per_shard)
+        return msgspec.structs.replace(
+            layout_of(config, config.select),
+            rows=rows_of(self._dealt),
+            config=config_hash(config),
             slices_sha256=fingerprint(self._dealt, self._selection),
-            scores=tuple(
-                ReleasedScore(name, what, sha256)
-                for name, what, sha256 in described(self._config.embed, self._config.select)
-            ),
-            run=run_id(self._config, self._folder.archives()),
+            run=run_id(config, self._folder.archives()),
         )
+
+
+def layout_of(config: Config, select: SelectOptions) -> Layout:
+    """Return the layout of a release of a run, but without rows.
+
+    Parameters
+    ----------
+    select
+        Says what scores the selection gives.
+    """
+    return Layout(
+        rows=0,
+        encoders=_released(config.embed),
+        encoder=config.select.encoder or "",  # preflight names it
+        config=run_hash(config),
+        rows_per_shard=config.pack.rows_per_shard,
+        rows_per_chunk=config.pack.rows_per_chunk,
+        slices_sha256="",
+        scores=tuple(
+            ReleasedScore(name, what, sha256)
+            for name, what, sha256 in described(config.embed, select)
+        ),
+    )
 
 
 def _released(options: EmbedOptions) -> tuple[ReleasedEncoder, ...]:

@@ -1,15 +1,20 @@
-"""The simplest plans: steps one after the other, each over units that are known from the start."""
+"""The simplest plans: steps one after the other, each over units that are known when it begins."""
 
 import heapq
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import Kind, Stage
 from cah_dask.schema import Counts
 from cah_dask.storage import Receipt
 
-Committed = Callable[[Unit], Receipt | None]
+Committed: TypeAlias = Callable[[Unit], Receipt | None]
 """Gives the receipt of a unit whose part already exists, else None."""
+Step: TypeAlias = Sequence[Unit] | Callable[[], Sequence[Unit]]
+"""The units of a step, in their order, or what finds them once all steps before are done."""
+Size: TypeAlias = int | Callable[[], int]
+"""How many units a stage has, or what finds out once all stages before are done."""
 
 
 class Stepwise:
@@ -20,15 +25,16 @@ class Stepwise:
     stages
         In the order in which they are shown.
     steps
-        The units of each, in their order. A stage may come again, in another wave.
+        A stage may come again, in another wave. Units that are to be found are asked for by
+        `begin`, as it may take long.
     """
 
     def __init__(
-        self, stages: Sequence[Stage], steps: Sequence[Sequence[Unit]], committed: Committed
+        self, stages: Sequence[Stage], steps: Sequence[Step], committed: Committed
     ) -> None:
         self.stages = tuple(stages)
         self.known = dict.fromkeys(self.stages, 0)
-        for unit in (unit for step in steps for unit in step):
+        for unit in (unit for step in steps if not callable(step) for unit in step):
             self.known[unit.stage] += 1
         self.done = dict.fromkeys(self.stages, 0)
         self.counts = dict.fromkeys(self.stages, Counts())
@@ -79,18 +85,34 @@ class Stepwise:
         """Learn that a unit is given up: the steps after it are not begun."""
         self.failed[unit] = reason
 
-    def _begin_next(self) -> None:
-        """Offer the units of all steps whose time has come."""
+    def begin(self) -> bool:
+        """Begin the next step whose units are to be found; tell whether that gives any unit."""
         while not self._left and self._begun < len(self._steps):
             step = self._steps[self._begun]
-            self._begun += 1
-            self._left = len(step)
-            for unit in step:
-                receipt = self._committed(unit)
-                if receipt is None:
-                    self.put_back(unit)
-                else:
-                    self._settle(unit, receipt)
+            if callable(step):
+                step = step()
+                for unit in step:
+                    self.known[unit.stage] += 1
+            self._begin(step)
+        return bool(self._ready)
+
+    def _begin_next(self) -> None:
+        """Offer the units of all steps whose time has come and that are known."""
+        while not self._left and self._begun < len(self._steps):
+            step = self._steps[self._begun]
+            if callable(step):
+                return
+            self._begin(step)
+
+    def _begin(self, units: Sequence[Unit]) -> None:
+        self._begun += 1
+        self._left = len(units)
+        for unit in units:
+            receipt = self._committed(unit)
+            if receipt is None:
+                self.put_back(unit)
+            else:
+                self._settle(unit, receipt)
 
 
 class Stagewise(Stepwise):
@@ -102,9 +124,15 @@ class Stagewise(Stepwise):
         How many units each stage has, in the order of the stages.
     """
 
-    def __init__(self, sizes: Mapping[Stage, int], committed: Committed) -> None:
-        steps = [[numbered(stage, number) for number in range(n)] for stage, n in sizes.items()]
+    def __init__(self, sizes: Mapping[Stage, Size], committed: Committed) -> None:
+        steps = [_step(stage, size) for stage, size in sizes.items()]
         super().__init__(tuple(sizes), steps, committed)
+
+
+def _step(stage: Stage, size: Size) -> Step:
+    if callable(size):
+        return lambda: [numbered(stage, number) for number in range(size())]
+    return [numbered(stage, number) for number in range(size)]
 
 
 def numbered(stage: Stage, number: int, wave: int = 0) -> Unit:

@@ -6,8 +6,10 @@ to judge.
 
 import contextlib
 import platform
+import threading
 import time
 import traceback
+from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -78,9 +80,9 @@ class Failed(msgspec.Struct, frozen=True):
 def run_task(task: Task, worker: str) -> Done | Failed:
     """Do one unit here, by the function of its stage; `worker` is what this worker is called."""
     started = time.perf_counter()
-    _forget_peak()
     try:
-        receipt = resolve_name(task.unit.stage.task)(task)
+        with _PEAKS.watched() as peak:
+            receipt = resolve_name(task.unit.stage.task)(task)
     except DamageError as error:
         return Failed(str(error), is_fatal=True, worker=worker, damaged=str(error.path))
     except AlarmError as error:
@@ -93,13 +95,45 @@ def run_task(task: Task, worker: str) -> Done | Failed:
         # too (Rust's panics are no Exceptions), costs an attempt
         message = f"{type(error).__name__}: {error}"
         return Failed(message, detail=traceback.format_exc(), worker=worker)
-    return Done(receipt, time.perf_counter() - started, worker, _peak_mb())
+    return Done(receipt, time.perf_counter() - started, worker, peak.mb)
 
 
-def _forget_peak() -> None:
-    """Have Linux begin anew with the peak of this process's memory (proc(5), clear_refs)."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+class Peak:
+    """The most memory that this process took while a block was at work, once that has ended."""
+
+    mb = 0
+
+
+class Peaks:
+    """Peaks of the memory of this process, whose blocks may overlap in several threads.
+
+    Linux keeps one, which begins anew with each block (proc(5), clear_refs).
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._watched: set[Peak] = set()
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[Peak]:
+        """Yield the peak of a block; it is 0 where the system does not tell."""
+        peak = Peak()
+        with self._lock:
+            self._look()
+            with contextlib.suppress(OSError):
+                Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+            self._watched.add(peak)
+        try:
+            yield peak
+        finally:
+            with self._lock:
+                self._look()
+                self._watched.remove(peak)
+
+    def _look(self) -> None:
+        now = _peak_mb()
+        for peak in self._watched:
+            peak.mb = max(peak.mb, now)
 
 
 def _peak_mb() -> int:
@@ -110,8 +144,19 @@ def _peak_mb() -> int:
     return 0
 
 
+_PEAKS = Peaks()
+
 _LIBRARIES = (
-    *("cah_dask", "ada-url", "aiohttp", "cld3-py", "cykooz-resizer", "fastwarc", "ftfy", "h5py"),
+    *(
+        "cah_dask",
+        "ada-url",
+        "aiohttp",
+        "cld3-py",
+        "cykooz-resizer",
+        "fasttext-predict",
+        "fastwarc",
+    ),
+    *("ftfy", "h5py"),
     *("numpy", "open_clip_torch", "pillow", "protego", "pyarrow", "torch", "zarr"),
 )
 

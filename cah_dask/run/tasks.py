@@ -6,6 +6,7 @@ The functions here know files and receipts; the stages they call know neither.
 import contextlib
 import itertools
 import logging
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,9 +35,11 @@ from cah_dask.errors import DamageError, RetryableError, ShardError
 from cah_dask.groups import buckets_of, group_name_of
 from cah_dask.images.download import download_list
 from cah_dask.images.manners.loans import Loans
+from cah_dask.images.published import expectations
 from cah_dask.images.shards import ShardReader
 from cah_dask.keys import KeyFile, Keys, Run
 from cah_dask.pairs.embed import (
+    Embedded,
     embed_list,
     from_scored,
     from_shard,
@@ -45,11 +48,11 @@ from cah_dask.pairs.embed import (
 )
 from cah_dask.pairs.encoders.load import load_encoders
 from cah_dask.pairs.encoders.towers import Encoder
+from cah_dask.pairs.model_turns import ModelTurns, Turn, scoring_in_turn, taking_turns
 from cah_dask.pairs.options import EmbedOptions
 from cah_dask.pairs.scores.judge import Judge, load_judge
 from cah_dask.pairs.scores.scorers import Scorers, load_scorers
 from cah_dask.pairs.select import SELECTION, SelectOptions, checksum, columns, select_list
-from cah_dask.pairs.timings import INPUT, Timings, timed
 from cah_dask.release.layout import Slice, read_layout
 from cah_dask.release.pack import pack_shard
 from cah_dask.run.cluster.lending import exchange_with_driver
@@ -58,10 +61,18 @@ from cah_dask.run.folder.listing import PART
 from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.plan import Unit
 from cah_dask.run.settings.config import Config
-from cah_dask.run.settings.pinned_lists import read_exclusion, read_hash_lists
+from cah_dask.run.settings.pinned_lists import read_exclusion, read_hash_lists, subset_of
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, Stage
 from cah_dask.run.task import Task
-from cah_dask.schema import CANDIDATES, OUTCOMES, SAMPLES, Counts, Status, selected
+from cah_dask.schema import (
+    CANDIDATES,
+    OUTCOMES,
+    PUBLISHED_SHA256,
+    SAMPLES,
+    Counts,
+    Status,
+    selected,
+)
 from cah_dask.storage import (
     TEMPORARY,
     Receipt,
@@ -76,6 +87,11 @@ from cah_dask.storage import (
 )
 
 logger = logging.getLogger(__name__)
+
+_LOADING = threading.Lock()
+"""Of two lists at once, one waits for the other to load the models."""
+_TURNS = ModelTurns()
+"""Whose turn it is at the models of this worker."""
 
 
 class Job(Task, frozen=True, kw_only=True):
@@ -114,6 +130,7 @@ def extract_task(job: Job) -> Receipt:
             buckets=config.dedup.buckets,
             name=unit.archive,
             allow_addresses=config.download.allow_addresses,
+            subset=subset_of(config),
         )
         groups, counts, errors = found.groups, found.counts, found.errors
     except ShardError as error:
@@ -245,7 +262,7 @@ def download_task(job: Job) -> Receipt:
     begun = job.part.with_name(f"{TEMPORARY}begun-{job.part.stem}")
     attempt = uuid.uuid4().hex
     write_atomic(begun, attempt.encode())
-    samples = _fetch_list(job, columns=["url"])
+    samples = _fetch_list(job, columns=["url", PUBLISHED_SHA256.name])
     urls = list(dict.fromkeys(samples["url"].to_pylist()))
     shard = job.part.with_name(f"{job.part.stem}-{attempt[:8]}.h5")
     hash_lists = read_hash_lists(job.config, job.folder.lists_dir)
@@ -263,6 +280,7 @@ def download_task(job: Job) -> Receipt:
             request_log=log,
             robots_file=job.folder.robots_path(job.unit.bucket),
             loans=_loans(job, attempt),
+            published=expectations(samples),
         )
     if begun.exists() and begun.read_text() != attempt:
         shard.unlink()
@@ -288,14 +306,24 @@ def _loans(job: Job, attempt: str) -> Loans | None:
 
 
 def embed_task(job: Job) -> Receipt:
-    """Embed one fetch list: similarities and vectors of all its samples that have an image."""
+    """Embed one fetch list: similarities and vectors of all its samples that have an image.
+
+    A worker may have two at once: while the models are at work on one, the next is read and its
+    first pictures are decoded, or the one before is written.
+    """
     started = time.perf_counter()
-    config = job.config
-    threads = config.pools.gpu.threads
-    timings = Timings()
-    loaded, scorers = _models(msgspec.json.encode(config.embed), threads)
-    encoders = [timed(encoder, timings) for encoder in loaded]
-    scores = config.embed.score_names
+    encoders, scorers = _models(job.config)
+    with _TURNS.turn() as turn:
+        encoders = [taking_turns(encoder, turn) for encoder in encoders]
+        made = _embed(job, encoders, scoring_in_turn(scorers, turn), turn)
+        timings = turn.milliseconds()
+        receipt = job.receipt(made.counts, started, inputs=(_input(job),), timings=timings)
+        return write_part(job.part, made.table.schema, [made.table], receipt)
+
+
+def _embed(job: Job, encoders: Sequence[Encoder], scorers: Scorers, turn: Turn) -> Embedded:
+    """Read one fetch list and what the images need, and embed it."""
+    options, scores = job.config.embed, job.config.embed.score_names
     samples = _fetch_list(job)
     with contextlib.ExitStack() as stack:
         if samples["image_wave"][0].as_py() == job.unit.wave:
@@ -305,17 +333,15 @@ def embed_task(job: Job) -> Receipt:
             images = from_shard(
                 shard,
                 encoders,
-                config.embed.batch_size,
+                options.batch_size,
                 scorers,
-                threads=threads,
-                waited=partial(timings.add, INPUT),
+                threads=job.config.pools.gpu.threads,
+                waited=turn.waited,
             )
         else:
             outcomes, embedded = _earlier_images(job, samples, image_columns(encoders, scores))
             images = from_scored(embedded, encoders, scores)
-        made = embed_list(samples, outcomes, images, encoders, scores)
-    receipt = job.receipt(made.counts, started, inputs=(_input(job),), timings=timings.milliseconds)
-    return write_part(job.part, made.table.schema, [made.table], receipt)
+        return embed_list(samples, outcomes, images, encoders, scores, models_done=turn.end)
 
 
 def _earlier_images(
@@ -341,8 +367,14 @@ def _earlier_images(
     return with_vectors(pa.concat_tables(outcomes), vectors), vectors
 
 
+def _models(config: Config) -> tuple[Sequence[Encoder], Scorers]:
+    """Return all models of a run, which are loaded by the first task that asks."""
+    with _LOADING:
+        return _loaded(msgspec.json.encode(config.embed), config.pools.gpu.threads)
+
+
 @cache
-def _models(options: bytes, threads: int) -> tuple[list[Encoder], Scorers]:
+def _loaded(options: bytes, threads: int) -> tuple[Sequence[Encoder], Scorers]:
     """Load all models once per worker process; `options` is JSON because dicts have no hash."""
     embed = msgspec.json.decode(options, type=EmbedOptions)
     encoders = load_encoders(embed, threads=threads)

@@ -7,31 +7,34 @@ release until the job is done, so that the same command goes on where it stopped
 
 import contextlib
 import hashlib
-import shutil
 import signal
 import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
-import numpy as np
-import pyarrow as pa
 
-from cah_dask.errors import InputError
-from cah_dask.keys import Keys, from_digests
+from cah_dask.curate.care.lists import COLUMNS, KINDS, Pinned, load_lists, load_pinned, pinned
+from cah_dask.curate.uid_ranges import UIDS, as_keys, cut, n_ranges
+from cah_dask.errors import DamageError, InputError, RetryableError
 from cah_dask.release.check import check_part, damaged_metadata, repeated, stray_files
-from cah_dask.release.layout import Layout, read_layout
+from cah_dask.release.layout import Layout, part_path, read_layout
+from cah_dask.release.manifest import manifest_faults
 from cah_dask.run.folder.job_folder import Existing, JobFolder
 from cah_dask.run.plan import Unit
 from cah_dask.run.pools import pools
-from cah_dask.run.session import FolderWork, Session, View
+from cah_dask.run.session import Session, StagewiseWork, View
 from cah_dask.run.settings.config import PoolsOptions
 from cah_dask.run.signals import Signals
 from cah_dask.run.slurm.options import SlurmOptions
 from cah_dask.run.stages import Kind, Stage
 from cah_dask.run.stagewise import Stagewise
-from cah_dask.run.task import Done, Task
-from cah_dask.schema import UID_BYTES, Counts
-from cah_dask.storage import Receipt, disk_errors, read_part, write_part
+from cah_dask.run.task import Task
+from cah_dask.schema import Counts
+from cah_dask.storage import Receipt, disk_errors, open_part, read_part, write_part
 
 CHECK = Stage(
     name="check",
@@ -53,44 +56,32 @@ UNIQUE = Stage(
 VERIFY = (CHECK, UNIQUE)
 """The job of `cah verify`."""
 
-ROWS_PER_RANGE = 4_000_000
-"""Rows whose uids are compared at once: 64 MB, and twice that while they are sorted."""
-MOST_RANGES = 256
-UIDS = pa.schema([pa.field("uid", pa.binary(UID_BYTES), nullable=False)])
-"""``checked/``: one row group for each range of uids, in their order."""
-
 
 class VerifyTask(Task, frozen=True, kw_only=True):
     """All that a worker is told about one unit."""
 
     release: str
     layout: Layout
+    lists: Pinned
+    """Of what must not be there."""
 
     @property
     def ranges(self) -> int:
         """In how many ranges uids are compared."""
-        return n_ranges(self.layout)
+        return n_ranges(self.layout.rows)
 
     def checked(self, number: int) -> Path:
         """Return where the uids of one part are."""
         return Path(self.run_dir) / Unit(CHECK, number=number).part
 
 
-def n_ranges(layout: Layout) -> int:
-    """Return in how many ranges the uids of a release are compared, a power of two."""
-    needed = -(-layout.rows // ROWS_PER_RANGE)
-    return min(MOST_RANGES, 1 << max(0, needed - 1).bit_length())
-
-
 def check_task(task: VerifyTask) -> Receipt:
     """Check one part with its vectors."""
     started = time.perf_counter()
     found = check_part(Path(task.release), task.unit.number, task.layout)
-    starts = np.arange(1, task.ranges, dtype=np.uint64) << np.uint64(65 - task.ranges.bit_length())
-    cuts = np.searchsorted(found.uids["f0"], starts)
-    groups = [_as_table(keys) for keys in np.split(found.uids, cuts)]
-    receipt = task.receipt(found.counts, started, errors=found.faults)
-    return write_part(task.part, UIDS, groups, receipt)
+    faults = (*found.faults, *_listed(task)) if task.lists else found.faults
+    receipt = task.receipt(found.counts, started, errors=faults)
+    return write_part(task.part, UIDS, cut(found.uids, task.ranges), receipt)
 
 
 def unique_task(task: VerifyTask) -> Receipt:
@@ -98,65 +89,89 @@ def unique_task(task: VerifyTask) -> Receipt:
     started = time.perf_counter()
     number = task.unit.bucket
     parts = [task.checked(part) for part in range(task.layout.shards)]
-    uids = [_as_keys(read_part(part, row_group=number)) for part in parts]
-    n_again, some = repeated(uids)
+    uids = [as_keys(read_part(part, row_group=number)) for part in parts]
+    n_again, some = (0, []) if task.layout.may_repeat else repeated(uids)
     n_rows = sum(map(len, uids))
     counts = Counts(n_rows, n_rows - n_again, {"repeated": n_again} if n_again else {})
     errors = tuple(f"pairs: uid {uid} is there more than once" for uid in some)
     return write_part(task.part, UIDS, [], task.receipt(counts, started, errors=errors))
 
 
-def _as_table(keys: Keys) -> pa.Table:
-    halves = np.stack([keys["f0"], keys["f1"]], axis=1).astype(">u8")
-    data = pa.py_buffer(np.ascontiguousarray(halves))
-    uids = pa.Array.from_buffers(UIDS.field("uid").type, len(keys), [None, data])
-    return pa.table([uids], schema=UIDS)
+def _listed(task: VerifyTask) -> Iterator[str]:
+    """Yield how many rows of a part are named by the lists of each kind, as lines."""
+    lists = load_pinned(task.lists)
+    path = part_path(Path(task.release), task.unit.number)
+    n_of: Counter[int] = Counter()
+    with contextlib.suppress(DamageError, RetryableError), open_part(path) as part:  # told already
+        for number in range(part.n_row_groups):
+            n_of.update(lists.found_in(part.read([number], COLUMNS)).kind.tolist())
+    for kind, name in enumerate(KINDS):
+        if n_of[kind]:
+            yield f"{path.relative_to(task.release)}: {name} that must be gone: {n_of[kind]:,}"
 
 
-def _as_keys(table: pa.Table) -> Keys:
-    return from_digests(b"".join(table["uid"].to_pylist()))
+@dataclass(frozen=True)
+class VerifyJob:
+    """A release that is to be checked."""
+
+    release: Path
+    scratch: Path
+    """Within it is kept what is done; it goes when all is."""
+    paths: Mapping[str, Path] = field(default_factory=dict)
+    """Lists of what must not be there, by their kind, one of `KINDS`."""
+
+    def __post_init__(self) -> None:
+        """Raise InputError if there is no release, or a list holds anything else than entries."""
+        load_lists(self.paths)
+        self.layout  # noqa: B018  # it is read
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Of the release."""
+        layout = read_layout(self.release)
+        if layout is None:
+            raise InputError(
+                f"{self.release} is no release: it has no layout.json that can be read"
+            )
+        return layout
+
+    @cached_property
+    def pinned(self) -> Pinned:
+        """What must not be there, as tasks are told."""
+        return pinned(self.paths)
+
+    @cached_property
+    def name(self) -> str:
+        """What another release at the same place does not have, nor other lists."""
+        lists = sorted((kind, digest) for kind, (_, digest) in self.pinned.items())
+        chosen = msgspec.json.encode((self.layout.fingerprint, lists))
+        return hashlib.sha256(chosen).hexdigest()[:16]
+
+    @cached_property
+    def folder(self) -> JobFolder:
+        """Where it keeps what is done."""
+        return JobFolder(self.scratch / self.name, VERIFY)
 
 
-class Verification(FolderWork):
+class Verification(StagewiseWork):
     """The job as its driver sees it (`driver.Work`)."""
 
-    def __init__(
-        self, release: Path, layout: Layout, folder: JobFolder, units: Stagewise, view: View
-    ) -> None:
-        super().__init__(folder)
-        self._release = release
-        self._layout = layout
-        self._units = units
-        self._view = view
+    def __init__(self, job: VerifyJob, units: Stagewise, view: View) -> None:
+        super().__init__(job.folder, units, view)
+        self._job = job
 
     def task(self, unit: Unit, *, is_last_attempt: bool) -> VerifyTask:
         """Return what a worker is told about a unit."""
+        job = self._job
         return VerifyTask(
             run_dir=str(self.folder.path.resolve()),
             unit=unit,
-            config_hash=_name_of(self._layout),
-            release=str(self._release.resolve()),
-            layout=self._layout,
+            config_hash=job.name,
+            release=str(job.release.resolve()),
+            layout=job.layout,
+            lists=job.pinned,
             is_last_attempt=is_last_attempt,
         )
-
-    def done(self, unit: Unit, done: Done) -> None:
-        """Write down what was found of a unit."""
-        commit = self.folder.commit(unit, done)
-        self._units.complete(unit, done.receipt)
-        self._view.update(commit)
-
-    def given_up(self, unit: Unit, reason: str, attempts: int) -> None:
-        """Go on without a unit; the release is not called sound."""
-        self._units.fail(unit, reason)
-        self._view.warn(f"{unit.stage} {unit.name} is given up after {attempts} attempts: {reason}")
-
-    def look(self) -> None:
-        """Nothing has to be looked at meanwhile."""
-
-    def more(self) -> bool:
-        """Nothing comes when all is done."""
-        return False
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -176,44 +191,23 @@ class Verdict(msgspec.Struct, frozen=True):
         return not self.given_up and self.stopped_by is None
 
 
-def folder_for(release: Path, scratch: Path) -> JobFolder:
-    """Return where a job keeps what it has done, within `scratch`, which goes when it is done.
-
-    Raises
-    ------
-    InputError
-        If there is no release.
-    """
-    return JobFolder(scratch / _name_of(_layout_of(release)), VERIFY)
-
-
 def verify(
-    release: Path,
-    folder: JobFolder,
-    options: tuple[PoolsOptions, SlurmOptions],
-    view: View,
-    signals: Signals,
+    job: VerifyJob, options: tuple[PoolsOptions, SlurmOptions], view: View, signals: Signals
 ) -> Verdict:
-    """Check a release on the workers of the cpu pool, or go on with it.
+    """Check a release on the workers of the cpu pool, or go on; its folder is held by this process.
 
     Parameters
     ----------
-    folder
-        As `folder_for` returns it, and driven by this process.
     options
         Of the pools, and of Slurm.
-
-    Raises
-    ------
-    InputError
-        If there is no release.
     """
-    layout = _layout_of(release)
+    release, layout, folder = job.release, job.layout, job.folder
     faults = stray_files(release, layout) + damaged_metadata(release, layout)
+    faults += manifest_faults(release, layout)
     pool_options, slurm = options
-    units = Stagewise({CHECK: layout.shards, UNIQUE: n_ranges(layout)}, _Sound(folder))
+    units = Stagewise({CHECK: layout.shards, UNIQUE: n_ranges(layout.rows)}, _Sound(folder))
     session = Session(folder, pools(pool_options, slurm.launch, VERIFY), slurm)
-    work = Verification(release, layout, folder, units, view)
+    work = Verification(job, units, view)
     with disk_errors(folder.path):
         stopped_by = session.carry_out(units, work, view, signals)
     return Verdict(
@@ -222,13 +216,6 @@ def verify(
         given_up=len(units.failed),
         stopped_by=stopped_by,
     )
-
-
-def forget(folder: JobFolder) -> None:
-    """Delete what a job has done, once all is done."""
-    shutil.rmtree(folder.path)
-    with contextlib.suppress(OSError):  # another job may be at work beside it
-        folder.path.parent.rmdir()
 
 
 class _Sound(Existing):
@@ -253,15 +240,3 @@ class _Sound(Existing):
         self.folder.void(unit.stage.name, unit.name)
         self.path_of(unit).unlink()
         return None
-
-
-def _layout_of(release: Path) -> Layout:
-    layout = read_layout(release)
-    if layout is None:
-        raise InputError(f"{release} is no release: it has no layout.json that can be read")
-    return layout
-
-
-def _name_of(layout: Layout) -> str:
-    """Return a name that another release at the same place does not have."""
-    return hashlib.sha256(msgspec.json.encode(layout)).hexdigest()[:16]

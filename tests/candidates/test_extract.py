@@ -66,6 +66,7 @@ def test_a_candidate_carries_all_that_an_audit_needs(tmp_path):
         "archive": archive,
         "record_offset": 0,
         "link_index": 0,
+        "published_sha256": None,
     }
     assert 0.9 < row["lang_confidence"] <= 1
     assert row["record_offset"] > 0

@@ -3,25 +3,54 @@ import itertools
 import subprocess
 import sys
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cah_dask.candidates.dedup import host_bucket
 from cah_dask.candidates.extract import ExtractOptions, check_input, extract_archive
 from cah_dask.candidates.tables import TableOptions
 from cah_dask.errors import InputError, ShardError
+from cah_dask.keys import from_digests, unique
+from cah_dask.schema import Counts, uid
+from cah_dask.urls import host_of
 from tests.candidates.fileserver import FileServer, serve
 
 URLS = ["http://ex.org/1.jpg", "http://ex.org/2.jpg", "x.jpg", None]
 TEXTS = ["a photo of a dog", 'a "quoted", cat\tand a dog', "a relative link", "a text without url"]
+NUMBERS, SCORES, SHAS = [str(n) for n in range(4)], ["0.3"] * 4, ["a" * 64] * 4
 LAYOUTS = {
-    "laion": {"URL": URLS, "TEXT": TEXTS, "LICENSE": ["?"] * 4},
-    "datacomp": {"uid": ["0"] * 4, "url": URLS, "text": TEXTS},
-    "img2dataset": {"key": ["0"] * 4, "caption": TEXTS, "url": URLS},
+    "laion400m": {
+        "SAMPLE_ID": NUMBERS, "URL": URLS, "TEXT": TEXTS, "HEIGHT": NUMBERS, "WIDTH": NUMBERS,
+        "LICENSE": ["?"] * 4, "NSFW": ["UNLIKELY"] * 4, "similarity": SCORES,
+    },
+    "laion2B-en": {
+        "SAMPLE_ID": NUMBERS, "URL": URLS, "TEXT": TEXTS, "HEIGHT": NUMBERS, "WIDTH": NUMBERS,
+        "LICENSE": ["?"] * 4, "NSFW": ["UNLIKELY"] * 4, "similarity": SCORES, "hash": NUMBERS,
+        "punsafe": SCORES, "pwatermark": SCORES,
+    },
+    "laion2B-multi": {
+        "URL": URLS, "TEXT": TEXTS, "LANGUAGE": ["en"] * 4, "LICENSE": ["?"] * 4, "hash": NUMBERS,
+    },
+    "laion-aesthetic": {
+        "URL": URLS, "TEXT": TEXTS, "WIDTH": NUMBERS, "HEIGHT": NUMBERS, "similarity": SCORES,
+        "punsafe": SCORES, "pwatermark": SCORES, "AESTHETIC_SCORE": SCORES, "hash": NUMBERS,
+        "__index_level_0__": NUMBERS,
+    },
+    "re-laion": {
+        "url": URLS, "caption": TEXTS, "similarity": SCORES, "hash": NUMBERS, "key": NUMBERS,
+    },
+    "coyo": {
+        "id": NUMBERS, "url": URLS, "text": TEXTS, "width": NUMBERS, "height": NUMBERS,
+        "image_phash": ["a" * 16] * 4, "text_length": NUMBERS, "clip_similarity_vitb32": SCORES,
+    },
+    "datacomp": {"uid": ["0"] * 4, "url": URLS, "text": TEXTS, "sha256": SHAS},
+    "img2dataset": {"key": ["0"] * 4, "caption": TEXTS, "url": URLS, "sha256": SHAS},
     "cc2dataset": {"url": URLS, "alt": TEXTS, "page_url": ["http://ex.org/"] * 4},
-}
+}  # fmt: skip
 
 
 def write_delimited(path, columns: dict, delimiter: str) -> None:
@@ -48,9 +77,13 @@ def extract(name: str, **options):
     return found
 
 
-def kept(found) -> list[tuple]:
+def rows_of(found) -> list[dict]:
     rows = pa.concat_tables(found.groups).to_pylist()
-    return [(row["url"], row["text"], row["record_offset"]) for row in rows]
+    return sorted(rows, key=lambda row: row["record_offset"])
+
+
+def kept(found) -> list[tuple]:
+    return [(row["url"], row["text"], row["record_offset"]) for row in rows_of(found)]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -62,6 +95,10 @@ def test_tables_of_other_tools_are_sources(tmp_path, layout, suffix):
     assert kept(found) == [(URLS[0], TEXTS[0], 0), (URLS[1], TEXTS[1].replace("\t", " "), 1)]
     assert found.counts.rejected == {"bad_url": 1, "no_url": 1}
     assert found.counts.notes["records"] == 4
+    assert {row["license"] for row in rows_of(found)} == {None}
+    has_hash = "sha256" in LAYOUTS[layout]
+    expected = bytes.fromhex(SHAS[0]) if has_hash else None
+    assert {row["published_sha256"] for row in rows_of(found)} == {expected}
 
 
 def test_columns_may_have_any_name(tmp_path):
@@ -214,3 +251,110 @@ def test_a_table_may_be_larger_than_any_archive(tmp_path, monkeypatch):
     lines = "".join(f"http://ex.org/{n}.jpg,a photo of thing {n}\n" for n in range(500))
     (tmp_path / "x.csv").write_text("url,text\n" + lines)
     assert extract(str(tmp_path / "x.csv")).counts.kept == 500
+
+
+RAW = [
+    ("http://ex.org/1.jpg", "a photo of a dog"),
+    ("HTTP://EX.org:80/a b.jpg#top", "  two\nlines &amp; an entity "),
+    ("http://bücher.example/ä.jpg", "e\u0301 in two parts"),
+]
+"""Urls and texts that cleaning would change, but for the first."""
+
+
+def published(tmp_path, pairs=RAW, **columns):
+    uids = [uid(text, url).hex() for url, text in pairs]
+    urls, texts = zip(*pairs, strict=True)
+    made = {"uid": uids, "url": urls, "text": texts} | columns
+    return write(tmp_path / "x.parquet", made)
+
+
+def test_a_row_that_was_published_keeps_url_text_and_uid(tmp_path):
+    found = extract(published(tmp_path))
+    assert [(row["url"], row["text"]) for row in rows_of(found)] == RAW
+    assert [row["uid"] for row in rows_of(found)] == [uid(text, url) for url, text in RAW]
+    assert found.counts.notes["bad_uids"] == 0
+
+
+def test_a_uid_may_be_bytes_and_its_column_have_any_name(tmp_path):
+    uids = pa.array([uid(text, url) for url, text in RAW], pa.binary(16))
+    urls, texts = zip(*RAW, strict=True)
+    pq.write_table(pa.table({"id": uids, "url": urls, "text": texts}), tmp_path / "x.parquet")
+    found = extract(str(tmp_path / "x.parquet"), table=TableOptions(uid="id"))
+    assert [(row["url"], row["text"]) for row in rows_of(found)] == RAW
+
+
+def test_a_uid_that_is_not_that_of_the_row_is_not_believed(tmp_path):
+    uids = ["f" * 32, "no uid", uid(*reversed(RAW[2])).hex()]
+    found = extract(published(tmp_path, uid=uids))
+    urls = [row["url"] for row in rows_of(found)]
+    assert urls == ["http://ex.org/1.jpg", "http://ex.org/a%20b.jpg", RAW[2][0]]
+    assert [row["uid"] for row in rows_of(found)] == [
+        uid(row["text"], row["url"]) for row in rows_of(found)
+    ]
+    assert found.counts.notes["bad_uids"] == 2
+
+
+def test_urls_that_stay_as_they_are_belong_to_the_bucket_of_their_host(tmp_path):
+    found = extract_archive(published(tmp_path), ExtractOptions(), buckets=1000)
+    hosts = ["ex.org", "ex.org", "xn--bcher-kva.example"]
+    assert [row["bucket"] for row in rows_of(found)] == [host_bucket(host, 1000) for host in hosts]
+    assert [host_of(url) for url, _ in RAW] == hosts
+
+
+def test_hashes_of_images_are_read_in_hex_or_as_bytes_and_bad_ones_are_counted(tmp_path):
+    digests = [bytes([n]) * 32 for n in range(3)]
+    found = extract(published(tmp_path, sha256=[digests[0].hex().upper(), None, "no hash"]))
+    assert [row["published_sha256"] for row in rows_of(found)] == [digests[0], None, None]
+    assert found.counts.notes["bad_sha256"] == 1
+    found = extract(published(tmp_path, hash=pa.array(digests)), table=TableOptions(sha256="hash"))
+    assert [row["published_sha256"] for row in rows_of(found)] == digests
+    table = TableOptions(sha256="hash", verify=False)
+    found = extract(published(tmp_path, hash=pa.array(digests)), table=table)
+    assert [row["published_sha256"] for row in rows_of(found)] == [None] * 3
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+def test_rows_that_are_not_of_the_subset_are_rejected(tmp_path, suffix):
+    pairs = [(f"http://ex.org/{n}.jpg", f"a photo of thing {n}") for n in range(500)]
+    uids = [uid(text, url) for url, text in pairs]
+    urls, texts = zip(*pairs, strict=True)
+    cells = [digest.hex() for digest in uids]
+    cells[7] = "no uid"
+    name = write(tmp_path / f"x{suffix}", {"uid": cells, "url": urls, "text": texts})
+    wanted = [3, 7, 128, 499]
+    subset = unique(from_digests(b"".join([uids[n] for n in wanted] + [b"\0" * 16, b"\xff" * 16])))
+    found = extract_archive(name, ExtractOptions(), buckets=1, subset=subset)
+    assert kept(found) == [(*pairs[n], n) for n in (3, 128, 499)]
+    assert found.counts == Counts(500, 3, {"not_in_subset": 497}, found.counts.notes)
+    assert found.counts.notes["records"] == 500
+    assert "not_in_subset" not in found.counts.notes
+
+
+def test_a_table_of_which_no_row_is_wanted_is_read_to_its_end(tmp_path):
+    found = extract_archive(
+        published(tmp_path), ExtractOptions(), buckets=1, subset=from_digests(b"\0" * 16)
+    )
+    assert found.counts == Counts(3, 0, {"not_in_subset": 3}, found.counts.notes)
+    assert found.errors == ()
+
+
+def test_a_subset_asks_for_a_column_of_uids(tmp_path):
+    name = write(tmp_path / "x.csv", {"url": URLS, "text": TEXTS})
+    with pytest.raises(InputError, match=r"has no column uid; .* Name its column with"):
+        check_input(name, ExtractOptions(table=TableOptions(subset="s.npy")))
+
+
+def test_a_cell_that_is_no_utf8_costs_no_other_row(tmp_path):
+    offsets = pa.py_buffer(np.array([0, 5, 8], np.int32))
+    texts = pa.Array.from_buffers(pa.string(), 2, [None, offsets, pa.py_buffer(b"a\xff b dog")])
+    urls = ["http://ex.org/0.jpg", "http://ex.org/1.jpg"]
+    pq.write_table(pa.table({"url": urls, "text": texts}), tmp_path / "x.parquet")
+    found = extract(str(tmp_path / "x.parquet"), min_text=1)
+    assert [row["text"] for row in rows_of(found)] == ["a\ufffd b", "dog"]
+
+
+@pytest.mark.parametrize("kind", [pa.large_string(), pa.binary(), pa.large_binary()])
+def test_texts_may_be_of_any_type_that_holds_texts(tmp_path, kind):
+    columns = {name: pa.array(cells, kind) for name, cells in (("url", URLS), ("text", TEXTS))}
+    pq.write_table(pa.table(columns), tmp_path / "x.parquet")
+    assert len(kept(extract(str(tmp_path / "x.parquet")))) == 2

@@ -45,6 +45,12 @@ def test_a_host_that_was_reached_later_does_not_count():
     bell.note("other.test", Status.DNS_ERROR)
 
 
+def test_images_that_are_all_others_than_published_speak_of_their_table():
+    bell = Alarm(10, min_share=0.1, max_dns_share=1)
+    with pytest.raises(RunError, match=r"\(10 changed\): check that the table gives the SHA-256"):
+        note(bell, 10, Status.CHANGED)
+
+
 def test_one_switches_it_off():
     note(alarm(max_dns_share=1), 50, Status.DNS_ERROR)
 

@@ -204,6 +204,25 @@ def test_no_image_of_a_hash_list_is_stored(web, tmp_path, kind):
     assert len(images) == 1
 
 
+def test_an_image_that_is_not_what_was_published_is_told_and_not_stored(web, tmp_path):
+    data = {name: picture(seed=seed) for seed, name in enumerate(["same", "other", "any", "two"])}
+    web.bodies |= {f"/{name}.jpg": body for name, body in data.items()}
+    urls = {name: web.url(f"/{name}.jpg") for name in [*data, "404"]}
+    right = {name: hashlib.sha256(body).hexdigest() for name, body in data.items()}
+    wrong = hashlib.sha256(b"another picture").hexdigest()
+    published = {
+        urls["same"]: frozenset([right["same"]]),
+        urls["other"]: frozenset([wrong]),
+        urls["two"]: frozenset([wrong, right["two"]]),
+        urls["404"]: frozenset([wrong]),
+    }
+    made, images = download(list(urls.values()), tmp_path, options(web), published=published)
+    assert statuses(made) == ["ok", "changed", "ok", "ok", "http_404"]
+    assert len(images) == 3
+    assert made.counts.rejected == {"changed": 1, "http_404": 1}
+    assert rows(made.outcomes)[1]["sha256"] == right["other"]
+
+
 def test_no_image_that_looks_like_a_listed_one_is_stored(web, tmp_path):
     drawn = Image.linear_gradient("L").resize((400, 300)).convert("RGB")
     drawn.paste("red", (40, 30, 200, 160))

@@ -102,6 +102,19 @@ def test_samples_with_an_image_are_scored_and_the_rest_is_counted_by_reason(tmp_
     made.counts.require_balance("embed")
 
 
+def test_a_text_whose_image_was_another_one_is_rejected_as_changed(tmp_path: Path):
+    rows = samples(("a", "cat"), ("a", "dog"), ("a", "sun"))
+    hashes = pa.array([b"1" * 32, b"2" * 32, None], pa.binary())
+    at = rows.column_names.index("published_sha256")
+    rows = rows.set_column(at, SAMPLES.field(at), hashes)
+    fates = outcomes(a="ok")
+    at = fates.column_names.index("sha256")
+    fates = fates.set_column(at, OUTCOMES.field(at), pa.array([(b"1" * 32).hex()]))
+    made = embed(tmp_path, rows, fates, ["cat"])
+    assert made.table["text"].to_pylist() == ["cat", "sun"]
+    assert made.counts.rejected == {"changed": 1}
+
+
 def test_an_image_with_several_texts_is_embedded_once(tmp_path: Path):
     towers = HashTowers()
     rows = samples(*[("a", f"text {number}") for number in range(5)])

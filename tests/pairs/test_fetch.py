@@ -206,6 +206,10 @@ def test_a_folder_that_is_whole_is_left_alone_and_needs_no_hub(copied: Path):
 def test_a_folder_with_something_else_is_refused(copied: Path, tmp_path: Path):
     with pytest.raises(ConfigError, match=r"holds 'LAION-5B: .*', not xlmr-b32; give a new folder"):
         list(fetch("xlmr-b32", copied))
+    preset = (copied / FILE).read_text()
+    (copied / FILE).write_text(preset.replace("LAION-5B: CLIP", "The same: CLIP"))
+    with pytest.raises(ConfigError, match=r"holds 'The same: .*', not laion5b; give a new"):
+        list(fetch("laion5b", copied))
     (copied / FILE).unlink()
     (copied / "letters.txt").touch()
     with pytest.raises(ConfigError, match=r"holds letters\.txt, which is not of laion5b"):

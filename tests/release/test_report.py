@@ -138,9 +138,10 @@ def test_every_count_of_the_funnel_is_on_the_page(run_dir: Path, summary: Summar
 def test_the_report_says_for_how_much_of_its_time_the_model_was_at_work(
     run_dir: Path, summary: Summary
 ):
-    embed = StageSummary(2, COUNTS["embed"], 2.0, "rows", timings={"input": 300, "model": 1500})
+    timings = {"input": 300, "model": 1500, "turn": 1800, "worker": 2000}  # of two lists at once
+    embed = StageSummary(2, COUNTS["embed"], 3.9, "rows", timings=timings)
     found = msgspec.structs.replace(summary, stages=summary.stages | {"embed": embed})
-    said = "the models were at work for 75% of the time and waited for pictures for 15%"
+    said = "models were at work for 75% of the time and waited for pictures of their list for 15%"
     assert said in " ".join(page(run_dir, found).text.split())
     assert "waited for pictures" not in page(run_dir, summary).text
 

@@ -31,7 +31,10 @@ def config(tmp_path_factory: pytest.TempPathFactory, random_model: Path) -> Path
             inputs=runs.write_inputs(folder / "wats", links, archives=3),
             model=random_model,
             port=web.port,
-            embed={"encoders": {"a": {"image": "tiny"}, "b": {"image": str(random_model)}}},
+            embed={
+                "encoders": {"a": {"image": "tiny"}, "b": {"image": str(random_model)}},
+                "batch_size": 4,
+            },
         )
         assert runs.finish(path) == 0, runs.output(path)
     return path
@@ -61,10 +64,15 @@ def test_each_encoder_has_its_own_group_and_column(config: Path):
 def test_receipts_say_how_long_models_worked_and_waited(config: Path):
     parts = sorted((config.with_suffix("") / "scored").rglob("*.parquet"))
     receipts = [read_receipt(part) for part in parts]
-    assert {kind for receipt in receipts for kind in receipt.timings} == {"input", "model"}
+    kinds = {kind for receipt in receipts for kind in receipt.timings}
+    assert kinds == {"input", "model", "turn", "worker"}
     for receipt in receipts:
-        assert 0 < sum(receipt.timings.values()) <= 1000 * (receipt.seconds or 0) + 2
-    assert "waited for pictures for" in (config.with_suffix("") / "release/report.html").read_text()
+        own = sum(ms for kind, ms in receipt.timings.items() if kind != "worker")
+        assert 0 < own <= 1000 * (receipt.seconds or 0) + 2
+    assert (
+        "waited for pictures of their list for"
+        in (config.with_suffix("") / "release/report.html").read_text()
+    )
 
 
 def test_which_one_decides_is_a_setting_of_the_release(config: Path):

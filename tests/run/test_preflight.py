@@ -122,6 +122,26 @@ def test_a_run_is_not_taken_up_with_a_list_that_has_changed(config, tmp_path: Pa
         pass
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"licence": "MIT"}, "embed.licence was '' when this run was begun and is now 'MIT'"),
+        ({"names": {"tiny": "mine"}}, "embed.names of tiny was 'tiny' when .* is now 'mine'"),
+    ],
+)
+def test_what_the_models_of_a_begun_run_are_called_is_not_changed_in_silence(
+    config, tmp_path: Path, changes: dict, message: str
+):
+    path = config()
+    prepared = prepare(path)
+    with RunFolder(tmp_path / "run").driving(prepared.loaded, list(prepared.archives)):
+        pass
+    again = prepare(config(embed={**MODEL, "names": {"tiny": "tiny"}}))
+    assert again.config.embed == prepared.config.embed
+    with pytest.raises(ConfigError, match=message):
+        prepare(config(embed={**MODEL, **changes}))
+
+
 @pytest.fixture(autouse=True)
 def outside_slurm(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)

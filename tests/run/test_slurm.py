@@ -106,7 +106,8 @@ def test_a_job_has_a_process_for_each_gpu_or_for_each_share_of_its_cores():
     assert (cpu.processes, cpu.cores) == (32, 128)
     assert (gpu.processes, gpu.cores) == (4, 32)
     assert (io.workers, io.job) == (3, None)
-    assert [pool.jobs_for(5) for pool in (gpu, io, cpu)] == [2, 0, 1]
+    assert [pool.jobs_for(5) for pool in (gpu, io, cpu)] == [1, 0, 1]
+    assert [pool.jobs_for(33) for pool in (gpu, io, cpu)] == [4, 0, 2]  # a gpu job has 8 at once
 
 
 def test_only_live_jobs_of_this_run_are_seen_in_the_queue():

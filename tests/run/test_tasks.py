@@ -22,7 +22,7 @@ from cah_dask.run.settings import pinned_lists
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.pinned_lists import pin_lists
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EXTRACT, PACK
-from cah_dask.run.task import Done, Failed, run_task
+from cah_dask.run.task import Done, Failed, Peaks, run_task
 from cah_dask.run.tasks import Job
 from cah_dask.schema import CANDIDATES, SAMPLES, Counts, uid
 from cah_dask.storage import Receipt, read_part, write_part
@@ -78,6 +78,7 @@ def candidates_part(run_dir: Path, number: int, rows: int) -> str:
         "lang_is_reliable": [True] * rows, "text_is_filename": [False] * rows,
         "license": [None] * rows, "page_url": ["http://p.test/"] * rows, "archive": ["a"] * rows,
         "record_offset": list(numbers), "link_index": [0] * rows,
+        "published_sha256": [None] * rows,
     }  # fmt: skip
     part = Unit(EXTRACT, archive=str(number)).part
     receipt = Receipt(stage="extract", unit="u", config="c", counts=Counts(rows, rows))
@@ -384,6 +385,16 @@ def test_the_peak_of_a_task_is_its_own(tmp_path: Path, monkeypatch):
     assert isinstance(small, Done)
     assert large.peak_mb > small.peak_mb + 150
     assert small.peak_mb > 20
+
+
+def test_the_peak_of_a_task_is_not_forgotten_when_another_one_begins_beside_it():
+    peaks = Peaks()
+    with peaks.watched() as first:
+        assert np.ones(200 << 17).sum() > 0  # 200 MB
+        with peaks.watched() as second:
+            pass
+    assert first.mb > second.mb + 150
+    assert second.mb > 20
 
 
 def test_a_task_of_another_release_writes_nothing(tmp_path: Path):

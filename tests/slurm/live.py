@@ -86,14 +86,14 @@ class Live:
         """Hand out a task; `result` waits for it."""
 
         async def submit() -> Any:
-            resources = self.pools[pool].resources
+            resources = self.pools[pool].needed
             return self.client.submit(function, *arguments, resources=resources, pure=False)
 
         return self.call(submit())
 
     def carry_out(self, pool: str, function: Callable[..., Any], work: list[Any]) -> list[Any]:
         """Run a task for each item, two in flight, and take each result at once: as the driver."""
-        resources = self.pools[pool].resources
+        resources = self.pools[pool].needed
 
         async def one(window: asyncio.Semaphore, arguments: Any) -> Any:
             async with window:
@@ -120,7 +120,8 @@ class Live:
         started = time.monotonic()
 
         async def slots() -> int:
-            return self.cluster.slots(self.pools[pool])
+            found = self.pools[pool]
+            return self.cluster.slots(found) // found.tasks_at_once
 
         wait_until(lambda: self.call(slots()) == count, seconds, f"{count} workers of {pool}")
         return time.monotonic() - started

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from cah_dask.run.folder.run_folder import RunFolder
-from tests import runs
+from tests import commands, runs
 from tests.slurm.cluster import Cluster, Layout, wait_until
 from tests.slurm.launched import (
     POOLS,
@@ -275,3 +276,37 @@ def test_one_allocation_holds_driver_and_workers_where_jobs_may_not_submit_jobs(
     site.release()
     assert_same(run, local)
     assert {job["JobId"] for job in cluster.ended() if "cah-" in job["Name"]} >= {run.job}
+
+
+def test_a_filter_on_slurm_leaves_what_a_local_one_does_and_so_on(
+    cluster: Cluster, local: Path, site: Gate, inputs: str, random_model: Path, tmp_path: Path
+):
+    config = write_config(tmp_path, site, inputs, random_model, **on_slurm())
+    keep = {"keep": {"top_fraction": {"fraction": 0.5}}}
+    rules = tmp_path / "half.yaml"
+    rules.write_text(yaml.safe_dump(keep))
+
+    def cah(*words: str | Path) -> None:
+        code, _, said = commands.cah(*words, env=cluster.env, cwd=tmp_path)
+        assert code == 0, said
+
+    there = ("--config", config)
+    cah("filter", local, rules, "--to", tmp_path / "here")
+    cah("filter", local, rules, "--to", tmp_path / "there", *there)
+    files = sorted(path for path in (tmp_path / "here").rglob("*") if path.is_file())
+    for path in files:
+        twin = tmp_path / "there" / path.relative_to(tmp_path / "here")
+        assert twin.read_bytes() == path.read_bytes(), path
+    (tmp_path / "hosts").write_text("h1.test\n")
+    cah(
+        "redact",
+        tmp_path / "there",
+        "--hosts",
+        tmp_path / "hosts",
+        "--to",
+        tmp_path / "less",
+        *there,
+    )
+    cah("verify", tmp_path / "less", *there)
+    assert len(files) > 5
+    assert cluster.jobs() == []

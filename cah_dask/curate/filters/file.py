@@ -9,8 +9,9 @@ from typing import Any, Literal
 import msgspec
 import yaml
 
-from cah_dask.curate.filters import lists, numbers, texts, whole
+from cah_dask.curate.filters import lists, numbers, texts, vectors, whole
 from cah_dask.curate.filters.node import Joined, Node, Predicate, parse
+from cah_dask.curate.texts.assets import KNOWN, Asset, digest, require
 from cah_dask.errors import ConfigError
 
 PREDICATES: Mapping[str, type[Predicate]] = {
@@ -19,9 +20,12 @@ PREDICATES: Mapping[str, type[Predicate]] = {
     "hashes": lists.Hashes,
     "host": lists.Host,
     "is": lists.Is,
+    "language": texts.Language,
     "license": lists.License,
     "max_side": numbers.MaxSide,
     "min_side": numbers.MinSide,
+    "near_duplicate": lists.NearDuplicate,
+    "nearest_centroid": vectors.NearestCentroid,
     "page": lists.Page,
     "phrases": texts.PhraseList,
     "regex": texts.Regex,
@@ -30,10 +34,21 @@ PREDICATES: Mapping[str, type[Predicate]] = {
     "top_fraction": whole.TopFraction,
     "uids": lists.Uids,
     "urls": lists.Urls,
+    "wordnet_entity": texts.WordnetEntity,
     "words": texts.Words,
 }
 
 _PARAMETER = re.compile(r"\$(\w+)")
+
+
+class AssetOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A file that this package does not know."""
+
+    file: str
+    sha256: str = ""
+    """What it must be, hex. Default: what it is at the start."""
+    origin: str = ""
+    """Where it comes from, in a line, for whoever lacks it."""
 
 
 class FilterFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -43,10 +58,10 @@ class FilterFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """The tree of what is kept."""
     about: str = ""
     """One line of what it is for."""
-    parameters: dict[str, float | str] = {}
+    parameters: dict[str, int | float | str] = {}
     """Values by name, which the tree takes as ``$name``; `--set name=value` gives others."""
-    assets: dict[str, str] = {}
-    """Paths of files that predicates name, by those names; `--asset name=path` gives others."""
+    assets: dict[str, str | AssetOptions] = {}
+    """Where files lie that predicates name, by those names; `--asset name=path` says it, too."""
     nulls: Literal["fail", "drop"] = "fail"
     """What becomes of a row with an empty cell, or NaN, where a predicate needs a value."""
 
@@ -63,7 +78,6 @@ class Filter(msgspec.Struct, frozen=True):
 
     rules: tuple[Rule, ...]
     """All must hold; in the order in which rows are asked, from cheap to dear."""
-    assets: dict[str, str]
     nulls: Literal["fail", "drop"]
     source: str
     """The file with its parameters filled in, as JSON: equal for equal filters."""
@@ -71,6 +85,11 @@ class Filter(msgspec.Struct, frozen=True):
     def leaves(self) -> list[Predicate]:
         """Return all predicates."""
         return [leaf for rule in self.rules for leaf in rule.node.leaves()]
+
+    @property
+    def assets(self) -> list[str]:
+        """Names of the assets that it needs."""
+        return sorted({name for leaf in self.leaves() for name in leaf.assets})
 
     @property
     def whole(self) -> list[whole.TopFraction]:
@@ -111,11 +130,15 @@ def load_filter(
     )
 
 
+def path_of(name: str) -> Path:
+    """Return the path of a filter file, or of one of the package by its name."""
+    return shipped().get(name, Path(name))
+
+
 def read_file(name: str) -> FilterFile:
     """Read a filter file, or one of the package by its name; see `load_filter` for errors."""
-    path = shipped().get(name, Path(name))
     try:
-        tree = yaml.safe_load(path.read_bytes())
+        tree = yaml.safe_load(path_of(name).read_bytes())
     except OSError as error:
         known = ", ".join(shipped())
         raise ConfigError(
@@ -147,13 +170,50 @@ def made_from(file: FilterFile, name: str = "filter") -> Filter:
     source = {"keep": tree, "nulls": file.nulls}
     return Filter(
         tuple(sorted(rules, key=lambda rule: rule.node.cost)),
-        file.assets,
         file.nulls,
         msgspec.json.encode(source, order="sorted").decode(),
     )
 
 
-def _filled(tree: Any, parameters: Mapping[str, float | str], name: str) -> Any:
+def located(file: FilterFile) -> FilterFile:
+    """Return a filter whose assets are there, each with its path and its SHA-256.
+
+    Raises
+    ------
+    ConfigError
+        If one is not named, not there, or another one.
+    """
+    found: dict[str, str | AssetOptions] = {}
+    for name in made_from(file).assets:
+        asset = KNOWN.get(name)
+        given = file.assets.get(name)
+        if given is None:
+            origin = f"; it comes from {asset.origin}" if asset else ""
+            raise ConfigError(f"say where the asset {name} lies: --asset {name}=PATH{origin}")
+        options = AssetOptions(file=given) if isinstance(given, str) else given
+        path = Path(options.file).expanduser().resolve()
+        if asset is None or options.sha256:
+            known = asset.files if asset else ()
+            asset = Asset(name, options.sha256.lower(), options.origin, known)
+        if not asset.sha256:
+            asset = msgspec.structs.replace(asset, sha256=digest(asset, path))
+        require(asset, path)
+        found[name] = AssetOptions(file=str(path), sha256=asset.sha256, origin=asset.origin)
+    return msgspec.structs.replace(file, assets=found)
+
+
+def assets_of(file: FilterFile) -> dict[str, tuple[Asset, Path]]:
+    """Return what the assets of a `located` filter must be, and where they lie."""
+    found = {}
+    for name, options in file.assets.items():
+        if isinstance(options, AssetOptions):
+            files_ = KNOWN[name].files if name in KNOWN else ()
+            asset = Asset(name, options.sha256, options.origin, files_)
+            found[name] = (asset, Path(options.file))
+    return found
+
+
+def _filled(tree: Any, parameters: Mapping[str, int | float | str], name: str) -> Any:
     """Return a tree with the values of its parameters."""
     if isinstance(tree, dict):
         return {key: _filled(value, parameters, name) for key, value in tree.items()}

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from cah_dask.curate.pools.pool import Batch, Mask
+from cah_dask.curate.texts.assets import Asset
 from cah_dask.errors import ConfigError
 
 Test: TypeAlias = Callable[[Batch], Mask]
@@ -19,8 +20,8 @@ Test: TypeAlias = Callable[[Batch], Mask]
 class Tools:
     """What predicates need beside their batch."""
 
-    assets: Mapping[str, Path] = field(default_factory=dict)
-    """Files by the names that a filter gives them, checked."""
+    assets: Mapping[str, tuple[Asset, Path]] = field(default_factory=dict)
+    """What files must be, and where they lie, by the names that a filter gives them."""
     thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """What whole-pool nodes were resolved to: by their key, and by group."""
 
@@ -30,6 +31,11 @@ class Predicate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     COST: ClassVar[int] = 1
     """Rank of the time that a row takes, from cheap to dear; the cheaper is asked first."""
+
+    @property
+    def cost(self) -> int:
+        """The same, where it depends on what is asked."""
+        return self.COST
 
     @property
     def columns(self) -> list[str]:
@@ -93,7 +99,7 @@ class Leaf:
     @property
     def cost(self) -> int:
         """Rank of the predicate."""
-        return self.predicate.COST
+        return self.predicate.cost
 
     def leaves(self) -> Iterator[Predicate]:
         """Yield the predicate."""

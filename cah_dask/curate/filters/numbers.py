@@ -126,7 +126,7 @@ class Sample(Predicate, frozen=True, kw_only=True):
 
     COST: ClassVar[int] = 2
     fraction: Annotated[float, msgspec.Meta(gt=0, le=1)]
-    seed: Annotated[int, msgspec.Meta(ge=0, lt=2**63)] = 0
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
     """Another one draws another sample."""
 
     @property

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import zarr
 
-from cah_dask.curate.pools.pool import BATCH_ROWS, VECTOR_ROWS, Batch, Vectors, fingerprint_of
+from cah_dask.curate.pools.pool import BATCH_ROWS, VECTOR_ROWS, Batch, Vectors
 from cah_dask.errors import InputError
 from cah_dask.release.layout import EMBEDDINGS, LAYOUT, part_path, read_layout
 from cah_dask.schema import similarity_of
@@ -51,7 +51,7 @@ class ReleasePool:
     @property
     def fingerprint(self) -> str:
         """Of its layout: two releases with equal layouts hold equal pairs."""
-        return fingerprint_of([(LAYOUT, (self.path / LAYOUT).read_bytes())])
+        return self._layout.fingerprint
 
     @cached_property
     def _arrays(self) -> zarr.Group:

@@ -60,7 +60,7 @@ class TablePool:
         return self._names_of(0)
 
     def _names_of(self, number: int) -> dict[str, str]:
-        columns = self._footers[number].schema.to_arrow_schema().names
+        columns = _footer(self.path / self.units[number]).schema.to_arrow_schema().names
         return renamed(columns, self._given, str(self.path / self.units[number]))
 
     @property

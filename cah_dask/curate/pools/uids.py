@@ -47,9 +47,7 @@ def _digests_of(column: pa.Array) -> bytes:
 
 
 def _values(column: pa.FixedSizeBinaryArray, width: int) -> bytes:
-    start = column.offset * width
-    found: bytes = column.buffers()[1][start : start + len(column) * width].to_pybytes()
-    return found
+    return bytes(column.buffers()[1][column.offset * width : (column.offset + len(column)) * width])
 
 
 def _first_bad(column: pa.Array) -> str:

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from cah_dask.candidates.language import UNKNOWN, identifier
+from cah_dask.curate.texts.arrays import answers
 from cah_dask.curate.texts.assets import Asset, require
 from cah_dask.errors import ConfigError
 
@@ -57,10 +58,10 @@ class Cld3:
 
     def labels(self, texts: pa.Array) -> pa.Array:
         """Return CLD3's labels, such as ``en`` and ``ru-Latn``; see `Detector.labels`."""
-        return _labelled(texts, self._label)
+        return answers(texts, self._label, pa.string())
 
     def _label(self, text: str) -> str:
-        found = self._find(text)
+        found = self._find(_line(text))
         return UNKNOWN if found is None else str(found.language)  # pycld3 of a text without letters
 
 
@@ -72,7 +73,7 @@ class FastText:
     model
         ``.bin`` or ``.ftz``.
     asset
-        What the file must be; `assets.KNOWN` has DataComp's ``lid.176.bin``.
+        What the file must be; DataComp's is `assets.LID_BIN`.
 
     Raises
     ------
@@ -93,19 +94,16 @@ class FastText:
 
     def labels(self, texts: pa.Array) -> pa.Array:
         """Return the model's labels, such as ``en``; see `Detector.labels`."""
-        return _labelled(texts, self._label)
+        return answers(texts, self._label, pa.string())
 
     def _label(self, text: str) -> str:
         # not by `predict` of the wrapper, which fails with NumPy 2 in Facebook's own build
-        found = self._predict(text + "\n", 1, 0.0, "strict")
+        found = self._predict(_line(text) + "\n", 1, 0.0, "strict")
         return found[0][1].removeprefix(_LABEL) if found else UNKNOWN
 
 
-def _labelled(texts: pa.Array, label: Callable[[str], str]) -> pa.Array:
-    """Return the label of each text, found once for those that repeat."""
-    encoded = texts.dictionary_encode()
-    found = [label(text.replace("\n", " ")) for text in encoded.dictionary.to_pylist()]
-    return pa.array(found, pa.string()).take(encoded.indices)
+def _line(text: str) -> str:
+    return text.replace("\n", " ")
 
 
 @cache

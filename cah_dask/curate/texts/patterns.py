@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cah_dask.blocklists.phrases import Phrases
-from cah_dask.curate.texts.words import Mask, mask_of
+from cah_dask.curate.texts.arrays import Mask, answers, mask_of, strings
 from cah_dask.errors import ConfigError
 
 SYNTAX = "https://github.com/google/re2/wiki/Syntax"
@@ -37,7 +37,7 @@ class Pattern:
 
     def matches(self, texts: pa.Array) -> Mask:
         """Return in which of ``(n,)`` texts it is found; in no null."""
-        return mask_of(pc.match_substring_regex(texts, self.expression))
+        return mask_of(pc.match_substring_regex(strings(texts), self.expression))
 
 
 def hold_phrase(texts: pa.Array, phrases: Phrases) -> Mask:
@@ -45,6 +45,4 @@ def hold_phrase(texts: pa.Array, phrases: Phrases) -> Mask:
 
     Case and compatibility forms count for nothing, see `blocklists.phrases.words`.
     """
-    encoded = texts.dictionary_encode()
-    found = [phrases.occur_in(text) for text in encoded.dictionary.to_pylist()]
-    return mask_of(pa.array(found, pa.bool_()).take(encoded.indices))
+    return mask_of(answers(texts, phrases.occur_in, pa.bool_()))

@@ -18,14 +18,16 @@ import numpy as np
 import pyarrow as pa
 
 from cah_dask.blocklists.lines import read_lines
-from cah_dask.curate.texts.words import Mask
+from cah_dask.curate.texts.arrays import Mask
 from cah_dask.errors import ConfigError
 
 MOST_REMEMBERED = 1 << 18
-"""Words whose verdict is kept; 262,144 of them are some 30 MB."""
+"""Words whose verdict is kept; 262,144 of them are some 50 MB."""
 LONGEST_WORD = 1000
 """Code points beyond which a word is no entity. Base forms are found by taking endings off, one
-after the other, which takes the square of the length of a word that is all endings."""
+after the other, which takes the square of the length of a word that is all endings. (nltk, which
+has no such bound, would still find the dog in "dog" with a thousand "s".)"""
+_LONGEST_REMEMBERED = 64
 
 _SUFFIXES: dict[str, tuple[tuple[str, str], ...]] = {
     "noun": (
@@ -91,7 +93,7 @@ class _PartOfSpeech:
 
 
 class WordNet:
-    """WordNet 3.0, as far as first synsets go; about 30 MB.
+    """WordNet 3.0, as far as first synsets go; about 20 MB.
 
     Parameters
     ----------
@@ -147,7 +149,10 @@ class EntityMatcher:
 
 
 class _Verdicts(dict[str, bool]):
-    """Whether a word is an entity; forgets all when it holds `MOST_REMEMBERED` words."""
+    """Whether a word is an entity; forgets all when it holds `MOST_REMEMBERED` words.
+
+    Long words are not remembered, so that a hostile text cannot fill the memory.
+    """
 
     def __init__(self, wordnet: WordNet, entities: frozenset[int]) -> None:
         super().__init__()
@@ -155,11 +160,11 @@ class _Verdicts(dict[str, bool]):
         self._entities = entities
 
     def __missing__(self, word: str) -> bool:
-        if len(word) > LONGEST_WORD:  # no entity, and not worth its memory
-            return False
-        if len(self) >= MOST_REMEMBERED:
-            self.clear()
-        verdict = self[word] = self._wordnet.first_synset(word) in self._entities
+        verdict = self._wordnet.first_synset(word) in self._entities
+        if len(word) <= _LONGEST_REMEMBERED:
+            if len(self) >= MOST_REMEMBERED:
+                self.clear()
+            self[word] = verdict
         return verdict
 
 

@@ -275,4 +275,5 @@ def _pool_lines(found: tuple[Pool, ...]) -> Iterator[str]:
                 f"up to {pool.max_jobs} jobs in {pool.job.partition or 'the allocation'}, "
                 f"{pool.processes} workers each, {pool.job.time or 'no'} time limit"
             )
-        yield f"pool {pool.name}: {where}, {pool.threads} threads a task; {stages}"
+        at_once = f"{pool.tasks_at_once} tasks at once, " if pool.tasks_at_once > 1 else ""
+        yield f"pool {pool.name}: {where}, {at_once}{pool.threads} threads a task; {stages}"

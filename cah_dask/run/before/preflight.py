@@ -130,14 +130,21 @@ def _archives(config: Config, folder: RunFolder) -> dict[str, str]:
 
 
 def _models(options: EmbedOptions, folder: RunFolder) -> tuple[EmbedOptions, str]:
-    """Pin the models; those of a run that was begun are called as before, unless named anew.
+    """Pin the models; those of a run that was begun are called as before.
 
     Returns
     -------
     tuple
         The pinned options, and why a model cannot be used here though the run was begun with it.
+
+    Raises
+    ------
+    ConfigError
+        If a model cannot be used, or if it or its licence are called otherwise than before.
     """
     before = folder.config().embed if folder.has_begun else None
+    if before is not None and options.licence not in ("", before.licence):
+        raise _renamed("embed.licence", before.licence, options.licence)
     try:
         found = resolve(options)
     except ConfigError as error:
@@ -146,7 +153,18 @@ def _models(options: EmbedOptions, folder: RunFolder) -> tuple[EmbedOptions, str
         return msgspec.structs.replace(before, device=options.device), str(error)
     if before is None or (options.encoders and list(options.encoders) != list(before.encoders)):
         return found, ""
-    return with_names_of(found, before), ""
+    kept = with_names_of(found, before)
+    for model, name in options.names.items():
+        if (known := kept.names.get(model, name)) != name:
+            raise _renamed(f"embed.names of {model}", known, name)
+    return kept, ""
+
+
+def _renamed(what: str, before: str, now: str) -> ConfigError:
+    return ConfigError(
+        f"{what} was {before!r} when this run was begun and is now {now!r}; leave it out, restore "
+        "it, or set run_dir to a new folder"
+    )
 
 
 def _require_consent(loaded: Loaded) -> None:

@@ -127,8 +127,8 @@ class Cluster(WatchedCluster):
     def slots(self, pool: Pool) -> int:
         """Return how many tasks of a pool can run now."""
         if pool.job is None:
-            return pool.workers
-        return sum(
+            return pool.workers * pool.tasks_at_once
+        return pool.tasks_at_once * sum(
             1
             for worker in self.scheduler.workers.values()
             if worker.status is Status.running and pool_of(str(worker.name)) == pool.name

@@ -142,7 +142,7 @@ def job_options(  # one fact of the run each
         "queue": job.partition,
         "account": job.account or options.account,
         "walltime": str(job.time) if job.time is not None else None,
-        "cores": pool.processes,
+        "cores": pool.processes * pool.tasks_at_once,
         "processes": pool.processes,
         "job_cpu": pool.cores,
         "memory": "1GB",
@@ -160,7 +160,7 @@ def job_options(  # one fact of the run each
 
 
 def _worker_arguments(pool: Pool, access: Access) -> list[str]:
-    resource, amount = next(iter(pool.resources.items()))
+    resource, amount = next(iter(pool.offered.items()))
     arguments = {
         "--tls-ca-file": access.certificate,
         "--tls-cert": access.certificate,

@@ -66,7 +66,7 @@ class DaskMachine:
                 task,
                 key=f"{task.unit.stage}-{task.unit.name}-{uuid.uuid4().hex[:8]}",
                 workers=workers,
-                resources=pool.resources,
+                resources=pool.needed,
                 priority=priority,
                 pure=False,
             )

@@ -1,36 +1,36 @@
 """What drives a filter over a pool, and what comes of it."""
 
-import contextlib
 import hashlib
-import shutil
-import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import msgspec
+import pyarrow as pa
 
 from cah_dask.curate.filters import rules
-from cah_dask.curate.filters.file import FilterFile, made_from
+from cah_dask.curate.filters.file import FilterFile, assets_of, made_from
 from cah_dask.curate.filters.whole import Resolution
 from cah_dask.curate.pools.pool import Pool
 from cah_dask.curate.uid_ranges import as_keys, n_ranges
 from cah_dask.errors import ConfigError
 from cah_dask.keys import Keys
+from cah_dask.release.manifest import Step
+from cah_dask.run.derive import PACK, Derivation
+from cah_dask.run.filtering.rule import limits_of, rule_of
 from cah_dask.run.filtering.tasks import FILTER, KEEP, LOOK, SCAN, SORT, FilterTask, Output
-from cah_dask.run.folder.job_folder import Existing, JobFolder
+from cah_dask.run.folder.job_folder import JobFolder
+from cah_dask.run.making import Ended, carry_out_job
 from cah_dask.run.plan import Unit
-from cah_dask.run.pools import pools
-from cah_dask.run.session import FolderWork, Session, View
+from cah_dask.run.session import View
 from cah_dask.run.settings.config import PoolsOptions
 from cah_dask.run.signals import Signals
 from cah_dask.run.slurm.options import SlurmOptions
 from cah_dask.run.stages import Stage
-from cah_dask.run.stagewise import Stagewise
-from cah_dask.run.task import Done
+from cah_dask.run.stagewise import Size
 from cah_dask.schema import Counts
-from cah_dask.storage import disk_errors, file_sha256, read_part
+from cah_dask.storage import file_sha256, read_part
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,10 @@ class FilterJob:
 
     pool: Pool
     file: FilterFile
+    """As `file.located` returned it."""
     output: Output
+    to: Path
+    """Where that goes; of no meaning for mere counts."""
     scratch: Path
     """The folder within which it keeps what is done."""
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -47,6 +50,7 @@ class FilterJob:
 
     def __post_init__(self) -> None:
         rules.require_columns(made_from(self.file), self.pool)
+        self.derivation  # noqa: B018  # it looks at source and target
 
     @cached_property
     def lists(self) -> dict[str, str]:
@@ -63,16 +67,22 @@ class FilterJob:
         except OSError as error:
             raise ConfigError(f"list {error.filename} cannot be read: {error.strerror}") from error
 
+    @property
+    def assets(self) -> dict[str, str]:
+        """SHA-256 of the assets, by their names."""
+        return {name: asset.sha256 for name, (asset, _) in assets_of(self.file).items()}
+
     @cached_property
     def name(self) -> str:
         """What another pool, filter or output does not have."""
-        what = (self.pool.fingerprint, made_from(self.file).source, self.lists, self.output)
-        return hashlib.sha256(msgspec.json.encode(what)).hexdigest()[:16]
+        chosen = (self.pool.fingerprint, made_from(self.file).source, self.lists, self.assets)
+        return hashlib.sha256(msgspec.json.encode((chosen, self.output))).hexdigest()[:16]
 
     @cached_property
     def folder(self) -> JobFolder:
         """Where it keeps what is done."""
-        return JobFolder(self.scratch / self.name, FILTER)
+        stages = (*FILTER, PACK) if self.output == "rows" else FILTER
+        return JobFolder(self.scratch / self.name, stages)
 
     @cached_property
     def ranges(self) -> int:
@@ -80,12 +90,15 @@ class FilterJob:
         return n_ranges(self.pool.most_rows)
 
     @property
-    def sizes(self) -> dict[Stage, int]:
-        """How many units each stage has."""
+    def sizes(self) -> dict[Stage, Size]:
+        """How many units each stage has, as `Stagewise` takes them."""
         units = len(self.pool.units)
-        n_scans = units if made_from(self.file).whole else 0
-        ranges = self.ranges if self.output == "uids" else 0
-        return {SCAN: n_scans, LOOK: n_scans, KEEP: units, SORT: ranges}
+        sizes: dict[Stage, Size] = {KEEP: units}
+        if made_from(self.file).whole:
+            sizes = {SCAN: units, LOOK: lambda: units if self.is_open else 0, KEEP: units}
+        if self.output == "uids":
+            return sizes | {SORT: self.ranges}
+        return sizes | {PACK: self.begin} if self.output == "rows" else sizes
 
     def part(self, stage: Stage, number: int) -> Path:
         """Return the part of a unit."""
@@ -96,80 +109,77 @@ class FilterJob:
     def scanned(self) -> Resolution:
         """What counting all scores tells of thresholds, once that is done."""
         resolution = Resolution(made_from(self.file).whole)
-        for number in range(self.sizes[SCAN]):
-            resolution.add(read_part(self.part(SCAN, number)))
+        for tally in self._tallies(SCAN) if made_from(self.file).whole else ():
+            resolution.add(tally)
         resolution.settle()
         return resolution
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a second look is needed."""
+        return any(self.scanned.open.values())
+
+    def _tallies(self, stage: Stage) -> Iterator[pa.Table]:
+        for number in range(len(self.pool.units)):
+            yield read_part(self.part(stage, number))
 
     @cached_property
     def thresholds(self) -> dict[str, dict[str, float]]:
         """By whole-pool node and group, once all are looked for."""
-        resolution = self.scanned
-        if any(resolution.open.values()):
-            looks = range(self.sizes[LOOK])
-            resolution.settle_open(read_part(self.part(LOOK, number)) for number in looks)
-        return resolution.thresholds
+        if self.is_open:
+            self.scanned.settle_open(self._tallies(LOOK))
+        return self.scanned.thresholds
 
-    def forget(self) -> None:
-        """Delete what is done, once all is."""
-        shutil.rmtree(self.folder.path)
-        with contextlib.suppress(OSError):  # another job may be at work beside it
-            self.scratch.rmdir()
-
-
-class Filtering(FolderWork):
-    """The job as its driver sees it (`driver.Work`)."""
-
-    def __init__(self, job: FilterJob, units: Stagewise, view: View) -> None:
-        super().__init__(job.folder)
-        self._job = job
-        self._units = units
-        self._view = view
-
-    def task(self, unit: Unit, *, is_last_attempt: bool) -> FilterTask:
+    def task(self, unit: Unit, is_last_attempt: bool) -> FilterTask:  # noqa: FBT001  # as `TaskOf`
         """Return what a worker is told about a unit."""
-        job = self._job
         return FilterTask(
-            run_dir=str(job.folder.path.resolve()),
+            run_dir=str(self.folder.path.resolve()),
             unit=unit,
-            config_hash=job.name,
-            pool=str(job.pool.path.resolve()),
-            columns=dict(job.columns),
-            filter=job.file,
-            output=job.output,
-            units=len(job.pool.units),
-            ranges=job.ranges,
-            near=job.scanned.open if unit.stage == LOOK else {},
-            thresholds=job.thresholds if unit.stage == KEEP else {},
+            config_hash=self.name,
+            pool=str(self.pool.path.resolve()),
+            columns=dict(self.columns),
+            filter=self.file,
+            output=self.output,
+            units=len(self.pool.units),
+            ranges=self.ranges,
+            near=self.scanned.open if unit.stage == LOOK else {},
+            thresholds=self.thresholds if unit.stage == KEEP else {},
             is_last_attempt=is_last_attempt,
         )
 
-    def done(self, unit: Unit, done: Done) -> None:
-        """Write down that a unit is done."""
-        commit = self.folder.commit(unit, done)
-        self._units.complete(unit, done.receipt)
-        self._view.update(commit)
+    @cached_property
+    def derivation(self) -> Derivation | None:
+        """Of the release that is to be made; None for another output.
 
-    def given_up(self, unit: Unit, reason: str, attempts: int) -> None:
-        """Go on without a unit; nothing comes of the job."""
-        self._units.fail(unit, reason)
-        self._view.warn(f"{unit.stage} {unit.name} is given up after {attempts} attempts: {reason}")
+        Raises
+        ------
+        ConfigError
+            If the pool is neither a run nor a release, or there is no place for a new one.
+        """
+        if self.output != "rows":
+            return None
+        if self.pool.kind not in ("run", "release"):
+            raise ConfigError(
+                f"{self.pool.path} is {self.pool.kind}; a release is made of a run or a release. "
+                "Give --to a FILE.npy or FILE.parquet, or `cah import` it first"
+            )
+        return Derivation(self.pool.path, self.to, self.folder)
 
-    def look(self) -> None:
-        """Nothing has to be looked at meanwhile."""
+    def begin(self) -> int:
+        """Begin the new release, once all rows are asked; return its shards."""
+        parts = [Unit(KEEP, number=number).part for number in range(len(self.pool.units))]
+        return self.derivation.begin(parts, self.step) if self.derivation else 0
 
-    def more(self) -> bool:
-        """Nothing comes when all is done."""
-        return False
-
-
-class Ended(msgspec.Struct, frozen=True):
-    """How far a job came."""
-
-    counts: Counts
-    """Of the rows of the pool."""
-    given_up: int
-    stopped_by: signal.Signals | None
+    def step(self, counts: Counts) -> Step:
+        """Return what the manifest of the new release says."""
+        return Step(
+            how="filter",
+            of="run" if self.pool.kind == "run" else "release",
+            fingerprint=self.pool.fingerprint,
+            rule=rule_of(self),
+            counts=msgspec.structs.replace(counts, notes={}),
+            limits=tuple(limits_of(self)),
+        )
 
 
 def carry_out(
@@ -177,23 +187,13 @@ def carry_out(
 ) -> Ended:
     """Do all of a job that is left to do; its folder is held by this process.
 
-    Parameters
-    ----------
-    options
-        Of the pools, and of Slurm.
-
     Raises
     ------
     RunError
         If the pool is not what its filter needs, or a person must look otherwise.
     """
-    pool_options, slurm = options
-    units = Stagewise(job.sizes, Existing(job.folder))
-    session = Session(job.folder, pools(pool_options, slurm.launch, FILTER), slurm)
-    work = Filtering(job, units, view)
-    with disk_errors(job.folder.path):
-        stopped_by = session.carry_out(units, work, view, signals)
-    return Ended(units.counts[KEEP], len(units.failed), stopped_by)
+    place = (options, view, signals)
+    return carry_out_job(job.folder, job.sizes, job.task, place, derivation=job.derivation)
 
 
 def sorted_uids(job: FilterJob) -> Iterator[Keys]:

@@ -9,27 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cah_dask.curate.filters.file import made_from
 from cah_dask.curate.pools.uids import hex_of
 from cah_dask.errors import ConfigError
 from cah_dask.keys import KEY, Keys
 from cah_dask.run.filtering.job import FilterJob, sorted_uids
+from cah_dask.run.filtering.rule import asked_of, rule_of
 from cah_dask.run.task import versions
 from cah_dask.schema import Counts
 from cah_dask.storage import file_sha256, staged, write_atomic
 
 MANIFEST_SUFFIX = ".manifest.json"
-
-
-class Threshold(msgspec.Struct, frozen=True):
-    """What a whole-pool node was resolved to."""
-
-    node: dict[str, Any]
-    group: str
-    """Empty where there is one group only."""
-    threshold: float
-    float32: str
-    """Its bits, hex."""
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -40,43 +29,12 @@ class Manifest(msgspec.Struct, frozen=True):
     fingerprint: str
     """Of the pool."""
     rule: dict[str, Any]
-    """See `rule_of`."""
+    """See `rule.rule_of`."""
     counts: Counts
     """Rows of the pool, those kept, and the others by the rule that rejected them."""
     sha256: str
     """Of the file beside it."""
     versions: dict[str, str]
-
-
-def rule_of(job: FilterJob) -> dict[str, Any]:
-    """Return by what rows were chosen, as plain JSON values, by no path of ours."""
-    made = made_from(job.file)
-    return {
-        **_without_folders(msgspec.json.decode(made.source)),
-        "order": [rule.name for rule in made.rules],
-        "thresholds": msgspec.to_builtins(_thresholds(job)),
-        "lists": {Path(name).name: digest for name, digest in job.lists.items()},
-    }
-
-
-def _thresholds(job: FilterJob) -> list[Threshold]:
-    return [
-        Threshold(
-            msgspec.json.decode(key), group, value, f"{np.float32(value).view(np.uint32):08x}"
-        )
-        for key, groups in sorted(job.thresholds.items())
-        for group, value in sorted(groups.items())
-    ]
-
-
-def _without_folders(tree: Any) -> Any:
-    """Return a filter in which lists go by their names alone."""
-    if isinstance(tree, dict):
-        return {
-            key: Path(value).name if key == "file" else _without_folders(value)
-            for key, value in tree.items()
-        }
-    return [_without_folders(value) for value in tree] if isinstance(tree, list) else tree
 
 
 def manifest_path(to: Path) -> Path:
@@ -147,10 +105,9 @@ def is_written(to: Path, job: FilterJob) -> bool:
         made = msgspec.json.decode(manifest_path(to).read_bytes(), type=Manifest)
     except (OSError, msgspec.DecodeError):
         made = None
-    if made is not None and made.fingerprint == job.pool.fingerprint:
-        source = _without_folders(msgspec.json.decode(made_from(job.file).source))
-        is_same = all(made.rule[key] == value for key, value in source.items())
-        lists = {Path(name).name: digest for name, digest in job.lists.items()}
-        if is_same and made.rule["lists"] == lists and made.sha256 == file_sha256(to):
+    if made is not None:
+        rule = {key: value for key, value in made.rule.items() if key != "thresholds"}
+        is_same = (made.fingerprint, rule) == (job.pool.fingerprint, asked_of(job))
+        if is_same and made.sha256 == file_sha256(to):
             return True
     raise ConfigError(f"{to} exists and is not of this pool and filter; set --to to another path")

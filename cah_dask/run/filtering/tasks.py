@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from cah_dask.curate.filters import rules
-from cah_dask.curate.filters.file import FilterFile, made_from
+from cah_dask.curate.filters.file import FilterFile, assets_of, made_from
 from cah_dask.curate.filters.node import Test, Tools
 from cah_dask.curate.filters.whole import TALLY, NearTally, Tally, TopFraction
 from cah_dask.curate.pools.opening import open_pool
@@ -19,7 +19,8 @@ from cah_dask.curate.pools.pool import Batch, Pool
 from cah_dask.curate.pools.uids import keys_of
 from cah_dask.curate.uid_ranges import UIDS, as_keys, as_table, cut
 from cah_dask.errors import InputError, RunError
-from cah_dask.keys import no_keys, sort_order
+from cah_dask.keys import in_order, no_keys
+from cah_dask.pairs.select import SELECTION, checksum
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import Kind, Stage
 from cah_dask.run.task import Task
@@ -111,21 +112,28 @@ def keep_task(task: FilterTask) -> Receipt:
     started = time.perf_counter()
     made = made_from(task.filter)
     is_trial = task.output == "counts"
-    tests = _tests(msgspec.json.encode(task.filter), msgspec.json.encode(task.thresholds))
+    tests = _tests(task.config_hash, *map(msgspec.json.encode, (task.filter, task.thresholds)))
     asked = rules.Rules(made, tests, is_trial=is_trial)
     left = _LEAVERS[task.output](task)
     for batch in _batches(task, rules.columns(made), rules.vectors(made)):
         left.add(asked.keep(batch))
-    return write_part(task.part, left.schema, left.groups(), task.receipt(asked.counts, started))
+    groups = left.groups()
+    counts = asked.counts
+    if task.output == "rows":
+        notes = {**counts.notes, SELECTION: checksum(groups)}
+        counts = msgspec.structs.replace(counts, notes=notes)
+    return write_part(task.part, left.schema, groups, task.receipt(counts, started))
 
 
 @cache
-def _tests(filter_: bytes, thresholds: bytes) -> list[tuple[str, Test]]:
-    """Load what a filter needs once per worker; arguments are JSON because dicts have no hash."""
+def _tests(_: str, filter_: bytes, thresholds: bytes) -> list[tuple[str, Test]]:
+    """Load what a filter needs, once per worker and job.
+
+    Its arguments are what tells jobs from others, and JSON, because dicts have no hash.
+    """
     file = msgspec.json.decode(filter_, type=FilterFile)
     found = msgspec.json.decode(thresholds, type=Thresholds)
-    assets = {name: Path(path) for name, path in file.assets.items()}
-    return rules.tests(made_from(file), Tools(assets, found))
+    return rules.tests(made_from(file), Tools(assets_of(file), found))
 
 
 class _Numbers:
@@ -158,8 +166,7 @@ class _Uids(_Numbers):
 
     def groups(self) -> list[pa.Table]:
         """Return what the part holds."""
-        keys = np.concatenate(self._keys)
-        return cut(keys[sort_order(keys)], self.task.ranges)
+        return cut(in_order(np.concatenate(self._keys)), self.task.ranges)
 
 
 class _Rows(_Numbers):
@@ -193,7 +200,7 @@ def sort_task(task: FilterTask) -> Receipt:
     parts = [task.part_of(KEEP, unit) for unit in range(task.units)]
     keys = np.concatenate([as_keys(read_part(part, row_group=number)) for part in parts])
     counts = Counts(len(keys), len(keys))
-    groups = [as_table(keys[sort_order(keys)])]
+    groups = [as_table(in_order(keys))]
     return write_part(task.part, UIDS, groups, task.receipt(counts, started))
 
 

@@ -10,11 +10,40 @@ from cah_dask.run.folder.job_folder import Existing, JobFolder
 from cah_dask.run.folder.journal import key
 from cah_dask.run.folder.listing import SHARD, Listing
 from cah_dask.run.plan import Unit
-from cah_dask.run.stages import DOWNLOAD, EMBED, PACK
+from cah_dask.run.stages import DOWNLOAD, EMBED
 from cah_dask.storage import Receipt
 
 
-class RunParts(Existing):
+class WithRelease(Existing):
+    """The parts of a job and of the release that it makes, whose stage has no folder of its own."""
+
+    def __init__(self, folder: JobFolder, unfinished_release: Path) -> None:
+        super().__init__(folder)
+        self._unfinished_release = unfinished_release
+
+    def has(self, unit: Unit) -> bool:
+        """Tell whether the unit's part is there."""
+        return super().has(unit) if unit.stage.folder else self.path_of(unit).exists()
+
+    def path_of(self, unit: Unit) -> Path:
+        """Return where the unit's part is, if it is there."""
+        if unit.stage.folder:
+            return super().path_of(unit)
+        return part_path(self._unfinished_release, unit.number)
+
+    def known(self, unit: Unit) -> Receipt | None:
+        """Return what the journal says; an older release may have had the same part as this one."""
+        return super().known(unit) if unit.stage.folder else None
+
+    def drop(self, unit: Unit) -> None:
+        """Have a damaged part made again."""
+        if unit.stage.folder:
+            super().drop(unit)
+        else:
+            self.path_of(unit).unlink()
+
+
+class RunParts(WithRelease):
     """The parts of a run and of its release, and the image shards that belong to them.
 
     Parameters
@@ -32,8 +61,7 @@ class RunParts(Existing):
         keep_images: bool = True,
     ) -> None:
         self._compacted = compacted
-        super().__init__(folder)
-        self._unfinished_release = unfinished_release
+        super().__init__(folder, unfinished_release)
         self._keep_images = keep_images
 
     def __call__(self, unit: Unit) -> Receipt | None:
@@ -70,27 +98,6 @@ class RunParts(Existing):
 
     def _own_files(self, stage: str, folder: str) -> Iterator[str]:
         return own_files(self.folder.path, folder, partial(self._compacted.has, stage))
-
-    def has(self, unit: Unit) -> bool:
-        """Tell whether the unit's part is there."""
-        return self.path_of(unit).exists() if unit.stage == PACK else super().has(unit)
-
-    def path_of(self, unit: Unit) -> Path:
-        """Return where the unit's part is, if it is there."""
-        if unit.stage == PACK:
-            return part_path(self._unfinished_release, unit.number)
-        return super().path_of(unit)
-
-    def known(self, unit: Unit) -> Receipt | None:
-        """Return what the journal says; an older release may have had the same part as this one."""
-        return None if unit.stage == PACK else super().known(unit)
-
-    def drop(self, unit: Unit) -> None:
-        """Have a damaged part made again."""
-        if unit.stage == PACK:
-            self.path_of(unit).unlink()
-        else:
-            super().drop(unit)
 
     def _drop_images(self, unit: Unit) -> None:
         """Delete the images of an embedded list that a killed driver did not live to delete."""

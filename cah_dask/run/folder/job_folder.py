@@ -238,6 +238,12 @@ class JobFolder:
         with contextlib.suppress(FileNotFoundError):
             (self.path / part).replace(target)
 
+    def forget(self) -> None:
+        """Delete it, once all is done, and the folder that it lies in if nothing else does."""
+        shutil.rmtree(self.path)
+        with contextlib.suppress(OSError):  # another job may be at work beside it
+            self.path.parent.rmdir()
+
     def count_barren(self, *, has_committed: bool) -> int:
         """Note whether this attempt committed anything; return how many in a row did not."""
         path = self.path / "logs" / "barren"

@@ -18,8 +18,9 @@ class PoolOptions(JobOptions, frozen=True, forbid_unknown_fields=True, kw_only=T
     """Worker processes of one kind: on this machine, or in Slurm jobs when a partition is named."""
 
     workers: Annotated[int, msgspec.Meta(ge=1, le=100_000)] | None = None
-    """Worker processes on this machine, one task each; unused with a partition. Default: its
-    processors for `cpu`, its GPUs (at least one) for `gpu`."""
+    """Worker processes on this machine, one task each (`gpu`: one on the model, and another that is
+    read or written); unused with a partition. Default: its processors for `cpu`, its GPUs (at least
+    one) for `gpu`."""
     threads: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 1
     """Threads that a task may use inside its worker."""
 
@@ -62,8 +63,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Share of the archives that a release may lack because their server refused them or did not
     answer. Each time the same command runs it asks for them again."""
     lists_sha256: dict[str, str] = {}
-    """SHA-256 of each file of `dedup.exclude` and `download.hash_lists`. Filled in at the start, so
-    that a run cannot go on with other lists."""
+    """SHA-256 of each file of `dedup.exclude` and `download.hash_lists`, and of the subset of
+    `extract.table`. Filled in at the start, so that a run cannot go on with other lists."""
     extract: ExtractOptions = ExtractOptions()
     """Archives to candidates."""
     dedup: DedupOptions = DedupOptions()

@@ -80,6 +80,8 @@ def _without_places(config: Config, found: dict[str, Any]) -> dict[str, Any]:
             found[key] = without_files(found[key])
     found["dedup.exclude"] = exclude_contents(config)
     found["download.hash_lists"] = hash_list_contents(config)
+    if subset := config.extract.table.subset:
+        found["extract.table.subset"] = config.lists_sha256.get(subset, subset)
     return found
 
 
@@ -121,6 +123,9 @@ def published_settings(config: Config) -> dict[str, Any]:
         shown.pop(key, None)
     for key in OF_SCORES:
         shown[key] = with_file_names(shown[key])
+    if subset := config.extract.table.subset:
+        digest = config.lists_sha256.get(subset, "unknown")
+        shown["extract.table.subset"] = f"{Path(subset).name}, SHA-256 {digest}"
     shown["embed.encoders"] = {
         name: {
             "image": config.embed.names.get(each.image, ""),

@@ -1,4 +1,4 @@
-"""Lists of what a run must not fetch or keep: their contents are fixed when it starts.
+"""Lists of what a run must not fetch or keep, or only takes: fixed when it starts.
 
 Every worker reads them anew, or maps what the driver made of large ones; a resumed run reads them
 again. A list that has changed meanwhile
@@ -24,7 +24,9 @@ from cah_dask.blocklists.mapped import (
     write_exclusion,
     write_hash_lists,
 )
+from cah_dask.candidates.subset import check_subset, read_subset
 from cah_dask.errors import ConfigError, DamageError, RunError
+from cah_dask.keys import Keys
 from cah_dask.run.settings import identity
 from cah_dask.run.settings.config import Config
 from cah_dask.storage import side_file
@@ -47,12 +49,15 @@ def pin_lists(config: Config) -> Config:
     Raises
     ------
     InputError
-        If a list of `dedup.exclude` is missing or damaged.
+        If a list of `dedup.exclude`, or `extract.table.subset`, is missing or damaged.
     ConfigError
         If ``lists_sha256`` is given and a list is another one.
     """
     load_exclusion(config.dedup.exclude)
     paths = [*map(path_of, config.dedup.exclude), *map(Path, config.download.hash_lists)]
+    if subset := config.extract.table.subset:
+        check_subset(Path(subset))
+        paths.append(Path(subset))
     found = {str(path): side_file(path).sha256 for path in paths}
     for name, wanted in config.lists_sha256.items():
         if found.get(name) != wanted:
@@ -110,6 +115,18 @@ def read_exclusion(config: Config, folder: Path | None = None) -> Exclusion | No
 def read_hash_lists(config: Config, folder: Path | None = None) -> HashLists:
     """Have this process read its hash lists, as `read_exclusion` does for its first download."""
     return _read_hash_lists(_hash_lists(config), folder)
+
+
+def subset_of(config: Config) -> Keys | None:
+    """Have this process read `extract.table.subset`, as `read_exclusion` does; None without one."""
+    name = config.extract.table.subset
+    return _read_subset(name, _pinned(config, [Path(name)])) if name else None
+
+
+@cache
+def _read_subset(name: str, pinned: Pinned) -> Keys:
+    with _unchanged(pinned):
+        return read_subset(Path(name))
 
 
 @dataclass(frozen=True, slots=True)

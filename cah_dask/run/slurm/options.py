@@ -38,8 +38,8 @@ class JobOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     gres: Name | None = None
     """Generic resources of a job, such as gpu:4."""
     processes: Count | None = None
-    """Worker processes of a job, one task each. Default: one for each GPU of `gres`, else
-    cores / threads."""
+    """Worker processes of a job, each as one of `workers`. Default: one for each GPU of `gres`,
+    else cores / threads."""
     max_jobs: Count = 4
     """Jobs of this pool at most, running and pending together."""
     directives: tuple[str, ...] = ()

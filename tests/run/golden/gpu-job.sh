@@ -21,4 +21,4 @@ export OMP_NUM_THREADS=8
 export MKL_NUM_THREADS=8
 export CAH_DRAIN_S=120
 export CAH_JOB_END="${SLURM_JOB_END_TIME:-$(($(date +%s) - SECONDS + 129600))}"
-exec apptainer exec --nv cah.sif python3 -m distributed.cli.dask_worker tls://the-driver --name gpu-1 --nthreads 1 --memory-limit 0 --nworkers 4 --nanny --death-timeout 60 --local-directory "${TMPDIR:-/tmp}" --tls-ca-file '/scratch/me/a run/secrets/UID/cert.pem' --tls-cert '/scratch/me/a run/secrets/UID/cert.pem' --tls-key '/scratch/me/a run/secrets/UID/key.pem' --resources GPU=1 --preload cah_dask.run.cluster.worker --dashboard-address 127.0.0.1:0 --no-dashboard
+exec apptainer exec --nv cah.sif python3 -m distributed.cli.dask_worker tls://the-driver --name gpu-1 --nthreads 2 --memory-limit 0 --nworkers 4 --nanny --death-timeout 60 --local-directory "${TMPDIR:-/tmp}" --tls-ca-file '/scratch/me/a run/secrets/UID/cert.pem' --tls-cert '/scratch/me/a run/secrets/UID/cert.pem' --tls-key '/scratch/me/a run/secrets/UID/key.pem' --resources GPU=2 --preload cah_dask.run.cluster.worker --dashboard-address 127.0.0.1:0 --no-dashboard

@@ -1,0 +1,138 @@
+"""Pairs as digests of each of their columns and vectors: enough to tell what was changed.
+
+A record is the uid of a pair and eight bytes for each column or array, so that those of two
+releases can be compared in ranges of uids.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from cah_dask.keys import KEY, Keys, find, from_digests, sort_order
+from cah_dask.release.layout import Layout, part_path
+from cah_dask.release.rows import vectors_beside
+from cah_dask.release.vectors import Shard
+from cah_dask.schema import vector_of
+from cah_dask.storage import open_part
+
+_NULL = np.uint64(0x9E3779B97F4A7C15)
+"""Stands for null; that a value has it is as unlikely as that two digests agree by chance."""
+_LENGTH = 8
+
+Digests: TypeAlias = npt.NDArray[np.uint64]
+
+
+def compared(one: Layout, other: Layout) -> list[str]:
+    """Return the columns, and arrays by `vector_of`, that two releases have in common.
+
+    The column `row` says where a pair stands, and so nothing about it.
+    """
+    own, theirs = kinds_of(one), kinds_of(other)
+    return [name for name, kind in own.items() if theirs.get(name) == kind]
+
+
+def kinds_of(layout: Layout) -> dict[str, str]:
+    """Return what type each column of a release has, and what length the vectors of each array."""
+    kinds = {field.name: str(field.type) for field in layout.schema}
+    kinds |= {vector_of(name, kind): f"vectors of {dim}" for name, kind, dim in layout.arrays}
+    return {name: kind for name, kind in kinds.items() if name not in ("row", "uid")}
+
+
+def record(columns: Sequence[str]) -> np.dtype[np.void]:
+    """Return the type of a record."""
+    return np.dtype([*KEY.descr, ("digests", "<u8", (len(columns),))])
+
+
+def records(
+    release: Path, number: int, layout: Layout, columns: Sequence[str]
+) -> npt.NDArray[np.void]:
+    """Return the records of a part, in the order of their uids.
+
+    Raises
+    ------
+    RunError
+        If part or vectors are damaged.
+    """
+    groups = [np.empty(0, record(columns))]
+    start = 0
+    with open_part(part_path(release, number)) as part:
+        shards = vectors_beside(part, release, layout, {*columns})
+        stored = [name for name in columns if name in layout.schema.names]
+        for group in range(part.n_row_groups):
+            rows = part.read([group], ["uid", *stored])
+            made = np.empty(len(rows), record(columns))
+            keys = from_digests(bytes.fromhex("".join(rows["uid"].to_pylist())))
+            made["f0"], made["f1"] = keys["f0"], keys["f1"]
+            for at, name in enumerate(columns):
+                made["digests"][:, at] = (
+                    of_values(rows[name])
+                    if name in stored
+                    else of_vectors(shards[name], start, len(rows))
+                )
+            groups.append(made)
+            start += len(rows)
+    found = np.concatenate(groups)
+    return found[sort_order(found)]
+
+
+def of_values(column: pa.ChunkedArray) -> Digests:
+    """Return a digest of each value: numbers stand for themselves, bit by bit."""
+    kind = column.type
+    is_null = column.is_null().to_numpy()
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        encoded = column.combine_chunks().dictionary_encode()
+        known = [_digest(value.encode()) for value in encoded.dictionary.to_pylist()]
+        table = np.array([*known, _NULL], "<u8")  # the last one is at -1
+        texts: Digests = table[encoded.indices.fill_null(-1).to_numpy()]
+        return texts
+    data = (column.cast(pa.uint8()) if pa.types.is_boolean(kind) else column).combine_chunks()
+    if not len(data):
+        return np.empty(0, np.uint64)
+    bits = np.frombuffer(data.buffers()[1], f"<u{data.type.byte_width}")
+    return np.where(is_null, _NULL, bits[data.offset : data.offset + len(data)].astype("<u8"))
+
+
+def of_vectors(shard: Shard, start: int, n: int) -> Digests:
+    """Return a digest of each of some vectors of a shard."""
+    rows = np.arange(start, start + n)
+    digests: Iterator[int] = (
+        _digest(shard[chunk, place].tobytes())
+        for chunk, place in zip(*divmod(rows, shard.shape[1]), strict=True)
+    )
+    return np.fromiter(digests, "<u8", n)
+
+
+def _digest(data: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(data, digest_size=_LENGTH).digest(), "little")
+
+
+def differences(
+    one: npt.NDArray[np.void], other: npt.NDArray[np.void], columns: Sequence[str]
+) -> tuple[Keys, Keys, Keys, Mapping[str, int]]:
+    """Compare the records of one range of two releases, each sorted, each uid once.
+
+    Returns
+    -------
+    tuple
+        Uids only in the first, only in the second, and in both but changed; and how many of the
+        last were changed in each column.
+    """
+    at = find(other, one)
+    in_both = at >= 0
+    is_other = one["digests"][in_both] != other["digests"][at[in_both]]
+    is_changed = is_other.any(axis=1)
+    is_new = np.ones(len(other), bool)
+    is_new[at[in_both]] = False
+    n_of = {name: int(n) for name, n in zip(columns, is_other.sum(axis=0), strict=True) if n}
+    return _keys(one[~in_both]), _keys(other[is_new]), _keys(one[in_both][is_changed]), n_of
+
+
+def _keys(found: npt.NDArray[np.void]) -> Keys:
+    made = np.empty(len(found), KEY)
+    made["f0"], made["f1"] = found["f0"], found["f1"]
+    return made

@@ -1,0 +1,1 @@
+"""Care for published releases: rows taken out, columns added, two of them compared."""

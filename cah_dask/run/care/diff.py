@@ -1,0 +1,294 @@
+"""The job of `cah diff`: what two releases do not share.
+
+Each part of either is read once, and leaves digests of its pairs, cut into ranges of uids; then
+each range is compared by itself.
+"""
+
+import hashlib
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from cah_dask.curate.care.digests import compared, differences, kinds_of, record, records
+from cah_dask.curate.uid_ranges import as_table, bounds
+from cah_dask.errors import InputError
+from cah_dask.keys import sort_order
+from cah_dask.release.layout import Layout, read_layout
+from cah_dask.release.manifest import Step, steps_before
+from cah_dask.run.folder.job_folder import Existing, JobFolder
+from cah_dask.run.plan import Unit
+from cah_dask.run.pools import pools
+from cah_dask.run.session import Session, StagewiseWork, View
+from cah_dask.run.settings.config import PoolsOptions
+from cah_dask.run.signals import Signals
+from cah_dask.run.slurm.options import SlurmOptions
+from cah_dask.run.stages import Kind, Stage
+from cah_dask.run.stagewise import Stagewise
+from cah_dask.run.task import Task
+from cah_dask.schema import UID_BYTES, Counts
+from cah_dask.storage import Receipt, disk_errors, read_part, write_part
+
+ROWS_PER_RANGE = 500_000
+"""Pairs of either release that are compared at once: 250 MB for thirty columns."""
+MOST_RANGES = 1024
+
+READ = Stage(
+    name="read",
+    kind=Kind.SHARD,
+    folder="read",
+    pool="cpu",
+    task="cah_dask.run.care.diff:read_task",
+    rows="pairs",
+)
+COMPARE = Stage(
+    name="compare",
+    kind=Kind.BUCKET,
+    folder="compared",
+    pool="cpu",
+    task="cah_dask.run.care.diff:compare_task",
+    rows="pairs of either",
+    after="read",
+)
+DIFF = (READ, COMPARE)
+"""The job of `cah diff`."""
+
+ONLY_IN_ONE, ONLY_IN_OTHER, CHANGED = "only_in_a", "only_in_b", "changed"
+"""Why a pair is not shared."""
+
+DIFFERENCES = pa.schema(
+    [
+        pa.field("uid", pa.binary(UID_BYTES), nullable=False),
+        pa.field("what", pa.string(), nullable=False),
+    ]
+)
+"""``compared/``: the pairs that are not shared, a row group for each reason."""
+
+
+class DiffTask(Task, frozen=True, kw_only=True):
+    """All that a worker is told about one unit."""
+
+    releases: tuple[str, str]
+    layouts: tuple[Layout, Layout]
+    columns: list[str]
+    ranges: int
+
+    def read(self, number: int) -> Path:
+        """Return where the digests of a part are; parts of the second come after the first."""
+        return Path(self.run_dir) / Unit(READ, number=number).part
+
+
+def read_task(task: DiffTask) -> Receipt:
+    """Leave the digests of the pairs of one part, cut into ranges."""
+    started = time.perf_counter()
+    n_first = task.layouts[0].shards
+    which, number = divmod(task.unit.number, n_first)
+    if task.unit.number >= n_first:
+        which, number = 1, task.unit.number - n_first
+    found = records(Path(task.releases[which]), number, task.layouts[which], task.columns)
+    cuts = np.split(found, bounds(found, task.ranges))
+    schema = pa.schema([pa.field("record", pa.binary(found.itemsize), nullable=False)])
+    groups = [
+        pa.table(
+            [pa.Array.from_buffers(schema.types[0], len(cut), [None, pa.py_buffer(cut.tobytes())])],
+            schema=schema,
+        )
+        for cut in cuts
+    ]
+    receipt = task.receipt(Counts(len(found), len(found)), started)
+    return write_part(task.part, schema, groups, receipt, statistics=False)
+
+
+def compare_task(task: DiffTask) -> Receipt:
+    """Compare one range of both releases."""
+    started = time.perf_counter()
+    n_first = task.layouts[0].shards
+    n_all = n_first + task.layouts[1].shards
+    one, other = (_range(task, range(n_first)), _range(task, range(n_first, n_all)))
+    *found, n_of = differences(one, other, task.columns)
+    reasons = (ONLY_IN_ONE, ONLY_IN_OTHER, CHANGED)
+    rejected = {what: len(keys) for what, keys in zip(reasons, found, strict=True) if len(keys)}
+    seen = len(one) + len(found[1])
+    notes = {f"{CHANGED}/{name}": n for name, n in n_of.items()}
+    counts = Counts(seen, seen - sum(rejected.values()), rejected, notes)
+    groups = [
+        pa.table([as_table(keys)["uid"], pa.repeat(what, len(keys))], schema=DIFFERENCES)
+        for what, keys in zip(reasons, found, strict=True)
+    ]
+    return write_part(task.part, DIFFERENCES, groups, task.receipt(counts, started))
+
+
+def _range(task: DiffTask, parts: range) -> np.ndarray[tuple[int], np.dtype[np.void]]:
+    """Return the records of one range of some parts, sorted."""
+    kind = record(task.columns)
+    tables = [read_part(task.read(part), row_group=task.unit.bucket) for part in parts]
+    data = b"".join(value for table in tables for value in table["record"].to_pylist())
+    found = np.frombuffer(data, kind)
+    return found[sort_order(found)]
+
+
+@dataclass(frozen=True)
+class DiffJob:
+    """Two releases that are to be compared."""
+
+    one: Path
+    other: Path
+    scratch: Path
+    """Within it is kept what is done; it goes when all is."""
+
+    def __post_init__(self) -> None:
+        """Raise InputError if one of them is no release."""
+        self.layouts  # noqa: B018  # they are read
+
+    @cached_property
+    def layouts(self) -> tuple[Layout, Layout]:
+        """Of both."""
+        return _layout(self.one), _layout(self.other)
+
+    @cached_property
+    def columns(self) -> list[str]:
+        """What is compared."""
+        return compared(*self.layouts)
+
+    @cached_property
+    def name(self) -> str:
+        """What other releases do not have."""
+        chosen = tuple(layout.fingerprint for layout in self.layouts)
+        return hashlib.sha256(msgspec.json.encode(chosen)).hexdigest()[:16]
+
+    @cached_property
+    def folder(self) -> JobFolder:
+        """Where it keeps what is done."""
+        return JobFolder(self.scratch / self.name, DIFF)
+
+    @property
+    def ranges(self) -> int:
+        """In how many ranges pairs are compared, a power of two."""
+        needed = -(-max(layout.rows for layout in self.layouts) // ROWS_PER_RANGE)
+        return min(MOST_RANGES, 1 << max(0, needed - 1).bit_length())
+
+
+def _layout(release: Path) -> Layout:
+    layout = read_layout(release)
+    if layout is None:
+        raise InputError(f"{release} is no release: it has no layout.json that can be read")
+    return layout
+
+
+class Comparison(StagewiseWork):
+    """The job as its driver sees it (`driver.Work`)."""
+
+    def __init__(self, job: DiffJob, units: Stagewise, view: View) -> None:
+        super().__init__(job.folder, units, view)
+        self._job = job
+
+    def task(self, unit: Unit, *, is_last_attempt: bool) -> DiffTask:
+        """Return what a worker is told about a unit."""
+        job = self._job
+        return DiffTask(
+            run_dir=str(self.folder.path.resolve()),
+            unit=unit,
+            config_hash=job.name,
+            is_last_attempt=is_last_attempt,
+            releases=(str(job.one.resolve()), str(job.other.resolve())),
+            layouts=job.layouts,
+            columns=job.columns,
+            ranges=job.ranges,
+        )
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """What two releases do not share."""
+
+    rows: tuple[int, int]
+    equal: int
+    """Pairs that are in both with the same values and vectors."""
+    only_in_a: int
+    only_in_b: int
+    changed: int
+    changed_columns: dict[str, int]
+    """Changed pairs by column or array; one may be changed in several."""
+    columns_only_in_a: list[str]
+    """Those of another type are in both of these."""
+    columns_only_in_b: list[str]
+    reasons: list[str]
+    """What layouts and manifests tell of it, a line each."""
+
+    @property
+    def is_none(self) -> bool:
+        """Whether they hold the same."""
+        unshared = (self.only_in_a, self.only_in_b, self.changed)
+        return not (any(unshared) or self.columns_only_in_a or self.columns_only_in_b)
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """How far a job came."""
+
+    difference: Difference
+    given_up: int
+    stopped_by: signal.Signals | None
+
+
+def diff(
+    job: DiffJob, options: tuple[PoolsOptions, SlurmOptions], view: View, signals: Signals
+) -> Ended:
+    """Compare two releases, or go on with it; the folder of the job is held by this process."""
+    pool_options, slurm = options
+    n_parts = sum(layout.shards for layout in job.layouts)
+    units = Stagewise({READ: n_parts, COMPARE: job.ranges}, Existing(job.folder))
+    session = Session(job.folder, pools(pool_options, slurm.launch, DIFF), slurm)
+    with disk_errors(job.folder.path):
+        stopped_by = session.carry_out(units, Comparison(job, units, view), view, signals)
+    difference = _difference(job, units.counts[COMPARE])
+    return Ended(difference, len(units.failed), stopped_by)
+
+
+def _difference(job: DiffJob, counts: Counts) -> Difference:
+    one, other = job.layouts
+    own, theirs = kinds_of(one), kinds_of(other)
+    n_of = {name.removeprefix(f"{CHANGED}/"): n for name, n in counts.notes.items() if "/" in name}
+    return Difference(
+        rows=(one.rows, other.rows),
+        equal=counts.kept,
+        only_in_a=counts.rejected.get(ONLY_IN_ONE, 0),
+        only_in_b=counts.rejected.get(ONLY_IN_OTHER, 0),
+        changed=counts.rejected.get(CHANGED, 0),
+        changed_columns=n_of,
+        columns_only_in_a=[name for name in own if own[name] != theirs.get(name)],
+        columns_only_in_b=[name for name in theirs if own.get(name) != theirs[name]],
+        reasons=list(_reasons(job)),
+    )
+
+
+def _reasons(job: DiffJob) -> Iterator[str]:
+    """Yield what layouts and manifests tell of how the two came to differ."""
+    one, other = job.layouts
+    steps = steps_before(job.one), steps_before(job.other)
+    names = ("A", "B")
+    for base, which in ((one, 1), (other, 0)):
+        for number, step in enumerate(steps[which]):
+            if step.fingerprint == base.fingerprint:
+                yield from (
+                    f"{names[which]} was made of {names[1 - which]} by {_told(each)}"
+                    for each in steps[which][number:]
+                )
+                return
+    firsts = [found[0].fingerprint if found else "" for found in steps]
+    if firsts[0] and firsts[0] == firsts[1]:
+        for name, found in zip(names, steps, strict=True):
+            yield from (f"{name} was made of the same {found[0].of} by {_told(e)}" for e in found)
+    elif one.run and one.run == other.run:
+        same = "the same" if one.config == other.config else "other"
+        yield f"both are of one run, with {same} settings of select and pack"
+
+
+def _told(step: Step) -> str:
+    rejected: Mapping[str, int] = step.counts.rejected
+    reasons = ", ".join(f"{reason} {n:,}" for reason, n in rejected.items()) or "nothing left out"
+    return f"{step.how}: {reasons}"

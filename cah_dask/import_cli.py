@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cah_dask.jobs_cli import Machine, Overrides, Scratch, carry_out, require_all
+from cah_dask.jobs_cli import EXIT_CODES, Machine, Overrides, Scratch, carry_out, require_all
 from cah_dask.terminal import say, tell
 from cah_dask.words import counted
 
@@ -18,7 +18,7 @@ def _options() -> None:
     """Make releases of what others published."""
 
 
-@import_app.command()
+@import_app.command(epilog=EXIT_CODES)
 def datacomp(
     metadata: Annotated[
         Path, typer.Argument(help="Folder of CommonPool's or DataComp-1B's metadata, with npz.")

@@ -149,7 +149,8 @@ class ImportJob:
         for unit in self._units:
             path = self.folder.path / unit.part
             if errors := read_receipt(path).errors:
-                self.faults.extend(errors)
+                place = str(self.metadata.resolve())
+                self.faults.extend(error.replace(place, str(self.metadata)) for error in errors)
                 self.folder.void(unit.stage.name, unit.name)
                 path.unlink()
         if self.faults:

@@ -1,6 +1,5 @@
 """The command line of imports: `cah import datacomp`."""
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -43,9 +42,7 @@ def datacomp(
     for note in job.pool.notes:
         say(f"note: {note}")
     try:
-        ended = carry_out(
-            job.folder, config, overrides or (), partial(importing.import_metadata, job)
-        )
+        ended = carry_out(job, config, overrides or ())
     finally:
         for fault in job.faults:
             tell(fault)

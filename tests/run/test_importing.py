@@ -15,17 +15,10 @@ import zarr
 
 from cah_dask.errors import ConfigError, InputError
 from cah_dask.release.layout import PackOptions, read_layout
-from cah_dask.run.derive import PACK
-from cah_dask.run.folder.existing import WithRelease
-from cah_dask.run.importing import LOOK, ImportJob
-from cah_dask.run.making import JobWork
-from cah_dask.run.plan import Unit
-from cah_dask.run.stagewise import Stagewise
-from cah_dask.run.task import Done, run_task
-from tests import runs
+from cah_dask.run.importing import ImportJob
+from tests import jobs_here, runs
 from tests.commands import cah, start
 from tests.curate.datacomp_folder import ZEROS, File, write_folder
-from tests.curate.jobs import NobodyLooks
 
 FILES, ROWS = 4, 90
 SIZES = PackOptions(rows_per_shard=128, rows_per_chunk=16)
@@ -46,22 +39,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[File]:
     return write_folder(copy, files=FILES, rows=ROWS, parts=2)
 
 
-def import_here(folder: Path, to: Path, *, backwards: bool = False, **options: Any) -> ImportJob:
+def import_here(folder: Path, to: Path, *, seed: int | None = None, **options: Any) -> ImportJob:
     """Do a job in this process, in parts of two shards and more."""
     job = ImportJob(folder, to, to.with_name("scratch"), sizes=SIZES, **options)
-    derivation = job.derivation
-    with job.folder.held():
-        sizes: dict[Any, Any] = {LOOK: len(job.pool.units), PACK: job.begin}
-        units = Stagewise(sizes, WithRelease(job.folder, derivation.unfinished))
-        work = JobWork(job.folder, units, NobodyLooks(), job.task, derivation)
-        while work.more() or units.waiting(units.stages):
-            ready = [units.take(units.stages) for _ in range(units.waiting(units.stages))]
-            for unit in reversed(ready) if backwards else ready:
-                assert isinstance(unit, Unit)
-                done = run_task(work.task(unit, is_last_attempt=True), "here")
-                assert isinstance(done, Done), done
-                work.done(unit, done)
-        derivation.publish()
+    jobs_here.carry_out(job, seed=seed)
     return job
 
 
@@ -105,7 +86,7 @@ def test_a_release_has_all_rows_of_the_metadata_in_their_order(imported: Path, f
 def test_the_bytes_do_not_depend_on_workers_order_or_scratch(
     folder: Path, imported: Path, tmp_path: Path
 ):
-    import_here(folder, tmp_path / "pool", backwards=True)
+    import_here(folder, tmp_path / "pool", seed=1)
     assert digests(tmp_path / "pool") == digests(imported)
 
 

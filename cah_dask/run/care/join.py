@@ -27,14 +27,10 @@ from cah_dask.release.layout import Layout, part_path, read_layout
 from cah_dask.release.manifest import Step
 from cah_dask.run.derive import PACK, Derivation
 from cah_dask.run.folder.job_folder import JobFolder
-from cah_dask.run.making import Ended, carry_out
+from cah_dask.run.jobs import Job
 from cah_dask.run.plan import Unit
-from cah_dask.run.session import View
-from cah_dask.run.settings.config import PoolsOptions
-from cah_dask.run.signals import Signals
-from cah_dask.run.slurm.options import SlurmOptions
 from cah_dask.run.stages import Kind, Stage
-from cah_dask.run.stagewise import Size
+from cah_dask.run.stagewise import Committed, Stagewise
 from cah_dask.run.task import Task
 from cah_dask.schema import SELECTED, UID_BYTES, Counts, similarity_of, vector_of
 from cah_dask.storage import Receipt, file_sha256, open_part, read_part, read_receipt, write_part
@@ -208,7 +204,7 @@ def choose_task(task: JoinTask) -> Receipt:
 
 
 @dataclass(frozen=True)
-class JoinJob:
+class JoinJob(Job):
     """A release, a table, and where the new release goes."""
 
     release: Path
@@ -271,13 +267,13 @@ class JoinJob:
         """The new release."""
         return Derivation(self.release, self.to, self.folder)
 
-    @property
-    def sizes(self) -> Mapping[Stage, Size]:
-        """How many units each stage has."""
+    def plan(self, committed: Committed) -> Stagewise:
+        """Return its units."""
         shards, files = self.layout.shards, len(self.tables.files)
-        return {KEYS: shards, READ: files, MATCH: self.ranges, CHOOSE: shards, PACK: self.begin}
+        sizes = {KEYS: shards, READ: files, MATCH: self.ranges, CHOOSE: shards}
+        return Stagewise({**sizes, PACK: self.begin}, committed)
 
-    def task(self, unit: Unit, is_last_attempt: bool) -> JoinTask:  # noqa: FBT001  # as `TaskOf`
+    def task_of(self, unit: Unit, *, is_last_attempt: bool) -> JoinTask:
         """Return what a worker is told about a unit."""
         return JoinTask(
             run_dir=str(self.folder.path.resolve()),
@@ -322,10 +318,3 @@ class JoinJob:
 def _state(file: Path) -> tuple[int, int]:
     found = file.stat()
     return found.st_size, found.st_mtime_ns
-
-
-def join(
-    job: JoinJob, options: tuple[PoolsOptions, SlurmOptions], view: View, signals: Signals
-) -> Ended:
-    """Do all of a job that is left to do; its folder is held by this process."""
-    return carry_out(job.derivation, job.sizes, job.task, options, view, signals)

@@ -98,8 +98,9 @@ def neighbours(centroids: Centroids, n: int) -> list[Index]:
 
 def _closest(centroids: Centroids, n: int) -> Iterator[Index]:
     exact = centroids.vectors.astype(np.float64)
-    for start in range(0, len(exact), BLOCK_ROWS):
-        block = exact[start : start + BLOCK_ROWS]
+    size = max(1, BLOCK_ROWS * BLOCK_CENTROIDS // len(exact))
+    for start in range(0, len(exact), size):
+        block = exact[start : start + size]
         far = 2 * (centroids.half_squares - block @ exact.T)
         far[np.arange(len(block)), start + np.arange(len(block))] = np.inf
         yield np.argpartition(far, n - 1, axis=1)[:, :n]
@@ -249,6 +250,8 @@ class _Verdict:
         for start in range(0, most, BLOCK_CENTROIDS):
             part = slice(start, min(most, start + BLOCK_CENTROIDS))
             left = self._home.fates[block] == Fate.OPEN
+            if not stays[part].any():  # nothing more can be told of rows that have an open one
+                left &= ~self._has_open[block]
             rows, limit = block[left], ahead[left] - start
             hits = _hits(self._home.take(rows), others.take(part), limit, bound)
             self._has_open[rows] |= (hits & ~stays[part]).any(axis=1)

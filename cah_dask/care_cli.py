@@ -91,6 +91,7 @@ def join(
     """
     from cah_dask.curate.care.tables import Tables
     from cah_dask.run.care import join as job
+    from cah_dask.run.care.join_tasks import MATCH
 
     wanted = dict(_column(each) for each in columns or ())
     given = job.JoinJob(
@@ -98,7 +99,7 @@ def join(
     )
     ended = carry_out(given.folder, config, overrides or (), partial(job.join, given))
     require_all(ended)
-    rows, step = ended.counts[job.MATCH.name], given.derivation.step
+    rows, step = ended.counts[MATCH.name], given.derivation.step
     tell(f"{step.rule['joined']:,} of {counted(step.counts.seen, 'pair')} have a row in {table}")
     if rows.seen > rows.kept:
         tell(f"{counted(rows.seen - rows.kept, 'row')} of {table}: there is no such pair")
@@ -135,11 +136,12 @@ def diff(
     ended = carry_out(given.folder, config, overrides or (), partial(job.diff, given))
     require_all(ended)
     given.folder.forget()
+    found = job.difference(given, ended.counts[job.COMPARE.name])
     if as_json:
-        tell(msgspec.json.encode(ended.difference).decode())
+        tell(msgspec.json.encode(found).decode())
     else:
-        _print_difference(ended.difference)
-    sys.exit(0 if ended.difference.is_none else 1)
+        _print_difference(found)
+    sys.exit(0 if found.is_none else 1)
 
 
 def _print_difference(found: "Difference") -> None:

@@ -90,6 +90,7 @@ def join(
     """
     from cah_dask.curate.care.tables import Tables
     from cah_dask.run.care import join as job
+    from cah_dask.run.care.join_tasks import MATCH
 
     wanted = dict(_column(each) for each in columns or ())
     given = job.JoinJob(
@@ -97,7 +98,7 @@ def join(
     )
     ended = carry_out(given, config, overrides or ())
     require_all(ended)
-    rows, step = ended.counts[job.MATCH.name], given.derivation.step
+    rows, step = ended.counts[MATCH.name], given.derivation.step
     tell(f"{step.rule['joined']:,} of {counted(step.counts.seen, 'pair')} have a row in {table}")
     if rows.seen > rows.kept:
         tell(f"{counted(rows.seen - rows.kept, 'row')} of {table}: there is no such pair")
@@ -135,6 +136,7 @@ def diff(
     require_all(ended)
     found = job.difference_of(given, ended)
     given.folder.forget()
+    found = job.difference_of(given, ended)
     if as_json:
         tell(msgspec.json.encode(found).decode())
     else:

@@ -18,9 +18,9 @@ import msgspec
 
 from cah_dask.curate.care.lists import COLUMNS, KINDS, Pinned, load_lists, load_pinned, pinned
 from cah_dask.curate.uid_ranges import UIDS, as_keys, cut, n_ranges
-from cah_dask.errors import DamageError, InputError, RetryableError
+from cah_dask.errors import DamageError, RetryableError
 from cah_dask.release.check import check_part, damaged_metadata, repeated, stray_files
-from cah_dask.release.layout import Layout, part_path, read_layout
+from cah_dask.release.layout import Layout, layout_of_release, part_path
 from cah_dask.release.manifest import manifest_faults
 from cah_dask.run.folder.job_folder import Existing, JobFolder
 from cah_dask.run.jobs import Ended, Job
@@ -123,12 +123,7 @@ class VerifyJob(Job):
     @cached_property
     def layout(self) -> Layout:
         """Of the release."""
-        layout = read_layout(self.release)
-        if layout is None:
-            raise InputError(
-                f"{self.release} is no release: it has no layout.json that can be read"
-            )
-        return layout
+        return layout_of_release(self.release)
 
     @cached_property
     def pinned(self) -> Pinned:

@@ -17,9 +17,8 @@ import pyarrow as pa
 
 from cah_dask.curate.care.digests import compared, differences, kinds_of, record, records
 from cah_dask.curate.uid_ranges import as_table, bounds
-from cah_dask.errors import InputError
 from cah_dask.keys import sort_order
-from cah_dask.release.layout import Layout, read_layout
+from cah_dask.release.layout import Layout, layout_of_release
 from cah_dask.release.manifest import Step, steps_before
 from cah_dask.run.folder.job_folder import JobFolder
 from cah_dask.run.jobs import Ended, Job
@@ -82,10 +81,8 @@ class DiffTask(Task, frozen=True, kw_only=True):
 def read_task(task: DiffTask) -> Receipt:
     """Leave the digests of the pairs of one part, cut into ranges."""
     started = time.perf_counter()
-    n_first = task.layouts[0].shards
-    which, number = divmod(task.unit.number, n_first)
-    if task.unit.number >= n_first:
-        which, number = 1, task.unit.number - n_first
+    number, n_first = task.unit.number, task.layouts[0].shards
+    which, number = (0, number) if number < n_first else (1, number - n_first)
     found = records(Path(task.releases[which]), number, task.layouts[which], task.columns)
     cuts = np.split(found, bounds(found, task.ranges))
     schema = pa.schema([pa.field("record", pa.binary(found.itemsize), nullable=False)])
@@ -144,7 +141,7 @@ class DiffJob(Job):
     @cached_property
     def layouts(self) -> tuple[Layout, Layout]:
         """Of both."""
-        return _layout(self.one), _layout(self.other)
+        return layout_of_release(self.one), layout_of_release(self.other)
 
     @cached_property
     def columns(self) -> list[str]:
@@ -162,7 +159,20 @@ class DiffJob(Job):
         """Where it keeps what is done."""
         return JobFolder(self.scratch / self.name, DIFF)
 
-    @property
+    def task(self, unit: Unit, is_last_attempt: bool) -> DiffTask:  # noqa: FBT001  # as `TaskOf`
+        """Return what a worker is told about a unit."""
+        return DiffTask(
+            run_dir=str(self.folder.path.resolve()),
+            unit=unit,
+            config_hash=self.name,
+            is_last_attempt=is_last_attempt,
+            releases=(str(self.one.resolve()), str(self.other.resolve())),
+            layouts=self.layouts,
+            columns=self.columns,
+            ranges=self.ranges,
+        )
+
+    @cached_property
     def ranges(self) -> int:
         """In how many ranges pairs are compared, a power of two."""
         needed = -(-max(layout.rows for layout in self.layouts) // ROWS_PER_RANGE)
@@ -185,13 +195,6 @@ class DiffJob(Job):
             columns=self.columns,
             ranges=self.ranges,
         )
-
-
-def _layout(release: Path) -> Layout:
-    layout = read_layout(release)
-    if layout is None:
-        raise InputError(f"{release} is no release: it has no layout.json that can be read")
-    return layout
 
 
 class Difference(msgspec.Struct, frozen=True):

@@ -24,7 +24,7 @@ from cah_dask.curate.uid_ranges import as_table
 from cah_dask.errors import ConfigError, InputError
 from cah_dask.keys import from_digests
 from cah_dask.pairs.select import SELECTION, checksum
-from cah_dask.release.layout import Layout, part_path, read_layout
+from cah_dask.release.layout import Layout, layout_of_release, part_path
 from cah_dask.release.manifest import Step
 from cah_dask.run.derive import PACK, Derivation
 from cah_dask.run.folder.job_folder import JobFolder
@@ -130,19 +130,8 @@ class RedactJob(Job):
 
     @cached_property
     def layout(self) -> Layout:
-        """Of the release.
-
-        Raises
-        ------
-        InputError
-            If there is none.
-        """
-        layout = read_layout(self.release)
-        if layout is None:
-            raise InputError(
-                f"{self.release} is no release: it has no layout.json that can be read"
-            )
-        return layout
+        """Of the release."""
+        return layout_of_release(self.release)
 
     @cached_property
     def pinned(self) -> Pinned:

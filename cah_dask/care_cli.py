@@ -136,7 +136,6 @@ def diff(
     require_all(ended)
     found = job.difference_of(given, ended)
     given.folder.forget()
-    found = job.difference_of(given, ended)
     if as_json:
         tell(msgspec.json.encode(found).decode())
     else:

@@ -36,8 +36,9 @@ from cah_dask.curate.vectors.centroids import (
 from cah_dask.curate.vectors.kmeans import cluster_sums, k_means, next_centroids
 from cah_dask.keys import from_digests
 from cah_dask.run.clustering.duplicate_clusters import SETTLE, NearDuplicateOptions
-from cah_dask.run.clustering.jobs import NearDuplicateJob, PoolWork, units_of
+from cah_dask.run.clustering.jobs import NearDuplicateJob
 from cah_dask.run.clustering.outputs import write_near_duplicates
+from cah_dask.run.jobs import JobWork
 from cah_dask.run.task import Done, run_task
 from cah_dask.storage import file_sha256
 
@@ -174,8 +175,8 @@ def near_duplicates(folder: Path, k: int, neighbours: int) -> tuple[float, set[b
     job = NearDuplicateJob(open_pool(folder / "pool"), options, folder / "scratch", file)
     began = time.process_time()
     with job.folder.held():
-        units = units_of(job)
-        work = PoolWork(job, units, NobodyLooks())
+        work = JobWork(job, NobodyLooks())
+        units = work.units
         while (unit := units.take(units.stages)) is not None:
             done = run_task(work.task(unit, is_last_attempt=True), "here")
             if not isinstance(done, Done):

@@ -1,7 +1,6 @@
 """The command line of filters: `cah filter`."""
 
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -80,7 +79,7 @@ def filter_(
         if to is not None and is_table and outputs.is_written(to, job):
             tell(f"{to}: whole, nothing was to be done")
             return
-        ended = carry_out(job.folder, config, overrides or (), partial(filtering.carry_out, job))
+        ended = carry_out(job, config, overrides or ())
         require_all(ended)
         _print(job, ended.counts["keep"], is_trial=dry_run)
         if to is not None:

@@ -1,12 +1,11 @@
 """The command line of imports: `cah import datacomp`."""
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cah_dask.jobs_cli import Machine, Overrides, Scratch, carry_out, require_all
+from cah_dask.jobs_cli import EXIT_CODES, Machine, Overrides, Scratch, carry_out, require_all
 from cah_dask.terminal import say, tell
 from cah_dask.words import counted
 
@@ -18,7 +17,7 @@ def _options() -> None:
     """Make releases of what others published."""
 
 
-@import_app.command()
+@import_app.command(epilog=EXIT_CODES)
 def datacomp(
     metadata: Annotated[
         Path, typer.Argument(help="Folder of CommonPool's or DataComp-1B's metadata, with npz.")
@@ -43,9 +42,7 @@ def datacomp(
     for note in job.pool.notes:
         say(f"note: {note}")
     try:
-        ended = carry_out(
-            job.folder, config, overrides or (), partial(importing.import_metadata, job)
-        )
+        ended = carry_out(job, config, overrides or ())
     finally:
         for fault in job.faults:
             tell(fault)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The driver of a run as a Slurm job:  sbatch slurm/launch.sh configs/mine.yaml [--set key=value ...]
-# or of a check of a release:     sbatch slurm/launch.sh verify RELEASE --config configs/mine.yaml
+# or of another job:              sbatch slurm/launch.sh verify RELEASE --config configs/mine.yaml
 # It holds the Dask scheduler, submits the worker jobs that the config's pools ask for, and goes on
 # where it stood when it runs again. Submit it from the folder of the checkout; options of sbatch before
 # the script (sbatch -p small -A project slurm/launch.sh ...) overrule the lines below.
@@ -32,7 +32,10 @@ export CAH_LAUNCH="$PWD/slurm/launch.sh"
 . slurm/env.sh
 
 read -ra python <<<"${CAH_PYTHON:-python}"
-[ "$1" = verify ] || set -- run "$@"
+case "$1" in
+  verify | filter | redact | join | diff) ;;
+  *) set -- run "$@" ;;
+esac
 "${python[@]}" -m cah_dask "$@" &
 driver=$!
 # bash runs a trap only between commands, so the driver is in the background and bash waits

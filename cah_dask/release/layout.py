@@ -14,6 +14,7 @@ from typing import Annotated
 import msgspec
 import pyarrow as pa
 
+from cah_dask.errors import InputError
 from cah_dask.schema import MODALITIES, Modality, Split, pairs
 
 PAIRS_FOLDER = "pairs"
@@ -202,6 +203,20 @@ def read_layout(folder: Path) -> Layout | None:
     with contextlib.suppress(FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
         return msgspec.json.decode((folder / LAYOUT).read_bytes(), type=Layout)
     return None
+
+
+def layout_of_release(folder: Path) -> Layout:
+    """Return the layout of the release in `folder`.
+
+    Raises
+    ------
+    InputError
+        If there is none that can be read.
+    """
+    layout = read_layout(folder)
+    if layout is None:
+        raise InputError(f"{folder} is no release: it has no {LAYOUT} that can be read")
+    return layout
 
 
 def vectors_path(encoder: str, modality: Modality, number: int) -> str:

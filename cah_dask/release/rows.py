@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from cah_dask.errors import RunError
 from cah_dask.release.layout import Layout, read_layout, vectors_path
-from cah_dask.release.vectors import Shard, mapped_shard
+from cah_dask.release.vectors import ShardReader
 from cah_dask.schema import SELECTED, similarity_of, vector_of
 from cah_dask.storage import Part, open_part, read_part, require_same
 
@@ -87,7 +87,7 @@ class ReleasedRows:
                     raise _other_part(path)
                 rows = piece["row"].to_numpy()
                 made = {ours: found[theirs] for ours, theirs in stored.items()}
-                made |= {name: _packed(shard, rows) for name, shard in shards.items()}
+                made |= {name: _packed(shard.take(rows)) for name, shard in shards.items()}
                 yield _joined(pa.table(made | {"uid": piece["uid"]}), piece, columns)
 
     def _stored(self, column: str) -> str:
@@ -98,7 +98,7 @@ class ReleasedRows:
 
 def vectors_beside(
     pairs: Part, release: Path, layout: Layout, columns: AbstractSet[str]
-) -> dict[str, Shard]:
+) -> dict[str, ShardReader]:
     """Return the vectors beside a part of a release, by their columns, as they were written.
 
     Parameters
@@ -119,7 +119,7 @@ def vectors_beside(
         side = sides.get(name := vectors_path(encoder, modality, number))
         if side is not None and (column := vector_of(encoder, modality)) in columns:
             require_same(release / name, side)
-            found[column] = mapped_shard(release / name, layout, dim)
+            found[column] = ShardReader(release / name, layout, dim)
     return found
 
 
@@ -156,12 +156,10 @@ def _joined(found: pa.Table, selected: pa.Table, columns: Sequence[str]) -> pa.T
     return found.select(columns)
 
 
-def _packed(shard: Shard, rows: npt.NDArray[np.int64]) -> pa.Array:
+def _packed(vectors: npt.NDArray[np.float16]) -> pa.Array:
     """Return vectors as fixed-size binary."""
-    vectors = shard[rows // shard.shape[1], rows % shard.shape[1]]
-    kind = pa.binary(vectors.dtype.itemsize * shard.shape[2])
-    data = pa.py_buffer(np.ascontiguousarray(vectors))
-    return pa.Array.from_buffers(kind, len(rows), [None, data])
+    kind = pa.binary(vectors.dtype.itemsize * vectors.shape[1])
+    return pa.Array.from_buffers(kind, len(vectors), [None, pa.py_buffer(vectors)])
 
 
 def _other_part(path: Path) -> RunError:

@@ -7,7 +7,7 @@ after the other, then their index. `tests/release/test_vectors.py` holds both to
 
 import warnings
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO
 
 import google_crc32c
 import msgspec
@@ -21,9 +21,6 @@ from zarr.storage import MemoryStore
 
 from cah_dask.release.layout import Layout
 from cah_dask.schema import MODALITIES
-
-Shard: TypeAlias = npt.NDArray[np.float16]
-"""``(chunks, rows_per_chunk, dim)``."""
 
 _CRC32C_BYTES = 4
 _NO_CHUNK = 2**64 - 1
@@ -95,16 +92,27 @@ class ShardWriter:
         self._file.write(_with_crc32c(self._index.tobytes()))
 
 
-def mapped_shard(path: Path, layout: Layout, dim: int) -> Shard:
-    """Return the vectors of a shard that `ShardWriter` wrote, on the disk until they are used.
+class ShardReader:
+    """Reads vectors of a shard that `ShardWriter` wrote, one chunk at a time.
 
     Compare the file with its checksum before: nothing is checked here.
     """
-    n_values = layout.rows_per_chunk * dim
-    n_padded = n_values + _CRC32C_BYTES // 2
-    n_chunks = path.stat().st_size // (2 * n_padded)
-    chunks = np.memmap(path, "<f2", mode="r", shape=(n_chunks, n_padded))[:, :n_values]
-    return chunks.reshape(n_chunks, layout.rows_per_chunk, dim)
+
+    def __init__(self, path: Path, layout: Layout, dim: int) -> None:
+        self._path = path
+        self._shape = (layout.rows_per_chunk, dim)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
+        """Return the vectors of some rows of the shard: ``(n, dim)``."""
+        per_chunk, dim = self._shape
+        found = np.empty((len(rows), dim), "<f2")
+        chunks, places = np.divmod(rows, per_chunk)
+        for chunk in np.unique(chunks):
+            start = int(chunk) * (2 * per_chunk * dim + _CRC32C_BYTES)
+            data = np.fromfile(self._path, "<f2", per_chunk * dim, offset=start)
+            is_in = chunks == chunk
+            found[is_in] = data.reshape(self._shape)[places[is_in]]
+        return found
 
 
 def _with_crc32c(data: bytes) -> bytes:

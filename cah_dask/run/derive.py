@@ -1,11 +1,10 @@
 """A new release from chosen rows of a run or of another release: the last stage of a job.
 
-A job that chooses rows leaves parts as `select` does (`schema.selected`) and has `PACK` as its last
-stage:
+A job (`jobs.Job`) that chooses rows leaves parts as `select` does (`schema.selected`) and has
+`PACK` as its last stage:
 
     derivation = Derivation(source, to, folder)
     sizes = {CHOOSE: n, PACK: lambda: derivation.begin(parts, step_of)}
-    ended = making.carry_out(derivation, sizes, task_of, options, view, signals)
 """
 
 import shutil

@@ -19,14 +19,10 @@ from cah_dask.release.layout import PackOptions
 from cah_dask.release.manifest import Step
 from cah_dask.run.derive import PACK, Derivation
 from cah_dask.run.folder.job_folder import JobFolder
-from cah_dask.run.making import Ended, carry_out
+from cah_dask.run.jobs import Job
 from cah_dask.run.plan import Unit
-from cah_dask.run.session import View
-from cah_dask.run.settings.config import PoolsOptions
-from cah_dask.run.signals import Signals
-from cah_dask.run.slurm.options import SlurmOptions
 from cah_dask.run.stages import Kind, Stage
-from cah_dask.run.stagewise import Size
+from cah_dask.run.stagewise import Committed, Stagewise
 from cah_dask.run.task import Task
 from cah_dask.schema import SELECTED, Counts
 from cah_dask.storage import Receipt, read_receipt, write_part
@@ -70,7 +66,7 @@ def _metadata(folder: str, _: str) -> TablePool:
 
 
 @dataclass(frozen=True)
-class ImportJob:
+class ImportJob(Job):
     """Metadata, and the release that they become."""
 
     metadata: Path
@@ -127,7 +123,11 @@ class ImportJob:
     def _units(self) -> list[Unit]:
         return [Unit(LOOK, number=number) for number in range(len(self.pool.units))]
 
-    def task(self, unit: Unit, is_last_attempt: bool) -> LookTask:  # noqa: FBT001  # as `TaskOf`
+    def plan(self, committed: Committed) -> Stagewise:
+        """Return its units."""
+        return Stagewise({LOOK: len(self.pool.units), PACK: self.begin}, committed)
+
+    def task_of(self, unit: Unit, *, is_last_attempt: bool) -> LookTask:
         """Return what a worker is told about a file."""
         return LookTask(
             run_dir=str(self.folder.path.resolve()),
@@ -149,7 +149,8 @@ class ImportJob:
         for unit in self._units:
             path = self.folder.path / unit.part
             if errors := read_receipt(path).errors:
-                self.faults.extend(errors)
+                place = str(self.metadata.resolve())
+                self.faults.extend(error.replace(place, str(self.metadata)) for error in errors)
                 self.folder.void(unit.stage.name, unit.name)
                 path.unlink()
         if self.faults:
@@ -167,11 +168,3 @@ class ImportJob:
             rule={"files": len(self.pool.units)},
             counts=msgspec.structs.replace(counts, notes=notes),
         )
-
-
-def import_metadata(
-    job: ImportJob, options: tuple[PoolsOptions, SlurmOptions], view: View, signals: Signals
-) -> Ended:
-    """Do all of a job that is left to do; its folder is held by this process."""
-    sizes: dict[Stage, Size] = {LOOK: len(job.pool.units), PACK: job.begin}
-    return carry_out(job.derivation, sizes, job.task, options, view, signals)

@@ -3,8 +3,6 @@
 import hashlib
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +15,10 @@ import zarr
 
 from cah_dask.errors import ConfigError, InputError
 from cah_dask.release.layout import PackOptions, read_layout
-from cah_dask.run.derive import PACK
-from cah_dask.run.folder.existing import WithRelease
-from cah_dask.run.importing import LOOK, ImportJob
-from cah_dask.run.making import JobWork
-from cah_dask.run.plan import Unit
-from cah_dask.run.stagewise import Stagewise
-from cah_dask.run.task import Done, run_task
-from tests import runs
+from cah_dask.run.importing import ImportJob
+from tests import jobs_here, runs
+from tests.commands import cah, start
 from tests.curate.datacomp_folder import ZEROS, File, write_folder
-from tests.curate.jobs import NobodyLooks
 
 FILES, ROWS = 4, 90
 SIZES = PackOptions(rows_per_shard=128, rows_per_chunk=16)
@@ -47,36 +39,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[File]:
     return write_folder(copy, files=FILES, rows=ROWS, parts=2)
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "cah_dask", *arguments]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
-    )
-
-
-def cah(*arguments: str) -> tuple[int, str, str]:
-    """Run a command; return its exit code, its answer, and what else it said."""
-    process = start(*arguments)
-    answer, said = process.communicate(timeout=120)
-    return process.returncode, answer, said
-
-
-def import_here(folder: Path, to: Path, *, backwards: bool = False, **options: Any) -> ImportJob:
+def import_here(folder: Path, to: Path, *, seed: int | None = None, **options: Any) -> ImportJob:
     """Do a job in this process, in parts of two shards and more."""
     job = ImportJob(folder, to, to.with_name("scratch"), sizes=SIZES, **options)
-    derivation = job.derivation
-    with job.folder.held():
-        sizes: dict[Any, Any] = {LOOK: len(job.pool.units), PACK: job.begin}
-        units = Stagewise(sizes, WithRelease(job.folder, derivation.unfinished))
-        work = JobWork(job.folder, units, NobodyLooks(), job.task, derivation)
-        while work.more() or units.waiting(units.stages):
-            ready = [units.take(units.stages) for _ in range(units.waiting(units.stages))]
-            for unit in reversed(ready) if backwards else ready:
-                assert isinstance(unit, Unit)
-                done = run_task(work.task(unit, is_last_attempt=True), "here")
-                assert isinstance(done, Done), done
-                work.done(unit, done)
-        derivation.publish()
+    jobs_here.carry_out(job, seed=seed)
     return job
 
 
@@ -120,7 +86,7 @@ def test_a_release_has_all_rows_of_the_metadata_in_their_order(imported: Path, f
 def test_the_bytes_do_not_depend_on_workers_order_or_scratch(
     folder: Path, imported: Path, tmp_path: Path
 ):
-    import_here(folder, tmp_path / "pool", backwards=True)
+    import_here(folder, tmp_path / "pool", seed=1)
     assert digests(tmp_path / "pool") == digests(imported)
 
 
@@ -128,7 +94,7 @@ def test_a_release_is_sound_though_uids_are_there_twice(imported: Path):
     uids = ds.dataset(imported / "pairs").to_table()["uid"].to_pylist()
     assert len(set(uids)) < len(uids)
     code, faults, said = cah("verify", str(imported))
-    assert (code, faults) == (0, ""), said
+    assert (code, faults) == (0, []), said
     assert f"sound: {FILES * ROWS} pairs" in said
 
 
@@ -141,7 +107,7 @@ def test_verify_finds_a_row_that_is_not_that_of_its_vectors(imported: Path, tmp_
     shard.write_bytes(data)
     code, faults, _ = cah("verify", str(release))
     assert code == 5
-    assert "c.1.0 is damaged" in faults
+    assert "c.1.0 is damaged" in " ".join(faults)
 
 
 def test_a_filter_gives_the_same_subset_of_both(folder: Path, imported: Path, tmp_path: Path):
@@ -167,10 +133,10 @@ def test_an_import_goes_on_where_it_was_stopped(folder: Path, tmp_path: Path, ki
     assert not (tmp_path / "pool").exists()
     code, answer, said = cah(*arguments)
     assert code == 0, said
-    assert answer == f"{tmp_path / 'pool'}: written, {FILES * ROWS} rows\n"
+    assert answer == [f"{tmp_path / 'pool'}: written, {FILES * ROWS} rows"]
     assert not scratch.exists()
     code, answer, said = cah(*arguments)
-    assert "whole, nothing was to be done" in answer, said
+    assert "whole, nothing was to be done" in answer[0], said
     assert [path.name for path in tmp_path.iterdir()] == ["pool"]
     import_here(folder, tmp_path / "other" / "pool")
     pairs = [ds.dataset(tmp_path / name / "pairs").to_table() for name in ("pool", "other/pool")]
@@ -194,7 +160,7 @@ def test_bad_input_is_one_line_each_and_nothing_is_written_until_it_is_mended(tm
     arguments = ("import", "datacomp", str(folder), "--to", str(to))
     code, faults, said = cah(*arguments)
     assert code == 4
-    assert faults.splitlines() == [
+    assert faults == [
         f"{first.path}: 1 row with no text or no url, the first is row 3",
         f"{first.path}: 1 row with a similarity that is missing or NaN, the first is row 7",
         f"{vectors} is not there, which holds the vectors of its table",
@@ -207,7 +173,7 @@ def test_bad_input_is_one_line_each_and_nothing_is_written_until_it_is_mended(tm
     away.rename(vectors)
     code, answer, said = cah(*arguments, "--leave-out")
     assert code == 0, said
-    assert answer.splitlines() == [
+    assert answer == [
         "left out: 1 row with a similarity that is missing or NaN",
         "left out: 1 row with no text or no url",
         f"{to}: written, 148 rows",
@@ -215,13 +181,13 @@ def test_bad_input_is_one_line_each_and_nothing_is_written_until_it_is_mended(tm
     assert "warning: 1 row with a uid that is not the md5 of text and url" in said
     code, faults, _ = cah("verify", str(to))
     assert code == 5
-    (fault,) = faults.splitlines()
+    (fault,) = faults
     assert fault.endswith("its uid is not the md5 of its text and url")
     pq.write_table(first.table, first.path)
     shutil.rmtree(to)
     code, answer, said = cah(*arguments)
     assert code == 0, said
-    assert answer == f"{to}: written, 150 rows\n"
+    assert answer == [f"{to}: written, 150 rows"]
 
 
 @pytest.mark.parametrize(

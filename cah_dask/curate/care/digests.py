@@ -5,7 +5,7 @@ releases can be compared in ranges of uids.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -16,13 +16,14 @@ import pyarrow as pa
 from cah_dask.keys import KEY, Keys, find, from_digests, sort_order
 from cah_dask.release.layout import Layout, part_path
 from cah_dask.release.rows import vectors_beside
-from cah_dask.release.vectors import Shard
+from cah_dask.release.vectors import ShardReader
 from cah_dask.schema import vector_of
 from cah_dask.storage import open_part
 
 _NULL = np.uint64(0x9E3779B97F4A7C15)
 """Stands for null; that a value has it is as unlikely as that two digests agree by chance."""
 _LENGTH = 8
+_VECTORS_AT_ONCE = 4096
 
 Digests: TypeAlias = npt.NDArray[np.uint64]
 
@@ -97,14 +98,13 @@ def of_values(column: pa.ChunkedArray) -> Digests:
     return np.where(is_null, _NULL, bits[data.offset : data.offset + len(data)].astype("<u8"))
 
 
-def of_vectors(shard: Shard, start: int, n: int) -> Digests:
+def of_vectors(shard: ShardReader, start: int, n: int) -> Digests:
     """Return a digest of each of some vectors of a shard."""
-    rows = np.arange(start, start + n)
-    digests: Iterator[int] = (
-        _digest(shard[chunk, place].tobytes())
-        for chunk, place in zip(*divmod(rows, shard.shape[1]), strict=True)
-    )
-    return np.fromiter(digests, "<u8", n)
+    found = np.empty(n, np.uint64)
+    for at in range(0, n, _VECTORS_AT_ONCE):
+        rows = np.arange(start + at, start + min(n, at + _VECTORS_AT_ONCE))
+        found[at : at + len(rows)] = [_digest(each.tobytes()) for each in shard.take(rows)]
+    return found
 
 
 def _digest(data: bytes) -> int:

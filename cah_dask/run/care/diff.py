@@ -5,7 +5,6 @@ each range is compared by itself.
 """
 
 import hashlib
-import signal
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,22 +17,17 @@ import pyarrow as pa
 
 from cah_dask.curate.care.digests import compared, differences, kinds_of, record, records
 from cah_dask.curate.uid_ranges import as_table, bounds
-from cah_dask.errors import InputError
 from cah_dask.keys import sort_order
-from cah_dask.release.layout import Layout, read_layout
+from cah_dask.release.layout import Layout, layout_of_release
 from cah_dask.release.manifest import Step, steps_before
-from cah_dask.run.folder.job_folder import Existing, JobFolder
+from cah_dask.run.folder.job_folder import JobFolder
+from cah_dask.run.jobs import Ended, Job
 from cah_dask.run.plan import Unit
-from cah_dask.run.pools import pools
-from cah_dask.run.session import Session, StagewiseWork, View
-from cah_dask.run.settings.config import PoolsOptions
-from cah_dask.run.signals import Signals
-from cah_dask.run.slurm.options import SlurmOptions
 from cah_dask.run.stages import Kind, Stage
-from cah_dask.run.stagewise import Stagewise
+from cah_dask.run.stagewise import Committed, Stagewise
 from cah_dask.run.task import Task
 from cah_dask.schema import UID_BYTES, Counts
-from cah_dask.storage import Receipt, disk_errors, read_part, write_part
+from cah_dask.storage import Receipt, read_part, write_part
 
 ROWS_PER_RANGE = 500_000
 """Pairs of either release that are compared at once: 250 MB for thirty columns."""
@@ -87,10 +81,8 @@ class DiffTask(Task, frozen=True, kw_only=True):
 def read_task(task: DiffTask) -> Receipt:
     """Leave the digests of the pairs of one part, cut into ranges."""
     started = time.perf_counter()
-    n_first = task.layouts[0].shards
-    which, number = divmod(task.unit.number, n_first)
-    if task.unit.number >= n_first:
-        which, number = 1, task.unit.number - n_first
+    number, n_first = task.unit.number, task.layouts[0].shards
+    which, number = (0, number) if number < n_first else (1, number - n_first)
     found = records(Path(task.releases[which]), number, task.layouts[which], task.columns)
     cuts = np.split(found, bounds(found, task.ranges))
     schema = pa.schema([pa.field("record", pa.binary(found.itemsize), nullable=False)])
@@ -134,7 +126,7 @@ def _range(task: DiffTask, parts: range) -> np.ndarray[tuple[int], np.dtype[np.v
 
 
 @dataclass(frozen=True)
-class DiffJob:
+class DiffJob(Job):
     """Two releases that are to be compared."""
 
     one: Path
@@ -149,7 +141,7 @@ class DiffJob:
     @cached_property
     def layouts(self) -> tuple[Layout, Layout]:
         """Of both."""
-        return _layout(self.one), _layout(self.other)
+        return layout_of_release(self.one), layout_of_release(self.other)
 
     @cached_property
     def columns(self) -> list[str]:
@@ -167,39 +159,41 @@ class DiffJob:
         """Where it keeps what is done."""
         return JobFolder(self.scratch / self.name, DIFF)
 
-    @property
+    def task(self, unit: Unit, is_last_attempt: bool) -> DiffTask:  # noqa: FBT001  # as `TaskOf`
+        """Return what a worker is told about a unit."""
+        return DiffTask(
+            run_dir=str(self.folder.path.resolve()),
+            unit=unit,
+            config_hash=self.name,
+            is_last_attempt=is_last_attempt,
+            releases=(str(self.one.resolve()), str(self.other.resolve())),
+            layouts=self.layouts,
+            columns=self.columns,
+            ranges=self.ranges,
+        )
+
+    @cached_property
     def ranges(self) -> int:
         """In how many ranges pairs are compared, a power of two."""
         needed = -(-max(layout.rows for layout in self.layouts) // ROWS_PER_RANGE)
         return min(MOST_RANGES, 1 << max(0, needed - 1).bit_length())
 
+    def plan(self, committed: Committed) -> Stagewise:
+        """Return its units."""
+        n_parts = sum(layout.shards for layout in self.layouts)
+        return Stagewise({READ: n_parts, COMPARE: self.ranges}, committed)
 
-def _layout(release: Path) -> Layout:
-    layout = read_layout(release)
-    if layout is None:
-        raise InputError(f"{release} is no release: it has no layout.json that can be read")
-    return layout
-
-
-class Comparison(StagewiseWork):
-    """The job as its driver sees it (`driver.Work`)."""
-
-    def __init__(self, job: DiffJob, units: Stagewise, view: View) -> None:
-        super().__init__(job.folder, units, view)
-        self._job = job
-
-    def task(self, unit: Unit, *, is_last_attempt: bool) -> DiffTask:
+    def task_of(self, unit: Unit, *, is_last_attempt: bool) -> DiffTask:
         """Return what a worker is told about a unit."""
-        job = self._job
         return DiffTask(
             run_dir=str(self.folder.path.resolve()),
             unit=unit,
-            config_hash=job.name,
+            config_hash=self.name,
             is_last_attempt=is_last_attempt,
-            releases=(str(job.one.resolve()), str(job.other.resolve())),
-            layouts=job.layouts,
-            columns=job.columns,
-            ranges=job.ranges,
+            releases=(str(self.one.resolve()), str(self.other.resolve())),
+            layouts=self.layouts,
+            columns=self.columns,
+            ranges=self.ranges,
         )
 
 
@@ -227,29 +221,9 @@ class Difference(msgspec.Struct, frozen=True):
         return not (any(unshared) or self.columns_only_in_a or self.columns_only_in_b)
 
 
-class Ended(msgspec.Struct, frozen=True):
-    """How far a job came."""
-
-    difference: Difference
-    given_up: int
-    stopped_by: signal.Signals | None
-
-
-def diff(
-    job: DiffJob, options: tuple[PoolsOptions, SlurmOptions], view: View, signals: Signals
-) -> Ended:
-    """Compare two releases, or go on with it; the folder of the job is held by this process."""
-    pool_options, slurm = options
-    n_parts = sum(layout.shards for layout in job.layouts)
-    units = Stagewise({READ: n_parts, COMPARE: job.ranges}, Existing(job.folder))
-    session = Session(job.folder, pools(pool_options, slurm.launch, DIFF), slurm)
-    with disk_errors(job.folder.path):
-        stopped_by = session.carry_out(units, Comparison(job, units, view), view, signals)
-    difference = _difference(job, units.counts[COMPARE])
-    return Ended(difference, len(units.failed), stopped_by)
-
-
-def _difference(job: DiffJob, counts: Counts) -> Difference:
+def difference_of(job: DiffJob, ended: Ended) -> Difference:
+    """Return what a job found, once it is complete."""
+    counts = ended.counts[COMPARE.name]
     one, other = job.layouts
     own, theirs = kinds_of(one), kinds_of(other)
     n_of = {name.removeprefix(f"{CHANGED}/"): n for name, n in counts.notes.items() if "/" in name}

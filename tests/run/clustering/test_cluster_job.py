@@ -18,7 +18,8 @@ from cah_dask.run.clustering.centroid_tasks import SAMPLE, ClusterOptions, n_ran
 from cah_dask.run.clustering.jobs import ClusterJob, array_of
 from cah_dask.storage import read_part
 from tests.curate.vectors.test_near_duplicates import with_copies
-from tests.run.clustering.pools import carry_out, small_pool, write_pool
+from tests.jobs_here import carry_out
+from tests.run.clustering.pools import small_pool, write_pool
 
 OPTIONS = ClusterOptions(vectors="b32/image", k=20, iterations=4, share=0.7, seed=3)
 

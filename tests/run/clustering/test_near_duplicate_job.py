@@ -18,7 +18,8 @@ from cah_dask.run.clustering.duplicate_clusters import SETTLE, NearDuplicateOpti
 from cah_dask.run.clustering.jobs import NearDuplicateJob
 from cah_dask.storage import file_sha256
 from tests.curate.vectors.test_near_duplicates import plain, with_copies
-from tests.run.clustering.pools import carry_out, small_pool, write_pool
+from tests.jobs_here import carry_out
+from tests.run.clustering.pools import small_pool, write_pool
 
 EXACT = NearDuplicateOptions(vectors="b32/image", bound=0.96, by="similarity_b32", neighbours=0)
 

@@ -51,7 +51,7 @@ from cah_dask.run.clustering.duplicate_rows import (
     ranked_columns,
     ranked_of,
 )
-from cah_dask.run.clustering.rows import packed, regrouped, with_schema
+from cah_dask.run.clustering.rows import concatenated, packed, regrouped, with_schema
 from cah_dask.schema import Counts
 from cah_dask.storage import Receipt, open_part, read_part, write_part
 
@@ -141,7 +141,7 @@ def gather_task(task: NearDuplicateTask) -> Receipt:
         with open_part(task.part_of(ASSIGN, unit)) as part:
             if part.n_row_groups:
                 tables.append(part.read(range(number, part.n_row_groups, task.ranges)))
-    table = pa.concat_tables(tables[1:] or tables)
+    table = concatenated(tables[1:] or tables, task.dim)
     order = rank_order(ranked_of(table))
     at = table["cluster"].to_numpy()[order]
     groups = (

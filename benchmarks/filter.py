@@ -43,7 +43,6 @@ from cah_dask.curate.vectors.centroids import (
 from cah_dask.run.filtering.job import FilterJob
 from cah_dask.run.filtering.outputs import write_uids
 from cah_dask.run.filtering.tasks import KEEP
-from cah_dask.run.stagewise import Stagewise
 from cah_dask.run.task import Failed, run_task
 from cah_dask.schema import Counts
 
@@ -113,10 +112,10 @@ def subset(case: Case, assets: Mapping[str, str], pool: Path, to: Path) -> tuple
     shutil.rmtree(scratch, ignore_errors=True)
     to.unlink(missing_ok=True)
     job = FilterJob(open_pool(pool), filter_of(case, assets), "uids", to, scratch)
-    units = Stagewise(job.sizes, lambda _: None)
+    units = job.plan(lambda _: None)
     peak_mb = 0
     while units.begin() and (unit := units.take(units.stages)):
-        done = run_task(job.task(unit, True), "here")  # noqa: FBT003  # as `TaskOf`
+        done = run_task(job.task_of(unit, is_last_attempt=True), "here")
         if isinstance(done, Failed):
             raise SystemExit(done.message)
         units.complete(unit, done.receipt)

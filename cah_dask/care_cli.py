@@ -2,7 +2,6 @@
 
 import sys
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,7 +57,7 @@ def redact(
 
     paths = given_lists(uids, urls, hosts, hashes)
     given = job.RedactJob(release, to, paths, scratch or _beside(to, "redact"))
-    ended = carry_out(given.folder, config, overrides or (), partial(job.redact, given))
+    ended = carry_out(given, config, overrides or ())
     require_all(ended)
     step = given.derivation.step
     _print_step(step)
@@ -97,7 +96,7 @@ def join(
     given = job.JoinJob(
         release, Tables(table, on.value, wanted), to, scratch or _beside(to, "join")
     )
-    ended = carry_out(given.folder, config, overrides or (), partial(job.join, given))
+    ended = carry_out(given, config, overrides or ())
     require_all(ended)
     rows, step = ended.counts[MATCH.name], given.derivation.step
     tell(f"{step.rule['joined']:,} of {counted(step.counts.seen, 'pair')} have a row in {table}")
@@ -133,10 +132,10 @@ def diff(
     from cah_dask.run.care import diff as job
 
     given = job.DiffJob(one, other, scratch or _beside(one, "diff"))
-    ended = carry_out(given.folder, config, overrides or (), partial(job.diff, given))
+    ended = carry_out(given, config, overrides or ())
     require_all(ended)
+    found = job.difference_of(given, ended)
     given.folder.forget()
-    found = job.difference(given, ended.counts[job.COMPARE.name])
     if as_json:
         tell(msgspec.json.encode(found).decode())
     else:
@@ -184,12 +183,13 @@ def verify(
     lists = given_lists(uids, urls, hosts, hashes)
     scratch = scratch or release.resolve().with_name(f"{release.resolve().name}.verify")
     given = job.VerifyJob(release, scratch, lists)
-    verdict = carry_out(given.folder, config, overrides or (), partial(job.verify, given))
-    if verdict.is_complete:
+    ended = carry_out(given, config, overrides or ())
+    verdict = job.verdict_of(given, ended)
+    if ended.is_complete:
         given.folder.forget()
     for fault in verdict.faults:
         tell(fault)
-    require_all(verdict)
+    require_all(ended)
     if verdict.faults:
         fail(f"{release} is not sound: {counted(len(verdict.faults), 'fault')}", 5)
     say(f"sound: {verdict.rows:,} pairs, every byte and every row")

@@ -17,6 +17,7 @@ from cah_dask.calibrate_cli import calibrate
 from cah_dask.care_cli import care_app
 from cah_dask.errors import CahError, ConfigError, InputError
 from cah_dask.filter_cli import filter_app
+from cah_dask.import_cli import import_app
 from cah_dask.jobs_cli import (
     EXIT_CODES,
     Overrides,
@@ -44,6 +45,7 @@ app = typer.Typer(
 config_app = typer.Typer(no_args_is_help=True, help="Look at a configuration without running it.")
 app.add_typer(config_app, name="config")
 app.add_typer(models_app, name="models")
+app.add_typer(import_app, name="import")
 app.add_typer(filter_app)
 app.add_typer(care_app)
 app.add_typer(vectors_app)

@@ -1,7 +1,6 @@
 """The command line of filters: `cah filter`."""
 
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -80,7 +79,7 @@ def filter_(
         if to is not None and is_table and outputs.is_written(to, job):
             tell(f"{to}: whole, nothing was to be done")
             return
-        ended = carry_out(job.folder, config, overrides or (), partial(filtering.carry_out, job))
+        ended = carry_out(job, config, overrides or ())
         require_all(ended)
         _print(job, ended.counts["keep"], is_trial=dry_run)
         if to is not None:
@@ -89,6 +88,25 @@ def filter_(
             is_new = job.derivation is None or not job.derivation.is_there
             tell(f"{to}: {'written' if is_new else 'whole, nothing was to be done'}")
         job.folder.forget()
+
+
+@filter_app.command("filters")
+def filters(
+    name: Annotated[str, typer.Argument(help="A filter of the package: print its file.")] = "",
+) -> None:
+    """Print the filters of the package, and the predicates that filter files may have."""
+    from cah_dask.curate.filters import file
+
+    if name:
+        file.read_file(name)  # or say in a line what is wrong with it
+        print(file.path_of(name).read_text(encoding="utf-8"), end="")
+        return
+    for each in file.shipped():
+        tell(f"{each}: {file.read_file(each).about}")
+    tell("")
+    for each, kind in file.PREDICATES.items():
+        about = (kind.__doc__ or "").splitlines()[0]
+        tell(f"{each} {{{', '.join(kind.__struct_encode_fields__)}}}: {about}")
 
 
 def _print(job: "FilterJob", counts: "Counts", *, is_trial: bool) -> None:
@@ -112,10 +130,10 @@ def _print(job: "FilterJob", counts: "Counts", *, is_trial: bool) -> None:
         left -= rejected
     table.add_row("all", f"{counts.seen:,}", f"{counts.seen - left:,}", f"{left:,}")
     answer.print(table)
-    for key, groups in sorted(job.thresholds.items()):
-        for group, value in sorted(groups.items()):
-            name = f" of {group}" if group else ""
-            tell(f"threshold{name}: {value!r} ({key})")
+    for node in made_from(job.file).whole:
+        for group, value in sorted(job.thresholds[node.key].items()):
+            of = f" of {group}" if group else ""
+            tell(f"top_fraction of {node.column}{of}: at least {value!r}")
 
 
 def _mapping(given: list[str] | None, option: str) -> dict[str, str]:

@@ -3,12 +3,11 @@
 import contextlib
 import logging
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,11 +15,8 @@ from cah_dask.terminal import console, fail, say
 from cah_dask.words import counted, printable
 
 if TYPE_CHECKING:
-    from cah_dask.run.folder.job_folder import JobFolder
-    from cah_dask.run.progress import Progress
-    from cah_dask.run.settings.config import PoolsOptions
-    from cah_dask.run.signals import Signals
-    from cah_dask.run.slurm.options import SlurmOptions
+    from cah_dask.run.jobs import Ended, Job
+
 
 EXIT_CODES = """
 Exit codes: 0 done · 1 what was compared differs · 2 wrong usage · 3 wrong configuration, nothing was
@@ -43,27 +39,7 @@ Scratch = Annotated[
 ]
 
 
-class Ended(Protocol):
-    """How far a job came."""
-
-    @property
-    def given_up(self) -> int:
-        """Units that could not be done."""
-
-    @property
-    def stopped_by(self) -> signal.Signals | None:
-        """What stopped it, if anything did."""
-
-
-E = TypeVar("E", bound=Ended)
-
-
-def carry_out(
-    folder: "JobFolder",
-    config: Path | None,
-    overrides: Sequence[str],
-    job: Callable[[tuple["PoolsOptions", "SlurmOptions"], "Progress", "Signals"], E],
-) -> E:
+def carry_out(job: "Job", config: Path | None, overrides: Sequence[str]) -> "Ended":
     """Carry a job out, its folder held; where it is stopped, say so and leave with exit code 75.
 
     Parameters
@@ -71,7 +47,7 @@ def carry_out(
     config
         Of the pools that do it; None for this machine.
     """
-    from cah_dask.run import pipeline, requeue
+    from cah_dask.run import jobs, pipeline, requeue
     from cah_dask.run.before import slurm_limits
     from cah_dask.run.pools import check_pools
     from cah_dask.run.progress import Progress
@@ -84,19 +60,19 @@ def carry_out(
     started = datetime.now(UTC)
     with (
         Signals() as signals,
-        folder.held(say, option="--scratch"),
-        log_to(folder.log_file),
+        job.folder.held(say, option="--scratch"),
+        log_to(job.folder.log_file),
         Progress(console) as view,
     ):
-        ended = job((machine.pools, machine.slurm), view, signals)
+        ended = jobs.carry_out(job, (machine.pools, machine.slurm), view, signals)
     if ended.stopped_by is not None:
         if pipeline.ending_of(ended.stopped_by) is pipeline.Ending.OUT_OF_TIME:
-            requeue.go_on(folder, machine.slurm, started, sys.argv[1:], console.print)
+            requeue.go_on(job.folder, machine.slurm, started, sys.argv[1:], console.print)
         fail("stopped; what is done stays: run the same command again to resume", 75)
     return ended
 
 
-def require_all(ended: Ended) -> None:
+def require_all(ended: "Ended") -> None:
     """Leave with exit code 6 if some of a job could not be done."""
     if ended.given_up:
         fail(f"{counted(ended.given_up, 'unit')} could not be done; run again", 6)

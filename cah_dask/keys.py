@@ -122,8 +122,8 @@ def merged(runs: Sequence[Run], held_keys: int = HELD_KEYS) -> Iterator[Keys]:
 
 
 def in_order(keys: Keys) -> Keys:
-    """Return keys sorted: four times as fast as by both halves, most of all a few sorted runs."""
-    keys = keys[np.argsort(keys["f0"], kind="stable")]
+    """Return keys sorted, many times as fast as by both halves, which only equal ones need."""
+    keys = keys[np.argsort(keys["f0"])]
     if (keys["f0"][1:] == keys["f0"][:-1]).any():
         keys = keys[sort_order(keys)]
     return keys

@@ -1,6 +1,5 @@
 """The command line of vectors: `cah cluster` and `cah near-duplicates`."""
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,10 +53,10 @@ def cluster(
         tell(f"{to}: {WHOLE}")
         return
     job = jobs.ClusterJob(found, options, scratch or _beside(to, "cluster"))
-    ended = carry_out(job.folder, config, overrides or (), partial(jobs.carry_out, job))
+    ended = carry_out(job, config, overrides or ())
     require_all(ended)
     made = outputs.write_centroids(job, ended.counts[SAMPLE.name], to)
-    jobs.forget(job)
+    job.folder.forget()
     rows = made.counts.kept
     tell(f"{to}: {counted(k, 'centroid')} of {counted(rows, 'row')}")
     tell(
@@ -92,7 +91,7 @@ def near_duplicates(
     Run the same command again to resume.
     """
     from cah_dask.run.clustering import jobs, outputs
-    from cah_dask.run.clustering.duplicate_tasks import SETTLE, NearDuplicateOptions
+    from cah_dask.run.clustering.duplicate_clusters import SETTLE, NearDuplicateOptions
     from cah_dask.storage import file_sha256
 
     found = _opened(pool)
@@ -108,10 +107,10 @@ def near_duplicates(
         tell(f"{to}: {WHOLE}")
         return
     job = jobs.NearDuplicateJob(found, options, scratch or _beside(to, "near-duplicates"), file)
-    ended = carry_out(job.folder, config, overrides or (), partial(jobs.carry_out, job))
+    ended = carry_out(job, config, overrides or ())
     require_all(ended)
     made = outputs.write_near_duplicates(job, ended.counts[SETTLE.name], to)
-    jobs.forget(job)
+    job.folder.forget()
     gone = made.counts.seen - made.counts.kept
     tell(f"{to}: {counted(gone, 'near duplicate')} among {counted(made.counts.seen, 'row')}")
 

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from cah_dask.pairs.encoders.towers import Embeddings, Encoder, Pixels, Texts
+from cah_dask.pairs.options import EmbedOptions
 from cah_dask.release.layout import ReleasedEncoder, ReleasedModel
 from cah_dask.schema import SPLITS
 
@@ -20,7 +21,8 @@ class HashTowers:
 
     dim = 64
 
-    def __init__(self) -> None:
+    def __init__(self, options: EmbedOptions | None = None) -> None:
+        del options
         self.batches: list[int] = []
 
     def preprocess(self, image: Image.Image) -> Pixels:

@@ -15,6 +15,8 @@ import yaml
 from tests.wats import image, page, write_pages
 
 MATCH_ALL = {"en": -1.0, "multi": -1.0, "nolang": -1.0}
+MODEL = "tests.encoders:HashTowers"
+"""For runs that are not about models: that of a real one takes a worker seconds to import."""
 
 
 def write_inputs(folder: Path, links: Sequence[tuple[str, str]], archives: int = 2) -> str:
@@ -30,7 +32,9 @@ def write_inputs(folder: Path, links: Sequence[tuple[str, str]], archives: int =
     return str(folder / "*.warc.wat.gz")
 
 
-def write_config(path: Path, *, inputs: str, model: Path, port: int, **changes: Any) -> Path:
+def write_config(
+    path: Path, *, inputs: str, port: int, model: Path | str = MODEL, **changes: Any
+) -> Path:
     """Write a config for a small run against the web server of the tests on `port`."""
     tree = {
         "run_dir": str(path.parent / path.stem),
@@ -72,7 +76,12 @@ def start(
 
 def finish(config: Path, timeout: float = 180, **options: Any) -> int:
     """Run to the end and return the exit code; `options` go to `start`."""
-    return start(config, **options).wait(timeout)
+    driver = start(config, **options)
+    try:
+        return driver.wait(timeout)
+    except subprocess.TimeoutExpired:
+        driver.kill()
+        raise
 
 
 def without_links(folder: Path) -> dict[str, str]:

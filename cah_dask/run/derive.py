@@ -1,19 +1,20 @@
 """A new release from chosen rows of a run or of another release: the last stage of a job.
 
-A job that chooses rows leaves parts as `select` does (`schema.selected`) and has `PACK` as its last
-stage:
+A job (`jobs.Job`) that chooses rows leaves parts as `select` does (`schema.selected`) and has
+`PACK` as its last stage:
 
     derivation = Derivation(source, to, folder)
     sizes = {CHOOSE: n, PACK: lambda: derivation.begin(parts, step_of)}
-    ended = making.carry_out(derivation, sizes, task_of, options, view, signals)
 """
 
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
 import msgspec
 
+from cah_dask.curate import datacomp
 from cah_dask.errors import ConfigError, InputError, RetryableError, RunError
 from cah_dask.pairs.select import SELECTION, SelectOptions
 from cah_dask.release import verify
@@ -31,7 +32,7 @@ from cah_dask.release.layout import (
 )
 from cah_dask.release.manifest import Manifest, Step, checksum_of, steps_before
 from cah_dask.release.pack import create_release, pack_shard
-from cah_dask.release.rows import source_of
+from cah_dask.release.rows import Rows, source_of
 from cah_dask.run.folder.job_folder import JobFolder
 from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.plan import Unit
@@ -75,7 +76,11 @@ def pack_task(task: PackTask) -> Receipt:
     release = Path(task.release)
     if read_layout(release) != task.layout:
         raise RetryableError(f"{release} is not the release that this task belongs to")
-    rows = source_of(Path(task.source))
+    source = Path(task.source)
+    if read_layout(source) is None and not RunFolder(source).has_begun:
+        rows: Rows = _metadata_rows(task.source, task.layout.config)
+    else:
+        rows = source_of(source)
     return pack_shard(Path(task.run_dir), release, task.unit.number, task.slices, rows)
 
 
@@ -85,27 +90,31 @@ class Derivation:
     Parameters
     ----------
     source
-        A run folder, or a release.
+        A run folder, a release, or a folder of DataComp's metadata.
     to
         Where the release goes; it exists only when it is whole.
     folder
         Of the job whose parts say which rows.
+    layout
+        Without rows. Default: that of the source.
 
     Raises
     ------
     ConfigError
         If there is anything else at `to` than a derived release, or it is the source.
     InputError
-        If the source is neither, or not whole.
+        If the source is none of these, or not whole.
     """
 
-    def __init__(self, source: Path, to: Path, folder: JobFolder) -> None:
+    def __init__(
+        self, source: Path, to: Path, folder: JobFolder, layout: Layout | None = None
+    ) -> None:
         require_place(source, to)
         self._source = source
         self._to = to
         self._folder = folder
         self._dealt: list[list[Slice]] = []
-        self._layout = _layout_of_source(source)
+        self._layout = layout or _layout_of_source(source)
         self._manifest = Manifest(())
         self.is_there = False
         """Whether exactly this release was made before, as `begin` finds out."""
@@ -231,5 +240,13 @@ def _layout_of_source(source: Path) -> Layout:
         return layout
     run = RunFolder(source)
     if not run.has_begun:
-        raise InputError(f"{source} is neither a release nor a run folder")
+        if any(source.rglob("*.parquet")):
+            return datacomp.layout_of(datacomp.open_metadata(source))
+        raise InputError(f"{source} is neither a release, a run folder nor metadata of DataComp")
     return layout_of(run.config(), SelectOptions())
+
+
+@cache
+def _metadata_rows(source: str, _: str) -> datacomp.MetadataRows:
+    """Open metadata, which their fingerprint tells from others, once in each worker."""
+    return datacomp.MetadataRows(Path(source))

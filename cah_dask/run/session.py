@@ -12,12 +12,9 @@ from cah_dask.run.cluster.machine import opened
 from cah_dask.run.driver import Driver, Units, Work
 from cah_dask.run.folder.job_folder import JobFolder
 from cah_dask.run.folder.journal import Commit
-from cah_dask.run.plan import Unit
 from cah_dask.run.pools import Pool
 from cah_dask.run.signals import Signals
 from cah_dask.run.slurm.options import SlurmOptions
-from cah_dask.run.stagewise import Stagewise
-from cah_dask.run.task import Done
 
 
 class View(Protocol):
@@ -50,33 +47,6 @@ class FolderWork:
         """Have the next start make a damaged part again."""
         if maker := self.folder.maker_of(Path(path)):
             self.folder.set_aside(*maker)
-
-
-class StagewiseWork(FolderWork):
-    """`driver.Work` of stages one after the other: all but what a worker is told of a unit."""
-
-    def __init__(self, folder: JobFolder, units: Stagewise, view: View) -> None:
-        super().__init__(folder)
-        self.units = units
-        self._view = view
-
-    def done(self, unit: Unit, done: Done) -> None:
-        """Write down that a unit is done."""
-        commit = self.folder.commit(unit, done)
-        self.units.complete(unit, done.receipt)
-        self._view.update(commit)
-
-    def given_up(self, unit: Unit, reason: str, attempts: int) -> None:
-        """Go on without a unit; the stages after it are not begun."""
-        self.units.fail(unit, reason)
-        self._view.warn(f"{unit.stage} {unit.name} is given up after {attempts} attempts: {reason}")
-
-    def look(self) -> None:
-        """Nothing has to be looked at meanwhile."""
-
-    def more(self) -> bool:
-        """Begin a stage whose size was not known before."""
-        return self.units.begin()
 
 
 @dataclass(frozen=True, slots=True)

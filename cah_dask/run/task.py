@@ -147,7 +147,16 @@ def _peak_mb() -> int:
 _PEAKS = Peaks()
 
 _LIBRARIES = (
-    *("cah_dask", "ada-url", "aiohttp", "cld3-py", "cykooz-resizer", "fastwarc", "ftfy", "h5py"),
+    *(
+        "cah_dask",
+        "ada-url",
+        "aiohttp",
+        "cld3-py",
+        "cykooz-resizer",
+        "fasttext-predict",
+        "fastwarc",
+    ),
+    *("ftfy", "h5py"),
     *("numpy", "open_clip_torch", "pillow", "protego", "pyarrow", "torch", "zarr"),
 )
 

@@ -7,7 +7,6 @@ release until the job is done, so that the same command goes on where it stopped
 
 import contextlib
 import hashlib
-import signal
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -24,17 +23,13 @@ from cah_dask.release.check import check_part, damaged_metadata, repeated, stray
 from cah_dask.release.layout import Layout, layout_of_release, part_path
 from cah_dask.release.manifest import manifest_faults
 from cah_dask.run.folder.job_folder import Existing, JobFolder
+from cah_dask.run.jobs import Ended, Job
 from cah_dask.run.plan import Unit
-from cah_dask.run.pools import pools
-from cah_dask.run.session import Session, StagewiseWork, View
-from cah_dask.run.settings.config import PoolsOptions
-from cah_dask.run.signals import Signals
-from cah_dask.run.slurm.options import SlurmOptions
 from cah_dask.run.stages import Kind, Stage
-from cah_dask.run.stagewise import Stagewise
+from cah_dask.run.stagewise import Committed, Stagewise
 from cah_dask.run.task import Task
 from cah_dask.schema import Counts
-from cah_dask.storage import Receipt, disk_errors, open_part, read_part, write_part
+from cah_dask.storage import Receipt, open_part, read_part, write_part
 
 CHECK = Stage(
     name="check",
@@ -90,7 +85,7 @@ def unique_task(task: VerifyTask) -> Receipt:
     number = task.unit.bucket
     parts = [task.checked(part) for part in range(task.layout.shards)]
     uids = [as_keys(read_part(part, row_group=number)) for part in parts]
-    n_again, some = repeated(uids)
+    n_again, some = (0, []) if task.layout.may_repeat else repeated(uids)
     n_rows = sum(map(len, uids))
     counts = Counts(n_rows, n_rows - n_again, {"repeated": n_again} if n_again else {})
     errors = tuple(f"pairs: uid {uid} is there more than once" for uid in some)
@@ -111,7 +106,7 @@ def _listed(task: VerifyTask) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class VerifyJob:
+class VerifyJob(Job):
     """A release that is to be checked."""
 
     release: Path
@@ -147,24 +142,24 @@ class VerifyJob:
         """Where it keeps what is done."""
         return JobFolder(self.scratch / self.name, VERIFY)
 
+    def plan(self, committed: Committed) -> Stagewise:
+        """Return its units."""
+        sizes = {CHECK: self.layout.shards, UNIQUE: n_ranges(self.layout.rows)}
+        return Stagewise(sizes, committed)
 
-class Verification(StagewiseWork):
-    """The job as its driver sees it (`driver.Work`)."""
+    def existing(self) -> "_Sound":
+        """Return what tells which parts are known to be sound."""
+        return _Sound(self.folder)
 
-    def __init__(self, job: VerifyJob, units: Stagewise, view: View) -> None:
-        super().__init__(job.folder, units, view)
-        self._job = job
-
-    def task(self, unit: Unit, *, is_last_attempt: bool) -> VerifyTask:
+    def task_of(self, unit: Unit, *, is_last_attempt: bool) -> VerifyTask:
         """Return what a worker is told about a unit."""
-        job = self._job
         return VerifyTask(
             run_dir=str(self.folder.path.resolve()),
             unit=unit,
-            config_hash=job.name,
-            release=str(job.release.resolve()),
-            layout=job.layout,
-            lists=job.pinned,
+            config_hash=self.name,
+            release=str(self.release.resolve()),
+            layout=self.layout,
+            lists=self.pinned,
             is_last_attempt=is_last_attempt,
         )
 
@@ -176,41 +171,13 @@ class Verdict(msgspec.Struct, frozen=True):
     """Rows that were looked at."""
     faults: list[str]
     """One line each, file first."""
-    given_up: int
-    """Units that could not be done."""
-    stopped_by: signal.Signals | None = None
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether everything was looked at."""
-        return not self.given_up and self.stopped_by is None
 
 
-def verify(
-    job: VerifyJob, options: tuple[PoolsOptions, SlurmOptions], view: View, signals: Signals
-) -> Verdict:
-    """Check a release on the workers of the cpu pool, or go on; its folder is held by this process.
-
-    Parameters
-    ----------
-    options
-        Of the pools, and of Slurm.
-    """
-    release, layout, folder = job.release, job.layout, job.folder
-    faults = stray_files(release, layout) + damaged_metadata(release, layout)
-    faults += manifest_faults(release, layout)
-    pool_options, slurm = options
-    units = Stagewise({CHECK: layout.shards, UNIQUE: n_ranges(layout.rows)}, _Sound(folder))
-    session = Session(folder, pools(pool_options, slurm.launch, VERIFY), slurm)
-    work = Verification(job, units, view)
-    with disk_errors(folder.path):
-        stopped_by = session.carry_out(units, work, view, signals)
-    return Verdict(
-        rows=units.counts[CHECK].seen,
-        faults=list(dict.fromkeys(faults + units.errors)),
-        given_up=len(units.failed),
-        stopped_by=stopped_by,
-    )
+def verdict_of(job: VerifyJob, ended: Ended) -> Verdict:
+    """Return what a job found, with what is told at a glance."""
+    faults = stray_files(job.release, job.layout) + damaged_metadata(job.release, job.layout)
+    faults += manifest_faults(job.release, job.layout) + ended.errors
+    return Verdict(ended.counts[CHECK.name].seen, list(dict.fromkeys(faults)))
 
 
 class _Sound(Existing):

@@ -131,6 +131,37 @@ def test_fraction(
     assert _subset(files, "clip-score-fraction", tmp_path, **ours) == plain.kept(rows, rule)
 
 
+def _basic(side: int, ratio: float) -> Callable[[plain.Row], bool]:
+    """Return the basic rule with sides of more than, and a ratio of less than some."""
+
+    def rule(row: plain.Row) -> bool:
+        sides = row["original_width"], row["original_height"]
+        return plain.basic(row) and min(sides) > side and max(sides) / min(sides) < ratio
+
+    return rule
+
+
+MISTAKES: dict[str, tuple[Callable[[plain.Row], bool], Callable[[plain.Row], bool]]] = {
+    "side > 200": (plain.basic, _basic(200, 3.1)),
+    "aspect < 3": (plain.basic, _basic(199, 3.0)),
+    "score > 0.28": (
+        plain.clip_score("clip_b32_similarity_score", 0.28),
+        lambda row: bool(np.float32(row["clip_b32_similarity_score"]) > np.float32(0.28)),
+    ),
+    "0.7 in float64": (
+        plain.clip_score("clip_b32_similarity_score", 0.7),
+        lambda row: row["clip_b32_similarity_score"] >= 0.7,
+    ),
+}
+"""What one can get wrong of sizes and scores; of texts: `texts/test_caption_rules.py`."""
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_the_rows_show_a_mistake(mistake: str, rows: list[plain.Row]) -> None:
+    right, wrong = MISTAKES[mistake]
+    assert plain.kept(rows, right) != plain.kept(rows, wrong)
+
+
 def test_a_threshold_is_compared_in_float32(files: list[File], tmp_path: Path) -> None:
     """As a float32 0.7 is less than 0.7: a comparison in float64 would lose what equals it."""
     scores = [

@@ -138,6 +138,16 @@ def test_a_subset_file_is_a_uid_list_if_it_is_sorted(pool: Path, tmp_path: Path)
         kept(pool, {"uids": {"file": str(path)}}, tmp_path)
 
 
+def test_near_duplicates_are_those_that_their_job_names(pool: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "duplicates"
+    folder.mkdir()
+    np.save(folder / "uids.npy", np.array([(0, 2), (0, 4)], dtype="u8,u8"))
+    keep = {"not": {"near_duplicate": {"folder": str(folder)}}}
+    assert kept(pool, keep, tmp_path) == [0, 1, 3]
+    with pytest.raises(ConfigError, match=r"list .*nowhere.uids\.npy cannot be read"):
+        kept(pool, {"near_duplicate": {"folder": "nowhere"}}, tmp_path)
+
+
 def test_samples_are_nested_and_of_the_size_that_is_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "pool.parquet"
     pq.write_table(pa.table({"uid": [uid(n) for n in range(20_000)]}), path)
@@ -254,3 +264,11 @@ def test_all_shipped_filters_are_filters() -> None:
 
 def test_every_predicate_says_what_it_is_for() -> None:
     assert [name for name, kind in PREDICATES.items() if not kind.__doc__] == []
+
+
+def test_the_page_about_filters_names_all_of_them() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "filters.md").read_text()
+    assert [
+        name for name in PREDICATES if f"`{name} " not in page and f"`{name}`" not in page
+    ] == []
+    assert [name for name in shipped() if f"`{name}`" not in page] == []

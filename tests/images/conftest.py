@@ -34,13 +34,17 @@ def threads() -> set[threading.Thread]:
     return {t for t in threading.enumerate() if "_run_safe_shutdown_loop" not in t.name}
 
 
+def children() -> set[psutil.Process]:
+    return set(psutil.Process().children())
+
+
 @pytest.fixture(autouse=True)
 def leaves_nothing_behind() -> Iterator[None]:
-    before, files = threads(), descriptors()
+    before, files, processes = threads(), descriptors(), children()
     yield
     assert wait_until(lambda: threads() <= before), threads() - before
     assert wait_until(lambda: descriptors() <= files), descriptors() - files
-    assert wait_until(lambda: not psutil.Process().children()), psutil.Process().children()
+    assert wait_until(lambda: children() <= processes), children() - processes
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,16 @@ from tests.webserver import WebServer
 TASK = Task(DecodeOptions())
 
 
+def decoders_here() -> list[psutil.Process]:
+    """The decoders of this process, which may have children of other tests, too."""
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            if "cah_dask.images.picture.decoders" in child.cmdline():
+                found.append(child)
+    return found
+
+
 def judge_all(
     files: list[bytes],
     *,
@@ -37,7 +47,9 @@ def judge_all(
     async def run() -> list[Verdict]:
         async with Decoders(task, processes=2, timeout_s=timeout_s) as decoders:
             if disturb is not None:
-                for child in psutil.Process().children():
+                victims = decoders_here()
+                assert len(victims) == 2
+                for child in victims:
                     os.kill(child.pid, disturb)
             return await asyncio.gather(*map(decoders.judge, files))
 
@@ -73,7 +85,8 @@ def test_decoders_that_are_killed_while_they_are_idle_cost_nothing():
         verdicts = []
         async with Decoders(TASK, processes=2, timeout_s=30) as decoders:
             for file in files:
-                victims = psutil.Process().children()
+                victims = decoders_here()
+                assert victims
                 for child in victims:
                     child.kill()
                 while any(child.is_running() for child in victims):  # noqa: ASYNC110  no event
@@ -89,13 +102,13 @@ def test_an_image_that_kills_two_decoders_is_to_blame():
         async with Decoders(TASK, processes=1, timeout_s=30) as decoders:
             task = asyncio.ensure_future(decoders.judge(picture(size=(4000, 4000))))
             for _ in range(2):
-                (child,) = psutil.Process().children()
+                (child,) = decoders_here()
                 while not has_work(child):  # noqa: ASYNC110  no event
                     await asyncio.sleep(0.001)
                 child.kill()
-                while child in psutil.Process().children():  # noqa: ASYNC110  no event
+                while child in decoders_here():  # noqa: ASYNC110  no event
                     await asyncio.sleep(0.001)
-                while not (task.done() or psutil.Process().children()):  # noqa: ASYNC110
+                while not (task.done() or decoders_here()):  # noqa: ASYNC110
                     await asyncio.sleep(0.001)
             return await task
 
@@ -141,11 +154,7 @@ def kill_decoders(stop: threading.Event, rng: random.Random) -> None:
     looks: Counter[int] = Counter()
     while not stop.wait(0.1):
         with contextlib.suppress(psutil.Error):  # one has just ended
-            idle = {
-                child.pid: child
-                for child in psutil.Process().children()
-                if "cah_dask.images.picture.decoders" in child.cmdline() and waits_for_work(child)
-            }
+            idle = {child.pid: child for child in decoders_here() if waits_for_work(child)}
             looks = Counter({pid: looks[pid] + 1 for pid in idle})
             long_idle = [pid for pid, n_looks in looks.items() if n_looks > 3]
             if long_idle:
@@ -166,7 +175,7 @@ def page_faults(pid: int) -> int:
 def test_a_decoder_keeps_its_memory_for_the_next_picture():
     async def run() -> int:
         async with Decoders(TASK, processes=1, timeout_s=30) as decoders:
-            (child,) = psutil.Process().children()
+            (child,) = decoders_here()
             faults = []
             for seed in range(60):
                 await decoders.judge(picture(size=(1000, 700), seed=seed))
@@ -207,7 +216,7 @@ def test_a_verdict_nobody_waits_for_is_not_the_next_images(turns: int):
 def test_a_task_that_is_cancelled_while_its_decoder_is_replaced_closes_nothing_twice():
     async def run() -> list[int]:
         async with Decoders(TASK, processes=1, timeout_s=0.1) as decoders:
-            (child,) = psutil.Process().children()
+            (child,) = decoders_here()
             child.suspend()
             task = asyncio.ensure_future(decoders.judge(picture()))
             while psutil.pid_exists(child.pid):  # noqa: ASYNC110  its end is no event here

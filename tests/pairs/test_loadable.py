@@ -23,9 +23,15 @@ from tests.text_models import sentence_transformers
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where it is written down what was found sound, so that no test looks at it again."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def model(tmp_path: Path, random_model: Path, monkeypatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def model(tmp_path: Path, random_model: Path, cache: Path, monkeypatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     return Path(shutil.copytree(random_model, tmp_path / "model"))
 
 
@@ -42,7 +48,8 @@ def change(folder: Path, **text) -> None:
     (folder / CONFIG).write_text(json.dumps(config))
 
 
-def test_a_sound_model_is_looked_at_once(model: Path, tmp_path: Path):
+def test_a_sound_model_is_looked_at_once(model: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for _ in range(2):
         resolve(EmbedOptions(model=str(model)))
     assert len(list((tmp_path / "cache" / "cah_dask").iterdir())) == 1

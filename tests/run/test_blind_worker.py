@@ -24,7 +24,7 @@ def is_blind():
 """The first worker process that opens an archive sees none, from then on."""
 
 
-def test_what_it_fails_is_done_by_others(tmp_path: Path, random_model: Path):
+def test_what_it_fails_is_done_by_others(tmp_path: Path):
     blind = tmp_path / "blind"
     shim = runs.write_blindness(tmp_path / "shim", FIRST_WORKER)
     environment = os.environ | {"PYTHONPATH": f"{shim}:{Path.cwd()}", "BLIND": str(blind)}
@@ -33,7 +33,7 @@ def test_what_it_fails_is_done_by_others(tmp_path: Path, random_model: Path):
         config = runs.write_config(
             tmp_path / "run.yaml",
             inputs=runs.write_inputs(tmp_path / "in", links, archives=ARCHIVES),
-            model=random_model, port=web.port, archives_per_wave=ARCHIVES,
+            port=web.port, archives_per_wave=ARCHIVES,
             max_attempts=2,
         )  # fmt: skip
         assert runs.finish(config, env=environment) == 0, runs.output(config)

@@ -27,6 +27,7 @@ from tests.run.test_damage import flip
 from tests.webserver import WebServer
 
 FOLDERS = ("fetch", "images", "requests", "scored")
+ENCODER = runs.MODEL.replace(":", "-")
 
 
 @pytest.fixture(scope="module")
@@ -47,25 +48,25 @@ def inputs(web: WebServer, tmp_path_factory: pytest.TempPathFactory) -> str:
     return runs.write_inputs(tmp_path_factory.mktemp("inputs"), links, archives=3)
 
 
-def write(path: Path, inputs: str, web: WebServer, model: Path, **changes) -> Path:
+def write(path: Path, inputs: str, web: WebServer, **changes) -> Path:
     """Write the config of a run of three waves in 32 buckets, which are two groups."""
     settings = {"dedup": {"buckets": 32, "list_urls": 5}, "keep_images": False, **changes}
-    return runs.write_config(path, inputs=inputs, model=model, port=web.port, **settings)
+    return runs.write_config(path, inputs=inputs, port=web.port, **settings)
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory, inputs: str, web: WebServer, random_model: Path) -> Path:
+def plain(tmp_path_factory, inputs: str, web: WebServer) -> Path:
     """The folder of a run that compacts nothing."""
-    config = write(tmp_path_factory.mktemp("plain") / "run.yaml", inputs, web, random_model)
+    config = write(tmp_path_factory.mktemp("plain") / "run.yaml", inputs, web)
     assert runs.finish(config) == 0, runs.output(config)
     return config.with_suffix("")
 
 
 @pytest.fixture(scope="module")
-def compacted(tmp_path_factory, inputs: str, web: WebServer, random_model: Path) -> Path:
+def compacted(tmp_path_factory, inputs: str, web: WebServer) -> Path:
     """The folder of the same run, compacted."""
     folder = tmp_path_factory.mktemp("compacted")
-    config = write(folder / "run.yaml", inputs, web, random_model, compact=True)
+    config = write(folder / "run.yaml", inputs, web, compact=True)
     assert runs.finish(config) == 0, runs.output(config)
     return config.with_suffix("")
 
@@ -102,7 +103,7 @@ def test_each_group_of_a_wave_has_one_file_for_each_stage_and_an_index(plain, co
         ("fetch", ["uid", "image_wave", "image_list"]),
         ("images", ["url", "status", "image_row"]),
         ("requests", ["url", "status"]),
-        ("scored", ["uid", "similarity_model0", "image/model0", "text/model0"]),
+        ("scored", ["uid", f"similarity_{ENCODER}", f"image/{ENCODER}", f"text/{ENCODER}"]),
     ],
 )
 def test_no_row_is_lost_or_there_twice(plain: Path, compacted: Path, folder: str, columns):

@@ -239,7 +239,7 @@ def web():
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, web: WebServer, random_model: Path) -> Path:
+def finished(tmp_path_factory: pytest.TempPathFactory, web: WebServer) -> Path:
     """The config of a finished run."""
     links = [
         (web.url(f"/ok-{number}.jpg", host=f"h{number % 5}.test"), f"A picture of thing {number}")
@@ -247,9 +247,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, web: WebServer, random_mo
     ]
     folder = tmp_path_factory.mktemp("damage")
     inputs = runs.write_inputs(folder / "inputs", links)
-    config = runs.write_config(
-        folder / "run.yaml", inputs=inputs, model=random_model, port=web.port
-    )
+    config = runs.write_config(folder / "run.yaml", inputs=inputs, port=web.port)
     assert runs.finish(config) == 0, runs.output(config)
     return config
 

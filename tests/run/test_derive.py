@@ -259,7 +259,7 @@ def test_a_place_that_is_taken_is_refused(source: Path, tmp_path: Path, place: s
 
 def test_a_folder_that_is_neither_run_nor_release_is_refused(tmp_path: Path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="empty is neither a release nor a run folder"):
+    with pytest.raises(InputError, match="empty is neither a release, a run folder nor"):
         Derivation(tmp_path / "empty", tmp_path / "new", JobFolder(tmp_path / "job", ()))
 
 

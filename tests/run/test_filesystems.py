@@ -33,21 +33,19 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, web: WebServer) -> str:
 
 @pytest.fixture(scope="module")
 def undisturbed(
-    tmp_path_factory: pytest.TempPathFactory, inputs: str, web: WebServer, random_model: Path
+    tmp_path_factory: pytest.TempPathFactory, inputs: str, web: WebServer
 ) -> dict[str, str]:
     config = runs.write_config(
         tmp_path_factory.mktemp("undisturbed") / "run.yaml",
-        inputs=inputs, model=random_model, port=web.port,
+        inputs=inputs, port=web.port,
     )  # fmt: skip
     assert runs.finish(config) == 0, runs.output(config)
     return runs.release_digests(config.with_suffix(""))
 
 
 @pytest.fixture
-def config(tmp_path: Path, inputs: str, web: WebServer, random_model: Path) -> Path:
-    return runs.write_config(
-        tmp_path / "run.yaml", inputs=inputs, model=random_model, port=web.port
-    )
+def config(tmp_path: Path, inputs: str, web: WebServer) -> Path:
+    return runs.write_config(tmp_path / "run.yaml", inputs=inputs, port=web.port)
 
 
 def test_without_hard_links_a_run_ends_in_the_same_release(

@@ -151,7 +151,9 @@ def write_links(folder: Path, site: Gate, links: int = LINKS) -> str:
     )
 
 
-def write_config(folder: Path, site: Gate, inputs: str, model: Path, **changes: Any) -> Path:
+def write_config(
+    folder: Path, site: Gate, inputs: str, model: Path | str = runs.MODEL, **changes: Any
+) -> Path:
     """Write the config of a run with few tasks, none of which gives up on a held answer."""
     path = folder / "run.yaml"
     runs.write_config(path, inputs=inputs, model=model, port=site.port, **changes)

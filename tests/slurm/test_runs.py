@@ -37,23 +37,21 @@ def inputs(site: Gate, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def local(
-    site: Gate, inputs: str, random_model: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def local(site: Gate, inputs: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of the same run without Slurm."""
-    config = write_config(tmp_path_factory.mktemp("local"), site, inputs, random_model)
+    config = write_config(tmp_path_factory.mktemp("local"), site, inputs)
     assert runs.finish(config) == 0, runs.output(config)
     return config.with_suffix("")
 
 
 @pytest.fixture
-def start(cluster: Cluster, site: Gate, inputs: str, random_model: Path, tmp_path: Path):
+def start(cluster: Cluster, site: Gate, inputs: str, tmp_path: Path):
     """Submit a run; `pools` changes options of pools, `options` those of `slurm`."""
 
     def start(
         on: Cluster = cluster, submit: tuple[str, ...] = (), **changes: dict[str, Any]
     ) -> Run:
-        config = write_config(tmp_path, site, inputs, random_model, **on_slurm(**changes))
+        config = write_config(tmp_path, site, inputs, **on_slurm(**changes))
         run = Run(on, config)
         run.submit(*submit)
         return run
@@ -112,7 +110,7 @@ def is_blind():
 
 
 def test_a_node_that_does_not_see_the_inputs_is_given_up_and_the_run_ends_whole(
-    cluster: Cluster, site: Gate, random_model: Path, tmp_path: Path
+    cluster: Cluster, site: Gate, tmp_path: Path
 ):
     shim = runs.write_blindness(tmp_path / "shim", BLIND_NODE % (tmp_path / "failures"))
     prologue = [f"export PYTHONPATH={shim}:{ROOT}"]
@@ -123,7 +121,7 @@ def test_a_node_that_does_not_see_the_inputs_is_given_up_and_the_run_ends_whole(
     ]
     inputs = runs.write_inputs(tmp_path / "in", links, archives=n_archives)
     cpu = {"max_jobs": 2, "processes": 1, "cores": 5, "prologue": prologue}
-    config = write_config(tmp_path, site, inputs, random_model, **on_slurm(pools={"cpu": cpu}))
+    config = write_config(tmp_path, site, inputs, **on_slurm(pools={"cpu": cpu}))
     config.write_text(config.read_text().replace("archives_per_wave: 2", "archives_per_wave: 24"))
     run = Run(cluster, config)
     run.submit()

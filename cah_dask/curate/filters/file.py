@@ -24,6 +24,7 @@ PREDICATES: Mapping[str, type[Predicate]] = {
     "license": lists.License,
     "max_side": numbers.MaxSide,
     "min_side": numbers.MinSide,
+    "near_duplicate": lists.NearDuplicate,
     "nearest_centroid": vectors.NearestCentroid,
     "page": lists.Page,
     "phrases": texts.PhraseList,
@@ -129,11 +130,15 @@ def load_filter(
     )
 
 
+def path_of(name: str) -> Path:
+    """Return the path of a filter file, or of one of the package by its name."""
+    return shipped().get(name, Path(name))
+
+
 def read_file(name: str) -> FilterFile:
     """Read a filter file, or one of the package by its name; see `load_filter` for errors."""
-    path = shipped().get(name, Path(name))
     try:
-        tree = yaml.safe_load(path.read_bytes())
+        tree = yaml.safe_load(path_of(name).read_bytes())
     except OSError as error:
         known = ", ".join(shipped())
         raise ConfigError(

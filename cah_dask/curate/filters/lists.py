@@ -138,6 +138,32 @@ class Uids(Predicate, frozen=True, kw_only=True):
         return lambda batch: among(known, keys_of(batch.table["uid"], batch.part))
 
 
+class NearDuplicate(Predicate, frozen=True, kw_only=True):
+    """Whether `cah near-duplicates` found a better row within its bound, and so this one goes."""
+
+    COST: ClassVar[int] = 5
+    folder: str
+    """What it left."""
+
+    @property
+    def columns(self) -> list[str]:
+        """The uid."""
+        return ["uid"]
+
+    @property
+    def files(self) -> list[str]:
+        """The uids that go."""
+        return [str(Path(self.folder) / NEAR_DUPLICATES)]
+
+    def test(self, tools: Tools) -> Test:
+        """Return the look-up."""
+        return Uids(file=self.files[0]).test(tools)
+
+
+NEAR_DUPLICATES = "uids.npy"
+"""The subset file in the folder that `cah near-duplicates` leaves."""
+
+
 def _subset(path: Path) -> Keys:
     """Map a subset file, whose order is what makes it one.
 

@@ -1,15 +1,17 @@
 """Uids of a pool as keys: 16 bytes in a run, 32 hex digits elsewhere."""
 
+import binascii
 import re
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from cah_dask.errors import InputError
 from cah_dask.keys import Keys, from_digests
 from cah_dask.schema import UID_BYTES
 
+_OFFSETS = {pa.string(): np.int32, pa.large_string(): np.int64}
+"""How wide the places are at which values of a column of texts begin."""
 _HEX = re.compile(f"[0-9a-fA-F]{{{2 * UID_BYTES}}}")
 
 
@@ -33,16 +35,16 @@ def keys_of(uids: pa.ChunkedArray, part: str) -> Keys:
 
 def _digests_of(column: pa.Array) -> bytes:
     """Return hex digits as bytes; less of them if any uid is none."""
-    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-    if not is_text or column.null_count or not len(column):
+    width = _OFFSETS.get(column.type)
+    if width is None or column.null_count or not len(column):
         return b""
-    lengths = pc.binary_length(column).to_numpy()
-    if not (lengths == 2 * UID_BYTES).all():
+    _, offsets, digits = column.buffers()
+    ends = np.frombuffer(offsets, width)[column.offset : column.offset + len(column) + 1]
+    if not (np.diff(ends) == 2 * UID_BYTES).all():
         return b""
-    text = column.cast(pa.binary()).cast(pa.binary(2 * UID_BYTES))
     try:
-        return bytes.fromhex(_values(text, 2 * UID_BYTES).decode("ascii"))
-    except ValueError:
+        return binascii.unhexlify(memoryview(digits)[ends[0] : ends[-1]])
+    except binascii.Error:
         return b""
 
 

@@ -98,11 +98,31 @@ def neighbours(centroids: Centroids, n: int) -> list[Index]:
 
 def _closest(centroids: Centroids, n: int) -> Iterator[Index]:
     exact = centroids.vectors.astype(np.float64)
-    for start in range(0, len(exact), BLOCK_ROWS):
-        block = exact[start : start + BLOCK_ROWS]
+    size = max(1, BLOCK_ROWS * BLOCK_CENTROIDS // len(exact))
+    for start in range(0, len(exact), size):
+        block = exact[start : start + size]
         far = 2 * (centroids.half_squares - block @ exact.T)
         far[np.arange(len(block)), start + np.arange(len(block))] = np.inf
         yield np.argpartition(far, n - 1, axis=1)[:, :n]
+
+
+def spatial_order(centroids: Centroids) -> Index:
+    """Return the indices of centroids such that those close to each other mostly lie together.
+
+    They are cut in two across the direction of the one farthest from their mean, again and again.
+    """
+    exact = centroids.vectors.astype(np.float64)
+    waiting, order = [np.arange(len(exact))], []
+    while waiting:
+        at = waiting.pop()
+        if len(at) < 3:
+            order.append(at)
+            continue
+        apart = exact[at] - exact[at].mean(axis=0)
+        farthest = apart[np.einsum("nd,nd->n", apart, apart).argmax()]
+        at = at[np.argsort(np.einsum("nd,d->n", apart, farthest), kind="stable")]
+        waiting += [at[len(at) // 2 :], at[: len(at) // 2]]
+    return np.concatenate(order)
 
 
 class Cluster(NamedTuple):
@@ -168,16 +188,16 @@ def neighbour(
     own, theirs
         The two centroids.
     """
-    alive = other.take(other.fates != Fate.GOES)
+    is_alive = other.fates != Fate.GOES
     reach = math.sqrt(max(0.0, 2 - 2 * bound)) + _SLACK
     across = (theirs - own).astype(np.float64)
     length = float(np.sqrt(across @ across))
     if not length:
-        return Neighbour(alive, np.ones(len(home.rows), bool))
+        return Neighbour(other.take(is_alive), np.ones(len(home.rows), bool))
     normal = (across / length).astype(np.float32)
     middle = float((theirs.astype(np.float64) @ theirs - own.astype(np.float64) @ own) / 2 / length)
     reached = middle - home.units @ normal <= reach
-    return Neighbour(alive.take(alive.units @ normal - middle <= reach), reached)
+    return Neighbour(other.take(is_alive & (other.units @ normal - middle <= reach)), reached)
 
 
 def judge(home: Cluster, others: Iterable[Neighbour], bound: float) -> Going:
@@ -230,6 +250,8 @@ class _Verdict:
         for start in range(0, most, BLOCK_CENTROIDS):
             part = slice(start, min(most, start + BLOCK_CENTROIDS))
             left = self._home.fates[block] == Fate.OPEN
+            if not stays[part].any():  # nothing more can be told of rows that have an open one
+                left &= ~self._has_open[block]
             rows, limit = block[left], ahead[left] - start
             hits = _hits(self._home.take(rows), others.take(part), limit, bound)
             self._has_open[rows] |= (hits & ~stays[part]).any(axis=1)

@@ -21,14 +21,10 @@ from cah_dask.keys import sort_order
 from cah_dask.release.layout import Layout, layout_of_release
 from cah_dask.release.manifest import Step, steps_before
 from cah_dask.run.folder.job_folder import JobFolder
-from cah_dask.run.making import Ended, carry_out_job
+from cah_dask.run.jobs import Ended, Job
 from cah_dask.run.plan import Unit
-from cah_dask.run.session import View
-from cah_dask.run.settings.config import PoolsOptions
-from cah_dask.run.signals import Signals
-from cah_dask.run.slurm.options import SlurmOptions
 from cah_dask.run.stages import Kind, Stage
-from cah_dask.run.stagewise import Size
+from cah_dask.run.stagewise import Committed, Stagewise
 from cah_dask.run.task import Task
 from cah_dask.schema import UID_BYTES, Counts
 from cah_dask.storage import Receipt, read_part, write_part
@@ -130,7 +126,7 @@ def _range(task: DiffTask, parts: range) -> np.ndarray[tuple[int], np.dtype[np.v
 
 
 @dataclass(frozen=True)
-class DiffJob:
+class DiffJob(Job):
     """Two releases that are to be compared."""
 
     one: Path
@@ -182,6 +178,24 @@ class DiffJob:
         needed = -(-max(layout.rows for layout in self.layouts) // ROWS_PER_RANGE)
         return min(MOST_RANGES, 1 << max(0, needed - 1).bit_length())
 
+    def plan(self, committed: Committed) -> Stagewise:
+        """Return its units."""
+        n_parts = sum(layout.shards for layout in self.layouts)
+        return Stagewise({READ: n_parts, COMPARE: self.ranges}, committed)
+
+    def task_of(self, unit: Unit, *, is_last_attempt: bool) -> DiffTask:
+        """Return what a worker is told about a unit."""
+        return DiffTask(
+            run_dir=str(self.folder.path.resolve()),
+            unit=unit,
+            config_hash=self.name,
+            is_last_attempt=is_last_attempt,
+            releases=(str(self.one.resolve()), str(self.other.resolve())),
+            layouts=self.layouts,
+            columns=self.columns,
+            ranges=self.ranges,
+        )
+
 
 class Difference(msgspec.Struct, frozen=True):
     """What two releases do not share."""
@@ -207,23 +221,9 @@ class Difference(msgspec.Struct, frozen=True):
         return not (any(unshared) or self.columns_only_in_a or self.columns_only_in_b)
 
 
-def diff(
-    job: DiffJob, options: tuple[PoolsOptions, SlurmOptions], view: View, signals: Signals
-) -> Ended:
-    """Do all of a job that is left to do; its folder is held by this process."""
-    n_parts = sum(layout.shards for layout in job.layouts)
-    sizes: dict[Stage, Size] = {READ: n_parts, COMPARE: job.ranges}
-    return carry_out_job(job.folder, sizes, job.task, (options, view, signals))
-
-
-def difference(job: DiffJob, counts: Counts) -> Difference:
-    """Return what two releases do not share.
-
-    Parameters
-    ----------
-    counts
-        Of `COMPARE`, once it is done.
-    """
+def difference_of(job: DiffJob, ended: Ended) -> Difference:
+    """Return what a job found, once it is complete."""
+    counts = ended.counts[COMPARE.name]
     one, other = job.layouts
     own, theirs = kinds_of(one), kinds_of(other)
     n_of = {name.removeprefix(f"{CHANGED}/"): n for name, n in counts.notes.items() if "/" in name}

@@ -1,7 +1,6 @@
 """The job of `cah join`: a new release with columns of a table; `join_tasks` is what workers do."""
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,14 +14,9 @@ from cah_dask.release.manifest import Step
 from cah_dask.run.care.join_tasks import CHOOSE, JOIN, KEYS, MATCH, READ, JoinTask
 from cah_dask.run.derive import PACK, Derivation
 from cah_dask.run.folder.job_folder import JobFolder
-from cah_dask.run.making import Ended, carry_out
+from cah_dask.run.jobs import Job
 from cah_dask.run.plan import Unit
-from cah_dask.run.session import View
-from cah_dask.run.settings.config import PoolsOptions
-from cah_dask.run.signals import Signals
-from cah_dask.run.slurm.options import SlurmOptions
-from cah_dask.run.stages import Stage
-from cah_dask.run.stagewise import Size
+from cah_dask.run.stagewise import Committed, Stagewise
 from cah_dask.schema import SELECTED, Counts, similarity_of, vector_of
 from cah_dask.storage import read_receipt
 
@@ -34,7 +28,7 @@ MOST_RANGES = 1024
 
 
 @dataclass(frozen=True)
-class JoinJob:
+class JoinJob(Job):
     """A release, a table, and where the new release goes."""
 
     release: Path
@@ -86,13 +80,13 @@ class JoinJob:
         """The new release."""
         return Derivation(self.release, self.to, self.folder)
 
-    @property
-    def sizes(self) -> Mapping[Stage, Size]:
-        """How many units each stage has."""
+    def plan(self, committed: Committed) -> Stagewise:
+        """Return its units."""
         shards, files = self.layout.shards, len(self.tables.files)
-        return {KEYS: shards, READ: files, MATCH: self.ranges, CHOOSE: shards, PACK: self.begin}
+        sizes = {KEYS: shards, READ: files, MATCH: self.ranges, CHOOSE: shards}
+        return Stagewise({**sizes, PACK: self.begin}, committed)
 
-    def task(self, unit: Unit, is_last_attempt: bool) -> JoinTask:  # noqa: FBT001  # as `TaskOf`
+    def task_of(self, unit: Unit, *, is_last_attempt: bool) -> JoinTask:
         """Return what a worker is told about a unit."""
         return JoinTask(
             run_dir=str(self.folder.path.resolve()),
@@ -137,10 +131,3 @@ class JoinJob:
 def _state(file: Path) -> tuple[int, int]:
     found = file.stat()
     return found.st_size, found.st_mtime_ns
-
-
-def join(
-    job: JoinJob, options: tuple[PoolsOptions, SlurmOptions], view: View, signals: Signals
-) -> Ended:
-    """Do all of a job that is left to do; its folder is held by this process."""
-    return carry_out(job.derivation, job.sizes, job.task, options, view, signals)

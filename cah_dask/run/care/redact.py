@@ -28,14 +28,10 @@ from cah_dask.release.layout import Layout, layout_of_release, part_path
 from cah_dask.release.manifest import Step
 from cah_dask.run.derive import PACK, Derivation
 from cah_dask.run.folder.job_folder import JobFolder
-from cah_dask.run.making import Ended, carry_out
+from cah_dask.run.jobs import Job
 from cah_dask.run.plan import Unit
-from cah_dask.run.session import View
-from cah_dask.run.settings.config import PoolsOptions
-from cah_dask.run.signals import Signals
-from cah_dask.run.slurm.options import SlurmOptions
 from cah_dask.run.stages import Kind, Stage
-from cah_dask.run.stagewise import Size
+from cah_dask.run.stagewise import Committed, Stagewise
 from cah_dask.run.task import Task
 from cah_dask.schema import SELECTED, Counts
 from cah_dask.storage import (
@@ -109,7 +105,7 @@ def _selected(
 
 
 @dataclass(frozen=True)
-class RedactJob:
+class RedactJob(Job):
     """A release, what must go, and where the new release goes."""
 
     release: Path
@@ -160,7 +156,11 @@ class RedactJob:
         self.layout  # noqa: B018  # a run folder cannot be redacted
         return Derivation(self.release, self.to, self.folder)
 
-    def task(self, unit: Unit, is_last_attempt: bool) -> ChooseTask:  # noqa: FBT001  # as `TaskOf`
+    def plan(self, committed: Committed) -> Stagewise:
+        """Return its units."""
+        return Stagewise({CHOOSE: self.layout.shards, PACK: self.begin}, committed)
+
+    def task_of(self, unit: Unit, *, is_last_attempt: bool) -> ChooseTask:
         """Return what a worker is told about a part."""
         return ChooseTask(
             run_dir=str(self.folder.path.resolve()),
@@ -204,11 +204,3 @@ class RedactJob:
                 for kind, entries in hits.items():
                     named[kind][entries] = True
         return {kind: int((~each).sum()) for kind, each in named.items()}
-
-
-def redact(
-    job: RedactJob, options: tuple[PoolsOptions, SlurmOptions], view: View, signals: Signals
-) -> Ended:
-    """Do all of a job that is left to do; its folder is held by this process."""
-    sizes: dict[Stage, Size] = {CHOOSE: job.layout.shards, PACK: job.begin}
-    return carry_out(job.derivation, sizes, job.task, options, view, signals)

@@ -24,7 +24,7 @@ IS_AMD = Path("/dev/kfd").exists()
 
 POLL_S = 0.2
 LAST_SECONDS_S = 3.0
-"""Seconds before the end of its job at which a worker stops waiting for its task."""
+"""Seconds before the end of its job at which a worker stops waiting for its tasks."""
 
 
 async def dask_setup(worker: Worker) -> None:
@@ -81,7 +81,7 @@ def keep_own_gpu(environment: MutableMapping[str, str], worker: str, *, is_amd: 
 
 
 class Drain(WorkerPlugin):  # type: ignore[misc]  # untyped library
-    """Leave before Slurm ends the job: take no new task, finish the running one, go.
+    """Leave before Slurm ends the job: take no new task, finish what runs, go.
 
     Dask's own ``--lifetime`` interrupts running tasks, which then run twice.
 
@@ -117,8 +117,8 @@ class Drain(WorkerPlugin):  # type: ignore[misc]  # untyped library
         latest = self._end - LAST_SECONDS_S
         while is_needed(worker) and time.time() < latest:  # noqa: ASYNC110  # Dask has no event
             await asyncio.sleep(POLL_S)
-        if is_needed(worker):  # the task is longer than the job: let it count as a failure
-            logger.warning("the task outlasts the job and is lost: see `cah doctor`")
+        if is_needed(worker):  # a task is longer than the job: let it count as a failure
+            logger.warning("a task outlasts the job and is lost: see `cah doctor`")
             self._is_leaving = True
             await worker.close(nanny=True, reason="walltime")
             return

@@ -1,14 +1,10 @@
 """What drives the jobs over vectors."""
 
-import contextlib
 import hashlib
-import shutil
-import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
@@ -25,49 +21,26 @@ from cah_dask.run.clustering.centroid_tasks import (
     ClusterTask,
     n_ranges,
 )
-from cah_dask.run.clustering.duplicate_tasks import (
+from cah_dask.run.clustering.duplicate_clusters import (
     ASSIGN,
     GATHER,
     JUDGE,
     LINK,
     NEAR_DUPLICATES,
     PAIR,
-    ROUNDS,
-    ROWS_PER_RANGE,
     SETTLE,
     NearDuplicateOptions,
     NearDuplicateTask,
 )
-from cah_dask.run.folder.job_folder import Existing, JobFolder
+from cah_dask.run.clustering.duplicate_tasks import ROUNDS, ROWS_PER_RANGE
+from cah_dask.run.folder.job_folder import JobFolder
+from cah_dask.run.jobs import Job
 from cah_dask.run.plan import Unit
-from cah_dask.run.pools import pools
-from cah_dask.run.session import FolderWork, Session, View
-from cah_dask.run.settings.config import PoolsOptions
-from cah_dask.run.signals import Signals
-from cah_dask.run.slurm.options import SlurmOptions
 from cah_dask.run.stages import Stage
-from cah_dask.run.stagewise import Stepwise, numbered
-from cah_dask.run.task import Done, Task
-from cah_dask.schema import Counts
-from cah_dask.storage import disk_errors
+from cah_dask.run.stagewise import Committed, Stepwise, numbered
 
 MOST_EXACT_ROWS = 1_000_000
 """Rows that are compared with all others, at most: they are in memory, 3 GB of 512 dimensions."""
-
-
-class Job(Protocol):
-    """A job over the vectors of a pool."""
-
-    @property
-    def folder(self) -> JobFolder:
-        """Where it keeps what is done."""
-
-    @property
-    def steps(self) -> Sequence[Sequence[Unit]]:
-        """Its units, step by step."""
-
-    def task(self, unit: Unit, *, is_last_attempt: bool) -> Task:
-        """Return what a worker is told about a unit."""
 
 
 def array_of(pool: Pool, name: str) -> str:
@@ -108,7 +81,7 @@ def steps_of(sizes: Mapping[Stage, int], wave: int = 0) -> list[list[Unit]]:
 
 
 @dataclass(frozen=True)
-class ClusterJob:
+class ClusterJob(Job):
     """k-means over vectors of a pool."""
 
     pool: Pool
@@ -151,7 +124,11 @@ class ClusterJob:
             steps += steps_of({SUMS: units, MOVE: self.ranges}, wave)
         return steps
 
-    def task(self, unit: Unit, *, is_last_attempt: bool) -> ClusterTask:
+    def plan(self, committed: Committed) -> Stepwise:
+        """Return its units."""
+        return Stepwise(CLUSTER, self.steps, committed)
+
+    def task_of(self, unit: Unit, *, is_last_attempt: bool) -> ClusterTask:
         """Return what a worker is told about a unit."""
         return ClusterTask(
             run_dir=str(self.folder.path.resolve()),
@@ -174,7 +151,7 @@ class ClusterJob:
 
 
 @dataclass(frozen=True)
-class NearDuplicateJob:
+class NearDuplicateJob(Job):
     """Near duplicates among the rows of a pool."""
 
     pool: Pool
@@ -235,7 +212,11 @@ class NearDuplicateJob:
             steps += steps_of({JUDGE: self.ranges}, wave)
         return steps + steps_of({PAIR: self.ranges, SETTLE: 1})
 
-    def task(self, unit: Unit, *, is_last_attempt: bool) -> NearDuplicateTask:
+    def plan(self, committed: Committed) -> Stepwise:
+        """Return its units."""
+        return Stepwise(NEAR_DUPLICATES, self.steps, committed)
+
+    def task_of(self, unit: Unit, *, is_last_attempt: bool) -> NearDuplicateTask:
         """Return what a worker is told about a unit."""
         return NearDuplicateTask(
             run_dir=str(self.folder.path.resolve()),
@@ -255,80 +236,3 @@ class NearDuplicateJob:
     def result(self) -> Path:
         """The part that names the rows that go."""
         return self.folder.path / numbered(SETTLE, 0).part
-
-
-class PoolWork(FolderWork):
-    """A job as its driver sees it (`driver.Work`)."""
-
-    def __init__(self, job: Job, units: Stepwise, view: View) -> None:
-        super().__init__(job.folder)
-        self._job = job
-        self._units = units
-        self._view = view
-
-    def task(self, unit: Unit, *, is_last_attempt: bool) -> Task:
-        """Return what a worker is told about a unit."""
-        return self._job.task(unit, is_last_attempt=is_last_attempt)
-
-    def done(self, unit: Unit, done: Done) -> None:
-        """Write down that a unit is done."""
-        commit = self.folder.commit(unit, done)
-        self._units.complete(unit, done.receipt)
-        self._view.update(commit)
-
-    def given_up(self, unit: Unit, reason: str, attempts: int) -> None:
-        """Go on without a unit; nothing comes of the job."""
-        self._units.fail(unit, reason)
-        self._view.warn(f"{unit.stage} {unit.name} is given up after {attempts} attempts: {reason}")
-
-    def look(self) -> None:
-        """Nothing has to be looked at meanwhile."""
-
-    def more(self) -> bool:
-        """Nothing comes when all is done."""
-        return False
-
-
-class Ended(msgspec.Struct, frozen=True):
-    """How far a job came."""
-
-    counts: dict[str, Counts]
-    """What became of the rows of each stage, by its name."""
-    given_up: int
-    stopped_by: signal.Signals | None
-
-
-def units_of(job: Job) -> Stepwise:
-    """Return the units of a job, whose folder is held, as far as they are not done."""
-    return Stepwise(job.folder.stages, job.steps, Existing(job.folder))
-
-
-def carry_out(
-    job: Job, options: tuple[PoolsOptions, SlurmOptions], view: View, signals: Signals
-) -> Ended:
-    """Do all of a job that is left to do; its folder is held by this process.
-
-    Parameters
-    ----------
-    options
-        Of the pools, and of Slurm.
-
-    Raises
-    ------
-    RunError
-        If the pool is not what it promised, or a person must look otherwise.
-    """
-    pool_options, slurm = options
-    units = units_of(job)
-    session = Session(job.folder, pools(pool_options, slurm.launch, job.folder.stages), slurm)
-    with disk_errors(job.folder.path):
-        stopped_by = session.carry_out(units, PoolWork(job, units, view), view, signals)
-    counts = {stage.name: counts for stage, counts in units.counts.items()}
-    return Ended(counts, len(units.failed), stopped_by)
-
-
-def forget(job: Job) -> None:
-    """Delete what is done, once all is."""
-    shutil.rmtree(job.folder.path)
-    with contextlib.suppress(OSError):  # another job may be at work beside it
-        job.folder.path.parent.rmdir()

@@ -8,11 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cah_dask.curate.filters.lists import NEAR_DUPLICATES
 from cah_dask.curate.pools.uids import hex_of
 from cah_dask.errors import ConfigError, InputError
 from cah_dask.run.clustering.centroid_tasks import ClusterOptions
+from cah_dask.run.clustering.duplicate_clusters import NearDuplicateOptions
 from cah_dask.run.clustering.duplicate_rows import keys_of
-from cah_dask.run.clustering.duplicate_tasks import NearDuplicateOptions
 from cah_dask.run.clustering.jobs import ClusterJob, NearDuplicateJob
 from cah_dask.run.clustering.rows import vectors_of
 from cah_dask.run.task import versions
@@ -21,7 +22,7 @@ from cah_dask.storage import file_sha256, read_part, staged, write_atomic
 
 CENTROIDS_FILE = "centroids.npy"
 DUPLICATES_FILE = "near-duplicates.parquet"
-UIDS_FILE = "uids.npy"
+UIDS_FILE = NEAR_DUPLICATES
 MANIFEST_FILE = "manifest.json"
 _NUMBERS = ("count", "objective")
 

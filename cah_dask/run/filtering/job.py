@@ -21,20 +21,16 @@ from cah_dask.run.derive import PACK, Derivation
 from cah_dask.run.filtering.rule import limits_of, rule_of
 from cah_dask.run.filtering.tasks import FILTER, KEEP, LOOK, SCAN, SORT, FilterTask, Output
 from cah_dask.run.folder.job_folder import JobFolder
-from cah_dask.run.making import Ended, carry_out_job
+from cah_dask.run.jobs import Job
 from cah_dask.run.plan import Unit
-from cah_dask.run.session import View
-from cah_dask.run.settings.config import PoolsOptions
-from cah_dask.run.signals import Signals
-from cah_dask.run.slurm.options import SlurmOptions
 from cah_dask.run.stages import Stage
-from cah_dask.run.stagewise import Size
+from cah_dask.run.stagewise import Committed, Size, Stagewise
 from cah_dask.schema import Counts
 from cah_dask.storage import file_sha256, read_part
 
 
 @dataclass(frozen=True)
-class FilterJob:
+class FilterJob(Job):
     """A pool, a filter, and what is to be left."""
 
     pool: Pool
@@ -89,9 +85,12 @@ class FilterJob:
         """In how many ranges uids are sorted."""
         return n_ranges(self.pool.most_rows)
 
+    def plan(self, committed: Committed) -> Stagewise:
+        """Return its units."""
+        return Stagewise(self._sizes, committed)
+
     @property
-    def sizes(self) -> dict[Stage, Size]:
-        """How many units each stage has, as `Stagewise` takes them."""
+    def _sizes(self) -> dict[Stage, Size]:
         units = len(self.pool.units)
         sizes: dict[Stage, Size] = {KEEP: units}
         if made_from(self.file).whole:
@@ -130,7 +129,7 @@ class FilterJob:
             self.scanned.settle_open(self._tallies(LOOK))
         return self.scanned.thresholds
 
-    def task(self, unit: Unit, is_last_attempt: bool) -> FilterTask:  # noqa: FBT001  # as `TaskOf`
+    def task_of(self, unit: Unit, *, is_last_attempt: bool) -> FilterTask:
         """Return what a worker is told about a unit."""
         return FilterTask(
             run_dir=str(self.folder.path.resolve()),
@@ -180,20 +179,6 @@ class FilterJob:
             counts=msgspec.structs.replace(counts, notes={}),
             limits=tuple(limits_of(self)),
         )
-
-
-def carry_out(
-    job: FilterJob, options: tuple[PoolsOptions, SlurmOptions], view: View, signals: Signals
-) -> Ended:
-    """Do all of a job that is left to do; its folder is held by this process.
-
-    Raises
-    ------
-    RunError
-        If the pool is not what its filter needs, or a person must look otherwise.
-    """
-    place = (options, view, signals)
-    return carry_out_job(job.folder, job.sizes, job.task, place, derivation=job.derivation)
 
 
 def sorted_uids(job: FilterJob) -> Iterator[Keys]:

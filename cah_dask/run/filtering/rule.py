@@ -57,7 +57,7 @@ def _without_folders(tree: Any) -> Any:
     """Return a filter in which lists go by their names alone."""
     if isinstance(tree, dict):
         return {
-            key: Path(value).name if key == "file" else _without_folders(value)
+            key: Path(value).name if key in ("file", "folder") else _without_folders(value)
             for key, value in tree.items()
         }
     return [_without_folders(value) for value in tree] if isinstance(tree, list) else tree

@@ -22,6 +22,7 @@ from cah_dask.curate.vectors.near_duplicates import (
     open_pairs,
     rank_order,
     settled,
+    spatial_order,
     unit_vectors,
 )
 from cah_dask.errors import InputError
@@ -231,6 +232,16 @@ def test_neighbours_are_mutual():
     near = neighbours(centroids_of(np.array([[0.0], [1.0], [2.5], [9.0]])), 1)
     assert [each.tolist() for each in near] == [[1], [0, 2], [1, 3], [2]]
     assert [len(each) for each in neighbours(ONE, 5)] == [0]
+
+
+def test_close_centroids_lie_together_in_the_order_of_space():
+    angles_of = np.random.default_rng(0).permutation(64) * 3.0
+    order = spatial_order(centroids_of(angles(*angles_of)))
+    assert sorted(order) == list(range(64))
+    halves = np.sort(angles_of[order].reshape(8, 8), axis=1)
+    assert (
+        halves[:, -1] - halves[:, 0] == 7 * 3.0
+    ).all()  # eighths of the circle, each in one piece
 
 
 @pytest.mark.parametrize(("value", "what"), [(0.0, "zero"), (np.nan, "not finite")])

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 EXIT_CODES = """
-Exit codes: 0 done · 2 wrong usage · 3 wrong configuration, nothing was written · 4 an input is
-missing or of the wrong kind, nothing was written · 5 the run stopped on an error that a person must
-look at · 6 some tasks were given up, nothing was published · 75 stopped before its end, run the
-same command again to resume
+Exit codes: 0 done · 1 what was compared differs · 2 wrong usage · 3 wrong configuration, nothing
+was written · 4 an input is missing or of the wrong kind, nothing was written · 5 the run stopped on
+an error that a person must look at · 6 some tasks were given up, nothing was published · 75 stopped
+before its end, run the same command again to resume
 """
 
 Machine = Annotated[

@@ -12,6 +12,7 @@ import zarr
 
 from cah_dask.errors import ConfigError, DamageError, InputError, RunError
 from cah_dask.pairs.select import SELECTION, checksum
+from cah_dask.release import rows as rows_module
 from cah_dask.release.check import check_part, damaged_metadata, stray_files
 from cah_dask.release.layout import Layout, part_path, read_layout
 from cah_dask.release.manifest import Limit, Step, manifest_faults, read_manifest
@@ -136,6 +137,16 @@ def test_all_rows_give_the_same_vectors_byte_for_byte(source: Path, tmp_path: Pa
     shards = [name for name in one if name.startswith("embeddings.zarr")]
     assert len(shards) > 6
     assert {name: other[name] for name in shards} == {name: one[name] for name in shards}
+
+
+def test_how_many_rows_are_held_at_once_changes_no_byte(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    derive(source, tmp_path / "new")
+    (tmp_path / "b").mkdir()
+    monkeypatch.setattr(rows_module, "_ROWS_AT_ONCE", 3)
+    derive(source, tmp_path / "b" / "new")
+    assert contents(tmp_path / "b" / "new") == contents(tmp_path / "new")
 
 
 def test_card_and_manifest_say_what_it_was_made_from(source: Path, tmp_path: Path):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests import releases
-from tests.commands import cah
+from tests.commands import cah, refused
 
 ROWS = 60
 
@@ -86,9 +86,9 @@ def test_changes_name_their_columns(whole: Path, tmp_path: Path):
     ]
 
 
-def test_what_is_no_release_is_one_line(whole: Path, tmp_path: Path):
+def test_what_is_no_release_is_one_line(whole: Path, tmp_path: Path, capsys):
     for pair in ((whole, tmp_path), (tmp_path, whole)):
-        code, answered, said = cah("diff", *pair)
+        code, answered, said = refused(capsys, "diff", *pair)
         assert (code, answered) == (4, [])
         assert said.startswith(f"error: {tmp_path} is no release")
         assert said.count("\n") == 1

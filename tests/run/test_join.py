@@ -10,7 +10,7 @@ import pytest
 
 from cah_dask.release.manifest import read_manifest
 from tests import releases, runs
-from tests.commands import cah, start
+from tests.commands import cah, refused, start
 
 ROWS = 60
 
@@ -143,15 +143,15 @@ def write(path: Path, text: str) -> Path:
         ("uid,a\n", ("--column", "a", "--to", "release/x"), 3, "only read; name a new folder"),
     ],
 )
-def test_a_mistake_is_one_line_and_nothing_is_written(
-    whole: Path, tmp_path: Path, text: str, options: tuple[str, ...], code: int, line: str
+def test_a_mistake_is_one_line_and_nothing_is_written(  # noqa: PLR0917
+    whole: Path, tmp_path: Path, capsys, text: str, options: tuple[str, ...], code: int, line: str
 ):
     release = Path(shutil.copytree(whole, tmp_path / "release"))
     table = write(tmp_path / "table.csv", text)
     before = releases.contents(tmp_path)
     given = [str(tmp_path / each) if each.startswith("rel") else each for each in options]
     to = [] if "--to" in options else ["--to", str(tmp_path / "new")]
-    found, answered, said = cah("join", release, table, *to, *given)
+    found, answered, said = refused(capsys, "join", release, table, *to, *given)
     assert (found, answered) == (code, []), said
     assert line in said
     assert said.count("\n") == 1
@@ -166,7 +166,6 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
             "row 1 of table.csv and row 3 of table.csv have the same uid",
         ),
         (["{0},1", "no,2"], "table.csv: 'no' is no uid, which has 32 hex digits"),
-        (["{0},1", ",2"], "table.csv: '' is no uid, which has 32 hex digits"),
     ],
 )
 def test_rows_that_mean_no_pair_end_it_with_one_line(

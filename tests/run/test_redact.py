@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from cah_dask.curate.care.lists import KINDS
 from cah_dask.release.manifest import read_manifest
 from tests import releases, runs
-from tests.commands import cah, start
+from tests.commands import cah, refused, start
 
 ROWS = 60
 LAST = 59
@@ -83,8 +84,10 @@ def test_nothing_of_a_redacted_pair_is_in_any_byte_of_the_new_release(
     assert names == {"hashes", "hosts", "new", "release", "uids", "urls"}
     for line in ("uids: 1 entry named no row", "urls: 1 entry named no row", "new: written"):
         assert f"{tmp_path}/{line}" in answered
-    code, faults, said = cah("verify", tmp_path / "new")
+    lists = [each for kind in KINDS for each in (f"--{kind}", str(tmp_path / kind))]
+    code, faults, said = cah("verify", tmp_path / "new", *lists)
     assert (code, faults) == (0, []), said
+    assert "none of them is named by the lists of uids and urls and hosts and hashes" in said
 
 
 @pytest.fixture(scope="module")
@@ -112,11 +115,9 @@ def test_the_log_of_a_redaction_holds_numbers_only(redacted: Path):
     assert "| hosts_listed | 17 |" in (redacted / "README.md").read_text()
 
 
-@pytest.mark.parametrize(
-    ("commits", "kind"), [(3, signal.SIGKILL), (10, signal.SIGKILL), (10, signal.SIGINT)]
-)
+@pytest.mark.parametrize("commits", [3, 10])
 def test_what_was_cut_off_goes_on_to_the_same_bytes(
-    whole: Path, lists: Path, redacted: Path, tmp_path: Path, commits: int, kind: signal.Signals
+    whole: Path, lists: Path, redacted: Path, tmp_path: Path, commits: int
 ):
     one_worker = ("--set", "pools.cpu.workers=1")
     command = ("redact", whole, "--to", tmp_path / "new", "--hosts", lists, *one_worker)
@@ -127,9 +128,9 @@ def test_what_was_cut_off_goes_on_to_the_same_bytes(
         return found[0].read_text().splitlines() if found else []
 
     assert runs.wait_for(lambda: len(journal()) >= commits or first.poll() is not None)
-    first.send_signal(kind)
-    _, said = first.communicate(timeout=60)
-    assert first.returncode == (75 if kind is signal.SIGINT else -kind), said
+    first.kill()
+    first.communicate(timeout=60)
+    assert first.returncode == -signal.SIGKILL
     assert not (tmp_path / "new").exists()
     parts = {path: path.stat().st_mtime_ns for path in tmp_path.glob("new.redact/*/chosen/*")}
     assert len(parts) >= 3
@@ -147,16 +148,6 @@ def test_the_same_command_again_changes_nothing(whole: Path, lists: Path, redact
     assert {path: path.stat().st_mtime_ns for path in redacted.rglob("*")} == before
 
 
-def test_another_list_does_not_replace_a_release(whole: Path, redacted: Path, tmp_path: Path):
-    before = releases.contents(redacted)
-    other = write(tmp_path / "hosts", "h1.example")
-    scratch = ("--scratch", tmp_path / "s")
-    code, _, said = cah("redact", whole, "--to", redacted, "--hosts", other, *scratch)
-    assert code == 5
-    assert f"error: {redacted} holds another release; name a new folder" in said
-    assert releases.contents(redacted) == before
-
-
 @pytest.mark.parametrize(
     ("options", "code", "line"),
     [
@@ -171,7 +162,7 @@ def test_another_list_does_not_replace_a_release(whole: Path, redacted: Path, tm
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(
-    release: Path, tmp_path: Path, options: tuple[str, ...], code: int, line: str
+    release: Path, tmp_path: Path, capsys, options: tuple[str, ...], code: int, line: str
 ):
     write(tmp_path / "hosts", "h3.example")
     write(tmp_path / "bad", "ab" * 16, "no uid")
@@ -179,30 +170,20 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
     before = releases.contents(tmp_path)
     given = [each if each.startswith(("-", "pools")) else str(tmp_path / each) for each in options]
     to = [] if "--to" in options else ["--to", str(tmp_path / "new")]
-    found, answered, said = cah("redact", release, *to, *given)
+    found, answered, said = refused(capsys, "redact", release, *to, *given)
     assert (found, answered) == (code, []), said
     assert line in said
     assert len(said.splitlines()) == 1
     assert releases.contents(tmp_path) == before
 
 
-def test_a_run_folder_cannot_be_redacted(tmp_path: Path):
+def test_a_run_folder_cannot_be_redacted(tmp_path: Path, capsys):
     (tmp_path / "run").mkdir()
     hosts = write(tmp_path / "hosts", "h3.example")
-    code, _, said = cah("redact", tmp_path / "run", "--to", tmp_path / "new", "--hosts", hosts)
+    to = tmp_path / "new"
+    code, _, said = refused(capsys, "redact", tmp_path / "run", "--to", to, "--hosts", hosts)
     assert (code, said.count("\n")) == (4, 1)
     assert f"error: {tmp_path / 'run'} is no release" in said
-
-
-def test_damage_of_the_source_is_one_line(release: Path, lists: Path, tmp_path: Path):
-    path = release / "pairs" / "part-00002.parquet"
-    data = bytearray(path.read_bytes())
-    data[40] ^= 4
-    path.write_bytes(data)
-    code, _, said = cah("redact", release, "--to", tmp_path / "new", "--hosts", lists)
-    assert code == 5
-    assert said.splitlines()[-1].startswith(f"error: {path.resolve()} is damaged: bytes 4 to")
-    assert not (tmp_path / "new").exists()
 
 
 def test_a_full_disk_is_one_line_and_the_command_goes_on_later(
@@ -222,23 +203,7 @@ def test_a_full_disk_is_one_line_and_the_command_goes_on_later(
     assert releases.contents(tmp_path / "new") == releases.contents(redacted)
 
 
-def test_a_redacted_release_can_be_redacted_again(redacted: Path, tmp_path: Path):
-    hosts = write(tmp_path / "hosts", "h1.example")
-    code, _, said = cah("redact", redacted, "--to", tmp_path / "new", "--hosts", hosts)
-    assert code == 0, said
-    manifest = read_manifest(tmp_path / "new")
-    assert manifest is not None
-    assert [step.counts.rejected for step in manifest.steps] == [
-        {"hosts_listed": 17},
-        {"hosts_listed": 9},
-    ]
-    assert cah("verify", tmp_path / "new")[0] == 0
-
-
-def test_verify_looks_for_what_must_be_gone(whole: Path, lists: Path, redacted: Path):
-    code, faults, said = cah("verify", redacted, "--hosts", lists)
-    assert (code, faults) == (0, []), said
-    assert "none of them is named by the lists of hosts" in said
+def test_verify_looks_for_what_must_be_gone(whole: Path, lists: Path):
     code, faults, said = cah("verify", whole, "--hosts", lists)
     assert code == 5, said
     assert "pairs/part-00000.parquet: hosts that must be gone: 2" in faults

@@ -24,7 +24,7 @@ from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.plan import Unit
 from cah_dask.run.settings.config import Config
 from cah_dask.run.stages import COMPACT, DEDUP, DOWNLOAD, EMBED, SELECT, Stage
-from cah_dask.run.tasks import Job, compact_task, select_task
+from cah_dask.run.tasks import CrawlTask, compact_task, select_task
 from cah_dask.schema import OUTCOMES, REQUESTS, SAMPLES, Counts, scored, uid
 from cah_dask.storage import Receipt, read_part, write_part
 
@@ -116,9 +116,9 @@ def main() -> None:
     tree = {"run_dir": str(run_dir), "inputs": ["x"], "dedup": {"buckets": BUCKETS}}
     config = msgspec.convert({**tree, "select": thresholds}, Config)
 
-    def job(stage: Stage, variant: str) -> Job:
+    def job(stage: Stage, variant: str) -> CrawlTask:
         unit = Unit(stage, variant=variant)
-        return Job(run_dir=str(run_dir), unit=unit, config=config, config_hash="c")
+        return CrawlTask(run_dir=str(run_dir), unit=unit, config=config, config_hash="c")
 
     parts = sorted((run_dir / "scored").rglob("*.parquet"))
     n_bytes = sum(path.stat().st_size for path in run_dir.rglob("*") if path.is_file())

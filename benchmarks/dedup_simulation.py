@@ -34,7 +34,7 @@ from cah_dask.images.options import DownloadOptions
 from cah_dask.run.plan import Unit
 from cah_dask.run.settings.config import Config
 from cah_dask.run.stages import DEDUP, EXTRACT
-from cah_dask.run.tasks import Job, dedup_task
+from cah_dask.run.tasks import CrawlTask, dedup_task
 from cah_dask.schema import CANDIDATES, Counts
 from cah_dask.storage import TEMPORARY, Receipt, write_part
 
@@ -65,9 +65,9 @@ class Plan(NamedTuple):
         archives = range(self.archives)
         return [Unit(EXTRACT, wave, archive=f"{archive:05}").part for archive in archives]
 
-    def job(self, wave: int, bucket: int) -> Job:
+    def job(self, wave: int, bucket: int) -> CrawlTask:
         """Return the task that deduplicates one bucket of one wave."""
-        return Job(
+        return CrawlTask(
             run_dir=str(self.folder),
             unit=Unit(DEDUP, wave, bucket),
             config=Config(

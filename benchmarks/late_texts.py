@@ -24,7 +24,7 @@ from cah_dask.run import tasks
 from cah_dask.run.plan import Plan, Unit
 from cah_dask.run.settings.config import Config
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT
-from cah_dask.run.tasks import Job, dedup_task, embed_task
+from cah_dask.run.tasks import CrawlTask, dedup_task, embed_task
 from cah_dask.schema import CANDIDATES, OUTCOMES, Counts, uid
 from cah_dask.storage import TEMPORARY, Receipt, read_part, side_file, write_part
 from tests.encoders import drawn, hash_encoder
@@ -75,10 +75,10 @@ class Bucket:
         )  # fmt: skip
         self.late: list[Unit] = []
 
-    def job(self, unit: Unit) -> Job:
+    def job(self, unit: Unit) -> CrawlTask:
         """Return the task of a unit, as the driver makes it."""
         is_dedup = unit.stage == DEDUP
-        return Job(
+        return CrawlTask(
             run_dir=str(self.folder),
             unit=unit,
             config=self._config,

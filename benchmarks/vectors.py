@@ -212,7 +212,7 @@ def compare_near_duplicates(vectors: np.ndarray, folder: Path) -> None:
 def main() -> None:
     """Print all figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=60_000)
+    parser.add_argument("--rows", type=int, default=30_000)
     rows = parser.parse_args().rows
     if {os.environ.get(f"{name}_NUM_THREADS") for name in ("OPENBLAS", "OMP")} != {"1"}:
         parser.error("set OPENBLAS_NUM_THREADS=1 and OMP_NUM_THREADS=1")

@@ -28,7 +28,7 @@ from cah_dask.run.settings.pinned_lists import map_lists
 from cah_dask.run.signals import Signals
 from cah_dask.run.stages import COMPACT, DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT, Stage
 from cah_dask.run.task import Done
-from cah_dask.run.tasks import Job, without_place
+from cah_dask.run.tasks import CrawlTask, without_place
 from cah_dask.schema import Split, similarity_of
 from cah_dask.storage import disk_errors
 
@@ -230,12 +230,12 @@ class Crawl(FolderWork):
         self._named = Named(config.download.hosts)
         self._is_paused = False
 
-    def task(self, unit: Unit, *, is_last_attempt: bool) -> Job:
+    def task(self, unit: Unit, *, is_last_attempt: bool) -> CrawlTask:
         """Return what a worker is told about a unit."""
         inputs: tuple[str, ...] = ()
         if unit.stage == DEDUP:
             inputs = tuple(extract.part for extract in self._plan.wave(unit.wave))
-        return Job(
+        return CrawlTask(
             run_dir=str(self.folder.path.resolve()),
             unit=unit,
             config=self._config,

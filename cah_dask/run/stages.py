@@ -35,7 +35,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     """Workers that do it; see `run.pools`."""
     task: str
     """The function that does a unit, ``module:name``, imported by the worker that calls it; it
-    takes a `tasks.Job` and returns a `storage.Receipt`."""
+    takes a `task.Task` and returns a `storage.Receipt`."""
     rows: str = ""
     """What its rows are, in words; a stage without is no step of the funnel."""
     after: str = ""

@@ -94,7 +94,7 @@ _TURNS = ModelTurns()
 """Whose turn it is at the models of this worker."""
 
 
-class Job(Task, frozen=True, kw_only=True):
+class CrawlTask(Task, frozen=True, kw_only=True):
     """All that a worker is told about one unit of a crawl; its data lie in the run folder."""
 
     config: Config
@@ -119,13 +119,13 @@ class Job(Task, frozen=True, kw_only=True):
         return Path(self.run_dir) / Unit(stage, unit.wave, unit.bucket, unit.number).part
 
 
-def extract_task(job: Job) -> Receipt:
+def extract_task(task: CrawlTask) -> Receipt:
     """Turn one archive into a candidates part; a lost archive leaves an empty one that says why."""
     started = time.perf_counter()
-    unit, config = job.unit, job.config
+    unit, config = task.unit, task.config
     try:
         found = extract_archive(
-            job.place,
+            task.place,
             config.extract,
             buckets=config.dedup.buckets,
             name=unit.archive,
@@ -135,9 +135,9 @@ def extract_task(job: Job) -> Receipt:
         groups, counts, errors = found.groups, found.counts, found.errors
     except ShardError as error:
         groups, counts, errors = [], Counts(), (str(error),)
-    errors = tuple(without_place(error, job.place, unit.archive) for error in errors)
-    receipt = job.receipt(counts, started, inputs=(unit.archive,), errors=errors)
-    return write_part(job.part, CANDIDATES, groups, receipt)
+    errors = tuple(without_place(error, task.place, unit.archive) for error in errors)
+    receipt = task.receipt(counts, started, inputs=(unit.archive,), errors=errors)
+    return write_part(task.part, CANDIDATES, groups, receipt)
 
 
 def without_place(error: str, place: str, name: str) -> str:
@@ -145,98 +145,98 @@ def without_place(error: str, place: str, name: str) -> str:
     return error.replace(place, name).removeprefix(f"{name}: ") if place else error
 
 
-def dedup_task(job: Job) -> Receipt:
+def dedup_task(task: CrawlTask) -> Receipt:
     """Deduplicate one bucket of one wave against itself and all earlier waves."""
     started = time.perf_counter()
-    unit, options, hosts = job.unit, job.config.dedup, job.config.download.hosts
-    folder = job.folder
-    seen = _earlier(job, folder.seen_path, lambda part, _: kept_keys(part, options.key))
-    fetched = _earlier(job, folder.fetched_path, fetched_keys)
+    unit, options, hosts = task.unit, task.config.dedup, task.config.download.hosts
+    folder = task.folder
+    seen = _earlier(task, folder.seen_path, lambda part, _: kept_keys(part, options.key))
+    fetched = _earlier(task, folder.fetched_path, fetched_keys)
     made = dedup_bucket(
-        Bucket([Path(job.run_dir) / part for part in job.inputs], unit.bucket),
+        Bucket([Path(task.run_dir) / part for part in task.inputs], unit.bucket),
         itertools.chain.from_iterable(seen.values()),
         options,
-        read_exclusion(job.config, job.folder.lists_dir),
+        read_exclusion(task.config, task.folder.lists_dir),
         fetched=itertools.chain.from_iterable(fetched.values()),
         wave=unit.wave,
         quotas=HostQuotas(hosts.quota, hosts.quota_of),
     )
     side = (
-        _write_keys(job, folder.seen_path(unit.bucket, unit.wave), made.keys, seen),
-        _write_keys(job, folder.fetched_path(unit.bucket, unit.wave), made.urls, fetched),
+        _write_keys(task, folder.seen_path(unit.bucket, unit.wave), made.keys, seen),
+        _write_keys(task, folder.fetched_path(unit.bucket, unit.wave), made.urls, fetched),
     )
-    late = _late_lists(job, made.late)
+    late = _late_lists(task, made.late)
     notes = {**made.counts.notes, "lists": len(made.lists), "late_lists": len(late)}
     counts = msgspec.structs.replace(made.counts, notes=notes)
     wave = f"{EXTRACT.folder}/w{unit.wave:05d}"  # all its parts, in canonical order
-    receipt = job.receipt(counts, started, inputs=(wave,), side=side)
+    receipt = task.receipt(counts, started, inputs=(wave,), side=side)
     groups = itertools.chain(made.lists, late, made.late)
-    published = write_part(job.part, SAMPLES, groups, receipt)
-    _drop_merged(job, seen)
+    published = write_part(task.part, SAMPLES, groups, receipt)
+    _drop_merged(task, seen)
     return published
 
 
-def _late_lists(job: Job, own: Sequence[pa.Table]) -> Sequence[pa.Table]:
+def _late_lists(task: CrawlTask, own: Sequence[pa.Table]) -> Sequence[pa.Table]:
     """Return lists of the late texts of the waves that are to be brought together now, if any."""
-    if not job.late_waves:
+    if not task.late_waves:
         return ()
-    units = [Unit(DEDUP, wave, job.unit.bucket) for wave in job.late_waves[:-1]]
-    texts = LateTexts([Path(job.run_dir) / unit.part for unit in units], own)
-    return late_lists(texts, job.config.dedup.list_urls)
+    units = [Unit(DEDUP, wave, task.unit.bucket) for wave in task.late_waves[:-1]]
+    texts = LateTexts([Path(task.run_dir) / unit.part for unit in units], own)
+    return late_lists(texts, task.config.dedup.list_urls)
 
 
 def _earlier(
-    job: Job, path_of: Callable[[int, int], Path], keys_of: Callable[[Path, int], Keys]
+    task: CrawlTask, path_of: Callable[[int, int], Path], keys_of: Callable[[Path, int], Keys]
 ) -> dict[int, KeyFile]:
     """Return what the earlier waves of a bucket kept, by the wave that left the file.
 
     `keys_of` makes the keys of one wave anew, given the part of its fetch lists.
     """
-    bucket = job.unit.bucket
+    bucket = task.unit.bucket
 
     def part(wave: int) -> Path:
-        return Path(job.run_dir) / Unit(DEDUP, wave, bucket).part
+        return Path(task.run_dir) / Unit(DEDUP, wave, bucket).part
 
     def rebuild(waves: range) -> list[Keys]:
         return [keys_of(part(wave), wave) for wave in waves]
 
     earlier = {}
-    for wave in waves_to_read(job.unit.wave):
+    for wave in waves_to_read(task.unit.wave):
         path = path_of(bucket, wave)
         side = {side.name: side for side in read_receipt(part(wave)).side}
         earlier[wave] = read_keys(
-            path, side[_name_of(job, path)], partial(rebuild, held_waves(wave))
+            path, side[_name_of(task, path)], partial(rebuild, held_waves(wave))
         )
     return earlier
 
 
-def _write_keys(job: Job, path: Path, own: Keys, earlier: Mapping[int, KeyFile]) -> SideFile:
+def _write_keys(task: CrawlTask, path: Path, own: Keys, earlier: Mapping[int, KeyFile]) -> SideFile:
     """Leave the keys of this wave, with those of the earlier ones that belong into its file."""
-    waves = held_waves(job.unit.wave)
+    waves = held_waves(task.unit.wave)
     runs: list[Run] = [keys for wave, keys in earlier.items() if wave in waves]
-    return write_keys(path, [*runs, own], _name_of(job, path))
+    return write_keys(path, [*runs, own], _name_of(task, path))
 
 
-def _drop_merged(job: Job, earlier: Iterable[int]) -> None:
+def _drop_merged(task: CrawlTask, earlier: Iterable[int]) -> None:
     """Delete files of earlier waves whose keys lie in this one's: no later wave reads them.
 
     Should this wave or one before it be made again, they are rebuilt.
     """
-    folder, bucket = job.folder, job.unit.bucket
-    for wave in set(earlier) & set(held_waves(job.unit.wave)):
+    folder, bucket = task.folder, task.unit.bucket
+    for wave in set(earlier) & set(held_waves(task.unit.wave)):
         folder.seen_path(bucket, wave).unlink(missing_ok=True)
         folder.fetched_path(bucket, wave).unlink(missing_ok=True)
 
 
-def _name_of(job: Job, path: Path) -> str:
+def _name_of(task: CrawlTask, path: Path) -> str:
     """Return how the receipts of dedup call a file of the run folder."""
-    return path.relative_to(job.run_dir).as_posix()
+    return path.relative_to(task.run_dir).as_posix()
 
 
-def _not_asked(job: Job) -> Exclusion | None:
+def _not_asked(task: CrawlTask) -> Exclusion | None:
     """Return what must not be fetched, with the hosts that opted out since the run began."""
-    exclusion = read_exclusion(job.config, job.folder.lists_dir)
-    optouts = job.folder.optout_file
+    exclusion = read_exclusion(task.config, task.folder.lists_dir)
+    optouts = task.folder.optout_file
     if not optouts.exists():
         return exclusion
     exclusion = exclusion or Exclusion()
@@ -246,7 +246,7 @@ def _not_asked(job: Job) -> Exclusion | None:
     return replace(exclusion, optouts=added)
 
 
-def download_task(job: Job) -> Receipt:
+def download_task(task: CrawlTask) -> Receipt:
     """Fetch one list into an image shard; the outcomes part names the shard and comes last.
 
     Of several attempts the one that began last counts: an earlier one may be cut off from the
@@ -259,106 +259,106 @@ def download_task(job: Job) -> Receipt:
         to, which speaks of this node's network, and there is another attempt to come.
     """
     started = time.perf_counter()
-    begun = job.part.with_name(f"{TEMPORARY}begun-{job.part.stem}")
+    begun = task.part.with_name(f"{TEMPORARY}begun-{task.part.stem}")
     attempt = uuid.uuid4().hex
     write_atomic(begun, attempt.encode())
-    samples = _fetch_list(job, columns=["url", PUBLISHED_SHA256.name])
+    samples = _fetch_list(task, columns=["url", PUBLISHED_SHA256.name])
     urls = list(dict.fromkeys(samples["url"].to_pylist()))
-    shard = job.part.with_name(f"{job.part.stem}-{attempt[:8]}.h5")
-    hash_lists = read_hash_lists(job.config, job.folder.lists_dir)
-    log = Path(job.run_dir) / REQUESTS_FOLDER / job.part.parent.name / f"{shard.stem}.parquet"
+    shard = task.part.with_name(f"{task.part.stem}-{attempt[:8]}.h5")
+    hash_lists = read_hash_lists(task.config, task.folder.lists_dir)
+    log = Path(task.run_dir) / REQUESTS_FOLDER / task.part.parent.name / f"{shard.stem}.parquet"
     with staged(shard) as unfinished:
         made = download_list(
             urls,
             unfinished,
-            job.config.download,
-            job.config.decode,
-            exclusion=_not_asked(job),
+            task.config.download,
+            task.config.decode,
+            exclusion=_not_asked(task),
             hash_lists=hash_lists,
-            pause_file=job.folder.pause_file,
-            lists_at_once=job.lists_at_once,
+            pause_file=task.folder.pause_file,
+            lists_at_once=task.lists_at_once,
             request_log=log,
-            robots_file=job.folder.robots_path(job.unit.bucket),
-            loans=_loans(job, attempt),
+            robots_file=task.folder.robots_path(task.unit.bucket),
+            loans=_loans(task, attempt),
             published=expectations(samples),
         )
     if begun.exists() and begun.read_text() != attempt:
         shard.unlink()
         raise RetryableError("a later attempt at this list has begun")
     n_unconnected = made.counts.rejected.get(Status.CONNECT_ERROR, 0)
-    if n_unconnected and 2 * n_unconnected >= made.counts.seen and not job.is_last_attempt:
+    if n_unconnected and 2 * n_unconnected >= made.counts.seen and not task.is_last_attempt:
         shard.unlink()
         raise RetryableError(f"no route to {n_unconnected} of {made.counts.seen} urls of a list")
-    receipt = job.receipt(made.counts, started, inputs=(_input(job),), side=(side_file(shard),))
-    published = write_part(job.part, OUTCOMES, [made.outcomes], receipt)
+    receipt = task.receipt(made.counts, started, inputs=(_input(task),), side=(side_file(shard),))
+    published = write_part(task.part, OUTCOMES, [made.outcomes], receipt)
     begun.unlink(missing_ok=True)
     if published.side != receipt.side:
         shard.unlink()  # another attempt was first, and its part names its own shard
     return published
 
 
-def _loans(job: Job, attempt: str) -> Loans | None:
+def _loans(task: CrawlTask, attempt: str) -> Loans | None:
     """Return the way to the other lists in flight; None if this one is always alone."""
-    if job.lists_at_once == 1:
+    if task.lists_at_once == 1:
         return None
-    buckets = job.config.dedup.buckets
-    return Loans(exchange_with_driver(), attempt, bucket=job.unit.bucket, buckets=buckets)
+    buckets = task.config.dedup.buckets
+    return Loans(exchange_with_driver(), attempt, bucket=task.unit.bucket, buckets=buckets)
 
 
-def embed_task(job: Job) -> Receipt:
+def embed_task(task: CrawlTask) -> Receipt:
     """Embed one fetch list: similarities and vectors of all its samples that have an image.
 
     A worker may have two at once: while the models are at work on one, the next is read and its
     first pictures are decoded, or the one before is written.
     """
     started = time.perf_counter()
-    encoders, scorers = _models(job.config)
+    encoders, scorers = _models(task.config)
     with _TURNS.turn() as turn:
         encoders = [taking_turns(encoder, turn) for encoder in encoders]
-        made = _embed(job, encoders, scoring_in_turn(scorers, turn), turn)
+        made = _embed(task, encoders, scoring_in_turn(scorers, turn), turn)
         timings = turn.milliseconds()
-        receipt = job.receipt(made.counts, started, inputs=(_input(job),), timings=timings)
-        return write_part(job.part, made.table.schema, [made.table], receipt)
+        receipt = task.receipt(made.counts, started, inputs=(_input(task),), timings=timings)
+        return write_part(task.part, made.table.schema, [made.table], receipt)
 
 
-def _embed(job: Job, encoders: Sequence[Encoder], scorers: Scorers, turn: Turn) -> Embedded:
+def _embed(task: CrawlTask, encoders: Sequence[Encoder], scorers: Scorers, turn: Turn) -> Embedded:
     """Read one fetch list and what the images need, and embed it."""
-    options, scores = job.config.embed, job.config.embed.score_names
-    samples = _fetch_list(job)
+    options, scores = task.config.embed, task.config.embed.score_names
+    samples = _fetch_list(task)
     with contextlib.ExitStack() as stack:
-        if samples["image_wave"][0].as_py() == job.unit.wave:
-            stack.enter_context(_blamed_on(job.part_of(DOWNLOAD)))
-            outcomes, shard_path = _downloaded(job.part_of(DOWNLOAD))
+        if samples["image_wave"][0].as_py() == task.unit.wave:
+            stack.enter_context(_blamed_on(task.part_of(DOWNLOAD)))
+            outcomes, shard_path = _downloaded(task.part_of(DOWNLOAD))
             shard = stack.enter_context(ShardReader(shard_path))
             images = from_shard(
                 shard,
                 encoders,
                 options.batch_size,
                 scorers,
-                threads=job.config.pools.gpu.threads,
+                threads=task.config.pools.gpu.threads,
                 waited=turn.waited,
             )
         else:
-            outcomes, embedded = _earlier_images(job, samples, image_columns(encoders, scores))
+            outcomes, embedded = _earlier_images(task, samples, image_columns(encoders, scores))
             images = from_scored(embedded, encoders, scores)
         return embed_list(samples, outcomes, images, encoders, scores, models_done=turn.end)
 
 
 def _earlier_images(
-    job: Job, samples: pa.Table, columns: Sequence[str]
+    task: CrawlTask, samples: pa.Table, columns: Sequence[str]
 ) -> tuple[pa.Table, pa.Table]:
     """Return outcomes, and columns of scored samples, of the urls of late texts.
 
     They come from the lists that fetched them.
     """
-    bucket = job.unit.bucket
+    bucket = task.unit.bucket
     wanted = pc.field("url").isin(pc.unique(samples["url"]))
     lists = samples.group_by(["image_wave", "image_list"]).aggregate([]).to_pylist()
     units = [Unit(DOWNLOAD, row["image_wave"], bucket, row["image_list"]) for row in lists]
-    outcomes = [read_part(Path(job.run_dir) / unit.part).filter(wanted) for unit in units]
+    outcomes = [read_part(Path(task.run_dir) / unit.part).filter(wanted) for unit in units]
     embedded = [
         read_part(
-            Path(job.run_dir) / msgspec.structs.replace(unit, stage=EMBED).part,
+            Path(task.run_dir) / msgspec.structs.replace(unit, stage=EMBED).part,
             columns=["url", *columns],
         ).filter(wanted)
         for unit in units
@@ -381,25 +381,25 @@ def _loaded(options: bytes, threads: int) -> tuple[Sequence[Encoder], Scorers]:
     return encoders, load_scorers(embed, encoders, threads=threads)
 
 
-def select_task(job: Job) -> Receipt:
+def select_task(task: CrawlTask) -> Receipt:
     """Select the pairs of one bucket group of one wave that a release will hold."""
     started = time.perf_counter()
-    select = job.config.select
+    select = task.config.select
     encoder = select.encoder or ""  # preflight names it
     judge = _judge(msgspec.json.encode(select))
-    parts = [unit.part for unit in _group(job) if unit.stage == EMBED]
+    parts = [unit.part for unit in _group(task) if unit.stage == EMBED]
     groups, counts = [], Counts()
     for part in parts:
         scored = read_part(
-            Path(job.run_dir) / part, columns=list({*columns(encoder), *judge.columns})
+            Path(task.run_dir) / part, columns=list({*columns(encoder), *judge.columns})
         )
         rows, found = select_list(part, scored, encoder, select.thresholds, judge)
         groups += [rows] if len(rows) else []
         counts += found
     notes = {**counts.notes, SELECTION: checksum(groups)}
     counts = msgspec.structs.replace(counts, notes=notes)
-    receipt = job.receipt(counts, started, inputs=tuple(parts))
-    return write_part(job.part, selected(judge.names), groups, receipt)
+    receipt = task.receipt(counts, started, inputs=tuple(parts))
+    return write_part(task.part, selected(judge.names), groups, receipt)
 
 
 @cache
@@ -409,30 +409,30 @@ def _judge(options: bytes) -> Judge:
     return load_judge(select.heads, select.words, select.drop)
 
 
-def compact_task(job: Job) -> Receipt:
+def compact_task(task: CrawlTask) -> Receipt:
     """Bring the parts of one bucket group of one wave together, in a few files.
 
     Nothing in them tells when they were made: an attempt that follows a dead one leaves the same.
     """
-    run_dir, group = Path(job.run_dir), job.unit.name
+    run_dir, group = Path(task.run_dir), task.unit.name
     units: dict[str, list[str]] = {}
-    for unit in _group(job):
+    for unit in _group(task):
         units.setdefault(unit.stage.folder, []).append(unit.name)
-    units[REQUESTS_FOLDER] = _logs(job)
-    if not job.part.exists():  # looked at last: what is complete may be gone from where it was
-        receipt = job.receipt(Counts(), 0.0, inputs=tuple(units))
+    units[REQUESTS_FOLDER] = _logs(task)
+    if not task.part.exists():  # looked at last: what is complete may be gone from where it was
+        receipt = task.receipt(Counts(), 0.0, inputs=tuple(units))
         compact(run_dir, group, units, msgspec.structs.replace(receipt, seconds=None))
     drop_own_files(run_dir, group)
-    return read_receipt(job.part)
+    return read_receipt(task.part)
 
 
-def _group(job: Job) -> Iterator[Unit]:
-    """Yield the units of the bucket group of a job: of each bucket dedup, then lists by stage."""
-    wave = job.unit.wave
-    for bucket in buckets_of(job.unit.number, job.config.dedup.buckets):
+def _group(task: CrawlTask) -> Iterator[Unit]:
+    """Yield the units of the bucket group of a task: of each bucket dedup, then lists by stage."""
+    wave = task.unit.wave
+    for bucket in buckets_of(task.unit.number, task.config.dedup.buckets):
         dedup = Unit(DEDUP, wave, bucket)
         yield dedup
-        notes = read_receipt(Path(job.run_dir) / dedup.part).counts.notes
+        notes = read_receipt(Path(task.run_dir) / dedup.part).counts.notes
         for stage, n_lists in (
             (DOWNLOAD, notes["lists"]),
             (EMBED, notes["lists"] + notes["late_lists"]),
@@ -440,15 +440,15 @@ def _group(job: Job) -> Iterator[Unit]:
             yield from (Unit(stage, wave, bucket, number) for number in range(n_lists))
 
 
-def _logs(job: Job) -> list[str]:
-    """Return the names of all logs of requests of the bucket group of a job."""
-    folder = Path(job.run_dir) / REQUESTS_FOLDER
-    wave, _, _ = job.unit.name.partition("/")
+def _logs(task: CrawlTask) -> list[str]:
+    """Return the names of all logs of requests of the bucket group of a task."""
+    folder = Path(task.run_dir) / REQUESTS_FOLDER
+    wave, _, _ = task.unit.name.partition("/")
     names = sorted(f"{wave}/{path.stem}" for path in (folder / wave).glob(f"b*{PART}"))
-    return [name for name in names if group_name_of(name) == job.unit.name]
+    return [name for name in names if group_name_of(name) == task.unit.name]
 
 
-def pack_task(job: Job) -> Receipt:
+def pack_task(task: CrawlTask) -> Receipt:
     """Write one shard of the release and the parquet part with the same rows.
 
     Raises
@@ -456,20 +456,20 @@ def pack_task(job: Job) -> Receipt:
     RetryableError
         If another release is being made at that place now.
     """
-    layout = read_layout(Path(job.release))
-    if layout is None or layout.config != job.config_hash:
-        raise RetryableError(f"{job.release} is not the release that this task belongs to")
-    return pack_shard(Path(job.run_dir), Path(job.release), job.unit.number, job.slices)
+    layout = read_layout(Path(task.release))
+    if layout is None or layout.config != task.config_hash:
+        raise RetryableError(f"{task.release} is not the release that this task belongs to")
+    return pack_shard(Path(task.run_dir), Path(task.release), task.unit.number, task.slices)
 
 
-def _fetch_list(job: Job, columns: list[str] | None = None) -> pa.Table:
-    path = Path(job.run_dir) / _input(job)
-    return read_part(path, row_group=job.unit.number, columns=columns)
+def _fetch_list(task: CrawlTask, columns: list[str] | None = None) -> pa.Table:
+    path = Path(task.run_dir) / _input(task)
+    return read_part(path, row_group=task.unit.number, columns=columns)
 
 
-def _input(job: Job) -> str:
+def _input(task: CrawlTask) -> str:
     """Return the dedup part that holds the unit's fetch list."""
-    return Unit(DEDUP, job.unit.wave, job.unit.bucket).part
+    return Unit(DEDUP, task.unit.wave, task.unit.bucket).part
 
 
 def _downloaded(part: Path) -> tuple[pa.Table, Path]:

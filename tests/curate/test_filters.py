@@ -240,8 +240,8 @@ def test_a_file_that_is_no_filter_is_one_line(text: str, message: str, tmp_path:
 def test_what_is_not_there_is_named(pool: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no-such is no filter file .* \(basic, clip-score-"):
         load_filter("no-such")
-    with pytest.raises(ConfigError, match="has no parameter treshold; it has column, threshold"):
-        load_filter("clip-score-threshold", {"treshold": "1"})
+    with pytest.raises(ConfigError, match="has no parameter limit; it has column, threshold"):
+        load_filter("clip-score-threshold", {"limit": "1"})
     with pytest.raises(ConfigError, match=r"has no column aesthetic; it has uid, url, text, "):
         kept(pool, {"score": {"column": "aesthetic", "above": 1}}, tmp_path)
     with pytest.raises(ConfigError, match=r"--asset lid\.176\.bin=PATH; it comes from https"):

@@ -12,7 +12,7 @@ from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.progress import Progress
 from cah_dask.run.signals import Signals
 from cah_dask.run.stages import EMBED, RUN, Kind, Stage
-from cah_dask.run.tasks import Job
+from cah_dask.run.tasks import CrawlTask
 from cah_dask.schema import Counts
 from cah_dask.storage import Receipt, read_part, write_part
 
@@ -29,7 +29,7 @@ LENGTHS = Stage(
 STAGES = (*RUN[:-1], LENGTHS, RUN[-1])
 
 
-def measure_texts(job: Job) -> Receipt:
+def measure_texts(job: CrawlTask) -> Receipt:
     """Write how long the texts of one list are."""
     texts = read_part(job.part_of(EMBED), columns=["text"])["text"].to_pylist()
     table = pa.table({"length": pa.array(map(len, texts), pa.int32())})

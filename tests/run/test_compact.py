@@ -19,7 +19,7 @@ from cah_dask.run.folder.compaction import compact, drop_own_files
 from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import COMPACT
-from cah_dask.run.tasks import Job
+from cah_dask.run.tasks import CrawlTask
 from cah_dask.schema import OUTCOMES, Counts
 from cah_dask.storage import Receipt, read_part, read_receipt, write_part
 from tests import runs
@@ -183,9 +183,9 @@ def test_a_driver_killed_while_it_compacts_goes_on_without_a_row_lost(plain: Pat
 DIE = """
 import os, pathlib, signal, sys
 import msgspec
-from cah_dask.run.tasks import Job, compact_task
+from cah_dask.run.tasks import CrawlTask, compact_task
 
-job = msgspec.msgpack.decode(pathlib.Path(sys.argv[1]).read_bytes(), type=Job)
+job = msgspec.msgpack.decode(pathlib.Path(sys.argv[1]).read_bytes(), type=CrawlTask)
 left = int(sys.argv[2])
 
 def dies(call):
@@ -205,9 +205,9 @@ compact_task(job)
 """Compact a group and die at one of the steps by which files get and lose their names."""
 
 
-def compact_job(run_dir: Path) -> Job:
+def compact_job(run_dir: Path) -> CrawlTask:
     config = RunFolder(run_dir).config()
-    return Job(run_dir=str(run_dir), unit=Unit(COMPACT), config=config, config_hash="c")
+    return CrawlTask(run_dir=str(run_dir), unit=Unit(COMPACT), config=config, config_hash="c")
 
 
 def group_files(run_dir: Path) -> dict[str, bytes]:

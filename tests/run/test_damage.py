@@ -57,7 +57,7 @@ WAVES = 6
 
 
 @pytest.fixture(params=["uid", "url"])
-def deduped(request, tmp_path: Path) -> tasks.Job:
+def deduped(request, tmp_path: Path) -> tasks.CrawlTask:
     """A run folder with a bucket of some waves, and the job of the last one."""
     options: dict[str, Any] = {"dedup": {"buckets": 1, "list_urls": 7, "key": request.param}}
     for wave in range(WAVES):
@@ -77,7 +77,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("harm", ["flipped", "cut", "gone"])
 @pytest.mark.parametrize("wave", waves_to_read(WAVES - 1))
 def test_what_earlier_waves_kept_is_rebuilt_from_their_lists(
-    deduped: tasks.Job, tmp_path: Path, suffix: str, harm: str, wave: int
+    deduped: tasks.CrawlTask, tmp_path: Path, suffix: str, harm: str, wave: int
 ):
     path = deduped.folder.seen_path(0, wave).with_suffix(suffix)
     before = shutil.copytree(path.parent, tmp_path / "before")
@@ -97,7 +97,7 @@ def test_what_earlier_waves_kept_is_rebuilt_from_their_lists(
     assert contents(path.parent) == keys
 
 
-def test_rebuilt_keys_are_those_that_dedup_wrote(deduped: tasks.Job):
+def test_rebuilt_keys_are_those_that_dedup_wrote(deduped: tasks.CrawlTask):
     tasks.dedup_task(deduped)
     parts = [Path(deduped.run_dir) / Unit(DEDUP, wave=wave).part for wave in range(WAVES)]
     left = waves_to_read(WAVES)
@@ -113,7 +113,7 @@ def test_rebuilt_keys_are_those_that_dedup_wrote(deduped: tasks.Job):
             assert np.concatenate(list(merged(keys))).tolist() == np.load(path).tolist()
 
 
-def test_every_row_is_kept_once_and_knows_its_list_through_merged_keys(deduped: tasks.Job):
+def test_every_row_is_kept_once_and_knows_its_list_through_merged_keys(deduped: tasks.CrawlTask):
     tasks.dedup_task(deduped)
     key, kept = deduped.config.dedup.key, []
     fetched_by: dict[str, tuple[int, int]] = {}
@@ -148,7 +148,7 @@ def test_a_wave_opens_a_few_files_of_those_before_it(tmp_path: Path):
         assert len(earlier) == 3 * wave.bit_count(), "a part and two files of keys"
 
 
-def test_a_part_whose_keys_were_merged_is_made_again_as_it_was(deduped: tasks.Job):
+def test_a_part_whose_keys_were_merged_is_made_again_as_it_was(deduped: tasks.CrawlTask):
     part = Path(deduped.run_dir) / Unit(DEDUP, wave=2).part
     rows = read_part(part)
     part.unlink()
@@ -161,7 +161,7 @@ def test_a_part_whose_keys_were_merged_is_made_again_as_it_was(deduped: tasks.Jo
 
 
 def test_damage_that_a_task_meets_is_told_with_the_unit_that_must_be_done_again(
-    deduped: tasks.Job,
+    deduped: tasks.CrawlTask,
 ):
     part = Path(deduped.run_dir) / deduped.inputs[0]
     flip(part, 60)

@@ -23,7 +23,7 @@ from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.pinned_lists import pin_lists
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EXTRACT, PACK
 from cah_dask.run.task import Done, Failed, Peaks, run_task
-from cah_dask.run.tasks import Job
+from cah_dask.run.tasks import CrawlTask
 from cah_dask.schema import CANDIDATES, SAMPLES, Counts, uid
 from cah_dask.storage import Receipt, read_part, write_part
 from tests.encoders import released_encoder
@@ -32,7 +32,7 @@ from tests.runs import wait_for
 from tests.webserver import WebServer
 
 
-def job(run_dir: Path, unit: Unit, port: int = 80, **changes) -> Job:
+def job(run_dir: Path, unit: Unit, port: int = 80, **changes) -> CrawlTask:
     tree = {
         "run_dir": str(run_dir),
         "inputs": ["x"],
@@ -47,7 +47,9 @@ def job(run_dir: Path, unit: Unit, port: int = 80, **changes) -> Job:
         **changes,
     }
     config = msgspec.convert(tree, Config)
-    return Job(run_dir=str(run_dir), unit=unit, config=config, config_hash="c", place=unit.archive)
+    return CrawlTask(
+        run_dir=str(run_dir), unit=unit, config=config, config_hash="c", place=unit.archive
+    )
 
 
 def fetch_list(run_dir: Path, *urls: str) -> None:
@@ -193,7 +195,7 @@ def test_a_worker_refuses_a_list_for_two_uses_that_changed(tmp_path: Path):
         pinned_lists.read_hash_lists(config)
 
 
-def listed_image(folder: Path, web: WebServer) -> tuple[Path, Job]:
+def listed_image(folder: Path, web: WebServer) -> tuple[Path, CrawlTask]:
     """Return a hash list, and the job to download the one image that stands on it."""
     listed = folder / "md5s.txt"
     listed.write_text(hashlib.md5(picture(seed=1)).hexdigest())

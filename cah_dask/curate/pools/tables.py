@@ -73,7 +73,11 @@ class TablePool:
         """Length of the vectors."""
         first = (self.path / self.units[0]).with_suffix(".npz")
         found = npz.shapes(first) if first.exists() else {}
-        return {ours: found[name][1] for ours, name in _ARRAYS.items() if name in found}
+        return {
+            ours: found[name][1]
+            for ours, name in _ARRAYS.items()
+            if name in found and len(found[name]) == 2
+        }
 
     @property
     def most_rows(self) -> int:

@@ -2,9 +2,10 @@
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import msgspec
 import numpy as np
@@ -31,7 +32,7 @@ from cah_dask.run.clustering.duplicate_rows import ranked_of
 from cah_dask.run.clustering.rows import PoolTask, vectors_of
 from cah_dask.run.stages import Kind, Stage
 from cah_dask.run.stagewise import numbered
-from cah_dask.storage import read_part
+from cah_dask.storage import Part, open_part, read_part
 
 
 def _stage(name: str, folder: str, kind: Kind, rows: str, after: str = "") -> Stage:
@@ -135,7 +136,9 @@ def _links(part: str) -> Links:
 
 
 class Clusters:
-    """The clusters of a unit and their neighbours, with the fates of a round.
+    """The clusters of a unit and their neighbours, with the fates of a round; a context manager.
+
+    It keeps parts open, as a footer says where all clusters of a range are.
 
     Parameters
     ----------
@@ -148,6 +151,15 @@ class Clusters:
         self._wave = wave
         self._cache: OrderedDict[int, tuple[Ranked, Vectors, Float32s]] = OrderedDict()
         self._n_cached = 0
+        self._parts: dict[Path, Part] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._parts.clear()
+        self._stack.close()
 
     def __iter__(self) -> Iterator[tuple[int, Cluster]]:
         """Yield the clusters of the unit, by their numbers."""
@@ -155,8 +167,11 @@ class Clusters:
 
     def fates(self, number: int) -> pa.Table:
         """Return what is known of a cluster."""
-        at, group = self._task.place_of(number)
-        return read_part(self._task.part_of(JUDGE, at, self._wave), row_group=group)
+        return self._read(JUDGE, number, self._wave)
+
+    def gathered(self, number: int, columns: list[str] | None = None) -> pa.Table:
+        """Return the rows of a cluster, or some of their columns."""
+        return self._read(GATHER, number, 0, columns)
 
     def others(self, number: int, home: Cluster) -> Iterator[Neighbour]:
         """Yield what is near of the neighbours of a cluster while any of its rows is open."""
@@ -177,8 +192,7 @@ class Clusters:
         """Return the first row of each vector of a cluster."""
         found = self._cache.pop(number, None)
         if found is None:
-            at, group = self._task.place_of(number)
-            table = read_part(self._task.part_of(GATHER, at), row_group=group)
+            table = self.gathered(number)
             table = table.filter(pa.array(table["twin"].to_numpy() == np.arange(len(table))))
             vectors = vectors_of(table, self._task.dim)
             found = ranked_of(table), vectors, unit_vectors(vectors)
@@ -188,3 +202,12 @@ class Clusters:
             _, (rows, _, _) = self._cache.popitem(last=False)
             self._n_cached -= len(rows)
         return found
+
+    def _read(
+        self, stage: Stage, number: int, wave: int, columns: list[str] | None = None
+    ) -> pa.Table:
+        at, group = self._task.place_of(number)
+        path = self._task.part_of(stage, at, wave)
+        if path not in self._parts:
+            self._parts[path] = self._stack.enter_context(open_part(path))
+        return self._parts[path].read([group], columns)

@@ -34,7 +34,6 @@ from cah_dask.errors import RunError
 from cah_dask.keys import KEY, starts_run
 from cah_dask.run.clustering.duplicate_clusters import (
     ASSIGN,
-    GATHER,
     PAIR,
     Clusters,
     NearDuplicateTask,
@@ -52,7 +51,7 @@ from cah_dask.run.clustering.duplicate_rows import (
     ranked_columns,
     ranked_of,
 )
-from cah_dask.run.clustering.rows import packed, regrouped, with_schema
+from cah_dask.run.clustering.rows import concatenated, packed, regrouped, with_schema
 from cah_dask.schema import Counts
 from cah_dask.storage import Receipt, open_part, read_part, write_part
 
@@ -142,7 +141,7 @@ def gather_task(task: NearDuplicateTask) -> Receipt:
         with open_part(task.part_of(ASSIGN, unit)) as part:
             if part.n_row_groups:
                 tables.append(part.read(range(number, part.n_row_groups, task.ranges)))
-    table = pa.concat_tables(tables[1:] or tables)
+    table = concatenated(tables[1:] or tables, task.dim)
     order = rank_order(ranked_of(table))
     at = table["cluster"].to_numpy()[order]
     groups = (
@@ -165,10 +164,10 @@ def judge_task(task: NearDuplicateTask) -> Receipt:
     """Decide what becomes of the rows of a range of clusters, as far as it can be told."""
     started = time.perf_counter()
     groups, total = [], np.zeros(len(Fate), np.int64)
-    clusters = Clusters(task, task.unit.wave - 1)
-    for number, home in clusters:
-        groups.append(_judged(task, clusters, number, home))
-        total += np.bincount(home.fates, minlength=len(Fate))
+    with Clusters(task, task.unit.wave - 1) as clusters:
+        for number, home in clusters:
+            groups.append(_judged(task, clusters, number, home))
+            total += np.bincount(home.fates, minlength=len(Fate))
     rejected = {"near_duplicate": int(total[Fate.GOES]), "open": int(total[Fate.OPEN])}
     rejected = {name: n for name, n in rejected.items() if n}
     counts = Counts(int(total.sum()), int(total[Fate.STAYS]), rejected)
@@ -192,13 +191,13 @@ def pair_task(task: NearDuplicateTask) -> Receipt:
     started = time.perf_counter()
     n_rows = n_open = 0
     groups = []
-    clusters = Clusters(task, ROUNDS - 1)
-    for number, home in clusters:
-        n_rows += len(home.rows)
-        if (home.fates == Fate.OPEN).any():
-            n_open += int((home.fates == Fate.OPEN).sum())
-            others = clusters.others(number, home)
-            groups.append(pair_table(joined(open_pairs(home, others, task.options.bound))))
+    with Clusters(task, ROUNDS - 1) as clusters:
+        for number, home in clusters:
+            n_rows += len(home.rows)
+            if (home.fates == Fate.OPEN).any():
+                n_open += int((home.fates == Fate.OPEN).sum())
+                others = clusters.others(number, home)
+                groups.append(pair_table(joined(open_pairs(home, others, task.options.bound))))
     counts = Counts(n_rows, n_rows - n_open, {"open": n_open} if n_open else {})
     return write_part(task.part, NO_PAIRS.schema, groups, task.receipt(counts, started))
 
@@ -210,14 +209,12 @@ def settle_task(task: NearDuplicateTask) -> Receipt:
     late = settled(joined(pairs_of(read_part(part)) for part in parts))
     order = np.argsort(late.rows["place"])
     late = Pairs(*(column[order] for column in late))  # type: ignore[arg-type]  # each its own
-    clusters = Clusters(task, ROUNDS - 1)
     n_rows, gone = 0, [np.empty(0, GONE)]
-    for cluster in range(len(task.centroids)):
-        number, group = task.place_of(cluster)
-        part = task.part_of(GATHER, number)
-        rows = read_part(part, row_group=group, columns=["uid", "place", "twin"])
-        n_rows += len(rows)
-        gone.append(gone_of(rows, clusters.fates(cluster), late))
+    with Clusters(task, ROUNDS - 1) as clusters:
+        for number in task.links.order.tolist():
+            rows = clusters.gathered(number, ["uid", "place", "twin"])
+            n_rows += len(rows)
+            gone.append(gone_of(rows, clusters.fates(number), late))
     found = np.concatenate(gone)
     found = found[np.lexsort((found["f1"], found["f0"]))]
     once = found[starts_run(found)]

@@ -128,3 +128,17 @@ def regrouped(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
             waiting = []
     if waiting:
         yield pa.concat_tables(waiting)
+
+
+def concatenated(tables: list[pa.Table], dim: int) -> pa.Table:
+    """Return the rows of tables; their vectors as float32 unless all are stored alike."""
+    if len({table["vector"].type for table in tables}) > 1:
+        tables = [
+            table.set_column(
+                table.column_names.index("vector"),
+                "vector",
+                packed(vectors_of(table, dim).astype(np.float32)),
+            )
+            for table in tables
+        ]
+    return pa.concat_tables(tables)

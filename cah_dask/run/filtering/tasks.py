@@ -198,9 +198,9 @@ def sort_task(task: FilterTask) -> Receipt:
     started = time.perf_counter()
     number = task.unit.bucket
     parts = [task.part_of(KEEP, unit) for unit in range(task.units)]
-    keys = np.concatenate([as_keys(read_part(part, row_group=number)) for part in parts])
+    keys = in_order(np.concatenate([as_keys(read_part(part, row_group=number)) for part in parts]))
     counts = Counts(len(keys), len(keys))
-    groups = [as_table(in_order(keys))]
+    groups = [as_table(keys)]
     return write_part(task.part, UIDS, groups, task.receipt(counts, started))
 
 

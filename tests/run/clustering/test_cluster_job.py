@@ -92,6 +92,17 @@ def test_each_row_of_a_sample_has_its_own_vector(tmp_path: Path):
     assert n_rows > 300
 
 
+def test_files_may_hold_vectors_of_either_precision(tmp_path: Path):
+    pool = small_pool(tmp_path / "pool")
+    made(job_of(pool, tmp_path / "s"), tmp_path / "to")
+    with np.load(pool / "02.npz") as stored:
+        vectors = stored["b32_img"].astype("f4")
+    np.savez(pool / "02.npz", b32_img=vectors)
+    made(job_of(pool, tmp_path / "again"), tmp_path / "too")
+    centroids = [(tmp_path / to / "centroids.npy").read_bytes() for to in ("to", "too")]
+    assert centroids[0] == centroids[1]
+
+
 def test_a_vector_that_is_not_finite_ends_the_job_in_a_line(tmp_path: Path):
     vectors, rows = with_copies(300)
     vectors[207, 5] = np.nan

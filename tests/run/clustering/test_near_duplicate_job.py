@@ -103,6 +103,14 @@ def test_a_job_that_was_cut_off_goes_on_where_it_was(
     assert hashes[0] == hashes[1]
 
 
+def test_files_may_hold_vectors_of_either_precision(tmp_path: Path):
+    pool = small_pool(tmp_path / "pool")
+    with np.load(pool / "02.npz") as stored:
+        vectors = stored["b32_img"].astype("f4")
+    np.savez(pool / "02.npz", b32_img=vectors)
+    assert made(job_of(pool, tmp_path / "s"), tmp_path / "to") == expected(*with_copies(600))
+
+
 def test_a_uid_does_not_go_because_of_itself(tmp_path: Path):
     vectors, rows = with_copies(200)
     twice = np.concatenate([np.arange(200), np.arange(200)])

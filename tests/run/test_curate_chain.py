@@ -17,7 +17,7 @@ LINKS = 60
 
 
 @pytest.fixture(scope="module")
-def run_dir(tmp_path_factory: pytest.TempPathFactory, random_model: Path) -> Path:
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of sixty pairs in two splits, in release parts of sixteen."""
     folder = tmp_path_factory.mktemp("chain")
     with WebServer() as web:
@@ -28,7 +28,6 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory, random_model: Path) -> Pat
         path = runs.write_config(
             folder / "run.yaml",
             inputs=runs.write_inputs(folder / "wats", links, archives=2),
-            model=random_model,
             port=web.port,
             pack={"rows_per_shard": 16, "rows_per_chunk": 4},
         )
@@ -91,8 +90,13 @@ def test_a_run_is_filtered_redacted_and_verified(run_dir: Path, tmp_path: Path) 
     uids.write_text(gone["uid"] + "\n")
     code, _, said = cah("redact", of_run, "--uids", uids, "--to", tmp_path / "redacted")
     assert code == 0, said
-    code, faults, said = cah("verify", tmp_path / "redacted")
+    code, faults, said = cah("verify", tmp_path / "redacted", "--uids", uids)
     assert (code, faults) == (0, []), said
+    steps = json.loads((tmp_path / "redacted" / "manifest.json").read_text())["steps"]
+    assert [(step["how"], step["of"]) for step in steps] == [
+        ("filter", "run"),
+        ("redact", "release"),
+    ]
     assert [row["uid"] for row in rows(tmp_path / "redacted")] == [
         row["uid"] for row in expected if row["uid"] != gone["uid"]
     ]
@@ -101,6 +105,8 @@ def test_a_run_is_filtered_redacted_and_verified(run_dir: Path, tmp_path: Path) 
 def test_a_compacted_run_is_the_same_pool(run_dir: Path, tmp_path: Path) -> None:
     keep = {"score": {"at_least": -1.0}}
     before = filtered(run_dir, keep, tmp_path / "before")
+    assert rows(before) == rows(run_dir / "release")
+    assert vectors(before) == vectors(run_dir / "release")
     config = run_dir.with_name("run.yaml")
     assert runs.finish(config, options=("--set", "compact=true")) == 0, runs.output(config)
     assert list((run_dir / "compacted").glob("*/*.parquet"))

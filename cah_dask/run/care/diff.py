@@ -30,7 +30,7 @@ from cah_dask.schema import UID_BYTES, Counts
 from cah_dask.storage import Receipt, read_part, write_part
 
 ROWS_PER_RANGE = 500_000
-"""Pairs of either release that are compared at once: 250 MB for thirty columns."""
+"""Pairs of either release that are compared at once: 250 MB for thirty columns (calculated)."""
 MOST_RANGES = 1024
 
 READ = Stage(

@@ -23,7 +23,8 @@ from cah_dask.schema import Counts, Split
 class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a column of every pair holds to; of a split only, if it names one.
 
-    It is compared as a float32 where the column is one. A pair without a value does not hold to it.
+    Floating-point numbers are compared as float32, as filters do. A pair without a value does not
+    hold to it.
     """
 
     column: str
@@ -51,9 +52,12 @@ class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     def is_broken(self, pairs: pa.Table) -> npt.NDArray[np.bool_]:
         """Tell of each pair whether it does not hold to it."""
         column = pairs[self.column]
-        kind = np.float32 if column.type == pa.float32() else np.float64
-        values = column.cast(pa.float64()).to_numpy().astype(kind)  # null becomes NaN
-        holds = ~np.isnan(values)
+        holds = column.is_valid().to_numpy()
+        values = column.fill_null(0).to_numpy()
+        kind = np.float32 if pa.types.is_floating(column.type) else np.float64
+        if kind is np.float32:
+            values = values.astype(kind)
+            holds &= ~np.isnan(values)
         if self.at_least is not None:
             holds &= values >= kind(self.at_least)
         if self.at_most is not None:

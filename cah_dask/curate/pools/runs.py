@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,7 +13,7 @@ import pyarrow.compute as pc
 from cah_dask.curate.pools.pool import BATCH_ROWS, VECTOR_ROWS, Batch, Vectors, fingerprint_of
 from cah_dask.errors import InputError
 from cah_dask.groups import INDEX_FOLDER, group_name_of
-from cah_dask.schema import MODALITIES, similarity_of
+from cah_dask.schema import MODALITIES, Counts, similarity_of
 from cah_dask.storage import open_part, read_part, read_receipt
 
 SCORED = "scored"
@@ -33,10 +34,10 @@ class RunPool:
         self.units = sorted(self._parts)
 
     @cached_property
-    def _sizes(self) -> dict[str, int]:
-        """Rows of each part, from its receipt."""
+    def _counts(self) -> dict[str, Counts]:
+        """What receipts say of the rows of each part."""
         parts = [part for unit in self.units for part in self._parts[unit]]
-        return {part: read_receipt(self.path / part).counts.kept for part in parts}
+        return {part: read_receipt(self.path / part).counts for part in parts}
 
     @cached_property
     def _schema(self) -> pa.Schema:
@@ -72,12 +73,13 @@ class RunPool:
     @property
     def most_rows(self) -> int:
         """Its rows."""
-        return sum(self._sizes.values())
+        return sum(counts.kept for counts in self._counts.values())
 
     @property
     def fingerprint(self) -> str:
-        """Of the names and rows of its parts."""
-        return fingerprint_of(sorted(self._sizes.items()))
+        """Of the names of its parts, and of their counts, which hold histograms of similarities."""
+        found = sorted(self._counts.items())
+        return fingerprint_of((part, msgspec.json.encode(counts)) for part, counts in found)
 
     def batches(
         self, number: int, columns: Sequence[str], vectors: Sequence[str] = ()

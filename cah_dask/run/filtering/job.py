@@ -50,16 +50,17 @@ class FilterJob(Job):
 
     @cached_property
     def lists(self) -> dict[str, str]:
-        """SHA-256 of the lists that the filter reads, by their paths.
+        """SHA-256 of the lists that the filter reads, by their paths, in the order of the filter.
 
         Raises
         ------
         ConfigError
             If one cannot be read.
         """
-        names = {name for leaf in made_from(self.file).leaves() for name in leaf.files}
+        leaves = made_from(self.file).leaves()
+        names = dict.fromkeys(name for leaf in leaves for name in leaf.files)
         try:
-            return {name: file_sha256(Path(name)) for name in sorted(names)}
+            return {name: file_sha256(Path(name)) for name in names}
         except OSError as error:
             raise ConfigError(f"list {error.filename} cannot be read: {error.strerror}") from error
 

@@ -12,7 +12,7 @@ from cah_dask.curate.filters.node import Leaf, Predicate
 from cah_dask.curate.filters.numbers import Score
 from cah_dask.curate.filters.whole import ALL, TopFraction
 from cah_dask.release.manifest import Limit
-from cah_dask.schema import SPLITS
+from cah_dask.schema import SPLITS, similarity_of
 
 if TYPE_CHECKING:
     from cah_dask.run.filtering.job import FilterJob
@@ -35,7 +35,7 @@ def asked_of(job: "FilterJob") -> dict[str, Any]:
     return {
         **_without_folders(msgspec.json.decode(made.source)),
         "order": [rule.name for rule in made.rules],
-        "lists": {Path(name).name: digest for name, digest in job.lists.items()},
+        "lists": [[Path(name).name, digest] for name, digest in job.lists.items()],
         "assets": job.assets,
     }
 
@@ -73,11 +73,19 @@ def limits_of(job: "FilterJob") -> Iterator[Limit]:
 def _limits(predicate: Predicate, job: "FilterJob") -> Iterator[Limit]:
     if isinstance(predicate, Score):
         if predicate.at_least is not None or predicate.at_most is not None:
-            yield Limit(
-                column=predicate.column, at_least=predicate.at_least, at_most=predicate.at_most
-            )
+            column = _released(predicate.column, job)
+            yield Limit(column=column, at_least=predicate.at_least, at_most=predicate.at_most)
     elif isinstance(predicate, TopFraction) and predicate.by in (None, "split"):
         for group, threshold in sorted(job.thresholds[predicate.key].items()):
             split = next((each for each in SPLITS if each == group), None)
             if group == ALL or split is not None:
-                yield Limit(column=predicate.column, at_least=threshold, split=split)
+                column = _released(predicate.column, job)
+                yield Limit(column=column, at_least=threshold, split=split)
+
+
+def _released(column: str, job: "FilterJob") -> str:
+    """Return what a release calls a column: of one encoder, the similarity has one name only."""
+    layout = job.derivation.layout if job.derivation else None
+    if layout and len(layout.encoders) == 1 and column == similarity_of(layout.encoder):
+        return "similarity"
+    return column

@@ -65,6 +65,8 @@ def filter_(
     for note in found.notes:
         say(f"note: {note}")
     file = located(load_filter(rules, _mapping(parameters, "--param"), _mapping(assets, "--asset")))
+    if to is None and config is not None and scratch is None:
+        raise ConfigError("a dry run by --config needs --scratch, a folder that nodes share")
     with tempfile.TemporaryDirectory(prefix="cah-filter-") as place:
         beside = Path(place) if to is None else to.resolve().with_name(f"{to.name}.filter")
         is_table = to is not None and to.suffix in outputs.SUFFIXES
@@ -112,6 +114,7 @@ def filters(
 def _print(job: "FilterJob", counts: "Counts", *, is_trial: bool) -> None:
     """Print what became of the rows, rule by rule, in the order in which they are asked."""
     from cah_dask.curate.filters import rules
+    from cah_dask.curate.filters.cells import EMPTY_CELL
     from cah_dask.curate.filters.file import made_from
 
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -119,10 +122,10 @@ def _print(job: "FilterJob", counts: "Counts", *, is_trial: bool) -> None:
     for name in ("seen", "rejected", "kept", *(["kept alone"] if is_trial else [])):
         table.add_column(name, justify="right", no_wrap=True)
     left = counts.seen
-    names = [rules.EMPTY_CELL, *(rule.name for rule in made_from(job.file).rules)]
+    names = [EMPTY_CELL, *(rule.name for rule in made_from(job.file).rules)]
     for name in names:
         rejected = counts.rejected.get(name, 0)
-        if name == rules.EMPTY_CELL and not rejected:
+        if name == EMPTY_CELL and not rejected:
             continue
         alone = counts.notes.get(f"{rules.ALONE}/{name}", 0)
         cells = [f"{left:,}", f"{rejected:,}", f"{left - rejected:,}"]

@@ -11,9 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from cah_dask.curate.filters.file import PREDICATES, load_filter, made_from, shipped
+from cah_dask.curate.filters.file import PREDICATES, load_filter, located, made_from, shipped
 from cah_dask.errors import CahError, ConfigError, InputError, RunError
+from cah_dask.run.filtering import tasks
+from tests import jobs_here
 from tests.curate import jobs
+from tests.curate.datacomp_folder import write_folder
 from tests.curate.texts.lid import LID_FTZ
 
 ROWS = [
@@ -206,6 +209,7 @@ def test_rows_with_empty_cells_end_the_job_or_are_counted(pool: Path, tmp_path: 
         ({"top_fraction": {"fraction": {"en": 0.1}}}, "needs `by`, the column that tells them"),
         ({"regex": {"pattern": "("}}, r"keep\.regex: .*missing \)"),
         ({"language": {"in": ["en"]}}, "expected column, or else detector"),
+        ({"is": {"column": "lang", "in": ["en", False]}}, "in YAML no is false, write 'no'"),
         ({"license": {"in": []}}, "expected in: what a row is compared with"),
         ({"hashes": {"file": "x", "column": "crc"}}, "expected md5, sha1, sha256 or phash"),
         ({"score": {"column": "$none", "above": 1}}, r"\$none is not among its parameters"),
@@ -246,12 +250,109 @@ def test_what_is_not_there_is_named(pool: Path, tmp_path: Path) -> None:
         kept(pool, {"score": {"column": "aesthetic", "above": 1}}, tmp_path)
     with pytest.raises(ConfigError, match=r"--asset lid\.176\.bin=PATH; it comes from https"):
         kept(pool, {"language": {"detector": "fasttext", "in": ["en"]}}, tmp_path)
-    with pytest.raises(ConfigError, match=r"list .*nowhere\.txt cannot be read: No such file"):
+    with pytest.raises(InputError, match=r"list nowhere\.txt does not exist"):
         kept(pool, {"uids": {"file": "nowhere.txt"}}, tmp_path)
     with pytest.raises(CahError, match=r"column text holds string, not numbers"):
         kept(pool, {"score": {"column": "text", "above": 1}}, tmp_path)
     with pytest.raises(CahError, match=r"column faces holds int64, which is not compared with 'x'"):
         kept(pool, {"is": {"column": "faces", "in": ["x"]}}, tmp_path)
+
+
+def test_a_pool_of_one_file_is_that_file_for_workers_too(pool: Path, tmp_path: Path) -> None:
+    """Another file in its folder, which sorts before it, is none of it."""
+    other = pa.table({"uid": [uid(77)], "url": [""], "text": [""]})
+    pq.write_table(other, pool.with_name("a.parquet"))
+    assert kept(pool, {"all": []}, tmp_path) == [0, 1, 2, 3, 4]
+
+
+def test_a_url_is_normalised_before_it_is_looked_up(pool: Path, tmp_path: Path) -> None:
+    table = pq.read_table(pool)
+    urls = ["HTTP://A.example:80/a b.jpg", *table["url"].to_pylist()[1:]]
+    pq.write_table(table.set_column(1, "url", pa.array(urls)), pool)
+    listed = tmp_path / "urls.txt"
+    listed.write_text("http://a.example/a%20b.jpg\n")
+    assert kept(pool, {"urls": {"file": str(listed)}}, tmp_path) == [0]
+
+
+def test_a_list_of_other_digests_is_refused(pool: Path, tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text("00" * 16 + "\n")
+    with pytest.raises(InputError, match=r"list\.txt holds no sha256; set column to its kind"):
+        kept(pool, {"hashes": {"file": str(path)}}, tmp_path)
+    path = tmp_path / "other.txt"
+    path.write_text("00" * 32 + "\n")
+    table = pq.read_table(pool)
+    at = table.schema.get_field_index("sha256")
+    pq.write_table(table.set_column(at, "sha256", pa.array(["x"] * 5)), pool)
+    with pytest.raises(RunError, match="column sha256 holds what is no sha256 in hex"):
+        kept(pool, {"hashes": {"file": str(path)}}, tmp_path)
+
+
+def test_each_threshold_counts_the_rows_of_its_own_column(tmp_path: Path) -> None:
+    """Rows without the score of one node are rows of another one, in both looks."""
+    n = 1000
+    a = np.float32(0.25) + np.arange(n, dtype=np.float32) * np.float32(1e-7)
+    b = np.where(np.arange(n) % 2, np.nan, 0.5).astype(np.float32)
+    path = tmp_path / "pool.parquet"
+    pq.write_table(pa.table({"uid": [uid(i) for i in range(n)], "a": a, "b": b}), path)
+    keep = {
+        "all": [
+            {"top_fraction": {"column": "a", "fraction": 0.3}},
+            {"top_fraction": {"column": "b", "fraction": 0.5}},
+        ]
+    }
+    threshold = np.sort(a)[::-1][int(n * 0.3)]
+    expected = np.flatnonzero((a >= threshold) & ~np.isnan(b)).tolist()
+    assert kept(path, keep, tmp_path, nulls="drop") == expected
+
+
+def test_another_column_another_list_or_other_vectors_are_another_job(tmp_path: Path) -> None:
+    (file,) = write_folder(tmp_path / "pool", files=1)
+    for name, text in (("a", uid(1)), ("b", uid(2))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "list.txt").write_text(text + "\n")
+
+    def name_of(*lists: str, **columns: str) -> str:
+        rules = [{"uids": {"file": str(tmp_path / each / "list.txt")}} for each in lists]
+        keep = {"any": [*rules, {"chars": {"above": 5}}]}
+        return jobs.job_of(tmp_path / "pool", keep, tmp_path / "job", columns=columns).name
+
+    names = [name_of("a", "b"), name_of("a", "b", text="url"), name_of("b", "a"), name_of("a", "a")]
+    vectors = {key: np.roll(each, 1, axis=0) for key, each in file.vectors.items()}
+    np.savez(file.path.with_suffix(".npz"), allow_pickle=False, **vectors)
+    names.append(name_of("a", "b"))
+    assert len(set(names)) == len(names)
+
+
+def test_a_pool_that_changes_meanwhile_ends_the_job(tmp_path: Path) -> None:
+    write_folder(tmp_path / "pool", files=3, dims={})
+    job = jobs.job_of(tmp_path / "pool", {"all": []}, tmp_path / "job")
+    jobs_here.carry_out(job, at_most=1)
+    write_folder(tmp_path / "pool" / "0", files=1, dims={}, seed=1)
+    tasks._pool.cache_clear()  # as in a worker that begins now
+    with pytest.raises(RunError, match="has changed since the job began"):
+        jobs_here.carry_out(job)
+
+
+def test_nothing_is_written_into_a_pool(tmp_path: Path) -> None:
+    write_folder(tmp_path / "pool", files=1, dims={})
+    with pytest.raises(ConfigError, match=r"--to .* lies in the pool .*pool; set another"):
+        jobs.job_of(tmp_path / "pool", {"all": []}, tmp_path / "pool" / "job")
+
+
+def test_an_asset_that_lies_elsewhere_must_be_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "filter.yaml"
+    tree = {"nearest_centroid": {"centroids": "c", "targets": "t"}}
+    assets = {"c": {"file": "c.npy", "sha256": "0" * 64}, "t": "t.npy"}
+    path.write_text(yaml.safe_dump({"keep": tree, "assets": assets}))
+    np.save(tmp_path / "c.npy", np.ones((2, 3)))
+    with pytest.raises(ConfigError, match=r"c\.npy has SHA-256 .* it should have 000"):
+        located(load_filter(str(path), {}, {"c": str(tmp_path / "c.npy")}))
+    path.write_text(yaml.safe_dump({"keep": tree, "assets": {"c": str(tmp_path / "c.npy")}}))
+    with pytest.raises(ConfigError, match=r"asset t: .*nowhere cannot be read: No such file"):
+        located(load_filter(str(path), {}, {"t": "nowhere"}))
+    with pytest.raises(ConfigError, match="a parameter is no YAML"):
+        load_filter("clip-score-threshold", {"threshold": "@y"})
 
 
 def test_all_shipped_filters_are_filters() -> None:

@@ -124,10 +124,17 @@ def load_filter(
     if unknown := [key for key in parameters or {} if key not in known]:
         there = ", ".join(known) or "none"
         raise ConfigError(f"{name} has no parameter {unknown[0]}; it has {there}")
-    given = {key: yaml.safe_load(value) for key, value in (parameters or {}).items()}
-    return msgspec.structs.replace(
-        read, parameters=known | given, assets=read.assets | dict(assets or {})
-    )
+    try:
+        given = {key: yaml.safe_load(value) for key, value in (parameters or {}).items()}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"a parameter is no YAML: {' '.join(str(error).split())}") from error
+    placed = {name: _placed(read.assets.get(name), path) for name, path in (assets or {}).items()}
+    return msgspec.structs.replace(read, parameters=known | given, assets=read.assets | placed)
+
+
+def _placed(known: str | AssetOptions | None, path: str) -> str | AssetOptions:
+    """Return an asset that lies elsewhere; what it must be stays."""
+    return msgspec.structs.replace(known, file=path) if isinstance(known, AssetOptions) else path
 
 
 def path_of(name: str) -> Path:
@@ -196,7 +203,12 @@ def located(file: FilterFile) -> FilterFile:
             known = asset.files if asset else ()
             asset = Asset(name, options.sha256.lower(), options.origin, known)
         if not asset.sha256:
-            asset = msgspec.structs.replace(asset, sha256=digest(asset, path))
+            try:
+                asset = msgspec.structs.replace(asset, sha256=digest(asset, path))
+            except OSError as error:
+                raise ConfigError(
+                    f"asset {name}: {path} cannot be read: {error.strerror}"
+                ) from error
         require(asset, path)
         found[name] = AssetOptions(file=str(path), sha256=asset.sha256, origin=asset.origin)
     return msgspec.structs.replace(file, assets=found)

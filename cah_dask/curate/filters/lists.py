@@ -15,7 +15,7 @@ from cah_dask.curate.pools.pool import Batch, Mask
 from cah_dask.curate.pools.uids import keys_of
 from cah_dask.errors import ConfigError, InputError
 from cah_dask.keys import HELD_KEYS, KEY, Keys, among, of_texts, sort_order, unique
-from cah_dask.urls import host_of
+from cah_dask.urls import host_of, normal
 
 Value: TypeAlias = str | int | bool
 
@@ -31,7 +31,7 @@ def is_in(batch: Batch, column: str, values: Sequence[Value]) -> Mask:
     cells = batch.table[column]
     try:
         return np.asarray(pc.is_in(cells, pa.array(list(values)).cast(cells.type)), bool)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except pa.ArrowException as error:
         raise InputError(
             f"{batch.part}: column {column} holds {cells.type}, which is not compared with "
             f"{values[0]!r}"
@@ -50,8 +50,10 @@ class Is(Predicate, frozen=True, kw_only=True, rename={"among": "in"}):
         return [self.column]
 
     def require_valid(self) -> None:
-        """Check that there are values."""
+        """Check that there are values, of one type."""
         _require(self.among, "in")
+        if len({type(value) for value in self.among}) > 1:
+            raise ConfigError("in: expected values of one type; in YAML no is false, write 'no'")
 
     def test(self, tools: Tools) -> Test:  # noqa: ARG002  # of `Predicate`
         """Return the comparison."""
@@ -207,7 +209,7 @@ class Urls(Predicate, frozen=True, kw_only=True):
 
         def test(batch: Batch) -> Mask:
             urls = batch.table["url"].fill_null("").to_pylist()
-            return among(known, of_texts(urls))
+            return among(known, of_texts(map(normal, urls)))
 
         return test
 
@@ -236,20 +238,33 @@ class Hashes(Predicate, frozen=True, kw_only=True):
             raise ConfigError("column: expected md5, sha1, sha256 or phash")
 
     def test(self, tools: Tools) -> Test:  # noqa: ARG002
-        """Return the look-up."""
+        """Return the look-up.
+
+        Raises
+        ------
+        InputError
+            If the list holds no digest of the kind of the column.
+        """
         lists = load_hash_lists((self.file,))
-        if self.column == "phash":
-            return lambda batch: np.array(
-                [
-                    each is not None and lists.resembles(each, 0)
-                    for each in batch.table["phash"].to_pylist()
-                ],
-                bool,
-            )
-        return lambda batch: np.array(
-            [lists.match(**{self.column: each}) for each in batch.table[self.column].to_pylist()],
-            bool,
-        )
+        is_there = lists.with_phash if self.column == "phash" else self.column in lists.keys
+        if not is_there:
+            raise InputError(f"list {self.file} holds no {self.column}; set column to its kind")
+
+        def is_listed(digest: str | None) -> bool:
+            if digest is None or self.column != "phash":
+                return lists.match(**{self.column: digest})
+            return lists.resembles(digest, 0)
+
+        def test(batch: Batch) -> Mask:
+            digests = batch.table[self.column].to_pylist()
+            try:
+                return np.fromiter(map(is_listed, digests), bool, len(batch))
+            except (TypeError, ValueError) as error:
+                raise InputError(
+                    f"{batch.part}: column {self.column} holds what is no {self.column} in hex"
+                ) from error
+
+        return test
 
 
 def _require(values: Sequence[object], name: str) -> None:

@@ -58,6 +58,11 @@ class Predicate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         return []
 
     @property
+    def detectors(self) -> list[str]:
+        """What it finds labels with, with versions, for manifests."""
+        return []
+
+    @property
     def files(self) -> list[str]:
         """Lists that it reads, which tell one filter from another by what they hold."""
         return []

@@ -18,6 +18,7 @@ from cah_dask.curate.texts.languages import (
     Cld3,
     Detector,
     FastText,
+    library,
 )
 from cah_dask.curate.texts.patterns import Pattern, hold_phrase
 from cah_dask.curate.texts.wordnet import EntityMatcher, WordNet, read_entities
@@ -141,6 +142,11 @@ class Language(Predicate, frozen=True, kw_only=True, rename={"among": "in"}):
     def assets(self) -> list[str]:
         """The model of fastText."""
         return [self.model] if self.detector == "fasttext" else []
+
+    @property
+    def detectors(self) -> list[str]:
+        """The library of the detector."""
+        return [library(self.detector)] if self.detector else []
 
     def require_valid(self) -> None:
         """Check that it is said whose label counts."""

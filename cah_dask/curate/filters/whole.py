@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from cah_dask.curate.filters.cells import complete
 from cah_dask.curate.filters.node import Predicate, Test, Tools
 from cah_dask.curate.filters.numbers import numbers
 from cah_dask.curate.pools.pool import Batch, Mask
-from cah_dask.errors import ConfigError
+from cah_dask.errors import ConfigError, InputError
 
 ALL = ""
 """The group that all rows are of where no column says."""
@@ -93,7 +94,7 @@ class TopFraction(Predicate, frozen=True, kw_only=True):
         thresholds = tools.thresholds[self.key]
 
         def test(batch: Batch) -> Mask:
-            values = numbers(batch, self.column)
+            values = numbers(batch, self.column).astype(np.float32)
             mask = np.zeros(len(batch), bool)
             for group, rows in self.groups(batch):
                 mask |= rows & (values >= np.float32(thresholds.get(group, NONE_KEPT)))
@@ -103,19 +104,32 @@ class TopFraction(Predicate, frozen=True, kw_only=True):
 
 
 class Tally:
-    """Counts the scores of a unit for some nodes, by the nearest float16 number."""
+    """Counts the scores of a unit for some nodes, by the nearest float16 number.
 
-    def __init__(self, nodes: Iterable[TopFraction]) -> None:
+    Parameters
+    ----------
+    drops_nulls
+        Whether rows without a score or group are left out rather than a fault; see `complete`.
+    """
+
+    def __init__(self, nodes: Iterable[TopFraction], *, drops_nulls: bool = False) -> None:
         self._nodes = list(nodes)
+        self._drops = drops_nulls
         self._found: dict[tuple[str, str], npt.NDArray[np.int64]] = {}
 
     def add(self, batch: Batch) -> None:
         """Count the rows of a batch."""
         for node in self._nodes:
-            values = numbers(batch, node.column).astype(np.float32)
+            whole = complete(batch, node.columns, drops=self._drops)
+            values = numbers(whole, node.column).astype(np.float32)
             near = rounded(values)
             bits, is_exact = near.view(np.uint16), near == values
-            for group, rows in node.groups(batch):
+            for group, rows in node.groups(whole):
+                if len(self._found) >= MOST_GROUPS and (node.key, group) not in self._found:
+                    raise InputError(
+                        f"top_fraction by {node.by}: more than {MOST_GROUPS} groups; choose a "
+                        "column of fewer values"
+                    )
                 found = self._found.setdefault((node.key, group), np.zeros((2, _BINS), np.int64))
                 found[0] += np.bincount(bits[rows & is_exact], minlength=_BINS)
                 found[1] += np.bincount(bits[rows & ~is_exact], minlength=_BINS)
@@ -142,9 +156,14 @@ class NearTally:
     """
 
     def __init__(
-        self, nodes: Iterable[TopFraction], near: Mapping[str, Mapping[str, float]]
+        self,
+        nodes: Iterable[TopFraction],
+        near: Mapping[str, Mapping[str, float]],
+        *,
+        drops_nulls: bool = False,
     ) -> None:
         self._nodes = list(nodes)
+        self._drops = drops_nulls
         self._near = near
         self._found: dict[tuple[str, str], list[npt.NDArray[np.float32]]] = defaultdict(list)
 
@@ -152,8 +171,9 @@ class NearTally:
         """Count the rows of a batch."""
         for node in self._nodes:
             near = self._near.get(node.key, {})
-            values = numbers(batch, node.column).astype(np.float32)
-            for group, rows in node.groups(batch) if near else ():
+            whole = complete(batch, node.columns, drops=self._drops)
+            values = numbers(whole, node.column).astype(np.float32)
+            for group, rows in node.groups(whole) if near else ():
                 if group in near:
                     is_near = rows & (rounded(values) == np.float32(near[group]))
                     self._found[node.key, group].append(values[is_near])
@@ -169,6 +189,8 @@ class NearTally:
 
 
 _BINS = 1 << 16
+MOST_GROUPS = 256
+"""Of all nodes together: a megabyte each while a unit is counted."""
 
 
 def rounded(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:

@@ -29,6 +29,15 @@ def shapes(path: Path) -> dict[str, tuple[int, ...]]:
         return found
 
 
+def checksums(table: Path) -> list[tuple[str, int]]:
+    """Return name and CRC-32 of each array beside a table, from the directory of its ``.npz``."""
+    path = table.with_suffix(".npz")
+    if not path.exists():
+        return []
+    with _readable(path), zipfile.ZipFile(path) as archive:
+        return [(member.filename, member.CRC) for member in archive.infolist()]
+
+
 class Rows:
     """The vectors of an open array ``(n, dim)``, read one after the other."""
 

@@ -75,6 +75,9 @@ class Pool(Protocol):
     def fingerprint(self) -> str:
         """What tells its rows from those of other pools, hex."""
 
+    def stamp(self, number: int) -> str:
+        """Return what tells a unit from what it was before, or from another one, at a glance."""
+
     @property
     def notes(self) -> Sequence[str]:
         """What a person should know, such as files that are none of it."""

@@ -53,6 +53,10 @@ class ReleasePool:
         """Of its layout: two releases with equal layouts hold equal pairs."""
         return self._layout.fingerprint
 
+    def stamp(self, number: int) -> str:
+        """Return the name of a part, and what tells its release from others."""
+        return f"{self.units[number]} {self.fingerprint}"
+
     @cached_property
     def _arrays(self) -> zarr.Group:
         return zarr.open_group(self.path / EMBEDDINGS, mode="r")

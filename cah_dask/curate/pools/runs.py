@@ -81,6 +81,10 @@ class RunPool:
         found = sorted(self._counts.items())
         return fingerprint_of((part, msgspec.json.encode(counts)) for part, counts in found)
 
+    def stamp(self, number: int) -> str:
+        """Return a hash of the names of the parts of a group."""
+        return fingerprint_of((part, 0) for part in self._parts[self.units[number]])
+
     def batches(
         self, number: int, columns: Sequence[str], vectors: Sequence[str] = ()
     ) -> Iterator[Batch]:

@@ -33,13 +33,14 @@ class TablePool:
     """
 
     def __init__(self, path: Path, given: Mapping[str, str]) -> None:
-        self.path = path if path.is_dir() else path.parent
+        self.path = path
+        self._folder = path if path.is_dir() else path.parent
         self._given = given
         there = sorted(path.rglob(f"*{_SUFFIX}*")) if path.is_dir() else [path]
         files = [each for each in there if _is_table(each)]
         if not files:
             raise InputError(f"{path} holds no {_SUFFIX} file")
-        self.units = [each.relative_to(self.path).as_posix() for each in files]
+        self.units = [each.relative_to(self._folder).as_posix() for each in files]
         self.notes = [
             f"{each.name} is left out: its name does not end in {_SUFFIX}, or begins with a dot"
             for each in there
@@ -53,15 +54,12 @@ class TablePool:
 
     @cached_property
     def _footers(self) -> list[pq.FileMetaData]:
-        return [_footer(self.path / unit) for unit in self.units]
+        return [_footer(self._folder / unit) for unit in self.units]
 
     @cached_property
     def _names(self) -> dict[str, str]:
-        return self._names_of(0)
-
-    def _names_of(self, number: int) -> dict[str, str]:
-        columns = _footer(self.path / self.units[number]).schema.to_arrow_schema().names
-        return renamed(columns, self._given, str(self.path / self.units[number]))
+        first = self._folder / self.units[0]
+        return renamed(_footer(first).schema.to_arrow_schema().names, self._given, str(first))
 
     @property
     def columns(self) -> Sequence[str]:
@@ -71,7 +69,7 @@ class TablePool:
     @cached_property
     def vectors(self) -> Mapping[str, int]:
         """Length of the vectors."""
-        first = (self.path / self.units[0]).with_suffix(".npz")
+        first = (self._folder / self.units[0]).with_suffix(".npz")
         found = npz.shapes(first) if first.exists() else {}
         return {
             ours: found[name][1]
@@ -84,20 +82,25 @@ class TablePool:
         """Rows of all files."""
         return sum(footer.num_rows for footer in self._footers)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """Of names, sizes, rows and the statistics in the footers."""
+        """Of names, sizes, the statistics in the footers, and the checksums of vectors."""
         return fingerprint_of(
-            (unit, repr((size_of(self.path / unit), footer.to_dict())).encode())
-            for unit, footer in zip(self.units, self._footers, strict=True)
+            (unit, repr((self.stamp(number), self._footers[number].to_dict())).encode())
+            for number, unit in enumerate(self.units)
         )
+
+    def stamp(self, number: int) -> str:
+        """Return name and size of a file, and the checksums of its vectors."""
+        path = self._folder / self.units[number]
+        return f"{self.units[number]} {path.stat().st_size} {npz.checksums(path)}"
 
     def batches(
         self, number: int, columns: Sequence[str], vectors: Sequence[str] = ()
     ) -> Iterator[Batch]:
         """Yield the rows of a file."""
         unit = self.units[number]
-        path = self.path / unit
+        path = self._folder / unit
         names = _names_in(path, self._given, columns)
         size = VECTOR_ROWS if vectors else BATCH_ROWS
         start = 0
@@ -116,11 +119,6 @@ class TablePool:
 
 def _is_table(path: Path) -> bool:
     return path.suffix == _SUFFIX and not path.name.startswith((".", "_")) and path.is_file()
-
-
-def size_of(path: Path) -> int:
-    """Return the bytes of a file."""
-    return path.stat().st_size
 
 
 def _footer(path: Path) -> pq.FileMetaData:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 
@@ -53,7 +53,7 @@ class Cld3:
         self, min_bytes: int = DATACOMP_MIN_BYTES, max_bytes: int = DATACOMP_MAX_BYTES
     ) -> None:
         self.name = f"cld3_{min_bytes}_{max_bytes}"
-        self.version = f"CLD3 of {_installed('cld3-py', 'gcld3', 'pycld3')}"
+        self.version = f"CLD3 of {_installed(*_CLD3)}"
         self._find = identifier(min_bytes, max_bytes)
 
     def labels(self, texts: pa.Array) -> pa.Array:
@@ -89,7 +89,7 @@ class FastText:
     def __init__(self, model: Path, asset: Asset) -> None:
         self.name = "fasttext"
         self._predict = _model(require(asset, model))
-        library = _installed("fasttext-predict", "fasttext")
+        library = _installed(*_FASTTEXT)
         self.version = f"{asset.name}, SHA-256 {asset.sha256}, by {library}"
 
     def labels(self, texts: pa.Array) -> pa.Array:
@@ -121,6 +121,16 @@ def _model(path: Path) -> Callable[[str, int, float, str], list[tuple[float, str
     except (ValueError, MemoryError) as error:
         raise ConfigError(f"{path} is no fastText model: {error}") from error
     return model.f.predict  # type: ignore[no-any-return]
+
+
+def library(detector: Literal["cld3", "fasttext"]) -> str:
+    """Return the distribution that a detector comes from, with its version."""
+    names = {"cld3": _CLD3, "fasttext": _FASTTEXT}
+    return _installed(*names[detector])
+
+
+_CLD3 = ("cld3-py", "gcld3", "pycld3")
+_FASTTEXT = ("fasttext-predict", "fasttext")
 
 
 def _installed(*names: str) -> str:

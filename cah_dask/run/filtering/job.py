@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from cah_dask.curate.filters import rules
 from cah_dask.curate.filters.file import FilterFile, assets_of, made_from
+from cah_dask.curate.filters.node import Tools
 from cah_dask.curate.filters.whole import Resolution
 from cah_dask.curate.pools.pool import Pool
 from cah_dask.curate.uid_ranges import as_keys, n_ranges
@@ -18,7 +19,7 @@ from cah_dask.errors import ConfigError
 from cah_dask.keys import Keys
 from cah_dask.release.manifest import Step
 from cah_dask.run.derive import PACK, Derivation
-from cah_dask.run.filtering.rule import limits_of, rule_of
+from cah_dask.run.filtering.rule import asked_of, limits_of, rule_of
 from cah_dask.run.filtering.tasks import FILTER, KEEP, LOOK, SCAN, SORT, FilterTask, Output
 from cah_dask.run.folder.job_folder import JobFolder
 from cah_dask.run.jobs import Job
@@ -45,8 +46,21 @@ class FilterJob(Job):
     """Names of columns in the pool, by ours."""
 
     def __post_init__(self) -> None:
-        rules.require_columns(made_from(self.file), self.pool)
+        made = made_from(self.file)
+        rules.require_columns(made, self.pool)
+        self._require_outside()
+        for leaf in made.leaves():
+            if leaf.files:
+                leaf.test(Tools())  # or say in a line what is wrong with its lists
         self.derivation  # noqa: B018  # it looks at source and target
+
+    def _require_outside(self) -> None:
+        """Raise ConfigError if anything would be written into a pool that is a folder of files."""
+        pool = self.pool.path.resolve()
+        for option, path in (("--to", self.to), ("--scratch", self.scratch)):
+            is_within = pool == path.resolve() or pool in path.resolve().parents
+            if self.pool.kind != "run" and pool.is_dir() and is_within:
+                raise ConfigError(f"{option} {path} lies in the pool {self.pool.path}; set another")
 
     @cached_property
     def lists(self) -> dict[str, str]:
@@ -72,8 +86,8 @@ class FilterJob(Job):
     @cached_property
     def name(self) -> str:
         """What another pool, filter or output does not have."""
-        chosen = (self.pool.fingerprint, made_from(self.file).source, self.lists, self.assets)
-        return hashlib.sha256(msgspec.json.encode((chosen, self.output))).hexdigest()[:16]
+        chosen = (self.pool.fingerprint, asked_of(self), self.output)
+        return hashlib.sha256(msgspec.json.encode(chosen)).hexdigest()[:16]
 
     @cached_property
     def folder(self) -> JobFolder:
@@ -140,6 +154,7 @@ class FilterJob(Job):
             columns=dict(self.columns),
             filter=self.file,
             output=self.output,
+            stamp="" if unit.stage == SORT else self.pool.stamp(unit.number),
             units=len(self.pool.units),
             ranges=self.ranges,
             near=self.scanned.open if unit.stage == LOOK else {},

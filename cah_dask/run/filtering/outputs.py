@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cah_dask.curate.pools.uids import hex_of
-from cah_dask.errors import ConfigError
+from cah_dask.errors import ConfigError, RunError
 from cah_dask.keys import KEY, Keys
 from cah_dask.run.filtering.job import FilterJob, sorted_uids
 from cah_dask.run.filtering.rule import asked_of, rule_of
@@ -22,7 +22,7 @@ MANIFEST_SUFFIX = ".manifest.json"
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What a subset was made of, and how; equal for equal subsets."""
+    """What a subset was made of, and how."""
 
     pool: str
     """The kind of the pool."""
@@ -69,8 +69,12 @@ def _write_npy(path: Path, ranges: Iterator[Keys], rows: int) -> None:
     header = {"descr": np.lib.format.dtype_to_descr(KEY), "fortran_order": False, "shape": (rows,)}
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(cast("BinaryIO", file), header)
+        n_written = 0
         for keys in ranges:
             file.write(keys.tobytes())
+            n_written += len(keys)
+    if n_written != rows:
+        raise RunError(f"{rows:,} rows are kept, but {n_written:,} uids are sorted; run it again")
 
 
 def _write_parquet(path: Path, ranges: Iterator[Keys], _: int) -> None:

@@ -37,6 +37,8 @@ def asked_of(job: "FilterJob") -> dict[str, Any]:
         "order": [rule.name for rule in made.rules],
         "lists": [[Path(name).name, digest] for name, digest in job.lists.items()],
         "assets": job.assets,
+        "columns": dict(job.columns),
+        "detectors": sorted({name for leaf in made.leaves() for name in leaf.detectors}),
     }
 
 
@@ -57,7 +59,9 @@ def _without_folders(tree: Any) -> Any:
     """Return a filter in which lists go by their names alone."""
     if isinstance(tree, dict):
         return {
-            key: Path(value).name if key in ("file", "folder") else _without_folders(value)
+            key: Path(value).name
+            if key in ("file", "folder") and isinstance(value, str)
+            else _without_folders(value)
             for key, value in tree.items()
         }
     return [_without_folders(value) for value in tree] if isinstance(tree, list) else tree

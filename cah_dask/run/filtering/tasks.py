@@ -57,6 +57,8 @@ class FilterTask(Task, frozen=True, kw_only=True):
     """Names of columns in the pool, by ours."""
     filter: FilterFile
     output: Output
+    stamp: str
+    """Of the unit of the pool, as the driver sees it; see `Pool.stamp`."""
     units: int
     """Of the pool."""
     ranges: int
@@ -67,7 +69,12 @@ class FilterTask(Task, frozen=True, kw_only=True):
     @property
     def opened(self) -> Pool:
         """The pool."""
-        return _pool(self.pool, tuple(sorted(self.columns.items())))
+        return _pool(self.config_hash, self.pool, tuple(sorted(self.columns.items())))
+
+    @property
+    def drops_nulls(self) -> bool:
+        """Whether rows with empty cells are left out rather than a fault."""
+        return self.filter.nulls == "drop"
 
     def part_of(self, stage: Stage, number: int) -> Path:
         """Return the part of a unit."""
@@ -75,35 +82,30 @@ class FilterTask(Task, frozen=True, kw_only=True):
 
 
 @cache
-def _pool(path: str, columns: tuple[tuple[str, str], ...]) -> Pool:
-    """Open a pool once per worker."""
+def _pool(_: str, path: str, columns: tuple[tuple[str, str], ...]) -> Pool:
+    """Open a pool once per worker and job."""
     return open_pool(Path(path), dict(columns))
 
 
 def scan_task(task: FilterTask) -> Receipt:
     """Count the scores of a unit that whole-pool nodes are about."""
     nodes = made_from(task.filter).whole
-    return _tally(task, nodes, Tally(nodes))
+    return _tally(task, nodes, Tally(nodes, drops_nulls=task.drops_nulls))
 
 
 def look_task(task: FilterTask) -> Receipt:
     """Count one by one the scores near a threshold."""
     nodes = [node for node in made_from(task.filter).whole if task.near.get(node.key)]
-    return _tally(task, nodes, NearTally(nodes, task.near))
+    return _tally(task, nodes, NearTally(nodes, task.near, drops_nulls=task.drops_nulls))
 
 
 def _tally(task: FilterTask, nodes: list[TopFraction], tally: Tally | NearTally) -> Receipt:
     started = time.perf_counter()
-    columns = sorted({column for node in nodes for column in node.columns})
-    drops = task.filter.nulls == "drop"
-    n_seen = n_counted = 0
-    for batch in _batches(task, columns) if columns else ():
-        whole = rules.complete(batch, columns, drops=drops)
-        n_seen += len(batch)
-        n_counted += len(whole)
-        tally.add(whole)
-    rejected = {rules.EMPTY_CELL: n_seen - n_counted} if n_seen > n_counted else {}
-    receipt = task.receipt(Counts(n_seen, n_counted, rejected), started)
+    n_rows = 0
+    for batch in _batches(task, sorted({column for node in nodes for column in node.columns})):
+        n_rows += len(batch)
+        tally.add(batch)
+    receipt = task.receipt(Counts(n_rows, n_rows), started)
     return write_part(task.part, TALLY, [tally.table], receipt)
 
 
@@ -208,6 +210,8 @@ def _batches(
     task: FilterTask, columns: Sequence[str], vectors: Sequence[str] = ()
 ) -> Iterator[Batch]:
     """Yield the batches of the unit; what is wrong with the pool is wrong for all workers."""
+    if task.opened.stamp(task.unit.number) != task.stamp:
+        raise RunError(f"{task.pool} has changed since the job began; run the same command again")
     try:
         yield from task.opened.batches(task.unit.number, columns, vectors)
     except InputError as error:

@@ -84,3 +84,14 @@ def test_pairs_beyond_a_limit_are_told(limit: Limit, broken: list[bool]):
         }
     )
     assert limit.is_broken(pairs).tolist() == broken
+
+
+def test_a_column_of_float64_is_compared_as_a_filter_does():
+    """What a filter keeps by a float32 threshold is not beyond the limit that says so."""
+    threshold = float(np.float32(0.3))
+    assert threshold > 0.3
+    pairs = pa.table({"x": pa.array([0.3, 0.2], pa.float64())})
+    assert Limit(column="x", at_least=threshold).is_broken(pairs).tolist() == [False, True]
+    assert Limit(column="n", at_least=1).is_broken(
+        pa.table({"n": pa.array([2**60, None, 0], pa.int64())})
+    ).tolist() == [False, True, True]

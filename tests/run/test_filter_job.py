@@ -57,7 +57,7 @@ def test_a_subset_file_its_manifest_and_nothing_else(
         "rejected": {"top_fraction": n_rows - n_kept},
         "notes": {},
     }
-    (threshold,) = manifest["thresholds"]
+    (threshold,) = manifest["rule"]["thresholds"]
     assert np.array([int(threshold["float32"], 16)], "u4").view("f4") == threshold["threshold"]
     assert str(pool) not in json.dumps(manifest)
     assert f"top_fraction  {n_rows:,}" in answer

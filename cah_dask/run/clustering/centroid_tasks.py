@@ -112,7 +112,7 @@ def sample_task(task: ClusterTask) -> Receipt:
     """Draw rows of a unit of the pool."""
     started = time.perf_counter()
     share, seed = task.options.share, task.options.seed
-    masks = [is_drawn(uids, share, seed) for uids in task.uids()]
+    masks = [is_drawn(uids, share, seed) for uids in task.uids(task.unit.number)]
     n_seen, n_drawn = sum(map(len, masks)), sum(int(mask.sum()) for mask in masks)
     rejected = {"not_drawn": n_seen - n_drawn} if n_seen > n_drawn else {}
     receipt = task.receipt(Counts(n_seen, n_drawn, rejected), started)

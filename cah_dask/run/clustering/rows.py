@@ -60,10 +60,10 @@ class PoolTask(Task, frozen=True, kw_only=True):
         except InputError as error:
             raise RunError(str(error)) from error
 
-    def uids(self) -> Iterator[Keys]:
+    def uids(self, unit: int) -> Iterator[Keys]:
         """Yield the uids of a unit of the pool; see `batches` for errors."""
         try:
-            for batch in self.opened.batches(self.unit.number, ["uid"]):
+            for batch in self.opened.batches(unit, ["uid"]):
                 yield keys_of(batch.table["uid"], batch.part)
         except InputError as error:
             raise RunError(str(error)) from error

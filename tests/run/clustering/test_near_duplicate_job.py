@@ -17,7 +17,7 @@ from cah_dask.run.clustering import duplicate_tasks, jobs, outputs
 from cah_dask.run.clustering.duplicate_clusters import SETTLE, NearDuplicateOptions
 from cah_dask.run.clustering.jobs import NearDuplicateJob
 from cah_dask.storage import file_sha256
-from tests.curate.vectors.test_near_duplicates import plain, with_copies
+from tests.curate.vectors.test_near_duplicates import plain, ranked, with_copies
 from tests.jobs_here import carry_out
 from tests.run.clustering.pools import small_pool, write_pool
 
@@ -118,6 +118,21 @@ def test_a_uid_does_not_go_because_of_itself(tmp_path: Path):
     again["place"] = np.arange(400)
     pool = write_pool(tmp_path / "pool", vectors[twice], again, (250,))
     assert made(job_of(pool, tmp_path / "s"), tmp_path / "to") == expected(vectors, rows)
+
+
+def test_a_uid_of_which_a_row_stays_does_not_go(tmp_path: Path):
+    # of uids B, A, B, C: the second and third are one vector, close to the first; so is the last
+    vectors = np.tile(np.eye(24, dtype="f4")[0], (4, 1))
+    vectors[1:3, 1], vectors[3, 2] = 0.1, 0.1
+    rows = ranked(4, [0.9, 0.8, 0.7, 0.6])
+    rows[["f0", "f1"]][2] = rows[["f0", "f1"]][0]
+    job = job_of(write_pool(tmp_path / "pool", vectors, rows, (2,)), tmp_path / "s")
+    found = made(job, tmp_path / "to")
+    staying, first, _, last = hex_of(rows)
+    assert found.keys() == {first, last}
+    assert {stays for stays, _ in found.values()} == {staying}
+    counts = msgspec.json.decode((tmp_path / "to/manifest.json").read_bytes())["counts"]
+    assert (counts["seen"], counts["kept"]) == (4, 2)
 
 
 def test_without_a_column_the_lower_uid_stays(tmp_path: Path):

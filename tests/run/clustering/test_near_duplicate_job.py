@@ -103,6 +103,33 @@ def test_a_job_that_was_cut_off_goes_on_where_it_was(
     assert hashes[0] == hashes[1]
 
 
+def test_results_that_were_cut_off_are_written_anew(tmp_path: Path):
+    job = job_of(small_pool(tmp_path / "pool"), tmp_path / "s")
+    whole, to = made(job, tmp_path / "whole"), tmp_path / "to"
+    with pytest.raises(TypeError):
+        outputs.write_near_duplicates(job, object(), to)  # type: ignore[arg-type]  # no manifest
+    left = tmp_path / "to.partial"
+    assert (left / "uids.npy").exists()
+    (left / "half").write_bytes(b"of an older attempt")
+    kind = outputs.NearDuplicateManifest
+    assert not outputs.is_written(to, job.pool.fingerprint, EXACT, kind)
+    to.mkdir()
+    assert made(job, to) == whole
+    assert outputs.is_written(to, job.pool.fingerprint, EXACT, kind)
+    assert len(list(to.iterdir())) == 3
+    assert not left.exists()
+
+
+def test_the_list_of_rows_that_go_is_written_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(duplicate_tasks, "GROUP_ROWS", 20)
+    found = made(job_of(small_pool(tmp_path / "pool"), tmp_path / "s"), tmp_path / "to")
+    assert found == expected(*with_copies(600))
+    groups = pq.ParquetFile(tmp_path / "to/near-duplicates.parquet").metadata
+    assert groups.num_row_groups == -(-len(found) // 20) > 2
+
+
 def test_files_may_hold_vectors_of_either_precision(tmp_path: Path):
     pool = small_pool(tmp_path / "pool")
     with np.load(pool / "02.npz") as stored:

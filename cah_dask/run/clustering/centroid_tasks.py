@@ -77,7 +77,7 @@ class ClusterOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     iterations: Annotated[int, msgspec.Meta(ge=1)] = 20
     share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
     """Of all rows, how many are looked at; drawn by a hash of their uids."""
-    seed: int = 0
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
 
 
 class ClusterTask(PoolTask, frozen=True, kw_only=True):

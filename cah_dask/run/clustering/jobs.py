@@ -62,6 +62,23 @@ def array_of(pool: Pool, name: str) -> str:
     return images[0]
 
 
+def rank_of(pool: Pool, name: str) -> str:
+    """Return the column that ranks rows: a name, without one `similarity`, "" if there is none.
+
+    Raises
+    ------
+    ConfigError
+        If there are only similarities of several models, such as ``similarity_b32``.
+    """
+    if name or "similarity" in pool.columns:
+        return name or "similarity"
+    if others := [each for each in pool.columns if each.startswith("similarity_")]:
+        raise ConfigError(
+            f"{pool.path} has no column similarity; choose by --by among {', '.join(others)}"
+        )
+    return ""
+
+
 def require_valid(options: msgspec.Struct) -> None:
     """Raise ConfigError unless options are within the limits of their types."""
     try:

@@ -1,6 +1,7 @@
 """`cah near-duplicates`: who goes is what the rule says, however rows are stored and who works."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,7 @@ from cah_dask.curate.pools.uids import hex_of
 from cah_dask.curate.vectors.kmeans import k_means
 from cah_dask.errors import ConfigError, InputError, RunError
 from cah_dask.keys import KEY
-from cah_dask.run.clustering import duplicate_tasks, jobs, outputs
+from cah_dask.run.clustering import duplicate_clusters, duplicate_tasks, jobs, outputs
 from cah_dask.run.clustering.duplicate_clusters import SETTLE, NearDuplicateOptions
 from cah_dask.run.clustering.jobs import NearDuplicateJob
 from cah_dask.storage import file_sha256
@@ -128,6 +129,31 @@ def test_the_list_of_rows_that_go_is_written_in_pieces(
     assert found == expected(*with_copies(600))
     groups = pq.ParquetFile(tmp_path / "to/near-duplicates.parquet").metadata
     assert groups.num_row_groups == -(-len(found) // 20) > 2
+
+
+def test_the_number_of_ranges_does_not_add_to_the_files_that_are_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(jobs, "ROWS_PER_RANGE", 50)
+    monkeypatch.setattr(duplicate_clusters, "OPEN_PARTS", 3)
+    centroids = centroids_in(tmp_path)
+    job = job_of(small_pool(tmp_path / "pool"), tmp_path / "s", centroids=centroids)
+    assert job.ranges == 12
+    assert made(job, tmp_path / "to").keys() == expected(*with_copies(600)).keys()
+    unit = job.steps[-1][0]
+    with duplicate_clusters.Clusters(job.task_of(unit, is_last_attempt=True), 1) as clusters:
+        for number in range(12):
+            clusters.gathered(number)
+            clusters.fates(number)
+            assert n_open(job.folder.path) <= 3
+        assert n_open(job.folder.path) == 3
+    assert n_open(job.folder.path) == 0
+
+
+def n_open(folder: Path) -> int:
+    """Return how many files within a folder this process has open."""
+    found = (os.path.realpath(handle) for handle in Path("/proc/self/fd").iterdir())
+    return sum(path.startswith(f"{folder.resolve()}/") for path in found)
 
 
 def test_files_may_hold_vectors_of_either_precision(tmp_path: Path):

@@ -222,6 +222,16 @@ def test_centroids_of_another_length_are_refused(tmp_path: Path):
         job_of(small_pool(tmp_path / "pool"), tmp_path / "s", centroids=tmp_path / "c.npy")
 
 
+def test_centroids_are_those_of_their_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(jobs, "ROWS_PER_RANGE", 50)
+    pool, centroids = small_pool(tmp_path / "pool"), centroids_in(tmp_path)
+    job = job_of(pool, tmp_path / "s", centroids=centroids)
+    np.save(centroids, np.eye(24, dtype="f4")[:5])
+    assert job.ranges == 12
+    with pytest.raises(InputError, match=r"c.npy has the SHA-256 \w+, not \w+$"):
+        NearDuplicateJob(open_pool(pool), job.options, tmp_path / "s", centroids)
+
+
 def test_large_pools_need_centroids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(jobs, "MOST_EXACT_ROWS", 500)
     with pytest.raises(ConfigError, match=r"has 600 rows; more than 500 .* `cah cluster` makes"):

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from cah_dask.curate.filters.lists import NEAR_DUPLICATES
 from cah_dask.curate.pools.uids import hex_of
-from cah_dask.errors import ConfigError, InputError
+from cah_dask.errors import ConfigError, InputError, RunError
 from cah_dask.keys import no_keys
 from cah_dask.run.clustering.centroid_tasks import ClusterOptions
 from cah_dask.run.clustering.duplicate_clusters import NearDuplicateOptions
@@ -28,6 +28,7 @@ CENTROIDS_FILE = "centroids.npy"
 DUPLICATES_FILE = "near-duplicates.parquet"
 UIDS_FILE = NEAR_DUPLICATES
 MANIFEST_FILE = "manifest.json"
+_FILES = {CENTROIDS_FILE, DUPLICATES_FILE, UIDS_FILE, MANIFEST_FILE}
 _NUMBERS = ("count", "objective")
 _DUPLICATES = pa.schema([("uid", pa.string()), ("stays", pa.string()), ("cosine", pa.float32())])
 
@@ -160,6 +161,8 @@ def _at_once(to: Path) -> Iterator[Path]:
     folder = to.with_name(f"{to.name}.partial")
     with disk_errors(folder):
         if folder.exists():  # of an attempt that was cut off
+            if not {path.name for path in folder.iterdir()} <= _FILES:
+                raise RunError(f"{folder} is in the way and no result; move it elsewhere")
             shutil.rmtree(folder)
         folder.mkdir(parents=True)
         yield folder

@@ -111,7 +111,11 @@ def test_results_that_were_cut_off_are_written_anew(tmp_path: Path):
         outputs.write_near_duplicates(job, object(), to)  # type: ignore[arg-type]  # no manifest
     left = tmp_path / "to.partial"
     assert (left / "uids.npy").exists()
-    (left / "half").write_bytes(b"of an older attempt")
+    (left / "mine").mkdir()
+    with pytest.raises(RunError, match=r"to\.partial is in the way and no result; move"):
+        made(job, to)
+    (left / "mine").replace(tmp_path / "mine")
+    (left / "centroids.npy").write_bytes(b"of an older attempt")
     kind = outputs.NearDuplicateManifest
     assert not outputs.is_written(to, job.pool.fingerprint, EXACT, kind)
     to.mkdir()

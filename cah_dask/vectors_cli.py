@@ -99,7 +99,7 @@ def near_duplicates(
     options = NearDuplicateOptions(
         vectors=jobs.array_of(found, vectors),
         bound=bound,
-        by=by or ("similarity" if "similarity" in found.columns else ""),
+        by=jobs.rank_of(found, by),
         neighbours=neighbours if file is not None else 0,
         centroids="" if file is None else file_sha256(file),
     )

@@ -77,7 +77,7 @@ class ClusterOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     iterations: Annotated[int, msgspec.Meta(ge=1)] = 20
     share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
     """Of all rows, how many are looked at; drawn by a hash of their uids."""
-    seed: int = 0
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
 
 
 class ClusterTask(PoolTask, frozen=True, kw_only=True):
@@ -112,7 +112,7 @@ def sample_task(task: ClusterTask) -> Receipt:
     """Draw rows of a unit of the pool."""
     started = time.perf_counter()
     share, seed = task.options.share, task.options.seed
-    masks = [is_drawn(uids, share, seed) for uids in task.uids()]
+    masks = [is_drawn(uids, share, seed) for uids in task.uids(task.unit.number)]
     n_seen, n_drawn = sum(map(len, masks)), sum(int(mask.sum()) for mask in masks)
     rejected = {"not_drawn": n_seen - n_drawn} if n_seen > n_drawn else {}
     receipt = task.receipt(Counts(n_seen, n_drawn, rejected), started)

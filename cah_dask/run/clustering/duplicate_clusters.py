@@ -53,6 +53,10 @@ CACHED_ROWS = 1 << 16
 """Rows that a unit remembers as it will look at them again soon: 200 MB of 512 dimensions."""
 
 
+OPEN_PARTS = 64
+"""Parts of ranges that a unit keeps open, whose footers are in memory."""
+
+
 class NearDuplicateOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a person asks for."""
 
@@ -138,7 +142,8 @@ def _links(part: str) -> Links:
 class Clusters:
     """The clusters of a unit and their neighbours, with the fates of a round; a context manager.
 
-    It keeps parts open, as a footer says where all clusters of a range are.
+    It keeps the `OPEN_PARTS` parts open that were read last, as a footer says where all clusters of
+    a range are.
 
     Parameters
     ----------
@@ -151,15 +156,14 @@ class Clusters:
         self._wave = wave
         self._cache: OrderedDict[int, tuple[Ranked, Vectors, Float32s]] = OrderedDict()
         self._n_cached = 0
-        self._parts: dict[Path, Part] = {}
-        self._stack = ExitStack()
+        self._parts: OrderedDict[Path, tuple[Part, ExitStack]] = OrderedDict()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._parts.clear()
-        self._stack.close()
+        while self._parts:
+            self._close_oldest()
 
     def __iter__(self) -> Iterator[tuple[int, Cluster]]:
         """Yield the clusters of the unit, by their numbers."""
@@ -207,7 +211,19 @@ class Clusters:
         self, stage: Stage, number: int, wave: int, columns: list[str] | None = None
     ) -> pa.Table:
         at, group = self._task.place_of(number)
-        path = self._task.part_of(stage, at, wave)
-        if path not in self._parts:
-            self._parts[path] = self._stack.enter_context(open_part(path))
-        return self._parts[path].read([group], columns)
+        return self._part(self._task.part_of(stage, at, wave)).read([group], columns)
+
+    def _part(self, path: Path) -> Part:
+        if path in self._parts:
+            self._parts.move_to_end(path)
+            return self._parts[path][0]
+        if len(self._parts) >= OPEN_PARTS:
+            self._close_oldest()
+        stack = ExitStack()
+        part = stack.enter_context(open_part(path))
+        self._parts[path] = part, stack
+        return part
+
+    def _close_oldest(self) -> None:
+        _, (_, stack) = self._parts.popitem(last=False)
+        stack.close()

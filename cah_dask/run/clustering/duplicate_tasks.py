@@ -31,7 +31,7 @@ from cah_dask.curate.vectors.near_duplicates import (
     unit_vectors,
 )
 from cah_dask.errors import RunError
-from cah_dask.keys import KEY, starts_run
+from cah_dask.keys import KEY, among, no_keys, sort_order, starts_run
 from cah_dask.run.clustering.duplicate_clusters import (
     ASSIGN,
     PAIR,
@@ -43,6 +43,7 @@ from cah_dask.run.clustering.duplicate_rows import (
     FATES,
     GONE,
     NO_PAIRS,
+    Gone,
     gone_of,
     gone_table,
     keys_of,
@@ -80,7 +81,7 @@ def link_task(task: NearDuplicateTask) -> Receipt:
 def assign_task(task: NearDuplicateTask) -> Receipt:
     """Deal the rows of a unit of the pool out to the ranges of their clusters."""
     started = time.perf_counter()
-    n_rows = sum(map(len, task.uids()))
+    n_rows = sum(map(len, task.uids(task.unit.number)))
     receipt = task.receipt(Counts(n_rows, n_rows), started)
     return write_part(task.part, *with_schema(_dealt(task), _no_rows(task)), receipt)
 
@@ -203,7 +204,10 @@ def pair_task(task: NearDuplicateTask) -> Receipt:
 
 
 def settle_task(task: NearDuplicateTask) -> Receipt:
-    """Settle what is open, and name all rows that go, in the order of their uids."""
+    """Settle what is open, and name all rows that go, in the order of their uids.
+
+    Filters go by uid, so a row does not go while another one of its uid stays.
+    """
     started = time.perf_counter()
     parts = [task.part_of(PAIR, number) for number in range(task.ranges)]
     late = settled(joined(pairs_of(read_part(part)) for part in parts))
@@ -215,8 +219,7 @@ def settle_task(task: NearDuplicateTask) -> Receipt:
             rows = clusters.gathered(number, ["uid", "place", "twin"])
             n_rows += len(rows)
             gone.append(gone_of(rows, clusters.fates(number), late))
-    found = np.concatenate(gone)
-    found = found[np.lexsort((found["f1"], found["f0"]))]
+    found = _of_whole_uids(np.concatenate(gone), task)
     once = found[starts_run(found)]
     rejected = {"near_duplicate": len(found)} if len(found) else {}
     receipt = task.receipt(Counts(n_rows, n_rows - len(found), rejected), started)
@@ -224,3 +227,17 @@ def settle_task(task: NearDuplicateTask) -> Receipt:
         gone_table(once[start : start + GROUP_ROWS]) for start in range(0, len(once), GROUP_ROWS)
     )
     return write_part(task.part, DUPLICATES, groups, receipt)
+
+
+def _of_whole_uids(gone: Gone, task: NearDuplicateTask) -> Gone:
+    """Return rows that go in the order of their uids, without uids of which another row stays."""
+    gone = gone[sort_order(gone)]
+    starts = np.flatnonzero(starts_run(gone))
+    uids = gone[starts][list(KEY.names or ())].astype(KEY)
+    pieces = (piece for unit in range(task.units) for piece in task.uids(unit))
+    rows = np.concatenate([no_keys(), *(piece[among(uids, piece)] for piece in pieces)])
+    rows = rows[sort_order(rows)]
+    n_going = np.diff(starts, append=len(gone))
+    n_rows = np.diff(np.flatnonzero(starts_run(rows)), append=len(rows))
+    whole: Gone = gone[np.repeat(n_going == n_rows, n_going)]
+    return whole

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -62,6 +62,23 @@ def array_of(pool: Pool, name: str) -> str:
     return images[0]
 
 
+def rank_of(pool: Pool, name: str) -> str:
+    """Return the column that ranks rows: a name, without one `similarity`, "" if there is none.
+
+    Raises
+    ------
+    ConfigError
+        If there are only similarities of several models, such as ``similarity_b32``.
+    """
+    if name or "similarity" in pool.columns:
+        return name or "similarity"
+    if others := [each for each in pool.columns if each.startswith("similarity_")]:
+        raise ConfigError(
+            f"{pool.path} has no column similarity; choose by --by among {', '.join(others)}"
+        )
+    return ""
+
+
 def require_valid(options: msgspec.Struct) -> None:
     """Raise ConfigError unless options are within the limits of their types."""
     try:
@@ -88,8 +105,6 @@ class ClusterJob(Job):
     options: ClusterOptions
     scratch: Path
     """The folder within which it keeps what is done."""
-    columns: Mapping[str, str] = field(default_factory=dict)
-    """Names of columns in the pool, by ours."""
 
     def __post_init__(self) -> None:
         require_valid(self.options)
@@ -135,7 +150,6 @@ class ClusterJob(Job):
             unit=unit,
             config_hash=self.name,
             pool=str(self.pool.path.resolve()),
-            columns=dict(self.columns),
             vectors=self.options.vectors,
             units=len(self.pool.units),
             ranges=self.ranges,
@@ -160,8 +174,6 @@ class NearDuplicateJob(Job):
     """The folder within which it keeps what is done."""
     centroids: Path | None = None
     """A file of them, as `centroids_file` finds it."""
-    columns: Mapping[str, str] = field(default_factory=dict)
-    """Names of columns in the pool, by ours."""
 
     def __post_init__(self) -> None:
         require_valid(self.options)
@@ -178,13 +190,20 @@ class NearDuplicateJob(Job):
                     f"{MOST_EXACT_ROWS:,} are compared by --centroids, which `cah cluster` makes"
                 )
             return
-        dim = self.pool.vectors[array]
-        found = load_centroids(self.centroids, self.options.centroids).dim
+        (_, found), dim = self.shape, self.pool.vectors[array]
         if found != dim:
             raise ConfigError(
                 f"{self.centroids} holds centroids of length {found}, {array} of {self.pool.path} "
                 f"has vectors of length {dim}"
             )
+
+    @cached_property
+    def shape(self) -> tuple[int, int]:
+        """Number and length of the centroids; one cluster where all rows are compared with all."""
+        if self.centroids is None:
+            return 1, self.pool.vectors[self.options.vectors]
+        found = load_centroids(self.centroids, self.options.centroids)
+        return len(found), found.dim
 
     @cached_property
     def name(self) -> str:
@@ -199,10 +218,7 @@ class NearDuplicateJob(Job):
     @cached_property
     def ranges(self) -> int:
         """In how many ranges clusters are compared."""
-        if self.centroids is None:
-            return 1
-        n_clusters = len(load_centroids(self.centroids))
-        return min(n_clusters, max(1, -(-self.pool.most_rows // ROWS_PER_RANGE)))
+        return min(self.shape[0], max(1, -(-self.pool.most_rows // ROWS_PER_RANGE)))
 
     @property
     def steps(self) -> list[list[Unit]]:
@@ -223,7 +239,6 @@ class NearDuplicateJob(Job):
             unit=unit,
             config_hash=self.name,
             pool=str(self.pool.path.resolve()),
-            columns=dict(self.columns),
             vectors=self.options.vectors,
             units=len(self.pool.units),
             ranges=self.ranges,

@@ -1,5 +1,8 @@
-"""What the jobs over vectors leave: a folder; its manifest, the last file, says how it was made."""
+"""What the jobs over vectors leave: a folder that appears whole, with a manifest of its making."""
 
+import contextlib
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,7 +13,8 @@ import pyarrow.parquet as pq
 
 from cah_dask.curate.filters.lists import NEAR_DUPLICATES
 from cah_dask.curate.pools.uids import hex_of
-from cah_dask.errors import ConfigError, InputError
+from cah_dask.errors import ConfigError, InputError, RunError
+from cah_dask.keys import no_keys
 from cah_dask.run.clustering.centroid_tasks import ClusterOptions
 from cah_dask.run.clustering.duplicate_clusters import NearDuplicateOptions
 from cah_dask.run.clustering.duplicate_rows import keys_of
@@ -18,13 +22,15 @@ from cah_dask.run.clustering.jobs import ClusterJob, NearDuplicateJob
 from cah_dask.run.clustering.rows import vectors_of
 from cah_dask.run.task import versions
 from cah_dask.schema import Counts
-from cah_dask.storage import file_sha256, read_part, staged, write_atomic
+from cah_dask.storage import disk_errors, file_sha256, fsync, open_part, read_part
 
 CENTROIDS_FILE = "centroids.npy"
 DUPLICATES_FILE = "near-duplicates.parquet"
 UIDS_FILE = NEAR_DUPLICATES
 MANIFEST_FILE = "manifest.json"
+_FILES = {CENTROIDS_FILE, DUPLICATES_FILE, UIDS_FILE, MANIFEST_FILE}
 _NUMBERS = ("count", "objective")
+_DUPLICATES = pa.schema([("uid", pa.string()), ("stays", pa.string()), ("cosine", pa.float32())])
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,19 +102,19 @@ def write_centroids(job: ClusterJob, counts: Counts, to: Path) -> ClusterManifes
     ]
     last = [read_part(part, columns=["vector"]) for part in job.moves(options.iterations - 1)]
     dim = job.pool.vectors[options.vectors]
-    with staged(to / CENTROIDS_FILE) as path, path.open("wb") as file:
-        np.save(file, np.concatenate([vectors_of(table, dim) for table in last]))
-    made = ClusterManifest(
-        pool=job.pool.kind,
-        fingerprint=job.pool.fingerprint,
-        options=options,
-        counts=counts,
-        objectives=[float(wave["objective"].to_numpy().sum()) for wave in waves],
-        empty=int((waves[-1]["count"].to_numpy() == 0).sum()),
-        sha256={CENTROIDS_FILE: file_sha256(to / CENTROIDS_FILE)},
-        versions=versions(),
-    )
-    _write_manifest(made, to)
+    with _at_once(to) as folder:
+        np.save(folder / CENTROIDS_FILE, np.concatenate([vectors_of(table, dim) for table in last]))
+        made = ClusterManifest(
+            pool=job.pool.kind,
+            fingerprint=job.pool.fingerprint,
+            options=options,
+            counts=counts,
+            objectives=[float(wave["objective"].to_numpy().sum()) for wave in waves],
+            empty=int((waves[-1]["count"].to_numpy() == 0).sum()),
+            sha256={CENTROIDS_FILE: file_sha256(folder / CENTROIDS_FILE)},
+            versions=versions(),
+        )
+        _write_manifest(made, folder)
     return made
 
 
@@ -120,27 +126,50 @@ def write_near_duplicates(job: NearDuplicateJob, counts: Counts, to: Path) -> Ne
     counts
         Of the rows of the pool.
     """
-    found = read_part(job.result)
-    gone, stays = keys_of(found["uid"]), keys_of(found["stays"])
-    columns = {"uid": hex_of(gone), "stays": hex_of(stays), "cosine": found["cosine"]}
-    with staged(to / DUPLICATES_FILE) as path:
-        pq.write_table(pa.table(columns), path, compression="zstd")
-    with staged(to / UIDS_FILE) as path, path.open("wb") as file:
-        np.save(file, gone)
-    made = NearDuplicateManifest(
-        pool=job.pool.kind,
-        fingerprint=job.pool.fingerprint,
-        options=job.options,
-        counts=counts,
-        sha256={name: file_sha256(to / name) for name in (DUPLICATES_FILE, UIDS_FILE)},
-        versions=versions(),
-    )
-    _write_manifest(made, to)
+    gone = [no_keys()]
+    with _at_once(to) as folder:
+        with (
+            open_part(job.result) as part,
+            pq.ParquetWriter(folder / DUPLICATES_FILE, _DUPLICATES, compression="zstd") as writer,
+        ):
+            for group in range(part.n_row_groups):
+                found = part.read([group])
+                gone.append(keys_of(found["uid"]))
+                columns = [hex_of(gone[-1]), hex_of(keys_of(found["stays"])), found["cosine"]]
+                writer.write_table(pa.table(columns, schema=_DUPLICATES))
+        np.save(folder / UIDS_FILE, np.concatenate(gone))
+        made = NearDuplicateManifest(
+            pool=job.pool.kind,
+            fingerprint=job.pool.fingerprint,
+            options=job.options,
+            counts=counts,
+            sha256={name: file_sha256(folder / name) for name in (DUPLICATES_FILE, UIDS_FILE)},
+            versions=versions(),
+        )
+        _write_manifest(made, folder)
     return made
 
 
-def _write_manifest(made: Manifest, to: Path) -> None:
-    write_atomic(to / MANIFEST_FILE, msgspec.json.format(msgspec.json.encode(made)))
+def _write_manifest(made: Manifest, folder: Path) -> None:
+    (folder / MANIFEST_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(made)))
+
+
+@contextlib.contextmanager
+def _at_once(to: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `to`; on success it takes the place of `to`, which is empty."""
+    to = to.resolve()
+    folder = to.with_name(f"{to.name}.partial")
+    with disk_errors(folder):
+        if folder.exists():  # of an attempt that was cut off
+            if not {path.name for path in folder.iterdir()} <= _FILES:
+                raise RunError(f"{folder} is in the way and no result; move it elsewhere")
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+        yield folder
+        for path in (*folder.iterdir(), folder):
+            fsync(path)
+        folder.replace(to)
+        fsync(to.parent)
 
 
 def centroids_file(path: Path) -> Path:

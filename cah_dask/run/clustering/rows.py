@@ -25,8 +25,6 @@ class PoolTask(Task, frozen=True, kw_only=True):
     """One unit of a job over the vectors of a pool."""
 
     pool: str
-    columns: dict[str, str]
-    """Names of columns in the pool, by ours."""
     vectors: str
     """Which array, such as ``b32/image``."""
     units: int
@@ -37,7 +35,7 @@ class PoolTask(Task, frozen=True, kw_only=True):
     @property
     def opened(self) -> Pool:
         """The pool."""
-        return _pool(self.pool, tuple(sorted(self.columns.items())))
+        return _pool(self.pool)
 
     @property
     def dim(self) -> int:
@@ -60,19 +58,19 @@ class PoolTask(Task, frozen=True, kw_only=True):
         except InputError as error:
             raise RunError(str(error)) from error
 
-    def uids(self) -> Iterator[Keys]:
+    def uids(self, unit: int) -> Iterator[Keys]:
         """Yield the uids of a unit of the pool; see `batches` for errors."""
         try:
-            for batch in self.opened.batches(self.unit.number, ["uid"]):
+            for batch in self.opened.batches(unit, ["uid"]):
                 yield keys_of(batch.table["uid"], batch.part)
         except InputError as error:
             raise RunError(str(error)) from error
 
 
 @cache
-def _pool(path: str, columns: tuple[tuple[str, str], ...]) -> Pool:
+def _pool(path: str) -> Pool:
     """Open a pool once per worker."""
-    return open_pool(Path(path), dict(columns))
+    return open_pool(Path(path))
 
 
 def _require_finite(batch: Batch, name: str, vectors: Vectors) -> None:

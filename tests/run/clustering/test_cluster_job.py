@@ -70,6 +70,12 @@ def test_a_job_that_was_cut_off_goes_on_where_it_was(tmp_path: Path, n_units: in
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
 
 
+def test_the_largest_seed_draws_and_starts(tmp_path: Path):
+    options = msgspec.structs.replace(OPTIONS, seed=2**63 - 1)
+    job = job_of(small_pool(tmp_path / "pool"), tmp_path / "s", options)
+    assert made(job, tmp_path / "to").options == options
+
+
 def test_another_pool_or_options_are_another_job(tmp_path: Path):
     pool = small_pool(tmp_path / "pool")
     other = small_pool(tmp_path / "other", cuts=(3,))
@@ -121,7 +127,13 @@ def test_fewer_rows_than_clusters_are_refused(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"k": 0}, "`int` >= 1"), ({"share": 0.0}, "> 0"), ({"vectors": "l14/image"}, "b32/image")],
+    [
+        ({"k": 0}, "`int` >= 1"),
+        ({"share": 0.0}, "> 0"),
+        ({"seed": -1}, "`int` >= 0"),
+        ({"seed": 2**63}, "seed"),
+        ({"vectors": "l14/image"}, "b32/image"),
+    ],
 )
 def test_options_that_make_no_sense_are_refused(
     tmp_path: Path, change: dict[str, object], message: str

@@ -77,8 +77,18 @@ def test_killed_and_begun_again_by_others_it_leaves_the_same_bytes(pool: Path, t
     [
         (("cluster", "--k", 601), 3, "has 600 rows, too few for 601 clusters"),
         (("cluster", "--k", 5, "--share", 0), 3, "Expected `float` > 0.0 - at `$.share`"),
+        (("cluster", "--k", 5, "--seed", -1), 3, "Expected `int` >= 0 - at `$.seed`"),
         (("cluster", "--k", 5, "--vectors", "x"), 3, "has no vectors x; it has b32/image"),
-        (("near-duplicates", "--bound", 2), 3, "Expected `float` <= 1.0 - at `$.bound`"),
+        (
+            ("near-duplicates", "--bound", 0.9),
+            3,
+            "has no column similarity; choose by --by among similarity_b32",
+        ),
+        (
+            ("near-duplicates", "--bound", 2, "--by", "similarity_b32"),
+            3,
+            "Expected `float` <= 1.0 - at `$.bound`",
+        ),
         (("near-duplicates", "--bound", 0.9, "--by", "x"), 3, "has no column x, which --by names"),
         (("near-duplicates", "--bound", 0.9, "--centroids", "x.npy"), 4, "x.npy is not there"),
     ],

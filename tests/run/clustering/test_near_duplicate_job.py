@@ -1,6 +1,7 @@
 """`cah near-duplicates`: who goes is what the rule says, however rows are stored and who works."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import msgspec
@@ -13,11 +14,11 @@ from cah_dask.curate.pools.uids import hex_of
 from cah_dask.curate.vectors.kmeans import k_means
 from cah_dask.errors import ConfigError, InputError, RunError
 from cah_dask.keys import KEY
-from cah_dask.run.clustering import duplicate_tasks, jobs, outputs
+from cah_dask.run.clustering import duplicate_clusters, duplicate_tasks, jobs, outputs
 from cah_dask.run.clustering.duplicate_clusters import SETTLE, NearDuplicateOptions
 from cah_dask.run.clustering.jobs import NearDuplicateJob
 from cah_dask.storage import file_sha256
-from tests.curate.vectors.test_near_duplicates import plain, with_copies
+from tests.curate.vectors.test_near_duplicates import plain, ranked, with_copies
 from tests.jobs_here import carry_out
 from tests.run.clustering.pools import small_pool, write_pool
 
@@ -103,6 +104,62 @@ def test_a_job_that_was_cut_off_goes_on_where_it_was(
     assert hashes[0] == hashes[1]
 
 
+def test_results_that_were_cut_off_are_written_anew(tmp_path: Path):
+    job = job_of(small_pool(tmp_path / "pool"), tmp_path / "s")
+    whole, to = made(job, tmp_path / "whole"), tmp_path / "to"
+    with pytest.raises(TypeError):
+        outputs.write_near_duplicates(job, object(), to)  # type: ignore[arg-type]  # no manifest
+    left = tmp_path / "to.partial"
+    assert (left / "uids.npy").exists()
+    (left / "mine").mkdir()
+    with pytest.raises(RunError, match=r"to\.partial is in the way and no result; move"):
+        made(job, to)
+    (left / "mine").replace(tmp_path / "mine")
+    (left / "centroids.npy").write_bytes(b"of an older attempt")
+    kind = outputs.NearDuplicateManifest
+    assert not outputs.is_written(to, job.pool.fingerprint, EXACT, kind)
+    to.mkdir()
+    assert made(job, to) == whole
+    assert outputs.is_written(to, job.pool.fingerprint, EXACT, kind)
+    assert len(list(to.iterdir())) == 3
+    assert not left.exists()
+
+
+def test_the_list_of_rows_that_go_is_written_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(duplicate_tasks, "GROUP_ROWS", 20)
+    found = made(job_of(small_pool(tmp_path / "pool"), tmp_path / "s"), tmp_path / "to")
+    assert found == expected(*with_copies(600))
+    groups = pq.ParquetFile(tmp_path / "to/near-duplicates.parquet").metadata
+    assert groups.num_row_groups == -(-len(found) // 20) > 2
+
+
+def test_the_number_of_ranges_does_not_add_to_the_files_that_are_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(jobs, "ROWS_PER_RANGE", 50)
+    monkeypatch.setattr(duplicate_clusters, "OPEN_PARTS", 3)
+    centroids = centroids_in(tmp_path)
+    job = job_of(small_pool(tmp_path / "pool"), tmp_path / "s", centroids=centroids)
+    assert job.ranges == 12
+    assert made(job, tmp_path / "to").keys() == expected(*with_copies(600)).keys()
+    unit = job.steps[-1][0]
+    with duplicate_clusters.Clusters(job.task_of(unit, is_last_attempt=True), 1) as clusters:
+        for number in range(12):
+            clusters.gathered(number)
+            clusters.fates(number)
+            assert n_open(job.folder.path) <= 3
+        assert n_open(job.folder.path) == 3
+    assert n_open(job.folder.path) == 0
+
+
+def n_open(folder: Path) -> int:
+    """Return how many files within a folder this process has open."""
+    found = (os.path.realpath(handle) for handle in Path("/proc/self/fd").iterdir())
+    return sum(path.startswith(f"{folder.resolve()}/") for path in found)
+
+
 def test_files_may_hold_vectors_of_either_precision(tmp_path: Path):
     pool = small_pool(tmp_path / "pool")
     with np.load(pool / "02.npz") as stored:
@@ -118,6 +175,21 @@ def test_a_uid_does_not_go_because_of_itself(tmp_path: Path):
     again["place"] = np.arange(400)
     pool = write_pool(tmp_path / "pool", vectors[twice], again, (250,))
     assert made(job_of(pool, tmp_path / "s"), tmp_path / "to") == expected(vectors, rows)
+
+
+def test_a_uid_of_which_a_row_stays_does_not_go(tmp_path: Path):
+    # of uids B, A, B, C: the second and third are one vector, close to the first; so is the last
+    vectors = np.tile(np.eye(24, dtype="f4")[0], (4, 1))
+    vectors[1:3, 1], vectors[3, 2] = 0.1, 0.1
+    rows = ranked(4, [0.9, 0.8, 0.7, 0.6])
+    rows[["f0", "f1"]][2] = rows[["f0", "f1"]][0]
+    job = job_of(write_pool(tmp_path / "pool", vectors, rows, (2,)), tmp_path / "s")
+    found = made(job, tmp_path / "to")
+    staying, first, _, last = hex_of(rows)
+    assert found.keys() == {first, last}
+    assert {stays for stays, _ in found.values()} == {staying}
+    counts = msgspec.json.decode((tmp_path / "to/manifest.json").read_bytes())["counts"]
+    assert (counts["seen"], counts["kept"]) == (4, 2)
 
 
 def test_without_a_column_the_lower_uid_stays(tmp_path: Path):
@@ -152,6 +224,16 @@ def test_centroids_of_another_length_are_refused(tmp_path: Path):
     np.save(tmp_path / "c.npy", np.eye(7))
     with pytest.raises(ConfigError, match=r"centroids of length 7, b32/image of .* of length 24"):
         job_of(small_pool(tmp_path / "pool"), tmp_path / "s", centroids=tmp_path / "c.npy")
+
+
+def test_centroids_are_those_of_their_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(jobs, "ROWS_PER_RANGE", 50)
+    pool, centroids = small_pool(tmp_path / "pool"), centroids_in(tmp_path)
+    job = job_of(pool, tmp_path / "s", centroids=centroids)
+    np.save(centroids, np.eye(24, dtype="f4")[:5])
+    assert job.ranges == 12
+    with pytest.raises(InputError, match=r"c.npy has the SHA-256 \w+, not \w+$"):
+        NearDuplicateJob(open_pool(pool), job.options, tmp_path / "s", centroids)
 
 
 def test_large_pools_need_centroids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -15,6 +15,7 @@ import zarr
 
 from cah_dask.errors import ConfigError, InputError
 from cah_dask.release.layout import PackOptions, read_layout
+from cah_dask.run.care.diff import COMPARE, DiffJob
 from cah_dask.run.importing import ImportJob
 from tests import jobs_here, runs
 from tests.commands import cah, start
@@ -96,6 +97,13 @@ def test_a_release_is_sound_though_uids_are_there_twice(imported: Path):
     code, faults, said = cah("verify", str(imported))
     assert (code, faults) == (0, []), said
     assert f"sound: {FILES * ROWS} pairs" in said
+
+
+def test_it_does_not_differ_from_itself_though_uids_are_there_twice(imported: Path, tmp_path: Path):
+    job = DiffJob(imported, imported, tmp_path)
+    counts = jobs_here.carry_out(job).counts[COMPARE]
+    assert (counts.seen, counts.kept, counts.rejected) == (FILES * ROWS, FILES * ROWS, {})
+    assert "face_bboxes" in job.columns
 
 
 def test_verify_finds_a_row_that_is_not_that_of_its_vectors(imported: Path, tmp_path: Path):

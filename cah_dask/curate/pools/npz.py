@@ -29,6 +29,18 @@ def shapes(path: Path) -> dict[str, tuple[int, ...]]:
         return found
 
 
+def checksums(path: Path) -> dict[str, int]:
+    """Return the CRC-32 of each member as the file states it; none is computed.
+
+    Raises
+    ------
+    InputError
+        If it is not there, or no ``.npz`` file.
+    """
+    with _readable(path), zipfile.ZipFile(path) as archive:
+        return {member.filename: member.CRC for member in archive.infolist()}
+
+
 class Rows:
     """The vectors of an open array ``(n, dim)``, read one after the other."""
 

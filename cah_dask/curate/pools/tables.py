@@ -84,13 +84,22 @@ class TablePool:
         """Rows of all files."""
         return sum(footer.num_rows for footer in self._footers)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """Of names, sizes, rows and the statistics in the footers."""
+        """Of names, sizes, rows and the statistics in the footers, and the CRC-32s of vectors."""
         return fingerprint_of(
-            (unit, repr((size_of(self.path / unit), footer.to_dict())).encode())
+            (unit, repr((size_of(self.path / unit), footer.to_dict(), self._crcs(unit))).encode())
             for unit, footer in zip(self.units, self._footers, strict=True)
         )
+
+    def _crcs(self, unit: str) -> Mapping[str, int]:
+        """Return what tells the vectors of a file from others; nothing if they cannot be read."""
+        if not self.vectors:
+            return {}
+        try:
+            return npz.checksums((self.path / unit).with_suffix(".npz"))
+        except InputError:
+            return {}
 
     def batches(
         self, number: int, columns: Sequence[str], vectors: Sequence[str] = ()

@@ -29,7 +29,7 @@ from cah_dask.schema import UID_BYTES, Counts
 from cah_dask.storage import Receipt, read_part, write_part
 
 ROWS_PER_RANGE = 500_000
-"""Pairs of either release that are compared at once: 530 MB for thirty columns if half of them changed."""
+"""Pairs of either release that are compared at once: 530 MB for thirty columns if half changed."""
 MOST_RANGES = 1024
 
 READ = Stage(

@@ -32,7 +32,7 @@ from cah_dask.release.layout import (
     ReleasedEncoder,
     ReleasedModel,
 )
-from cah_dask.schema import MODALITIES, SELECTED, Counts, similarity_of, uid, vector_of
+from cah_dask.schema import MODALITIES, SELECTED, Counts, pairs, similarity_of, uid, vector_of
 from cah_dask.words import counted
 
 MODELS = {"b32": "ViT-B-32 (OpenAI)", "l14": "ViT-L-14 (OpenAI)"}
@@ -101,9 +101,19 @@ def layout_of(pool: TablePool, sizes: PackOptions | None = None) -> Layout:
         rows_per_shard=sizes.rows_per_shard,
         rows_per_chunk=sizes.rows_per_chunk,
         slices_sha256="",
-        columns=(ReleasedColumn(FACES, str(_FACES_TYPE)),) if FACES in pool.columns else (),
+        columns=_brought(pool),
         may_repeat=True,
     )
+
+
+def _brought(pool: TablePool) -> tuple[ReleasedColumn, ...]:
+    """Return the columns that a release has of metadata only."""
+    return (ReleasedColumn(FACES, str(_FACES_TYPE)),) if FACES in pool.columns else ()
+
+
+def _schema_of(pool: TablePool) -> pa.Schema:
+    """Return the columns of a release of the metadata."""
+    return pa.schema([*pairs(_encoders(pool)), *(column.field for column in _brought(pool))])
 
 
 _FACES_TYPE = pa.list_(pa.list_(pa.float64()))
@@ -200,7 +210,7 @@ class MetadataRows:
 
     def __init__(self, folder: Path) -> None:
         self._pool = open_metadata(folder)
-        self._layout = layout_of(self._pool)
+        self._schema = _schema_of(self._pool)
         self._numbers = {unit: number for number, unit in enumerate(self._pool.units)}
         self._describe = lru_cache(_CACHED)(_Describer())
 
@@ -252,8 +262,8 @@ class MetadataRows:
         return pa.table({name: self._column(name, made, batch) for name in columns})
 
     def _column(self, name: str, made: Mapping[str, Any], batch: Batch) -> pa.Array:
-        at = self._layout.schema.get_field_index(name)
-        kind = None if at < 0 or name == "uid" else self._layout.schema.types[at]
+        at = self._schema.get_field_index(name)
+        kind = None if at < 0 or name == "uid" else self._schema.types[at]
         found = made.get(name)
         if found is None and name in batch.table.column_names:
             found = batch.table[name]

@@ -95,13 +95,8 @@ class ImportJob(Job):
     @cached_property
     def name(self) -> str:
         """What other metadata, or another way to import them, do not have."""
-        vectors = [self._npz_bytes(unit) for unit in self.pool.units]
-        chosen = (self.pool.fingerprint, vectors, self.leaves_out)
+        chosen = (self.pool.fingerprint, self.leaves_out)
         return hashlib.sha256(msgspec.json.encode(chosen)).hexdigest()[:16]
-
-    def _npz_bytes(self, unit: str) -> int:
-        path = (self.metadata / unit).with_suffix(".npz")
-        return path.stat().st_size if path.exists() else 0
 
     @cached_property
     def folder(self) -> JobFolder:

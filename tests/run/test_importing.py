@@ -15,7 +15,8 @@ import zarr
 
 from cah_dask.errors import ConfigError, InputError
 from cah_dask.release.layout import PackOptions, read_layout
-from cah_dask.run.importing import ImportJob
+from cah_dask.run.care.diff import COMPARE, DiffJob
+from cah_dask.run.importing import LOOK, ImportJob
 from tests import jobs_here, runs
 from tests.commands import cah, start
 from tests.curate.datacomp_folder import ZEROS, File, write_folder
@@ -98,6 +99,13 @@ def test_a_release_is_sound_though_uids_are_there_twice(imported: Path):
     assert f"sound: {FILES * ROWS} pairs" in said
 
 
+def test_it_does_not_differ_from_itself_though_uids_are_there_twice(imported: Path, tmp_path: Path):
+    job = DiffJob(imported, imported, tmp_path)
+    counts = jobs_here.carry_out(job).counts[COMPARE]
+    assert (counts.seen, counts.kept, counts.rejected) == (FILES * ROWS, FILES * ROWS, {})
+    assert "face_bboxes" in job.columns
+
+
 def test_verify_finds_a_row_that_is_not_that_of_its_vectors(imported: Path, tmp_path: Path):
     release = tmp_path / "pool"
     shutil.copytree(imported, release)
@@ -119,6 +127,25 @@ def test_a_filter_gives_the_same_subset_of_both(folder: Path, imported: Path, tm
         made.append(to.read_bytes())
     assert len(made[0]) > 128 + 16
     assert made[0] == made[1]
+
+
+def test_vectors_that_were_replaced_are_looked_at_though_their_size_is_the_same(tmp_path: Path):
+    first, _ = write_folder(tmp_path / "metadata", files=2, rows=20)
+
+    def job() -> ImportJob:
+        return ImportJob(tmp_path / "metadata", tmp_path / "pool", tmp_path, leaves_out=True)
+
+    before = job()
+    jobs_here.carry_out(before, at_most=2)
+    path = first.path.with_suffix(".npz")
+    size = path.stat().st_size
+    vectors: dict[str, Any] = dict(first.vectors)
+    vectors["l14_txt"][5] = 0
+    np.savez(path, **vectors)
+    assert path.stat().st_size == size
+    after = job()
+    assert after.derivation.layout.config != before.derivation.layout.config
+    assert jobs_here.carry_out(after).counts[LOOK].rejected == {"bad_vector": 1}
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGKILL])

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cah_dask.keys import KEY, Keys, find, from_digests, sort_order
+from cah_dask.keys import KEY, Index, Keys, find, from_digests, in_order, sort_order, starts_run
 from cah_dask.release.layout import Layout, part_path
 from cah_dask.release.rows import vectors_beside
 from cah_dask.release.vectors import ShardReader
@@ -91,6 +91,10 @@ def of_values(column: pa.ChunkedArray) -> Digests:
         table = np.array([*known, _NULL], "<u8")  # the last one is at -1
         texts: Digests = table[encoded.indices.fill_null(-1).to_numpy()]
         return texts
+    if pa.types.is_nested(kind):
+        values = column.to_pylist()
+        found = [_NULL if value is None else _digest(repr(value).encode()) for value in values]
+        return np.array(found, "<u8")
     data = (column.cast(pa.uint8()) if pa.types.is_boolean(kind) else column).combine_chunks()
     if not len(data):
         return np.empty(0, np.uint64)
@@ -114,22 +118,50 @@ def _digest(data: bytes) -> int:
 def differences(
     one: npt.NDArray[np.void], other: npt.NDArray[np.void], columns: Sequence[str]
 ) -> tuple[Keys, Keys, Keys, Mapping[str, int]]:
-    """Compare the records of one range of two releases, each sorted, each uid once.
+    """Compare the records of one range of two releases.
+
+    Of a uid that is there more than once equal records are matched first; of the others the n-th
+    of one is compared with the n-th of the other.
 
     Returns
     -------
     tuple
-        Uids only in the first, only in the second, and in both but changed; and how many of the
-        last were changed in each column.
+        Sorted uids only in the first, only in the second, and in both but changed; and how many of
+        the last were changed in each column.
     """
-    at = find(other, one)
-    in_both = at >= 0
-    is_other = one["digests"][in_both] != other["digests"][at[in_both]]
-    is_changed = is_other.any(axis=1)
-    is_new = np.ones(len(other), bool)
-    is_new[at[in_both]] = False
+    own, theirs = _matched(_whole(one), _whole(other))
+    is_equal = np.ones(len(own), bool)
+    for at in range(len(columns)):
+        is_equal &= one["digests"][own, at] == other["digests"][theirs, at]
+    one, other = np.delete(one, own[is_equal]), np.delete(other, theirs[is_equal])
+    own, theirs = _matched(_keys(one), _keys(other))
+    is_other = one["digests"][own] != other["digests"][theirs]
     n_of = {name: int(n) for name, n in zip(columns, is_other.sum(axis=0), strict=True) if n}
-    return _keys(one[~in_both]), _keys(other[is_new]), _keys(one[in_both][is_changed]), n_of
+    changed = _keys(one[own[is_other.any(axis=1)]])
+    only = (_keys(np.delete(one, own)), _keys(np.delete(other, theirs)))
+    return in_order(only[0]), in_order(only[1]), in_order(changed), n_of
+
+
+def _matched(one: Keys, other: Keys) -> tuple[Index, Index]:
+    """Return where keys of one are and where the same are in the other, the n-th with the n-th."""
+    own, theirs = sort_order(one), sort_order(other)
+    one, other = one[own], other[theirs]
+    starts = np.flatnonzero(starts_run(one))
+    nth = np.arange(len(one)) - np.repeat(starts, np.diff(starts, append=len(one)))
+    at = find(other, one)
+    is_there = (at >= 0) & (at + nth < len(other))
+    at += nth
+    is_there[is_there] = other[at[is_there]] == one[is_there]
+    return own[is_there], theirs[at[is_there]]
+
+
+def _whole(found: npt.NDArray[np.void]) -> Keys:
+    """Return keys that equal records have in common, and others as good as never."""
+    made = _keys(found)
+    n_columns = found["digests"].shape[1]
+    weights = np.random.default_rng(n_columns).integers(1 << 63, size=n_columns, dtype=np.uint64)
+    made["f1"] ^= found["digests"] @ (2 * weights + 1)
+    return made
 
 
 def _keys(found: npt.NDArray[np.void]) -> Keys:

@@ -53,12 +53,20 @@ class Tables:
             If there is none.
         """
         if self.path.is_dir():
-            found = sorted(each for each in self.path.rglob("*") if _is_table(each))
+            found = sorted(each for each in self.path.rglob("*") if self._is_table(each))
         else:
-            found = [self.path] if self.path.is_file() and _is_table(self.path) else []
+            found = [self.path] if self.path.is_file() and self._is_table(self.path) else []
         if not found:
             raise InputError(f"{self.path} is no table: expected {', '.join(_SUFFIXES)}")
         return found
+
+    def _is_table(self, file: Path) -> bool:
+        is_hidden = any(name.startswith((".", "_")) for name in Path(self.name_of(file)).parts)
+        return file.name.endswith(_SUFFIXES) and not is_hidden and file.is_file()
+
+    def name_of(self, file: Path) -> str:
+        """Return what no other file of the table is called, its path within the folder."""
+        return file.relative_to(self.path).as_posix() if file != self.path else file.name
 
     @cached_property
     def released(self) -> tuple[ReleasedColumn, ...]:
@@ -69,7 +77,7 @@ class Tables:
         ConfigError
             If there is no such column, or a release cannot have it.
         """
-        schema = self._schema(self.files[0])
+        schema = _schema(self.files[0], self.on)
         for name in (self.on, *self.columns.values()):
             if name not in schema.names:
                 raise ConfigError(
@@ -91,20 +99,36 @@ class Tables:
             )
         return str(kind)
 
+
+@dataclass(frozen=True)
+class TableFile:
+    """A file of a table; parameters are those of `Tables`.
+
+    Parameters
+    ----------
+    released
+        The columns that are wanted, as a release has them.
+    """
+
+    path: Path
+    on: Key
+    columns: Mapping[str, str]
+    released: Sequence[ReleasedColumn]
+
     @property
     def schema(self) -> pa.Schema:
         """Of the wanted columns, by the names that they shall have."""
         return pa.schema([column.field for column in self.released])
 
-    def n_rows(self, file: Path) -> int:
-        """Return how many rows a file has; see `batches` for errors."""
-        if file.suffix == ".parquet":
-            with _readable(file):
-                return int(pq.read_metadata(file).num_rows)
-        return sum(len(keys) for keys, _ in self.batches(file))
+    def n_rows(self) -> int:
+        """Return how many rows it has; see `batches` for errors."""
+        if self.path.suffix == ".parquet":
+            with _readable(self.path):
+                return int(pq.read_metadata(self.path).num_rows)
+        return sum(len(keys) for keys, _ in self.batches())
 
-    def batches(self, file: Path) -> Iterator[tuple[Keys, pa.Table]]:
-        """Yield key and wanted columns of the rows of a file, some at a time.
+    def batches(self) -> Iterator[tuple[Keys, pa.Table]]:
+        """Yield key and wanted columns of its rows, some at a time.
 
         The key of a url is the md5 of how `urls.resolve` spells it.
 
@@ -113,38 +137,39 @@ class Tables:
         InputError
             If it cannot be read, has other columns than the first file, or a key is none.
         """
-        with _readable(file):
-            for batch in self._read(file):
+        with _readable(self.path):
+            for batch in self._read():
                 columns = [
                     batch[theirs].cast(field.type)
                     for theirs, field in zip(self.columns.values(), self.schema, strict=True)
                 ]
-                keys = pair_keys(batch[self.on], self.on, str(file))
+                keys = pair_keys(batch[self.on], self.on, str(self.path))
                 yield keys, pa.table(columns, schema=self.schema)
 
-    def _read(self, file: Path) -> Iterator[pa.Table]:
+    def _read(self) -> Iterator[pa.Table]:
         names = list(dict.fromkeys([self.on, *self.columns.values()]))
-        if file.suffix == ".parquet":
-            with pq.ParquetFile(file) as opened:
-                _require(file, opened.schema_arrow.names, names)
+        if self.path.suffix == ".parquet":
+            with pq.ParquetFile(self.path) as opened:
+                _require(self.path, opened.schema_arrow.names, names)
                 for batch in opened.iter_batches(BATCH_ROWS, columns=names, use_threads=False):
                     yield pa.Table.from_batches([batch])
             return
         types = dict(zip(self.columns.values(), self.schema.types, strict=True))
         types[self.on] = pa.string()
-        _require(file, self._schema(file).names, names)
+        _require(self.path, _schema(self.path, self.on).names, names)
         options = csv.ConvertOptions(column_types=types, include_columns=names)
-        with csv.open_csv(file, convert_options=options) as reader:
+        with csv.open_csv(self.path, convert_options=options) as reader:
             for batch in reader:
                 yield pa.Table.from_batches([batch])
 
-    def _schema(self, file: Path) -> pa.Schema:
-        with _readable(file):
-            if file.suffix == ".parquet":
-                return pq.read_schema(file)
-            types = csv.ConvertOptions(column_types={self.on: pa.string()})
-            with csv.open_csv(file, convert_options=types) as reader:
-                return reader.schema
+
+def _schema(file: Path, on: Key) -> pa.Schema:
+    with _readable(file):
+        if file.suffix == ".parquet":
+            return pq.read_schema(file)
+        types = csv.ConvertOptions(column_types={on: pa.string()})
+        with csv.open_csv(file, convert_options=types) as reader:
+            return reader.schema
 
 
 def pair_keys(column: pa.ChunkedArray, on: Key, where: str) -> Keys:
@@ -155,9 +180,15 @@ def pair_keys(column: pa.ChunkedArray, on: Key, where: str) -> Keys:
     InputError
         If there is one without; `where` names the file in the message.
     """
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
+        column = column.cast(pa.string())
     if on == "uid":
         return keys_of(column, where)
-    if column.null_count or not pa.types.is_string(column.type):
+    if not pa.types.is_string(column.type):
+        raise InputError(f"{where}: column url is {column.type}, not text")
+    if column.null_count:
         raise InputError(f"{where}: a row has no url")
     return of_texts(map(normal, column.to_pylist()))
 
@@ -165,10 +196,6 @@ def pair_keys(column: pa.ChunkedArray, on: Key, where: str) -> Keys:
 def _require(file: Path, found: Sequence[str], names: Sequence[str]) -> None:
     if missing := [name for name in names if name not in found]:
         raise InputError(f"{file} has no column {missing[0]}; it has {', '.join(found)}")
-
-
-def _is_table(path: Path) -> bool:
-    return path.name.endswith(_SUFFIXES) and not path.name.startswith((".", "_")) and path.is_file()
 
 
 @contextlib.contextmanager

@@ -30,12 +30,14 @@ def shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def checksums(table: Path) -> list[tuple[str, int]]:
-    """Return name and CRC-32 of each array beside a table, from the directory of its ``.npz``."""
+    """Return name and CRC-32 of each array beside a table, as the directory of its ``.npz`` says.
+
+    Nothing, if there is none or it cannot be read.
+    """
     path = table.with_suffix(".npz")
-    if not path.exists():
-        return []
-    with _readable(path), zipfile.ZipFile(path) as archive:
+    with contextlib.suppress(InputError), _readable(path), zipfile.ZipFile(path) as archive:
         return [(member.filename, member.CRC) for member in archive.infolist()]
+    return []
 
 
 class Rows:

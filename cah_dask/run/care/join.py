@@ -88,6 +88,7 @@ class JoinJob(Job):
 
     def task_of(self, unit: Unit, *, is_last_attempt: bool) -> JoinTask:
         """Return what a worker is told about a unit."""
+        files = self.tables.files
         return JoinTask(
             run_dir=str(self.folder.path.resolve()),
             unit=unit,
@@ -96,10 +97,11 @@ class JoinJob(Job):
             release=str(self.release.resolve()),
             shards=self.layout.shards,
             ranges=self.ranges,
-            table=str(self.tables.path.resolve()),
             on=self.tables.on,
             columns=dict(self.tables.columns),
-            files=len(self.tables.files),
+            released=self.tables.released,
+            file=str(files[unit.number].resolve()) if unit.stage == READ else "",
+            files=tuple(map(self.tables.name_of, files)) if unit.stage == MATCH else (),
         )
 
     def begin(self) -> int:
@@ -112,7 +114,7 @@ class JoinJob(Job):
         files = {}
         for number, file in enumerate(self.tables.files):
             receipt = read_receipt(self.folder.path / Unit(READ, number=number).part)
-            files[file.name] = receipt.inputs[0]
+            files[self.tables.name_of(file)] = receipt.inputs[0]
         rule = {
             "on": self.tables.on,
             "columns": dict(self.tables.columns),

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cah_dask.curate.care.tables import Key, Tables, pair_keys
+from cah_dask.curate.care.tables import Key, TableFile, pair_keys
 from cah_dask.curate.uid_ranges import as_keys, as_table, bounds
 from cah_dask.errors import InputError, RunError
 from cah_dask.keys import Keys, find, sort_order, starts_run
 from cah_dask.pairs.select import SELECTION, checksum
-from cah_dask.release.layout import part_path
+from cah_dask.release.layout import ReleasedColumn, part_path
 from cah_dask.run.derive import PACK
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import Kind, Stage
@@ -40,6 +40,11 @@ CHOOSE = _stage("choose", "chosen", Kind.SHARD, "pairs", "match")
 JOIN = (KEYS, READ, MATCH, CHOOSE, PACK)
 """The job of `cah join`."""
 
+GATHERED_ROWS = 1_000_000
+"""Rows of a file that are cut into ranges together, so that row groups are few."""
+GATHERED_BYTES = 128_000_000
+"""Of their columns, likewise; sorting holds them twice."""
+
 _KEY = pa.field("uid", pa.binary(UID_BYTES), nullable=False)
 _ROW = pa.field("row", pa.int32(), nullable=False)
 _PLACE = (pa.field("/file", pa.int32()), pa.field("/row", pa.int64()))
@@ -55,16 +60,14 @@ class JoinTask(Task, frozen=True, kw_only=True):
     shards: int
     """Parts of the release."""
     ranges: int
-    table: str
     on: Key
     columns: dict[str, str]
-    files: int
-    """Of the table."""
-
-    @property
-    def tables(self) -> Tables:
-        """The table."""
-        return Tables(Path(self.table), self.on, self.columns)
+    released: tuple[ReleasedColumn, ...]
+    """The wanted columns, as the new release has them."""
+    file: str = ""
+    """That `READ` reads."""
+    files: tuple[str, ...] = ()
+    """Names of all, for `MATCH`."""
 
     def part_of(self, stage: Stage, number: int) -> Path:
         """Return the part of a unit."""
@@ -93,21 +96,41 @@ def keys_task(task: JoinTask) -> Receipt:
 def read_task(task: JoinTask) -> Receipt:
     """Cut key and wanted columns of the rows of one file into ranges, some rows at a time."""
     started = time.perf_counter()
-    tables = task.tables
-    file = tables.files[task.unit.number]
+    file = TableFile(Path(task.file), task.on, task.columns, task.released)
     try:
-        n_rows = tables.n_rows(file)
-        counts = Counts(n_rows, n_rows)
-        receipt = task.receipt(counts, started, inputs=(file_sha256(file),))
-        schema = pa.schema([_KEY, *_PLACE, *tables.schema])
-        return write_part(task.part, schema, _ranges_of(task, tables, file, schema), receipt)
+        n_rows = file.n_rows()
+        inputs = (file_sha256(file.path),)
+        receipt = task.receipt(Counts(n_rows, n_rows), started, inputs=inputs)
+        schema = pa.schema([_KEY, *_PLACE, *file.schema])
+        groups = _ranges_of(task, _gathered(file.batches()), schema)
+        return write_part(task.part, schema, groups, receipt)
     except InputError as error:
         raise RunError(str(error)) from error
 
 
-def _ranges_of(task: JoinTask, tables: Tables, file: Path, schema: pa.Schema) -> Iterator[pa.Table]:
+def _gathered(batches: Iterator[tuple[Keys, pa.Table]]) -> Iterator[tuple[Keys, pa.Table]]:
+    """Yield batches joined up to `GATHERED_ROWS` or `GATHERED_BYTES`, whichever comes first."""
+    keys, tables = [], []
+    n_rows = n_bytes = 0
+    for of_batch, columns in batches:
+        keys.append(of_batch)
+        tables.append(columns)
+        n_rows += len(of_batch)
+        n_bytes += columns.nbytes
+        if n_rows >= GATHERED_ROWS or n_bytes >= GATHERED_BYTES:
+            yield np.concatenate(keys), pa.concat_tables(tables)
+            keys, tables = [], []
+            n_rows = n_bytes = 0
+    if keys:
+        yield np.concatenate(keys), pa.concat_tables(tables)
+
+
+def _ranges_of(
+    task: JoinTask, batches: Iterator[tuple[Keys, pa.Table]], schema: pa.Schema
+) -> Iterator[pa.Table]:
+    """Yield of each batch a row group for each range of keys."""
     n_rows = 0
-    for keys, columns in tables.batches(file):
+    for keys, columns in batches:
         order = sort_order(keys)
         rows = columns.take(pa.array(order))
         place = [pa.repeat(task.unit.number, len(keys)), pa.array(n_rows + order)]
@@ -154,13 +177,12 @@ def match_task(task: JoinTask) -> Receipt:
 
 
 def _twice(task: JoinTask, rows: Sequence[Mapping[str, Any]]) -> str:
-    files = task.tables.files
-    one, other = (f"row {row['/row'] + 1:,} of {files[row['/file']].name}" for row in rows)
-    return f"{task.table}: {one} and {other} have the same {task.on}; each may be there once"
+    one, other = (f"row {row['/row'] + 1:,} of {task.files[row['/file']]}" for row in rows)
+    return f"{one} and {other} have the same {task.on}; each may be there once"
 
 
 def _of_range(task: JoinTask, number: int) -> Iterator[pa.Table]:
-    for file in range(task.files):
+    for file in range(len(task.files)):
         with open_part(task.part_of(READ, file)) as part:
             yield part.read(range(number, part.n_row_groups, task.ranges))
 

@@ -7,7 +7,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from cah_dask.curate.care.digests import compared, differences, kinds_of, of_values, records
+from cah_dask.curate.care.digests import (
+    compared,
+    differences,
+    kinds_of,
+    of_values,
+    record,
+    records,
+)
 from cah_dask.errors import DamageError
 from cah_dask.keys import sort_order
 from tests import releases
@@ -41,6 +48,30 @@ def test_equal_pairs_in_another_order_are_equal(whole: Path, tmp_path: Path):
 def test_pairs_of_one_only_are_counted(whole: Path, tmp_path: Path):
     assert compare(whole, releases.make(tmp_path, range(5, 28))) == (5, 8, 0, {})
     assert compare(whole, releases.make(tmp_path / "none", [])) == (20, 0, 0, {})
+
+
+def repeated(*rows: tuple[int, int, int]) -> np.ndarray:
+    """Return records: a uid and two digests each."""
+    found = np.zeros(len(rows), record(["a", "b"]))
+    for at, (key, *digests) in enumerate(rows):
+        found[at] = (key, key, digests)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ([(1, 5, 5), (1, 6, 6)], [(1, 6, 6), (1, 5, 5)], ([], [], [], {})),
+        ([(1, 5, 5), (1, 6, 6)], [(1, 6, 6), (1, 7, 5)], ([], [], [1], {"a": 1})),
+        ([(1, 5, 5), (1, 5, 5), (2, 0, 0)], [(1, 5, 5)], ([1, 2], [], [], {})),
+        ([(1, 5, 5)], [(1, 5, 5), (1, 5, 5), (1, 5, 5)], ([], [1, 1], [], {})),
+        ([(1, 5, 5), (1, 5, 5)], [(1, 5, 6), (1, 6, 5), (1, 7, 7)],
+         ([], [1], [1, 1], {"a": 1, "b": 1})),
+    ],
+)  # fmt: skip
+def test_a_uid_that_is_there_more_than_once_is_matched_by_its_values(one, other, expected):
+    *found, n_of = differences(repeated(*one), repeated(*other), ["a", "b"])
+    assert ([each["f1"].tolist() for each in found], n_of) == ([*expected[:3]], expected[3])
 
 
 def test_each_changed_value_and_vector_is_told(whole: Path, tmp_path: Path):
@@ -90,6 +121,7 @@ def test_damage_is_no_difference(whole: Path, tmp_path: Path):
         (pa.bool_(), [True, False, None]),
         (pa.date32(), [1, 0, None]),
         (pa.timestamp("ms"), [1, 0, None]),
+        (pa.list_(pa.list_(pa.float64())), [[[0.5, 1.0]], [[0.5], [1.0]], [], None]),
     ],
 )
 def test_values_differ_by_their_digests_and_equal_ones_do_not(kind: pa.DataType, values: list):

@@ -30,7 +30,13 @@ from cah_dask.release.layout import (
     read_layout,
     rows_of,
 )
-from cah_dask.release.manifest import Manifest, Step, checksum_of, steps_before
+from cah_dask.release.manifest import (
+    Manifest,
+    Step,
+    checksum_of,
+    manifest_faults,
+    steps_before,
+)
 from cah_dask.release.pack import create_release, pack_shard
 from cah_dask.release.rows import Rows, source_of
 from cah_dask.run.folder.job_folder import JobFolder
@@ -237,6 +243,8 @@ def _layout_of_source(source: Path) -> Layout:
     if layout is not None:
         if not verify.is_whole(source, layout):
             raise InputError(f"{source} is not whole; see `cah verify {source}`")
+        for fault in _faults_of_manifest(source, layout):
+            raise InputError(f"{source}/{fault}; see `cah verify {source}`")
         return layout
     run = RunFolder(source)
     if not run.has_begun:
@@ -244,6 +252,13 @@ def _layout_of_source(source: Path) -> Layout:
             return datacomp.layout_of(datacomp.open_metadata(source))
         raise InputError(f"{source} is neither a release, a run folder nor metadata of DataComp")
     return layout_of(run.config(), SelectOptions())
+
+
+def _faults_of_manifest(release: Path, layout: Layout) -> list[str]:
+    """Return what is wrong with what a release says it was made of, as lines."""
+    if layout.manifest and not (release / MANIFEST).is_file():
+        return [f"{MANIFEST}: it is not there"]
+    return manifest_faults(release, layout)
 
 
 @cache

@@ -250,6 +250,25 @@ def test_a_source_that_lacks_files_is_refused_at_once(source: Path, tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [(None, "it is not there"), (b"{", "it cannot be read"), (b"other", "it is not the one that")],
+)
+def test_a_source_that_does_not_tell_what_it_was_made_of_is_refused(
+    source: Path, tmp_path: Path, data: bytes | None, reason: str
+):
+    derive(source, tmp_path / "new")
+    manifest = tmp_path / "new" / "manifest.json"
+    whole = manifest.read_bytes()
+    manifest.unlink()
+    if data is not None:
+        manifest.write_bytes(whole.replace(b"choose", data) if data == b"other" else data)
+    (tmp_path / "later").mkdir()
+    with pytest.raises(InputError, match=f"new/manifest.json: {reason}.*; see `cah verify"):
+        derive(tmp_path / "new", tmp_path / "later" / "newer")
+    assert list((tmp_path / "later").iterdir()) == []
+
+
 def test_a_source_of_other_rows_is_found_out(source: Path, tmp_path: Path):
     derivation = derive(source, tmp_path / "new", stop=0)
     shutil.copy(part_path(source, 0), part_path(source, 1))

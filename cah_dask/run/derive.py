@@ -185,12 +185,11 @@ class Derivation:
         if self._to.exists():
             if read_layout(self._to) != layout:
                 raise RunError(f"{self._to} holds another release; name a new folder")
-            self.is_there = verify.is_whole(self._to, layout)
+            self.is_there = _is_complete(self._to, layout)
             if self.is_there:
                 return 0
         if read_layout(folder) != layout:
-            if folder.is_dir() and any(folder.iterdir()) and read_layout(folder) is None:
-                raise RunError(f"{folder} is in the way and is no release; move it elsewhere")
+            _require_ours(folder)
             shutil.rmtree(folder, ignore_errors=True)
             if self._to.exists():  # it has lost files
                 self._to.replace(folder)
@@ -252,6 +251,21 @@ def _layout_of_source(source: Path) -> Layout:
             return datacomp.layout_of(datacomp.open_metadata(source))
         raise InputError(f"{source} is neither a release, a run folder nor metadata of DataComp")
     return layout_of(run.config(), SelectOptions())
+
+
+def _is_complete(release: Path, layout: Layout) -> bool:
+    """Tell whether a derived release has all of its files, by a glance, and the right manifest."""
+    documents = all((release / name).is_file() for name in layout.documents)
+    is_whole = documents and verify.is_whole(release, layout)
+    return is_whole and not _faults_of_manifest(release, layout)
+
+
+def _require_ours(folder: Path) -> None:
+    """Raise RunError rather than delete what is no unfinished derived release."""
+    found = read_layout(folder)
+    is_taken = folder.is_dir() and any(folder.iterdir())
+    if is_taken and (found is None or not found.manifest):
+        raise RunError(f"{folder} is in the way and is no derived release; move it elsewhere")
 
 
 def _faults_of_manifest(release: Path, layout: Layout) -> list[str]:

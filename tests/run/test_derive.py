@@ -203,10 +203,21 @@ def test_one_that_is_there_is_left_alone(source: Path, tmp_path: Path):
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "new").rglob("*")}
 
 
-def test_one_that_lost_a_file_is_mended(source: Path, tmp_path: Path):
+@pytest.mark.parametrize(
+    "name", ["embeddings.zarr/clip/image/c.1.0", "manifest.json", "README.md"]
+)
+def test_one_that_lost_a_file_is_mended(source: Path, tmp_path: Path, name: str):
     derive(source, tmp_path / "new")
     before = contents(tmp_path / "new")
-    (tmp_path / "new" / "embeddings.zarr" / "clip" / "image" / "c.1.0").unlink()
+    (tmp_path / "new" / name).unlink()
+    derive(source, tmp_path / "new")
+    assert contents(tmp_path / "new") == before
+
+
+def test_one_with_another_manifest_is_mended(source: Path, tmp_path: Path):
+    derive(source, tmp_path / "new")
+    before = contents(tmp_path / "new")
+    (tmp_path / "new" / "manifest.json").write_bytes(b"{}")
     derive(source, tmp_path / "new")
     assert contents(tmp_path / "new") == before
 
@@ -217,6 +228,16 @@ def test_one_of_other_rows_is_not_replaced(source: Path, tmp_path: Path):
     with pytest.raises(RunError, match="new holds another release; name a new folder"):
         derive(source, tmp_path / "new", [1])
     assert contents(tmp_path / "new") == before
+
+
+def test_a_release_of_a_run_that_lies_where_it_is_written_is_not_deleted(
+    source: Path, tmp_path: Path
+):
+    other = Path(shutil.copytree(source, tmp_path / "new.partial"))
+    before = contents(other)
+    with pytest.raises(RunError, match=r"new.partial is in the way and is no derived release"):
+        derive(source, tmp_path / "new")
+    assert contents(other) == before
 
 
 def test_no_rows_give_an_empty_release(source: Path, tmp_path: Path):

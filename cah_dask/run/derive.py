@@ -35,6 +35,7 @@ from cah_dask.release.manifest import (
     Step,
     checksum_of,
     manifest_faults,
+    redacted,
     steps_before,
 )
 from cah_dask.release.pack import create_release, pack_shard
@@ -103,6 +104,9 @@ class Derivation:
         Of the job whose parts say which rows.
     layout
         Without rows. Default: that of the source.
+    redacts
+        Whether it must not tell which rows are left out: then it is the same, byte for byte,
+        wherever they were.
 
     Raises
     ------
@@ -113,12 +117,19 @@ class Derivation:
     """
 
     def __init__(
-        self, source: Path, to: Path, folder: JobFolder, layout: Layout | None = None
+        self,
+        source: Path,
+        to: Path,
+        folder: JobFolder,
+        layout: Layout | None = None,
+        *,
+        redacts: bool = False,
     ) -> None:
         require_place(source, to)
         self._source = source
         self._to = to
         self._folder = folder
+        self._redacts = redacts
         self._dealt: list[list[Slice]] = []
         self._layout = layout or _layout_of_source(source)
         self._manifest = Manifest(())
@@ -157,7 +168,8 @@ class Derivation:
         ----------
         parts
             Paths of the chosen rows, relative to the folder of the job, in canonical order. Their
-            receipts have the note `SELECTION`.
+            receipts have the note `SELECTION`; where rows are redacted, it depends on the rows that
+            stay alone.
         step_of
             Says, of the sum of their counts, what the manifest shall say.
         columns
@@ -169,11 +181,13 @@ class Derivation:
             kept.append((part, counts.kept))
             total += counts
         self._dealt = deal(kept, self._layout.rows_per_shard)
-        self._manifest = Manifest((*steps_before(self._source), step_of(total)))
+        steps = (*steps_before(self._source), step_of(total))
+        self._manifest = Manifest(tuple(redacted(steps)) if self._redacts else steps)
+        dealt = [] if self._redacts else self._dealt  # how many rows stay of each part tells, too
         self._layout = msgspec.structs.replace(
             self._layout,
             rows=rows_of(self._dealt),
-            slices_sha256=fingerprint(self._dealt, total.notes.get(SELECTION, 0)),
+            slices_sha256=fingerprint(dealt, total.notes.get(SELECTION, 0)),
             run="",
             columns=(*self._layout.columns, *columns),
             manifest=checksum_of(self._manifest),

@@ -203,9 +203,7 @@ def test_one_that_is_there_is_left_alone(source: Path, tmp_path: Path):
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "new").rglob("*")}
 
 
-@pytest.mark.parametrize(
-    "name", ["embeddings.zarr/clip/image/c.1.0", "manifest.json", "README.md"]
-)
+@pytest.mark.parametrize("name", ["embeddings.zarr/clip/image/c.1.0", "manifest.json", "README.md"])
 def test_one_that_lost_a_file_is_mended(source: Path, tmp_path: Path, name: str):
     derive(source, tmp_path / "new")
     before = contents(tmp_path / "new")

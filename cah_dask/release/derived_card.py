@@ -90,13 +90,15 @@ def _step(number: int, step: Step) -> str:
 
 
 def _lines(number: int, step: Step) -> Iterator[str]:
-    yield f"{number}. **{step.how}** of the {step.of} with fingerprint `{step.fingerprint}`: "
+    source = f" with fingerprint `{step.fingerprint}`" if step.fingerprint else ""
+    yield f"{number}. **{step.how}** of the {step.of}{source}: "
     kept = f"{step.counts.kept:,} of {counted(step.counts.seen, 'row')}"
     yield f"   {kept} were kept.\n"
     yield "   | left out as | rows |\n   |---|---|"
     yield from (f"   | {reason} | {n:,} |" for reason, n in step.counts.rejected.items())
     for limit in step.limits:
         yield f"\n   Of every pair, {limit}."
-    rule = msgspec.json.format(msgspec.json.encode(step.rule)).decode()
-    indented = rule.replace("\n", "\n   ")
-    yield f"\n   ```json\n   {indented}\n   ```"
+    if step.rule:
+        rule = msgspec.json.format(msgspec.json.encode(step.rule)).decode()
+        indented = rule.replace("\n", "\n   ")
+        yield f"\n   ```json\n   {indented}\n   ```"

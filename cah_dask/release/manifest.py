@@ -75,9 +75,11 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """The command, such as ``filter`` or ``redact``."""
     of: Literal["run", "release", "metadata"]
     fingerprint: str
-    """Of the source: `Layout.fingerprint` of a release."""
+    """Of the source: `Layout.fingerprint` of a release. Empty where rows of it were redacted and
+    only guesses of these are needed to compute it."""
     rule: dict[str, Any]
-    """By what rows were chosen, as plain JSON values, by no path of ours."""
+    """By what rows were chosen, as plain JSON values, by no path of ours; empty of steps before
+    rows were redacted."""
     counts: Counts
     """Rows of the source, those kept, and the others by reason."""
     limits: tuple[Limit, ...] = ()
@@ -134,6 +136,20 @@ def steps_before(source: Path) -> Sequence[Step]:
     """Return the steps that led to a source; none if it is a run or the release of one."""
     manifest = read_manifest(source)
     return () if manifest is None else manifest.steps
+
+
+def redacted(steps: Sequence[Step]) -> Iterator[Step]:
+    """Yield steps, the last of which redacts, so that none tells a row which that left out.
+
+    Rules may name rows. The fingerprint of a derived release can be computed by who knows its rows
+    but one and guesses that; in those of a run and of metadata there is more that is not known.
+    """
+    for number, step in enumerate(steps, 1):
+        yield msgspec.structs.replace(
+            step,
+            fingerprint=step.fingerprint if number == 1 else "",
+            rule=step.rule if number == len(steps) else {},
+        )
 
 
 def checksum_of(manifest: Manifest) -> str:

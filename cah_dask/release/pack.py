@@ -72,7 +72,8 @@ def pack_shard(
     -------
     Receipt
         Its side files are the Zarr shards with size and checksum. It holds no time: a release does
-        not depend on how fast it was made.
+        not depend on how fast it was made. Of another release it names no part: these would tell
+        where the rows were there.
     """
     layout = read_layout(folder)
     if layout is None:
@@ -85,7 +86,7 @@ def pack_shard(
         unit=f"part-{number:05d}",
         config=layout.config,
         counts=Counts(n_rows, n_rows),
-        inputs=tuple(part.part for part in parts),
+        inputs=tuple(part.part for part in parts) if rows is None else (),
         side=_write_shards(read, folder, number, layout) if n_rows else (),
     )
     groups = _pairs(read, number * layout.rows_per_shard, layout)
@@ -132,7 +133,8 @@ def _pairs(read: _Read, start: int, layout: Layout) -> Iterator[pa.Table]:
         }
         start += len(table)
         arrays = [made[name] if name in made else table[columns[name]] for name in schema.names]
-        yield pa.table(arrays, schema=schema)
+        # in one piece: where pages end depends on pieces
+        yield pa.table(arrays, schema=schema).combine_chunks()
 
 
 def _selected_rows(

@@ -30,7 +30,14 @@ from cah_dask.release.layout import (
     read_layout,
     rows_of,
 )
-from cah_dask.release.manifest import Manifest, Step, checksum_of, steps_before
+from cah_dask.release.manifest import (
+    Manifest,
+    Step,
+    checksum_of,
+    manifest_faults,
+    redacted,
+    steps_before,
+)
 from cah_dask.release.pack import create_release, pack_shard
 from cah_dask.release.rows import Rows, source_of
 from cah_dask.run.folder.job_folder import JobFolder
@@ -97,6 +104,9 @@ class Derivation:
         Of the job whose parts say which rows.
     layout
         Without rows. Default: that of the source.
+    redacts
+        Whether it must not tell which rows are left out: then it is the same, byte for byte,
+        wherever they were.
 
     Raises
     ------
@@ -107,12 +117,19 @@ class Derivation:
     """
 
     def __init__(
-        self, source: Path, to: Path, folder: JobFolder, layout: Layout | None = None
+        self,
+        source: Path,
+        to: Path,
+        folder: JobFolder,
+        layout: Layout | None = None,
+        *,
+        redacts: bool = False,
     ) -> None:
         require_place(source, to)
         self._source = source
         self._to = to
         self._folder = folder
+        self._redacts = redacts
         self._dealt: list[list[Slice]] = []
         self._layout = layout or _layout_of_source(source)
         self._manifest = Manifest(())
@@ -151,7 +168,8 @@ class Derivation:
         ----------
         parts
             Paths of the chosen rows, relative to the folder of the job, in canonical order. Their
-            receipts have the note `SELECTION`.
+            receipts have the note `SELECTION`; where rows are redacted, it depends on the rows that
+            stay alone.
         step_of
             Says, of the sum of their counts, what the manifest shall say.
         columns
@@ -163,11 +181,13 @@ class Derivation:
             kept.append((part, counts.kept))
             total += counts
         self._dealt = deal(kept, self._layout.rows_per_shard)
-        self._manifest = Manifest((*steps_before(self._source), step_of(total)))
+        steps = (*steps_before(self._source), step_of(total))
+        self._manifest = Manifest(tuple(redacted(steps)) if self._redacts else steps)
+        dealt = [] if self._redacts else self._dealt  # how many rows stay of each part tells, too
         self._layout = msgspec.structs.replace(
             self._layout,
             rows=rows_of(self._dealt),
-            slices_sha256=fingerprint(self._dealt, total.notes.get(SELECTION, 0)),
+            slices_sha256=fingerprint(dealt, total.notes.get(SELECTION, 0)),
             run="",
             columns=(*self._layout.columns, *columns),
             manifest=checksum_of(self._manifest),
@@ -179,12 +199,11 @@ class Derivation:
         if self._to.exists():
             if read_layout(self._to) != layout:
                 raise RunError(f"{self._to} holds another release; name a new folder")
-            self.is_there = verify.is_whole(self._to, layout)
+            self.is_there = _is_complete(self._to, layout)
             if self.is_there:
                 return 0
         if read_layout(folder) != layout:
-            if folder.is_dir() and any(folder.iterdir()) and read_layout(folder) is None:
-                raise RunError(f"{folder} is in the way and is no release; move it elsewhere")
+            _require_ours(folder)
             shutil.rmtree(folder, ignore_errors=True)
             if self._to.exists():  # it has lost files
                 self._to.replace(folder)
@@ -237,6 +256,8 @@ def _layout_of_source(source: Path) -> Layout:
     if layout is not None:
         if not verify.is_whole(source, layout):
             raise InputError(f"{source} is not whole; see `cah verify {source}`")
+        for fault in _faults_of_manifest(source, layout):
+            raise InputError(f"{source}/{fault}; see `cah verify {source}`")
         return layout
     run = RunFolder(source)
     if not run.has_begun:
@@ -244,6 +265,28 @@ def _layout_of_source(source: Path) -> Layout:
             return datacomp.layout_of(datacomp.open_metadata(source))
         raise InputError(f"{source} is neither a release, a run folder nor metadata of DataComp")
     return layout_of(run.config(), SelectOptions())
+
+
+def _is_complete(release: Path, layout: Layout) -> bool:
+    """Tell whether a derived release has all of its files, by a glance, and the right manifest."""
+    documents = all((release / name).is_file() for name in layout.documents)
+    is_whole = documents and verify.is_whole(release, layout)
+    return is_whole and not _faults_of_manifest(release, layout)
+
+
+def _require_ours(folder: Path) -> None:
+    """Raise RunError rather than delete what is no unfinished derived release."""
+    found = read_layout(folder)
+    is_taken = folder.is_dir() and any(folder.iterdir())
+    if is_taken and (found is None or not found.manifest):
+        raise RunError(f"{folder} is in the way and is no derived release; move it elsewhere")
+
+
+def _faults_of_manifest(release: Path, layout: Layout) -> list[str]:
+    """Return what is wrong with what a release says it was made of, as lines."""
+    if layout.manifest and not (release / MANIFEST).is_file():
+        return [f"{MANIFEST}: it is not there"]
+    return manifest_faults(release, layout)
 
 
 @cache

@@ -203,10 +203,19 @@ def test_one_that_is_there_is_left_alone(source: Path, tmp_path: Path):
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "new").rglob("*")}
 
 
-def test_one_that_lost_a_file_is_mended(source: Path, tmp_path: Path):
+@pytest.mark.parametrize("name", ["embeddings.zarr/clip/image/c.1.0", "manifest.json", "README.md"])
+def test_one_that_lost_a_file_is_mended(source: Path, tmp_path: Path, name: str):
     derive(source, tmp_path / "new")
     before = contents(tmp_path / "new")
-    (tmp_path / "new" / "embeddings.zarr" / "clip" / "image" / "c.1.0").unlink()
+    (tmp_path / "new" / name).unlink()
+    derive(source, tmp_path / "new")
+    assert contents(tmp_path / "new") == before
+
+
+def test_one_with_another_manifest_is_mended(source: Path, tmp_path: Path):
+    derive(source, tmp_path / "new")
+    before = contents(tmp_path / "new")
+    (tmp_path / "new" / "manifest.json").write_bytes(b"{}")
     derive(source, tmp_path / "new")
     assert contents(tmp_path / "new") == before
 
@@ -217,6 +226,16 @@ def test_one_of_other_rows_is_not_replaced(source: Path, tmp_path: Path):
     with pytest.raises(RunError, match="new holds another release; name a new folder"):
         derive(source, tmp_path / "new", [1])
     assert contents(tmp_path / "new") == before
+
+
+def test_a_release_of_a_run_that_lies_where_it_is_written_is_not_deleted(
+    source: Path, tmp_path: Path
+):
+    other = Path(shutil.copytree(source, tmp_path / "new.partial"))
+    before = contents(other)
+    with pytest.raises(RunError, match=r"new.partial is in the way and is no derived release"):
+        derive(source, tmp_path / "new")
+    assert contents(other) == before
 
 
 def test_no_rows_give_an_empty_release(source: Path, tmp_path: Path):
@@ -248,6 +267,25 @@ def test_a_source_that_lacks_files_is_refused_at_once(source: Path, tmp_path: Pa
     with pytest.raises(InputError, match="is not whole; see `cah verify"):
         derive(source, tmp_path / "new")
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [(None, "it is not there"), (b"{", "it cannot be read"), (b"other", "it is not the one that")],
+)
+def test_a_source_that_does_not_tell_what_it_was_made_of_is_refused(
+    source: Path, tmp_path: Path, data: bytes | None, reason: str
+):
+    derive(source, tmp_path / "new")
+    manifest = tmp_path / "new" / "manifest.json"
+    whole = manifest.read_bytes()
+    manifest.unlink()
+    if data is not None:
+        manifest.write_bytes(whole.replace(b"choose", data) if data == b"other" else data)
+    (tmp_path / "later").mkdir()
+    with pytest.raises(InputError, match=f"new/manifest.json: {reason}.*; see `cah verify"):
+        derive(tmp_path / "new", tmp_path / "later" / "newer")
+    assert list((tmp_path / "later").iterdir()) == []
 
 
 def test_a_source_of_other_rows_is_found_out(source: Path, tmp_path: Path):

@@ -7,14 +7,21 @@ from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from cah_dask.curate.care.lists import KINDS
-from cah_dask.release.manifest import read_manifest
+from cah_dask.release.manifest import Step, read_manifest
+from cah_dask.run.care.redact import CHOOSE, RedactJob, choose_task
+from cah_dask.run.derive import PACK, Derivation, pack_task
+from cah_dask.run.folder.job_folder import JobFolder
+from cah_dask.run.plan import Unit
+from cah_dask.schema import Counts
 from tests import releases, runs
 from tests.commands import cah, refused, start
+from tests.run.test_derive import choose
 
 ROWS = 60
 LAST = 59
@@ -88,6 +95,64 @@ def test_nothing_of_a_redacted_pair_is_in_any_byte_of_the_new_release(
     code, faults, said = cah("verify", tmp_path / "new", *lists)
     assert (code, faults) == (0, []), said
     assert "none of them is named by the lists of uids and urls and hosts and hashes" in said
+
+
+def without(source: Path, gone: int, folder: Path) -> Path:
+    """Choose all rows but one by a rule that names it, as a filter does."""
+    before = releases.layout_of(source)
+    derivation = Derivation(source, folder / "chosen", JobFolder(folder / "job", ()))
+    parts = choose(source, folder / "job", [row for row in range(before.rows) if row != gone])
+
+    def step(counts: Counts) -> Step:
+        return Step(
+            how="filter",
+            of="release",
+            fingerprint=before.fingerprint,
+            rule={"url": {"matches": f"picture-{gone:04d}"}},
+            counts=msgspec.structs.replace(counts, notes={}),
+        )
+
+    publish(derivation, derivation.begin(parts, step))
+    return folder / "chosen"
+
+
+def redact_here(release: Path, to: Path, uid: str) -> None:
+    """Redact one pair in this process."""
+    uids = write(to.with_name("uids"), uid)
+    job = RedactJob(release, to, {"uids": uids}, to.with_name("scratch"))
+    for number in range(job.layout.shards):
+        choose_task(job.task_of(Unit(CHOOSE, number=number), is_last_attempt=False))
+    publish(job.derivation, job.begin())
+
+
+def publish(derivation: Derivation, n_shards: int) -> None:
+    for number in range(n_shards):
+        pack_task(derivation.task(Unit(PACK, number=number), is_last_attempt=False))
+    derivation.publish()
+
+
+def test_a_new_release_is_the_same_wherever_its_gone_row_was(tmp_path: Path):
+    texts = [f"{number:04d}" * 40_000 for number in range(ROWS)]  # several pages of parquet a part
+    whole = releases.make(tmp_path, range(ROWS), columns={"text": texts})
+    uids = releases.rows(whole)["uid"].to_pylist()
+    found = []
+    for gone, other in ((5, 42), (42, 5)):
+        folder = tmp_path / f"without-{gone}"
+        folder.mkdir()
+        chosen = without(whole, other, folder)
+        redact_here(chosen, folder / "new", uids[gone])
+        data = list(all_bytes(folder / "new"))
+        assert not any(b"picture-%04d" % row in each for row in (gone, other) for each in data)
+        found.append(releases.contents(folder / "new"))
+    assert found[0] == found[1]
+    manifest = read_manifest(folder / "new")
+    assert manifest is not None
+    fingerprints = [step.fingerprint for step in manifest.steps]
+    assert fingerprints == [releases.layout_of(whole).fingerprint, ""]
+    assert [step.rule for step in manifest.steps] == [
+        {},
+        {"lists": {"uids": {"entries": 1, "unmatched": 0}}},
+    ]
 
 
 @pytest.fixture(scope="module")

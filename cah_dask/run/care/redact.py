@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ from cah_dask.curate.care.lists import (
 from cah_dask.curate.uid_ranges import as_table
 from cah_dask.errors import ConfigError, InputError
 from cah_dask.keys import from_digests
-from cah_dask.pairs.select import SELECTION, checksum
+from cah_dask.pairs.select import SELECTION
 from cah_dask.release.layout import Layout, layout_of_release, part_path
 from cah_dask.release.manifest import Step
 from cah_dask.run.derive import PACK, Derivation
@@ -33,7 +33,7 @@ from cah_dask.run.plan import Unit
 from cah_dask.run.stages import Kind, Stage
 from cah_dask.run.stagewise import Committed, Stagewise
 from cah_dask.run.task import Task
-from cah_dask.schema import SELECTED, Counts
+from cah_dask.schema import SELECTED, UID_BYTES, Counts
 from cah_dask.storage import (
     Receipt,
     open_part,
@@ -87,7 +87,7 @@ def choose_task(task: ChooseTask) -> Receipt:
             counts += Counts(len(rows), len(kept), rejected)
             start += len(rows)
     groups = [group for group in groups if len(group)]
-    counts = msgspec.structs.replace(counts, notes={SELECTION: checksum(groups)})
+    counts = msgspec.structs.replace(counts, notes={SELECTION: _checksum(groups)})
     side = Path(task.run_dir) / HITS_FOLDER / f"{task.unit.name}.npz"
     arrays = {kind: np.unique(np.concatenate(each)) for kind, each in hits.items()}
     with staged(side) as unfinished, unfinished.open("wb") as file:
@@ -102,6 +102,12 @@ def _selected(
     keys = from_digests(bytes.fromhex("".join(uids.take(pa.array(kept)).to_pylist())))
     rows = pa.array((start + kept).astype(np.int32))
     return pa.table([pa.repeat(name, len(kept)), rows, as_table(keys)["uid"]], schema=SELECTED)
+
+
+def _checksum(kept: Sequence[pa.Table]) -> int:
+    """Return the sum of the uids' first 32 bits: it does not tell what was between them."""
+    uids = b"".join(uid for rows in kept for uid in rows["uid"].to_pylist())
+    return int(np.frombuffer(uids, "<u4")[:: UID_BYTES // 4].sum(dtype=np.uint64))
 
 
 @dataclass(frozen=True)
@@ -154,7 +160,7 @@ class RedactJob(Job):
     def derivation(self) -> Derivation:
         """The new release."""
         self.layout  # noqa: B018  # a run folder cannot be redacted
-        return Derivation(self.release, self.to, self.folder)
+        return Derivation(self.release, self.to, self.folder, redacts=True)
 
     def plan(self, committed: Committed) -> Stagewise:
         """Return its units."""

@@ -34,7 +34,7 @@ def datacomp(
 
     All rows and vectors are looked at before anything is written.
     """
-    from cah_dask.curate.datacomp import FOREIGN_UIDS, REASONS
+    from cah_dask.curate.datacomp_look import FOREIGN_UIDS, REASONS
     from cah_dask.run import importing
 
     beside = to.resolve().with_name(f"{to.resolve().name}.import")

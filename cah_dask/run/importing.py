@@ -11,7 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from cah_dask.curate.datacomp import FOREIGN_UIDS, layout_of, look, open_metadata
+from cah_dask.curate.datacomp import layout_of, open_metadata
+from cah_dask.curate.datacomp_look import FOREIGN_UIDS, look
 from cah_dask.curate.pools.tables import TablePool
 from cah_dask.errors import ConfigError, InputError
 from cah_dask.pairs.select import SELECTION, checksum

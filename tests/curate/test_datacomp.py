@@ -11,15 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cah_dask.curate.datacomp import (
-    FOREIGN_UIDS,
-    REASONS,
-    Looked,
-    MetadataRows,
-    layout_of,
-    look,
-    open_metadata,
-)
+from cah_dask.curate.datacomp import MetadataRows, layout_of, open_metadata
+from cah_dask.curate.datacomp_look import FOREIGN_UIDS, REASONS, Looked, look
 from cah_dask.errors import InputError, RunError
 from cah_dask.schema import uid
 from tests.curate.datacomp_folder import BOX, ZEROS, File, write_folder
@@ -78,6 +71,9 @@ def test_all_rows_of_sound_metadata_are_chosen_in_their_order(tmp_path: Path, dt
         ("bad_uid", {"uid": None}),
         ("no_pair", {"text": None}),
         ("no_pair", {"url": None}),
+        ("bad_digest", {"sha256": ""}),
+        ("bad_digest", {"sha256": "g" * 64}),
+        ("bad_value", {"original_width": 1 << 40}),
         ("bad_similarity", {"clip_b32_similarity_score": float("nan")}),
         ("bad_similarity", {"clip_l14_similarity_score": None}),
         ("other_vector", {"clip_l14_similarity_score": 0.99}),
@@ -90,6 +86,29 @@ def test_a_bad_cell_is_told_by_its_row(tmp_path: Path, files: list[File], reason
     assert looked.counts.rejected == {reason: 1}
     assert (looked.counts.seen, looked.counts.kept) == (ROWS, ROWS - 1)
     assert 5 not in pa.concat_tables(looked.chosen)["row"].to_pylist()
+
+
+def test_sizes_may_be_floats_with_nan_but_no_fractions(tmp_path: Path, files: list[File]):
+    widths: list[float] = [512.0] * ROWS
+    widths[3], widths[5], widths[9] = float("nan"), 0.5, float("inf")
+    at = files[0].table.schema.get_field_index("original_width")
+    table = files[0].table.set_column(at, "original_width", pa.array(widths))
+    pq.write_table(table, files[0].path)
+    looked = found(tmp_path)
+    assert looked.counts.rejected == {"bad_value": 2}
+    assert "2 rows with a value that its column cannot have" in looked.faults[0]
+    made = rows_of(tmp_path, 0, [2, 3, 4])
+    assert made["original_width"].to_pylist() == [512, None, 512]
+
+
+def test_a_column_of_another_kind_is_one_clear_line(tmp_path: Path, files: list[File]):
+    at = files[0].table.schema.get_field_index("face_bboxes")
+    table = files[0].table.set_column(at, "face_bboxes", pa.array([{"x": 1}] * ROWS))
+    pq.write_table(table, files[0].path)
+    looked = found(tmp_path)
+    (fault,) = looked.faults
+    assert fault.startswith(f"{files[0].path}: column face_bboxes is struct<x: int64>, not list<")
+    assert not looked.is_readable
 
 
 @pytest.mark.parametrize("value", [0.0, float("nan"), float("inf"), 0.5])

@@ -65,6 +65,8 @@ def redact(
         if n:
             tell(f"{paths[kind]}: {counted(n, 'entry', 'entries')} named no row")
     _end(to, is_new=not given.derivation.is_there)
+    if scratch is None:
+        given.folder.forget_others()
     given.folder.forget()
 
 
@@ -181,11 +183,12 @@ def verify(
     from cah_dask.run import verify as job
 
     lists = given_lists(uids, urls, hosts, hashes)
-    scratch = scratch or release.resolve().with_name(f"{release.resolve().name}.verify")
-    given = job.VerifyJob(release, scratch, lists)
+    given = job.VerifyJob(release, scratch or _beside(release, "verify"), lists)
     ended = carry_out(given, config, overrides or ())
     verdict = job.verdict_of(given, ended)
     if ended.is_complete:
+        if lists and scratch is None:
+            given.folder.forget_others()
         given.folder.forget()
     for fault in verdict.faults:
         tell(fault)

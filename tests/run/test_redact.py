@@ -14,7 +14,7 @@ import pytest
 
 from cah_dask.curate.care.lists import KINDS
 from cah_dask.release.manifest import Step, read_manifest
-from cah_dask.run.care.redact import CHOOSE, RedactJob, choose_task
+from cah_dask.run.care.redact import CHOOSE, REDACT, RedactJob, choose_task
 from cah_dask.run.derive import PACK, Derivation, pack_task
 from cah_dask.run.folder.job_folder import JobFolder
 from cah_dask.run.plan import Unit
@@ -92,8 +92,10 @@ def test_nothing_of_a_redacted_pair_is_in_any_byte_of_the_new_release(
     for line in ("uids: 1 entry named no row", "urls: 1 entry named no row", "new: written"):
         assert f"{tmp_path}/{line}" in answered
     lists = [each for kind in KINDS for each in (f"--{kind}", str(tmp_path / kind))]
+    stop_with_another_list(tmp_path / "new.verify")
     code, faults, said = cah("verify", tmp_path / "new", *lists)
     assert (code, faults) == (0, []), said
+    assert not (tmp_path / "new.verify").exists()
     assert "none of them is named by the lists of uids and urls and hosts and hashes" in said
 
 
@@ -155,6 +157,28 @@ def test_a_new_release_is_the_same_wherever_its_gone_row_was(tmp_path: Path):
     ]
 
 
+def stop_with_another_list(scratch: Path) -> JobFolder:
+    """Leave what a job of another list leaves that was stopped."""
+    folder = JobFolder(scratch / "0123456789abcdef", REDACT)
+    with folder.held():
+        (folder.path / "chosen").mkdir()
+        (folder.path / "chosen" / "part-00000.parquet").write_bytes(b"a uid")
+    return folder
+
+
+def test_what_jobs_of_other_lists_left_goes_unless_one_is_at_work(tmp_path: Path):
+    other = stop_with_another_list(tmp_path)
+    (tmp_path / "mine").mkdir()
+    folder = JobFolder(tmp_path / "own", REDACT)
+    with folder.held():
+        pass
+    with other.held():
+        folder.forget_others()
+        assert (other.path / "chosen" / "part-00000.parquet").exists()
+    folder.forget_others()
+    assert {path.name for path in tmp_path.iterdir()} == {"own", "mine"}
+
+
 @pytest.fixture(scope="module")
 def lists(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A list of hosts, two of seven."""
@@ -199,6 +223,7 @@ def test_what_was_cut_off_goes_on_to_the_same_bytes(
     assert not (tmp_path / "new").exists()
     parts = {path: path.stat().st_mtime_ns for path in tmp_path.glob("new.redact/*/chosen/*")}
     assert len(parts) >= 3
+    stop_with_another_list(tmp_path / "new.redact")
     code, _, said = cah(*command)
     assert code == 0, said
     assert releases.contents(tmp_path / "new") == releases.contents(redacted)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from cah_dask.curate.uid_ranges import MOST_RANGES, ROWS_PER_RANGE, UIDS, n_ranges
@@ -16,15 +17,10 @@ from cah_dask.run.plan import Unit
 from cah_dask.run.stages import Stage
 from cah_dask.run.stagewise import Stagewise
 from cah_dask.run.task import Done
-from cah_dask.run.verify import (
-    CHECK,
-    UNIQUE,
-    VERIFY,
-    _Sound,
-)
+from cah_dask.run.verify import CHECK, UNIQUE, VERIFY, VerifyJob, _Sound, check_task
 from cah_dask.schema import Counts
-from cah_dask.storage import Receipt, write_part
-from tests import runs
+from cah_dask.storage import Receipt, read_part, read_receipt, write_part
+from tests import releases, runs
 from tests.release.test_check import damage_bytes
 from tests.webserver import WebServer
 
@@ -156,6 +152,38 @@ def test_what_was_mended_meanwhile_is_looked_at_again(release: Path, tmp_path: P
     part.write_bytes(data)
     code, faults, said = verify(release, *options)
     assert (code, faults) == (0, []), said
+
+
+def without_urls(rows: pa.Table) -> pa.Table:
+    return rows.drop("url")
+
+
+def without_hex(rows: pa.Table) -> pa.Table:
+    place = rows.column_names.index("uid")
+    return rows.set_column(place, rows.schema.field("uid"), pa.array(["no uid"] * len(rows)))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "line"),
+    [
+        (without_urls, "pairs/part-00000.parquet: its columns are not those of a release"),
+        (
+            without_hex,
+            "pairs/part-00000.parquet: row 0: its uid is not the md5 of its text and url",
+        ),
+    ],
+)
+def test_faults_are_named_where_lists_cannot_be_compared(tmp_path: Path, spoil, line: str):
+    folder = releases.make(tmp_path, range(4))
+    part = folder / "pairs" / "part-00000.parquet"
+    rows = spoil(read_part(part))
+    write_part(part, rows.schema, [rows], read_receipt(part), replace=True)
+    lists = {"uids": tmp_path / "uids", "urls": tmp_path / "urls"}
+    lists["uids"].write_text("ab" * 16 + "\n")
+    lists["urls"].write_text("http://a.example/\n")
+    job = VerifyJob(folder, tmp_path / "scratch", lists)
+    task = job.task_of(Unit(CHECK, number=0), is_last_attempt=False)
+    assert line in check_task(task).errors
 
 
 def test_a_folder_that_is_no_release_is_refused(tmp_path: Path):

@@ -244,6 +244,15 @@ class JobFolder:
         with contextlib.suppress(OSError):  # another job may be at work beside it
             self.path.parent.rmdir()
 
+    def forget_others(self) -> None:
+        """Delete the folders of other jobs beside it, but those at which a driver is at work."""
+        for folder in [path.parent for path in self.path.parent.glob(f"*/{LOCK_FILE}.flock")]:
+            if folder != self.path:
+                with contextlib.suppress(RunError), lock.held(folder / LOCK_FILE):
+                    shutil.rmtree(folder, ignore_errors=True)
+                with contextlib.suppress(OSError):  # a beat came meanwhile
+                    folder.rmdir()
+
     def count_barren(self, *, has_committed: bool) -> int:
         """Note whether this attempt committed anything; return how many in a row did not."""
         path = self.path / "logs" / "barren"

@@ -30,6 +30,8 @@ def column(field: pa.Field, rng: random.Random, n: int) -> pa.Array:
         values: list = [f"text {rng.randrange(20)}" for _ in range(n)]
     elif pa.types.is_fixed_size_binary(kind):
         values = [rng.randbytes(kind.byte_width) for _ in range(n)]
+    elif pa.types.is_binary(kind):
+        values = [rng.randbytes(32) for _ in range(n)]
     elif pa.types.is_timestamp(kind):
         values = [datetime(2026, 1, 1 + rng.randrange(28), tzinfo=UTC) for _ in range(n)]
     elif pa.types.is_floating(kind):

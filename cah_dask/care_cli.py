@@ -9,7 +9,16 @@ import typer
 from rich.table import Table
 
 from cah_dask.errors import ConfigError
-from cah_dask.jobs_cli import EXIT_CODES, Machine, Overrides, Scratch, carry_out, require_all
+from cah_dask.jobs_cli import (
+    EXIT_CODES,
+    Machine,
+    Overrides,
+    Scratch,
+    beside,
+    carry_out,
+    news,
+    require_all,
+)
 from cah_dask.terminal import answer, fail, say, tell
 from cah_dask.words import counted, printable
 
@@ -56,7 +65,7 @@ def redact(
     from cah_dask.run.care import redact as job
 
     paths = given_lists(uids, urls, hosts, hashes)
-    given = job.RedactJob(release, to, paths, scratch or _beside(to, "redact"))
+    given = job.RedactJob(release, to, paths, scratch or beside(to, "redact"))
     ended = carry_out(given, config, overrides or ())
     require_all(ended)
     step = given.derivation.step
@@ -64,7 +73,7 @@ def redact(
     for kind, n in ((kind, each["unmatched"]) for kind, each in step.rule["lists"].items()):
         if n:
             tell(f"{paths[kind]}: {counted(n, 'entry', 'entries')} named no row")
-    _end(to, is_new=not given.derivation.is_there)
+    tell(news(to, is_new=not given.derivation.is_there))
     if scratch is None:
         given.folder.forget_others()
     given.folder.forget()
@@ -95,16 +104,14 @@ def join(
     from cah_dask.run.care.join_tasks import MATCH
 
     wanted = dict(_column(each) for each in columns or ())
-    given = job.JoinJob(
-        release, Tables(table, on.value, wanted), to, scratch or _beside(to, "join")
-    )
+    given = job.JoinJob(release, Tables(table, on.value, wanted), to, scratch or beside(to, "join"))
     ended = carry_out(given, config, overrides or ())
     require_all(ended)
     rows, step = ended.counts[MATCH.name], given.derivation.step
     tell(f"{step.rule['joined']:,} of {counted(step.counts.seen, 'pair')} have a row in {table}")
     if rows.seen > rows.kept:
         tell(f"{counted(rows.seen - rows.kept, 'row')} of {table}: there is no such pair")
-    _end(to, is_new=not given.derivation.is_there)
+    tell(news(to, is_new=not given.derivation.is_there))
     given.folder.forget()
 
 
@@ -133,7 +140,7 @@ def diff(
 
     from cah_dask.run.care import diff as job
 
-    given = job.DiffJob(one, other, scratch or _beside(one, "diff"))
+    given = job.DiffJob(one, other, scratch or beside(one, "diff"))
     ended = carry_out(given, config, overrides or ())
     require_all(ended)
     found = job.difference_of(given, ended)
@@ -183,7 +190,7 @@ def verify(
     from cah_dask.run import verify as job
 
     lists = given_lists(uids, urls, hosts, hashes)
-    given = job.VerifyJob(release, scratch or _beside(release, "verify"), lists)
+    given = job.VerifyJob(release, scratch or beside(release, "verify"), lists)
     ended = carry_out(given, config, overrides or ())
     verdict = job.verdict_of(given, ended)
     if ended.is_complete:
@@ -206,14 +213,6 @@ def given_lists(
     """Return the lists that were given, by their kind."""
     given = {"uids": uids, "urls": urls, "hosts": hosts, "hashes": hashes}
     return {kind: path for kind, path in given.items() if path is not None}
-
-
-def _beside(to: Path, job: str) -> Path:
-    return to.resolve().with_name(f"{to.resolve().name}.{job}")
-
-
-def _end(to: Path, *, is_new: bool) -> None:
-    tell(f"{to}: {'written' if is_new else 'whole, nothing was to be done'}")
 
 
 def _print_step(step: "Step") -> None:

@@ -8,12 +8,13 @@ import typer
 from rich.table import Table
 
 from cah_dask.errors import ConfigError
-from cah_dask.jobs_cli import Machine, Overrides, Scratch, carry_out, require_all
+from cah_dask.jobs_cli import Machine, Overrides, Scratch, beside, carry_out, news, require_all
 from cah_dask.terminal import answer, say, tell
 from cah_dask.words import printable
 
 if TYPE_CHECKING:
     from cah_dask.run.filtering.job import FilterJob
+    from cah_dask.run.filtering.tasks import Output
     from cah_dask.schema import Counts
 
 filter_app = typer.Typer()
@@ -56,8 +57,8 @@ def filter_(
     """
     from cah_dask.curate.filters.file import load_filter, located
     from cah_dask.curate.pools.opening import open_pool
-    from cah_dask.run.filtering import job as filtering
     from cah_dask.run.filtering import outputs
+    from cah_dask.run.filtering.job import FilterJob
 
     if dry_run == (to is not None):
         raise ConfigError("give --to, or --dry-run for nothing but numbers")
@@ -68,18 +69,13 @@ def filter_(
     if to is None and config is not None and scratch is None:
         raise ConfigError("a dry run by --config needs --scratch, a folder that nodes share")
     with tempfile.TemporaryDirectory(prefix="cah-filter-") as place:
-        beside = Path(place) if to is None else to.resolve().with_name(f"{to.name}.filter")
+        where = Path(place) if to is None else beside(to, "filter")
         is_table = to is not None and to.suffix in outputs.SUFFIXES
-        job = filtering.FilterJob(
-            found,
-            file,
-            "counts" if to is None else "uids" if is_table else "rows",
-            to or Path(place),
-            scratch or beside,
-            _mapping(columns, "--column"),
-        )
+        output: Output = "counts" if to is None else "uids" if is_table else "rows"
+        names = _mapping(columns, "--column")
+        job = FilterJob(found, file, output, to or Path(place), scratch or where, names)
         if to is not None and is_table and outputs.is_written(to, job):
-            tell(f"{to}: whole, nothing was to be done")
+            tell(news(to, is_new=False))
             return
         ended = carry_out(job, config, overrides or ())
         require_all(ended)
@@ -87,8 +83,7 @@ def filter_(
         if to is not None:
             if is_table:
                 outputs.write_uids(job, ended.counts["keep"], to)
-            is_new = job.derivation is None or not job.derivation.is_there
-            tell(f"{to}: {'written' if is_new else 'whole, nothing was to be done'}")
+            tell(news(to, is_new=job.derivation is None or not job.derivation.is_there))
         job.folder.forget()
 
 

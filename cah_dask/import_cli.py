@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from cah_dask.jobs_cli import EXIT_CODES, Machine, Overrides, Scratch, carry_out, require_all
+from cah_dask.jobs_cli import (
+    EXIT_CODES,
+    Machine,
+    Overrides,
+    Scratch,
+    beside,
+    carry_out,
+    news,
+    require_all,
+)
 from cah_dask.terminal import say, tell
 from cah_dask.words import counted
 
@@ -37,8 +46,7 @@ def datacomp(
     from cah_dask.curate.datacomp_look import FOREIGN_UIDS, REASONS
     from cah_dask.run import importing
 
-    beside = to.resolve().with_name(f"{to.resolve().name}.import")
-    job = importing.ImportJob(metadata, to, scratch or beside, leave_out)
+    job = importing.ImportJob(metadata, to, scratch or beside(to, "import"), leave_out)
     for note in job.pool.notes:
         say(f"note: {note}")
     try:
@@ -52,6 +60,6 @@ def datacomp(
         tell(f"left out: {counted(n, 'row')} with {REASONS[reason]}")
     if n := counts.notes[FOREIGN_UIDS]:
         say(f"warning: {counted(n, 'row')} with a uid that is not the md5 of text and url")
-    news = "whole, nothing was to be done" if job.derivation.is_there else "written"
-    tell(f"{to}: {news}, {counted(counts.kept, 'row')}")
+    done = news(to, is_new=not job.derivation.is_there)
+    tell(f"{done}, {counted(counts.kept, 'row')}")
     job.folder.forget()

@@ -78,6 +78,19 @@ def require_all(ended: "Ended") -> None:
         fail(f"{counted(ended.given_up, 'unit')} could not be done; run again", 6)
 
 
+WHOLE = "whole, nothing was to be done"
+
+
+def beside(to: Path, job: str) -> Path:
+    """Return where a job keeps what is done unless --scratch says: beside its output."""
+    return to.resolve().with_name(f"{to.resolve().name}.{job}")
+
+
+def news(to: Path, *, is_new: bool) -> str:
+    """Return a line that says whether anything was to be done."""
+    return f"{to}: {'written' if is_new else WHOLE}"
+
+
 class _LogFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # of logging
         return printable(super().formatMessage(record))

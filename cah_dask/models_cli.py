@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cah_dask.jobs_cli import news
 from cah_dask.terminal import answer, fail, say, tell
 from cah_dask.words import counted
 
@@ -79,8 +80,7 @@ def fetch(
     preset = catalogue.read(to / catalogue.FILE)
     if not preset.is_commercial:
         say(f"warning: the licence is {preset.terms}")
-    news = "written" if is_new else "whole, nothing was to be done"
-    tell(f"{to}: {news}; copy it and set embed.model to the copy")
+    tell(f"{news(to, is_new=is_new)}; copy it and set embed.model to the copy")
 
 
 @models_app.command()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cah_dask.jobs_cli import Machine, Overrides, Scratch, carry_out, require_all
+from cah_dask.jobs_cli import Machine, Overrides, Scratch, beside, carry_out, news, require_all
 from cah_dask.terminal import say, tell
 from cah_dask.words import counted
 
@@ -23,7 +23,6 @@ VectorsName = Annotated[
     str,
     typer.Option("--vectors", help="Such as b32/image. Default: the only ones of images."),
 ]
-WHOLE = "whole, nothing was to be done"
 
 
 @vectors_app.command()
@@ -50,9 +49,9 @@ def cluster(
         vectors=jobs.array_of(found, vectors), k=k, iterations=iterations, share=share, seed=seed
     )
     if outputs.is_written(to, found.fingerprint, options, outputs.ClusterManifest):
-        tell(f"{to}: {WHOLE}")
+        tell(news(to, is_new=False))
         return
-    job = jobs.ClusterJob(found, options, scratch or _beside(to, "cluster"))
+    job = jobs.ClusterJob(found, options, scratch or beside(to, "cluster"))
     ended = carry_out(job, config, overrides or ())
     require_all(ended)
     made = outputs.write_centroids(job, ended.counts[SAMPLE.name], to)
@@ -104,9 +103,9 @@ def near_duplicates(
         centroids="" if file is None else file_sha256(file),
     )
     if outputs.is_written(to, found.fingerprint, options, outputs.NearDuplicateManifest):
-        tell(f"{to}: {WHOLE}")
+        tell(news(to, is_new=False))
         return
-    job = jobs.NearDuplicateJob(found, options, scratch or _beside(to, "near-duplicates"), file)
+    job = jobs.NearDuplicateJob(found, options, scratch or beside(to, "near-duplicates"), file)
     ended = carry_out(job, config, overrides or ())
     require_all(ended)
     made = outputs.write_near_duplicates(job, ended.counts[SETTLE.name], to)
@@ -122,7 +121,3 @@ def _opened(path: Path) -> "Pool":
     for note in pool.notes:
         say(f"note: {note}")
     return pool
-
-
-def _beside(to: Path, kind: str) -> Path:
-    return to.resolve().with_name(f"{to.name}.{kind}")

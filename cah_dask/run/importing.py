@@ -3,7 +3,6 @@
 All files are looked at before anything is written, so that one bad row or byte is told at once.
 """
 
-import hashlib
 import time
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -20,7 +19,7 @@ from cah_dask.release.layout import PackOptions
 from cah_dask.release.manifest import Step
 from cah_dask.run.derive import PACK, Derivation
 from cah_dask.run.folder.job_folder import JobFolder
-from cah_dask.run.jobs import Job
+from cah_dask.run.jobs import Job, name_of
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import Kind, Stage
 from cah_dask.run.stagewise import Committed, Stagewise
@@ -96,8 +95,7 @@ class ImportJob(Job):
     @cached_property
     def name(self) -> str:
         """What other metadata, or another way to import them, do not have."""
-        chosen = (self.pool.fingerprint, self.leaves_out)
-        return hashlib.sha256(msgspec.json.encode(chosen)).hexdigest()[:16]
+        return name_of(self.pool.fingerprint, self.leaves_out)
 
     @cached_property
     def folder(self) -> JobFolder:

@@ -1,5 +1,6 @@
 """Jobs of steps one after the other over numbered units, which may end with a new release."""
 
+import hashlib
 import signal
 from abc import ABC, abstractmethod
 
@@ -46,6 +47,11 @@ class Job(ABC):
         if self.derivation is None:
             return Existing(self.folder)
         return WithRelease(self.folder, self.derivation.unfinished)
+
+
+def name_of(*what: object) -> str:
+    """Return a name that a job over another source or with other options does not have."""
+    return hashlib.sha256(msgspec.json.encode(what)).hexdigest()[:16]
 
 
 class JobWork(FolderWork):

@@ -5,7 +5,6 @@ then one unit for each range looks for uids that are there twice. What it leaves
 release until the job is done, so that the same command goes on where it stopped.
 """
 
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -21,7 +20,7 @@ from cah_dask.release.check import check_part, damaged_metadata, repeated, stray
 from cah_dask.release.layout import Layout, layout_of_release, part_path
 from cah_dask.release.manifest import manifest_faults
 from cah_dask.run.folder.job_folder import Existing, JobFolder
-from cah_dask.run.jobs import Ended, Job
+from cah_dask.run.jobs import Ended, Job, name_of
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import Kind, Stage
 from cah_dask.run.stagewise import Committed, Stagewise
@@ -134,8 +133,7 @@ class VerifyJob(Job):
     def name(self) -> str:
         """What another release at the same place does not have, nor other lists."""
         lists = sorted((kind, digest) for kind, (_, digest) in self.pinned.items())
-        chosen = msgspec.json.encode((self.layout.fingerprint, lists))
-        return hashlib.sha256(chosen).hexdigest()[:16]
+        return name_of(self.layout.fingerprint, lists)
 
     @cached_property
     def folder(self) -> JobFolder:

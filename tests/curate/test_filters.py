@@ -13,7 +13,7 @@ import yaml
 
 from cah_dask.curate.filters.file import PREDICATES, load_filter, located, made_from, shipped
 from cah_dask.errors import CahError, ConfigError, InputError, RunError
-from cah_dask.run.filtering import tasks
+from cah_dask.run import pool_task
 from tests import jobs_here
 from tests.curate import jobs
 from tests.curate.datacomp_folder import write_folder
@@ -329,7 +329,7 @@ def test_a_pool_that_changes_meanwhile_ends_the_job(tmp_path: Path) -> None:
     job = jobs.job_of(tmp_path / "pool", {"all": []}, tmp_path / "job")
     jobs_here.carry_out(job, at_most=1)
     write_folder(tmp_path / "pool" / "0", files=1, dims={}, seed=1)
-    tasks._pool.cache_clear()  # as in a worker that begins now
+    pool_task._pool.cache_clear()  # as in a worker that begins now
     with pytest.raises(RunError, match="has changed since the job began"):
         jobs_here.carry_out(job)
 

@@ -53,7 +53,7 @@ class Cld3:
         self, min_bytes: int = DATACOMP_MIN_BYTES, max_bytes: int = DATACOMP_MAX_BYTES
     ) -> None:
         self.name = f"cld3_{min_bytes}_{max_bytes}"
-        self.version = f"CLD3 of {_installed(*_CLD3)}"
+        self.version = f"CLD3 of {library('cld3')}"
         self._find = identifier(min_bytes, max_bytes)
 
     def labels(self, texts: pa.Array) -> pa.Array:
@@ -89,8 +89,7 @@ class FastText:
     def __init__(self, model: Path, asset: Asset) -> None:
         self.name = "fasttext"
         self._predict = _model(require(asset, model))
-        library = _installed(*_FASTTEXT)
-        self.version = f"{asset.name}, SHA-256 {asset.sha256}, by {library}"
+        self.version = f"{asset.name}, SHA-256 {asset.sha256}, by {library('fasttext')}"
 
     def labels(self, texts: pa.Array) -> pa.Array:
         """Return the model's labels, such as ``en``; see `Detector.labels`."""

@@ -4,7 +4,6 @@ Each part of either is read once, and leaves digests of its pairs, cut into rang
 each range is compared by itself.
 """
 
-import hashlib
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from cah_dask.curate.uid_ranges import as_table, bounds, packed
 from cah_dask.release.layout import Layout, layout_of_release
 from cah_dask.release.manifest import Step, steps_before
 from cah_dask.run.folder.job_folder import JobFolder
-from cah_dask.run.jobs import Ended, Job
+from cah_dask.run.jobs import Ended, Job, name_of
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import Kind, Stage
 from cah_dask.run.stagewise import Committed, Stagewise
@@ -148,8 +147,7 @@ class DiffJob(Job):
     @cached_property
     def name(self) -> str:
         """What other releases do not have."""
-        chosen = tuple(layout.fingerprint for layout in self.layouts)
-        return hashlib.sha256(msgspec.json.encode(chosen)).hexdigest()[:16]
+        return name_of(*(layout.fingerprint for layout in self.layouts))
 
     @cached_property
     def folder(self) -> JobFolder:

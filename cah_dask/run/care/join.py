@@ -1,6 +1,5 @@
 """The job of `cah join`: a new release with columns of a table; `join_tasks` is what workers do."""
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,7 @@ from cah_dask.release.manifest import Step
 from cah_dask.run.care.join_tasks import CHOOSE, JOIN, KEYS, MATCH, READ, JoinTask
 from cah_dask.run.derive import PACK, Derivation
 from cah_dask.run.folder.job_folder import JobFolder
-from cah_dask.run.jobs import Job
+from cah_dask.run.jobs import Job, name_of
 from cah_dask.run.plan import Unit
 from cah_dask.run.stagewise import Committed, Stagewise
 from cah_dask.schema import SELECTED, Counts, similarity_of, vector_of
@@ -67,8 +66,7 @@ class JoinJob(Job):
     def name(self) -> str:
         """What another release or table does not have."""
         files = [(str(file), *_state(file)) for file in self.tables.files]
-        chosen = (self.layout.fingerprint, self.tables.on, self.tables.columns, files)
-        return hashlib.sha256(msgspec.json.encode(chosen)).hexdigest()[:16]
+        return name_of(self.layout.fingerprint, self.tables.on, self.tables.columns, files)
 
     @cached_property
     def folder(self) -> JobFolder:

@@ -1,6 +1,5 @@
 """The job of `cah redact`: a new release without the rows that lists name."""
 
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from cah_dask.release.layout import Layout, layout_of_release, part_path
 from cah_dask.release.manifest import Step
 from cah_dask.run.derive import PACK, Derivation
 from cah_dask.run.folder.job_folder import JobFolder
-from cah_dask.run.jobs import Job
+from cah_dask.run.jobs import Job, name_of
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import Kind, Stage
 from cah_dask.run.stagewise import Committed, Stagewise
@@ -148,8 +147,7 @@ class RedactJob(Job):
     def name(self) -> str:
         """What another release or list does not have; it is nowhere in the new release."""
         lists = sorted((kind, digest) for kind, (_, digest) in self.pinned.items())
-        chosen = msgspec.json.encode((self.layout.fingerprint, lists))
-        return hashlib.sha256(chosen).hexdigest()[:16]
+        return name_of(self.layout.fingerprint, lists)
 
     @cached_property
     def folder(self) -> JobFolder:

@@ -38,7 +38,7 @@ from cah_dask.curate.vectors.kmeans import (
 from cah_dask.errors import RunError
 from cah_dask.keys import no_keys
 from cah_dask.run.clustering.rows import (
-    PoolTask,
+    VectorTask,
     packed,
     regrouped,
     unpacked,
@@ -80,7 +80,7 @@ class ClusterOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
 
 
-class ClusterTask(PoolTask, frozen=True, kw_only=True):
+class ClusterTask(VectorTask, frozen=True, kw_only=True):
     """One unit of `cah cluster`."""
 
     options: ClusterOptions

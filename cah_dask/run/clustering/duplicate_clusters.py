@@ -29,7 +29,7 @@ from cah_dask.curate.vectors.near_duplicates import (
 )
 from cah_dask.run.clustering.centroid_tasks import range_of
 from cah_dask.run.clustering.duplicate_rows import ranked_of
-from cah_dask.run.clustering.rows import PoolTask, vectors_of
+from cah_dask.run.clustering.rows import VectorTask, vectors_of
 from cah_dask.run.stages import Kind, Stage
 from cah_dask.run.stagewise import numbered
 from cah_dask.storage import Part, open_part, read_part
@@ -72,7 +72,7 @@ class NearDuplicateOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     """SHA-256 of the file of centroids; without it all rows are compared with all."""
 
 
-class NearDuplicateTask(PoolTask, frozen=True, kw_only=True, dict=True):
+class NearDuplicateTask(VectorTask, frozen=True, kw_only=True, dict=True):
     """One unit of `cah near-duplicates`."""
 
     options: NearDuplicateOptions

@@ -1,6 +1,5 @@
 """What drives the jobs over vectors."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,7 +33,7 @@ from cah_dask.run.clustering.duplicate_clusters import (
 )
 from cah_dask.run.clustering.duplicate_tasks import ROUNDS, ROWS_PER_RANGE
 from cah_dask.run.folder.job_folder import JobFolder
-from cah_dask.run.jobs import Job
+from cah_dask.run.jobs import Job, name_of
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import Stage
 from cah_dask.run.stagewise import Committed, Stepwise, numbered
@@ -85,11 +84,6 @@ def require_valid(options: msgspec.Struct) -> None:
         msgspec.convert(msgspec.to_builtins(options), type(options))
     except msgspec.ValidationError as error:
         raise ConfigError(str(error)) from error
-
-
-def name_of(*what: object) -> str:
-    """Return a name that a job over another pool or with other options does not have."""
-    return hashlib.sha256(msgspec.json.encode(what)).hexdigest()[:16]
 
 
 def steps_of(sizes: Mapping[Stage, int], wave: int = 0) -> list[list[Unit]]:
@@ -150,6 +144,8 @@ class ClusterJob(Job):
             unit=unit,
             config_hash=self.name,
             pool=str(self.pool.path.resolve()),
+            columns={},
+            stamp=self.pool.stamp(unit.number) if unit.stage == SAMPLE else "",
             vectors=self.options.vectors,
             units=len(self.pool.units),
             ranges=self.ranges,
@@ -239,6 +235,8 @@ class NearDuplicateJob(Job):
             unit=unit,
             config_hash=self.name,
             pool=str(self.pool.path.resolve()),
+            columns={},
+            stamp=self.pool.stamp(unit.number) if unit.stage == ASSIGN else "",
             vectors=self.options.vectors,
             units=len(self.pool.units),
             ranges=self.ranges,

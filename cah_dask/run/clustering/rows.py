@@ -2,40 +2,29 @@
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cah_dask.curate.pools.opening import open_pool
-from cah_dask.curate.pools.pool import Batch, Pool, Vectors
+from cah_dask.curate.pools.pool import Batch, Vectors
 from cah_dask.curate.pools.uids import keys_of
 from cah_dask.curate.vectors.centroids import norms
-from cah_dask.errors import InputError, RunError
+from cah_dask.errors import InputError
 from cah_dask.keys import Keys
-from cah_dask.run.task import Task
+from cah_dask.run.pool_task import PoolTask
 from cah_dask.schema import UID_BYTES
 
 UID = pa.field("uid", pa.binary(UID_BYTES), nullable=False)
 
 
-class PoolTask(Task, frozen=True, kw_only=True):
+class VectorTask(PoolTask, frozen=True, kw_only=True):
     """One unit of a job over the vectors of a pool."""
 
-    pool: str
     vectors: str
     """Which array, such as ``b32/image``."""
-    units: int
-    """Of the pool."""
     ranges: int
     """In how many ranges clusters are dealt with."""
-
-    @property
-    def opened(self) -> Pool:
-        """The pool."""
-        return _pool(self.pool)
 
     @property
     def dim(self) -> int:
@@ -47,30 +36,18 @@ class PoolTask(Task, frozen=True, kw_only=True):
 
         Raises
         ------
-        RunError
-            If the pool is not what it promised, or a vector is not finite.
+        InputError
+            If a vector is not finite; also as `read` does.
         """
-        try:
-            for batch in self.opened.batches(self.unit.number, ["uid", *columns], [self.vectors]):
-                vectors = batch.vectors[self.vectors]
-                _require_finite(batch, self.vectors, vectors)
-                yield batch, keys_of(batch.table["uid"], batch.part), vectors
-        except InputError as error:
-            raise RunError(str(error)) from error
+        for batch in self.read(self.unit.number, ["uid", *columns], [self.vectors]):
+            vectors = batch.vectors[self.vectors]
+            _require_finite(batch, self.vectors, vectors)
+            yield batch, keys_of(batch.table["uid"], batch.part), vectors
 
     def uids(self, unit: int) -> Iterator[Keys]:
-        """Yield the uids of a unit of the pool; see `batches` for errors."""
-        try:
-            for batch in self.opened.batches(unit, ["uid"]):
-                yield keys_of(batch.table["uid"], batch.part)
-        except InputError as error:
-            raise RunError(str(error)) from error
-
-
-@cache
-def _pool(path: str) -> Pool:
-    """Open a pool once per worker."""
-    return open_pool(Path(path))
+        """Yield the uids of a unit of the pool; see `read` for errors."""
+        for batch in self.read(unit, ["uid"]):
+            yield keys_of(batch.table["uid"], batch.part)
 
 
 def _require_finite(batch: Batch, name: str, vectors: Vectors) -> None:

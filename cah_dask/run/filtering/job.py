@@ -1,6 +1,5 @@
 """What drives a filter over a pool, and what comes of it."""
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,7 +21,7 @@ from cah_dask.run.derive import PACK, Derivation
 from cah_dask.run.filtering.rule import asked_of, limits_of, rule_of
 from cah_dask.run.filtering.tasks import FILTER, KEEP, LOOK, SCAN, SORT, FilterTask, Output
 from cah_dask.run.folder.job_folder import JobFolder
-from cah_dask.run.jobs import Job
+from cah_dask.run.jobs import Job, name_of
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import Stage
 from cah_dask.run.stagewise import Committed, Size, Stagewise
@@ -86,8 +85,7 @@ class FilterJob(Job):
     @cached_property
     def name(self) -> str:
         """What another pool, filter or output does not have."""
-        chosen = (self.pool.fingerprint, asked_of(self), self.output)
-        return hashlib.sha256(msgspec.json.encode(chosen)).hexdigest()[:16]
+        return name_of(self.pool.fingerprint, asked_of(self), self.output)
 
     @cached_property
     def folder(self) -> JobFolder:

@@ -1,7 +1,7 @@
 """What runs on a worker of `cah filter`: one unit of a pool, or one range of uids."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -14,16 +14,14 @@ from cah_dask.curate.filters import rules
 from cah_dask.curate.filters.file import FilterFile, assets_of, made_from
 from cah_dask.curate.filters.node import Test, Tools
 from cah_dask.curate.filters.whole import TALLY, NearTally, Tally, TopFraction
-from cah_dask.curate.pools.opening import open_pool
-from cah_dask.curate.pools.pool import Batch, Pool
+from cah_dask.curate.pools.pool import Batch
 from cah_dask.curate.pools.uids import keys_of
 from cah_dask.curate.uid_ranges import UIDS, as_keys, as_table, cut
-from cah_dask.errors import InputError, RunError
 from cah_dask.keys import in_order, no_keys
 from cah_dask.pairs.select import SELECTION, checksum
 from cah_dask.run.plan import Unit
+from cah_dask.run.pool_task import PoolTask
 from cah_dask.run.stages import Kind, Stage
-from cah_dask.run.task import Task
 from cah_dask.schema import SELECTED, Counts
 from cah_dask.storage import Receipt, read_part, write_part
 
@@ -49,27 +47,15 @@ FILTER = (SCAN, LOOK, KEEP, SORT)
 """The job of `cah filter`."""
 
 
-class FilterTask(Task, frozen=True, kw_only=True):
+class FilterTask(PoolTask, frozen=True, kw_only=True):
     """All that a worker is told about one unit."""
 
-    pool: str
-    columns: dict[str, str]
-    """Names of columns in the pool, by ours."""
     filter: FilterFile
     output: Output
-    stamp: str
-    """Of the unit of the pool, as the driver sees it; see `Pool.stamp`."""
-    units: int
-    """Of the pool."""
     ranges: int
     near: Thresholds
     """What `look` looks for."""
     thresholds: Thresholds
-
-    @property
-    def opened(self) -> Pool:
-        """The pool."""
-        return _pool(self.config_hash, self.pool, tuple(sorted(self.columns.items())))
 
     @property
     def drops_nulls(self) -> bool:
@@ -79,12 +65,6 @@ class FilterTask(Task, frozen=True, kw_only=True):
     def part_of(self, stage: Stage, number: int) -> Path:
         """Return the part of a unit."""
         return Path(self.run_dir) / Unit(stage, number=number).part
-
-
-@cache
-def _pool(_: str, path: str, columns: tuple[tuple[str, str], ...]) -> Pool:
-    """Open a pool once per worker and job."""
-    return open_pool(Path(path), dict(columns))
 
 
 def scan_task(task: FilterTask) -> Receipt:
@@ -101,8 +81,9 @@ def look_task(task: FilterTask) -> Receipt:
 
 def _tally(task: FilterTask, nodes: list[TopFraction], tally: Tally | NearTally) -> Receipt:
     started = time.perf_counter()
+    columns = sorted({column for node in nodes for column in node.columns})
     n_rows = 0
-    for batch in _batches(task, sorted({column for node in nodes for column in node.columns})):
+    for batch in task.read(task.unit.number, columns):
         n_rows += len(batch)
         tally.add(batch)
     receipt = task.receipt(Counts(n_rows, n_rows), started)
@@ -117,7 +98,7 @@ def keep_task(task: FilterTask) -> Receipt:
     tests = _tests(task.config_hash, *map(msgspec.json.encode, (task.filter, task.thresholds)))
     asked = rules.Rules(made, tests, is_trial=is_trial)
     left = _LEAVERS[task.output](task)
-    for batch in _batches(task, rules.columns(made), rules.vectors(made)):
+    for batch in task.read(task.unit.number, rules.columns(made), rules.vectors(made)):
         left.add(asked.keep(batch))
     groups = left.groups()
     counts = asked.counts
@@ -204,15 +185,3 @@ def sort_task(task: FilterTask) -> Receipt:
     counts = Counts(len(keys), len(keys))
     groups = [as_table(keys)]
     return write_part(task.part, UIDS, groups, task.receipt(counts, started))
-
-
-def _batches(
-    task: FilterTask, columns: Sequence[str], vectors: Sequence[str] = ()
-) -> Iterator[Batch]:
-    """Yield the batches of the unit; what is wrong with the pool is wrong for all workers."""
-    if task.opened.stamp(task.unit.number) != task.stamp:
-        raise RunError(f"{task.pool} has changed since the job began; run the same command again")
-    try:
-        yield from task.opened.batches(task.unit.number, columns, vectors)
-    except InputError as error:
-        raise RunError(str(error)) from error

@@ -13,6 +13,7 @@ from cah_dask.curate.vectors.centroids import load_centroids
 from cah_dask.curate.vectors.kmeans import k_means
 from cah_dask.errors import ConfigError, RunError
 from cah_dask.keys import KEY
+from cah_dask.run import pool_task
 from cah_dask.run.clustering import centroid_tasks, outputs
 from cah_dask.run.clustering.centroid_tasks import SAMPLE, ClusterOptions, n_ranges, range_of
 from cah_dask.run.clustering.jobs import ClusterJob, array_of
@@ -82,6 +83,16 @@ def test_another_pool_or_options_are_another_job(tmp_path: Path):
     options = msgspec.structs.replace(OPTIONS, seed=4)
     jobs = [job_of(pool, tmp_path), job_of(other, tmp_path), job_of(pool, tmp_path, options)]
     assert len({job.name for job in jobs}) == 3
+
+
+def test_a_pool_that_changes_meanwhile_ends_the_job(tmp_path: Path):
+    folder = small_pool(tmp_path / "pool")
+    job = job_of(folder, tmp_path / "s")
+    carry_out(job, at_most=1)
+    small_pool(folder / "0")  # its files sort before those that are there
+    pool_task._pool.cache_clear()  # as in a worker that begins now
+    with pytest.raises(RunError, match="has changed since the job began"):
+        carry_out(job)
 
 
 def test_each_row_of_a_sample_has_its_own_vector(tmp_path: Path):

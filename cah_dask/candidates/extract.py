@@ -18,11 +18,11 @@ import msgspec
 import pyarrow as pa
 
 from cah_dask.addresses import Network
+from cah_dask.archives.records import Record, Records
+from cah_dask.archives.sources import check_archive
 from cah_dask.candidates.language import Detector, LanguageOptions
 from cah_dask.candidates.page_images import Extra, Link, marks
-from cah_dask.candidates.records import Record, Records
 from cah_dask.candidates.rows import Pair, RowBuilder
-from cah_dask.candidates.sources import check_archive
 from cah_dask.candidates.tables import TableOptions, check_table, is_table, read_table
 from cah_dask.candidates.text import clean, has_length, is_far_beyond
 from cah_dask.candidates.wat import Page, is_json, parse_page

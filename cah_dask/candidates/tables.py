@@ -26,8 +26,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from cah_dask.archives.remote import Stream, is_remote, open_archive
 from cah_dask.candidates.page_images import IMAGE, Link
-from cah_dask.candidates.remote import Stream, is_remote, open_archive
 from cah_dask.candidates.wat import Page
 from cah_dask.errors import CahError, InputError, ShardError
 from cah_dask.keys import Keys, among, from_digests, holds

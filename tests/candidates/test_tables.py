@@ -17,7 +17,7 @@ from cah_dask.errors import InputError, ShardError
 from cah_dask.keys import from_digests, unique
 from cah_dask.schema import Counts, uid
 from cah_dask.urls import host_of
-from tests.candidates.fileserver import FileServer, serve
+from tests.fileserver import FileServer, serve
 
 URLS = ["http://ex.org/1.jpg", "http://ex.org/2.jpg", "x.jpg", None]
 TEXTS = ["a photo of a dog", 'a "quoted", cat\tand a dog', "a relative link", "a text without url"]

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cah_dask.candidates.sources import located, public_names
+from cah_dask.archives.sources import located, public_names
 from tests import runs
 from tests.webserver import WebServer
 

@@ -17,7 +17,7 @@ from urllib.request import Request, urlopen
 
 import msgspec
 
-from cah_dask.candidates.sources import list_archives
+from cah_dask.archives.sources import list_archives
 from cah_dask.errors import CahError
 from cah_dask.pairs.resolve import resolve
 from cah_dask.run.before.estimate import count_links, expected, inodes, over_quota, short_of_memory

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import msgspec
 
+from cah_dask.archives.sources import list_archives, located, public_names
 from cah_dask.candidates.extract import check_input
-from cah_dask.candidates.sources import list_archives, located, public_names
 from cah_dask.errors import ConfigError, InputError
 from cah_dask.images.options import check_options
 from cah_dask.pairs import catalogue, select

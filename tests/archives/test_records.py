@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cah_dask.candidates import members
+from cah_dask.archives import members
+from cah_dask.archives.records import Records
 from cah_dask.candidates.extract import Extraction, ExtractOptions, extract_archive
-from cah_dask.candidates.records import Records
-from tests.candidates.fileserver import FileServer, serve
+from tests.fileserver import FileServer, serve
 from tests.wats import WARCINFO, as_json, image, page, record
 
 CAPTION = "two brown dogs playing in the green grass"
@@ -206,7 +206,7 @@ def test_a_record_that_is_larger_than_any_may_be_is_counted_and_costs_little(
     tmp_path: Path, monkeypatch
 ):
     monkeypatch.setattr(members, "MAX_RECORD_BYTES", 100_000)
-    monkeypatch.setattr("cah_dask.candidates.records.MAX_RECORD_BYTES", 100_000)
+    monkeypatch.setattr("cah_dask.archives.records.MAX_RECORD_BYTES", 100_000)
     bomb = record(b"{" + b" " * 3_000_000 + b"}")
     (tmp_path / "x.wat.gz").write_bytes(b"".join(map(member, (WARCINFO, good(1), bomb, good(2)))))
     found, rows = extract(str(tmp_path / "x.wat.gz"))

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from cah_dask.candidates.records import Records
-from cah_dask.candidates.remote import is_remote, open_archive
+from cah_dask.archives.records import Records
+from cah_dask.archives.remote import is_remote, open_archive
 from cah_dask.errors import CahError, InputError, RetryableError, ShardError
 
 COMMON_CRAWL = "https://data.commoncrawl.org/"

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from cah_dask.candidates.remote import ATTEMPTS, BACKOFF_S, RemoteFile, _Redirects
+from cah_dask.archives.remote import ATTEMPTS, BACKOFF_S, RemoteFile, _Redirects
 from cah_dask.errors import RetryableError
-from tests.candidates.fileserver import FileServer, serve
+from tests.fileserver import FileServer, serve
 
 CONTENT = random.Random(1).randbytes(300_000)
 

@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple
 
 from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 
-from cah_dask.candidates.members import (
+from cah_dask.archives.members import (
     MAGIC,
     MAX_RECORD_BYTES,
     Member,
@@ -23,7 +23,7 @@ from cah_dask.candidates.members import (
     payload,
     read_member,
 )
-from cah_dask.candidates.remote import is_remote, open_archive
+from cah_dask.archives.remote import is_remote, open_archive
 from cah_dask.errors import CahError, RetryableError
 
 _BEFORE_JSON = b"\xef\xbb\xbf \t\r\n"

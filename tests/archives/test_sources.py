@@ -2,11 +2,11 @@ import gzip
 
 import pytest
 
+from cah_dask.archives.records import Records
+from cah_dask.archives.sources import COMMON_CRAWL, check_archive, list_archives
 from cah_dask.candidates.extract import ExtractOptions, extract_archive
-from cah_dask.candidates.records import Records
-from cah_dask.candidates.sources import COMMON_CRAWL, check_archive, list_archives
 from cah_dask.errors import InputError, RetryableError
-from tests.candidates.fileserver import FileServer, serve
+from tests.fileserver import FileServer, serve
 from tests.wats import WARCINFO, image, page, write_pages, write_wat
 
 

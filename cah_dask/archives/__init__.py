@@ -1,0 +1,1 @@
+"""Archives of the web: where they are, and what they hold, record by record."""

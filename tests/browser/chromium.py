@@ -105,7 +105,7 @@ class Tab:
     async def wait_for(self, code: str, timeout_s: float = 60) -> None:
         """Wait until an expression holds."""
         deadline = time.monotonic() + timeout_s
-        while not await self.value(code):
+        while not await self.value(f"document.body && ({code})"):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{code} does not hold; the page reads: {await self.text()}")
             await asyncio.sleep(0.1)

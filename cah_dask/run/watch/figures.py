@@ -18,7 +18,8 @@ class StageFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Tasks, as far as they are known: lists are, once their bucket is deduplicated."""
     done: int
     running: int
-    """Tasks that workers have; 0 where only files are known."""
+    """Tasks that are handed out, in each pool one more than its workers take at once; 0 where only
+    files are known."""
     waiting: int
     failed: int
     """Tasks that this driver gave up; 0 where only files are known."""

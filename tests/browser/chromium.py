@@ -121,8 +121,9 @@ async def browsing(folder: Path, options: Sequence[str] = ()) -> AsyncIterator[T
     """Yield an empty page of a browser whose profile lies in `folder`."""
     command = [
         PROGRAM, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-        "--no-first-run", "--disable-extensions", "--disable-background-networking",
-        "--remote-debugging-port=0", f"--user-data-dir={folder}", *options, "about:blank",
+        "--no-first-run", "--hide-scrollbars", "--disable-extensions",
+        "--disable-background-networking", "--remote-debugging-port=0",
+        f"--user-data-dir={folder}", *options, "about:blank",
     ]  # fmt: skip
     browser = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE

@@ -19,7 +19,7 @@ from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, SELECT, Stage
 from cah_dask.run.watch.figures import AT_WORK, Figures
 from cah_dask.run.watch.history import History
 from cah_dask.run.watch.view import Beside, Tasks, facts, figures
-from cah_dask.schema import Counts
+from cah_dask.schema import SPLITS, Counts
 from cah_dask.storage import Receipt, SideFile
 from tests.run.watch.loads import NOW
 
@@ -112,6 +112,8 @@ def _receipt(unit: Unit, shape: Shape, chance: random.Random) -> Receipt:
     notes: dict[str, int] = {}
     if unit.stage == DEDUP:
         notes = {"lists": chance.randint(max(1, shape.lists - 1), shape.lists + 1), "late_lists": 0}
+    if unit.stage == EMBED:
+        notes = {f"similarity//{split}/{n}": 83 for split in SPLITS for n in range(40, 80)}
     counts = Counts(seen=10_000, kept=9_000, rejected={"http_404": 1_000}, notes=notes)
     timings = {"model": 9_000, "input": 500, "turn": 100, "worker": 10_000}
     side = (SideFile("x.h5", 240_000_000, ""),) if unit.stage == DOWNLOAD else ()

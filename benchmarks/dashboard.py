@@ -2,25 +2,22 @@
 
 A real plan is carried out in a simulation until half of its lists are embedded, and then goes on at
 the pace of 500 workers, beside a real scheduler that serves the page. The CPU time of this process
-is compared with and without somebody who looks: a Bokeh client of its own process, which gets all
-that a browser would get.
+is compared with and without somebody who looks, with chromium.
 
     python -m benchmarks.dashboard [--lists 100000] [--seconds 20] [--times 5]
 """
 
 import argparse
 import asyncio
-import contextlib
 import itertools
 import statistics
-import sys
+import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-from bokeh.client import pull_session
 from distributed import Scheduler
 
 from cah_dask.run.cluster.page.shown import shown
@@ -30,6 +27,7 @@ from cah_dask.run.stages import DOWNLOAD, EMBED, Stage
 from cah_dask.run.watch.figures import PoolFigures
 from cah_dask.run.watch.live import Watch
 from cah_dask.run.watch.view import facts
+from tests.browser.chromium import browsing
 from tests.run.watch.loads import pool
 from tests.run.watch.simulated import SERVED, STAGES, Shape, Simulated, simulate
 
@@ -93,14 +91,16 @@ async def measure(n_lists: int, seconds: float, times: int) -> None:
     print(f"{found.plan.done[EMBED]:,} of {found.plan.known[EMBED]:,} lists, {us:.0f} us a commit")
     options = {"dashboard": True, "dashboard_address": "127.0.0.1:0", "host": "127.0.0.1"}
     async with Scheduler(**options) as scheduler:
-        with shown(scheduler, watch):
+        with shown(scheduler, watch), tempfile.TemporaryDirectory() as profile:
             url = f"http://127.0.0.1:{scheduler.http_server.port}/cah"
             started = time.perf_counter()
             for _ in range(20):
                 watch._make()  # what a second costs, without Bokeh
             print(f"{(time.perf_counter() - started) / 20 * 1e3:.1f} ms to make the figures")
             alone = [await _cpu_share(run, watch, seconds) for _ in range(times)]
-            async with _looking(url):
+            async with browsing(Path(profile)) as tab:  # chromium's own time is not counted
+                await tab.open(url)
+                await tab.wait_for("texts(document.body).includes('embed')")
                 watched = [await _cpu_share(run, watch, seconds) for _ in range(times)]
     for what, shares in (("nobody looks", alone), ("somebody looks", watched)):
         listed = ", ".join(f"{share:.2%}" for share in shares)
@@ -119,39 +119,14 @@ async def _cpu_share(run: Iterator[Simulated], watch: Watch, seconds: float) -> 
     return (time.process_time() - used) / (time.monotonic() - began)
 
 
-@contextlib.asynccontextmanager
-async def _looking(url: str) -> AsyncIterator[None]:
-    """Have a process of its own open the page and keep it open."""
-    command = [sys.executable, "-m", "benchmarks.dashboard", "--look", url]
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    stdout = process.stdout
-    print((await stdout.readline()).decode().strip() if stdout else "")
-    try:
-        yield
-    finally:
-        process.kill()
-        await process.wait()
-
-
-def look(url: str) -> None:
-    """Keep the page open, and take what it is sent."""
-    session = pull_session(url=url)
-    print(f"open: {len(session.document.roots)} roots", flush=True)
-    session._loop_until_closed()  # noqa: SLF001  # a client has no public way to stay
-
-
 def main() -> None:
-    """Measure, or look."""
+    """Measure what the arguments say."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lists", type=int, default=100_000)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--times", type=int, default=5)
-    parser.add_argument("--look", default="")
     chosen = parser.parse_args()
-    if chosen.look:
-        look(chosen.look)
-    else:
-        asyncio.run(measure(chosen.lists, chosen.seconds, chosen.times))
+    asyncio.run(measure(chosen.lists, chosen.seconds, chosen.times))
 
 
 if __name__ == "__main__":

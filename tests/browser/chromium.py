@@ -63,11 +63,11 @@ class Tab:
     async def call(self, method: str, **details: Any) -> dict[str, Any]:
         """Have the browser do something; return its answer."""
         number = next(self._numbers)
-        self._answers[number] = asyncio.get_running_loop().create_future()
+        answer = self._answers[number] = asyncio.get_running_loop().create_future()
         await self._socket.write_message(
             json.dumps({"id": number, "method": method, "params": details})
         )
-        said = await asyncio.wait_for(self._answers[number], 60)
+        said = await asyncio.wait_for(answer, 60)
         if "error" in said:
             raise RuntimeError(f"{method}: {said['error']}")
         result: dict[str, Any] = said["result"]

@@ -79,7 +79,7 @@ def simulate(shape: Shape, seed: int = 5) -> Iterator[Simulated]:
     plan = Plan(
         [f"{number}.warc.wat.gz" for number in range(shape.archives)],
         archives_per_wave=shape.archives_per_wave, buckets=shape.buckets,
-        committed=lambda _: None, stages=STAGES,
+        committed=lambda _: None, staged_limit=config.staged_gb * 1e9, stages=STAGES,
     )  # fmt: skip
     history, folder = History(STAGES), RunFolder(Path("run"))
     numbers, now = itertools.count(), 0.0

@@ -31,7 +31,7 @@ PAIRS_EVERY_S = 10.0
 """Seconds between two looks at new pairs, while somebody watches; longer where reading is slow."""
 
 _PAIRS_SHARE = 0.02
-"""Share of the time that may go into reading pairs."""
+"""Share of a core that may go into reading pairs."""
 
 
 T = TypeVar("T")
@@ -168,11 +168,11 @@ class Watch:
         self._reader.start()
 
     def _read_pairs(self, lists: Sequence[str]) -> None:
-        started = self._clock()
+        began, used = self._clock(), time.thread_time()
         pairs = newest_pairs(self._facts, lists)
         self._pairs = pairs or self._pairs
-        took = self._clock() - started
-        self._pairs_due = max(self._pairs_due, started + took / _PAIRS_SHARE)
+        used = time.thread_time() - used
+        self._pairs_due = max(self._pairs_due, began + used / _PAIRS_SHARE)
 
 
 def _by_name(values: Mapping[Stage, T]) -> dict[str, T]:

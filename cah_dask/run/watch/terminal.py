@@ -1,16 +1,19 @@
 """The figures of a run on a terminal, or as lines for programs."""
 
+import contextlib
 import json
 import threading
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 import msgspec
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from cah_dask.run.folder.run_folder import RunFolder
+from cah_dask.run.signals import Signals, Stopped
 from cah_dask.run.watch.figures import PUBLISHED, Figures
 from cah_dask.run.watch.from_files import FromFiles
 from cah_dask.words import printable
@@ -31,22 +34,29 @@ def show(folder: RunFolder, console: Console, *, as_json: bool, again: bool) -> 
         A line of JSON, in ASCII, for each look.
     """
     source, rest = FromFiles(folder), threading.Event()
-    figures = source.figures(wait_s=WAIT_S)
     is_live = again and console.is_terminal and not as_json
-    with Live(console=console, auto_refresh=False) if is_live else console as screen:
+    with contextlib.suppress(Stopped), Signals(), _screen(console, is_live=is_live) as put:
         while True:
-            if isinstance(screen, Live):
-                screen.update(view(figures), refresh=True)
-            elif as_json:
+            figures = source.figures(wait_s=WAIT_S)
+            if as_json:
                 console.out(json.dumps(msgspec.to_builtins(figures)), highlight=False)
-            elif again:
+            elif again and not is_live:
                 console.print(line(figures), soft_wrap=True, markup=False, highlight=False)
             else:
-                console.print(view(figures))
+                put(view(figures))
             if not again or figures.state == PUBLISHED:
                 return
             rest.wait(EVERY_S)
-            figures = source.figures(wait_s=WAIT_S)
+
+
+@contextlib.contextmanager
+def _screen(console: Console, *, is_live: bool) -> Iterator[Callable[[RenderableType], None]]:
+    """Yield what shows something, in the place of what was shown before if `is_live`."""
+    if not is_live:
+        yield console.print
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        yield lambda shown: live.update(shown, refresh=True)
 
 
 def view(figures: Figures) -> Group:

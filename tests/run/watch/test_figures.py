@@ -1,6 +1,7 @@
 """The figures of a run: those of the driver, those of its files, and what parquet files hold."""
 
 import shutil
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -33,6 +34,9 @@ class Watched(NamedTuple):
     live: Figures
     metrics: str
     files: Figures
+    resumed: Figures
+    """Of the next driver, after the first was killed."""
+    resumed_files: Figures
     ended: Figures
 
 
@@ -50,16 +54,17 @@ def live(run_dir: Path) -> Figures:
     return msgspec.json.decode(ask(run_dir, "/cah.json"), type=Figures)
 
 
-def is_held(run_dir: Path) -> bool:
+def is_held(run_dir: Path, n_embedded: int = held.LISTS_BEFORE) -> bool:
     """Tell whether all is downloaded and the model waits."""
-    if not (run_dir / "dashboard.txt").exists():
+    try:
+        seen = live(run_dir)
+    except OSError:  # there is no driver yet
         return False
-    seen = live(run_dir)
     stages = {stage.name: stage for stage in seen.stages}
     download, embed = stages["download"], stages["embed"]
     return (
         0 < download.done == download.known
-        and embed.done == held.LISTS_BEFORE
+        and embed.done == n_embedded
         and embed.running > 0
         and len(seen.pairs) > 0
     )
@@ -77,17 +82,29 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
             source = FromFiles(RunFolder(run_dir))
             files = source.figures()
             seen, metrics = live(run_dir), ask(run_dir, "/metrics").decode()
+            driver.kill()
+            driver.wait()
+            driver = runs.start(config, env=held.environment(folder))
+            n_embedded = 2 * held.LISTS_BEFORE
+            assert runs.wait_for(lambda: is_held(run_dir, n_embedded)), runs.output(config)
+            resumed_files, resumed = source.figures(), live(run_dir)
             (folder / "go").touch()
             assert driver.wait(180) == 0, runs.output(config)
         finally:
             driver.kill()
-    return Watched(run_dir, seen, metrics, files, source.figures())
+    return Watched(run_dir, seen, metrics, files, resumed, resumed_files, source.figures())
 
 
-def test_driver_and_files_tell_the_same_of_a_run_in_its_middle(watched: Watched):
+@pytest.mark.parametrize("moment", ["in its middle", "taken up by another driver"])
+def test_driver_and_files_tell_the_same_of_a_run(watched: Watched, moment: str):
+    told = {
+        "in its middle": (watched.live, watched.files),
+        "taken up by another driver": (watched.resumed, watched.resumed_files),
+    }
+    live, files = told[moment]
     for name in KNOWN_TO_BOTH:
-        assert getattr(watched.live, name) == getattr(watched.files, name), name
-    for mine, theirs in zip(watched.live.stages, watched.files.stages, strict=True):
+        assert getattr(live, name) == getattr(files, name), name
+    for mine, theirs in zip(live.stages, files.stages, strict=True):
         for name in ("name", "rows", "known", "done", "seen", "kept", "rejected"):
             assert getattr(mine, name) == getattr(theirs, name), (mine.name, name)
         assert theirs.waiting == mine.waiting + mine.running
@@ -190,3 +207,16 @@ def test_metrics_are_the_same_figures(watched: Watched):
         assert float(lines[f'cah_tasks{{stage="{stage.name}",state="done"}}']) == stage.done
     assert float(lines["cah_staged_bytes"]) == watched.live.staged.n_bytes
     assert "dask_scheduler_workers" in watched.metrics
+
+
+def test_the_command_follows_a_run_until_it_is_interrupted(watched: Watched, tmp_path: Path):
+    copy = tmp_path / "run"
+    shutil.copytree(watched.run_dir, copy, ignore=shutil.ignore_patterns("release"))
+    command = [sys.executable, "-m", "cah_dask", "status", str(copy), "--watch"]
+    follower = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert follower.stdout is not None
+    first = follower.stdout.readline()
+    follower.send_signal(signal.SIGINT)
+    assert follower.wait(20) == 0
+    follower.stdout.close()
+    assert "no driver is at work: run the same command again to go on" in first

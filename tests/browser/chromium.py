@@ -132,11 +132,13 @@ async def browsing(folder: Path, options: Sequence[str] = ()) -> AsyncIterator[T
         socket = await websocket_connect(await _tab_address(browser), max_message_size=1 << 28)
         tab = Tab(socket)
         listening = asyncio.create_task(tab.listen())
-        for domain in ("Page", "Runtime", "Log"):
-            await tab.call(f"{domain}.enable")
-        yield tab
-        socket.close()
-        await listening
+        try:
+            for domain in ("Page", "Runtime", "Log"):
+                await tab.call(f"{domain}.enable")
+            yield tab
+        finally:
+            socket.close()
+            await listening
     finally:
         browser.kill()
         await browser.communicate()

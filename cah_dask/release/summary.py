@@ -86,6 +86,8 @@ class Summary(msgspec.Struct, frozen=True):
     thresholds: dict[Split, float]
     selected: list[str]
     """Paths of the selected parts, in canonical order, relative to the run folder."""
+    lists: list[str] = []
+    """Names of some fetch lists, drawn from all that are downloaded."""
     rules: dict[str, dict[str, dict[str, float | None]]] = {}
     """By name of the rule and of the score: limits of the scores of rows that it drops."""
 

@@ -10,11 +10,14 @@ from typing import Any, Protocol
 from cah_dask.run.cluster.access import Dashboard
 from cah_dask.run.cluster.machine import opened
 from cah_dask.run.driver import Driver, Units, Work
+from cah_dask.run.folder.failures import Then, note
 from cah_dask.run.folder.job_folder import JobFolder
 from cah_dask.run.folder.journal import Commit
+from cah_dask.run.plan import Unit
 from cah_dask.run.pools import Pool
 from cah_dask.run.signals import Signals
 from cah_dask.run.slurm.options import SlurmOptions
+from cah_dask.run.task import Failed
 
 
 class View(Protocol):
@@ -38,6 +41,10 @@ class FolderWork:
 
     def __init__(self, folder: JobFolder) -> None:
         self.folder = folder
+
+    def failed(self, unit: Unit, failed: Failed, attempt: int, then: Then) -> None:
+        """Write down that an attempt failed."""
+        note(self.folder.failures_file, unit, failed, attempt, then)
 
     def owns(self, path: str) -> bool:
         """Tell whether a file is a part of the job."""

@@ -61,6 +61,11 @@ class JobFolder:
         """One line per finished task, and what a person should know."""
         return self.path / "logs" / "driver.log"
 
+    @property
+    def failures_file(self) -> Path:
+        """Every failed attempt at a unit."""
+        return self.path / "logs" / "failures.jsonl"
+
     @contextlib.contextmanager
     def held(
         self,

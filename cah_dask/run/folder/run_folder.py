@@ -14,6 +14,7 @@ from cah_dask.blocklists.optouts import load_optouts
 from cah_dask.errors import ConfigError, DamageError
 from cah_dask.groups import INDEX_FOLDER, group_name_of
 from cah_dask.pairs.select import SelectOptions
+from cah_dask.release.draw import SEED, Draw
 from cah_dask.release.layout import read_layout
 from cah_dask.release.summary import StageTotal, Summary
 from cah_dask.run.folder import compaction
@@ -34,6 +35,8 @@ CONFIG_FILE = "config.yaml"
 ARCHIVES_FILE = "archives.jsonl"
 RELEASE = "release"
 LOST = "lost"
+_LISTS_DRAWN = 96
+"""Lists that a summary names; a report shows samples of 24 that have any."""
 """The note in the counts of a part that holds nothing because its archive was lost."""
 
 
@@ -289,6 +292,7 @@ class RunFolder(JobFolder):
         totals = {stage.name: StageTotal(stage.rows) for stage in self.stages}
         lost: list[tuple[str, str, str]] = []
         selected: list[str] = []
+        lists = Draw(SEED, _LISTS_DRAWN)
         started: datetime | None = None
         finished: datetime | None = None
         versions: dict[str, str] = {}
@@ -298,6 +302,8 @@ class RunFolder(JobFolder):
                 continue
             totals[stage].add(receipt, commit.seconds, commit.peak_mb)
             lost += [(stage, name, f"{receipt.inputs[0]}: {error}") for error in receipt.errors]
+            if stage == DOWNLOAD.name:
+                lists.add(name)
             if stage == SELECT.name:
                 selected.append(f"{SELECT.folder}/{name}.parquet")
             started = min(started or commit.at, commit.at)
@@ -315,7 +321,16 @@ class RunFolder(JobFolder):
             thresholds=config.select.thresholds,
             rules=msgspec.to_builtins(config.select.drop),
             selected=sorted(selected),
+            lists=lists.names,
         )
+
+    def lists(self, seed: int, most: int) -> list[str]:
+        """Return the names of some downloaded fetch lists, as a seed draws them."""
+        draw = Draw(seed, most)
+        for commit in LastLines(self.path / JOURNAL_FILE).commits():
+            if commit.stage == DOWNLOAD.name:
+                draw.add(commit.unit)
+        return draw.names
 
     def existing(self, *, keep_images: bool = True) -> RunParts:
         """Return what is finished, by looking at the parts that exist."""

@@ -27,6 +27,7 @@ from cah_dask.models_cli import models_app
 from cah_dask.run.signals import Signals, Stopped
 from cah_dask.terminal import answer, console, fail, say, tell
 from cah_dask.vectors_cli import vectors_app
+from cah_dask.watch_cli import watch_app
 from cah_dask.words import counted, printable
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ app.add_typer(import_app, name="import")
 app.add_typer(filter_app)
 app.add_typer(care_app)
 app.add_typer(vectors_app)
+app.add_typer(watch_app)
 
 
 ConfigPath = Annotated[Path, typer.Argument(help="YAML file, such as configs/mine.yaml.")]

@@ -73,6 +73,24 @@ def run(
     Stopped
         When a signal came before the first task or after the last one.
     """
+    folder.retry_file.unlink(missing_ok=True)  # this start tries all again anyway
+    while True:
+        ending = _run(config, folder, view, signals, places, require_for)
+        if ending is not Ending.INCOMPLETE or not folder.retry_file.exists():
+            return ending
+        folder.retry_file.unlink()
+        view.say("what was given up is tried again, as `cah retry` asked for")
+
+
+def _run(
+    config: Config,
+    folder: RunFolder,
+    view: View,
+    signals: Signals,
+    places: Mapping[str, str],
+    require_for: Callable[[Collection[Stage]], None],
+) -> Ending:
+    """Make one attempt at all that is left of a run."""
     late = late_waves(folder)  # once, as it takes away parts and adds a wave
 
     def attempt(config: Config, stages: tuple[Stage, ...]) -> Ending:

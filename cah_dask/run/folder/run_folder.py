@@ -19,7 +19,7 @@ from cah_dask.release.layout import read_layout
 from cah_dask.release.summary import StageTotal, Summary
 from cah_dask.run.folder import compaction
 from cah_dask.run.folder.existing import RunParts
-from cah_dask.run.folder.job_folder import JOURNAL_FILE, JobFolder
+from cah_dask.run.folder.job_folder import JobFolder
 from cah_dask.run.folder.journal import Commit, LastLines
 from cah_dask.run.folder.listing import Listing
 from cah_dask.run.plan import Unit, slug
@@ -72,6 +72,11 @@ class RunFolder(JobFolder):
     def pause_file(self) -> Path:
         """Downloads stop within seconds while this file exists."""
         return self.path / "PAUSE"
+
+    @property
+    def retry_file(self) -> Path:
+        """While this file exists, a driver that has done all else tries again what it gave up."""
+        return self.path / "RETRY"
 
     @property
     def optout_file(self) -> Path:
@@ -296,7 +301,7 @@ class RunFolder(JobFolder):
         started: datetime | None = None
         finished: datetime | None = None
         versions: dict[str, str] = {}
-        for commit in LastLines(self.path / JOURNAL_FILE).commits():
+        for commit in LastLines(self.journal_file).commits():
             stage, name, receipt = commit.stage, commit.unit, commit.receipt
             if stage in variants and not name.startswith(f"{variants[stage]}/"):
                 continue
@@ -327,7 +332,7 @@ class RunFolder(JobFolder):
     def lists(self, seed: int, most: int) -> list[str]:
         """Return the names of some downloaded fetch lists, as a seed draws them."""
         draw = Draw(seed, most)
-        for commit in LastLines(self.path / JOURNAL_FILE).commits():
+        for commit in LastLines(self.journal_file).commits():
             if commit.stage == DOWNLOAD.name:
                 draw.add(commit.unit)
         return draw.names

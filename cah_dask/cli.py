@@ -18,6 +18,7 @@ from cah_dask.care_cli import care_app
 from cah_dask.errors import CahError, ConfigError, InputError
 from cah_dask.filter_cli import filter_app
 from cah_dask.import_cli import import_app
+from cah_dask.init_cli import init_app
 from cah_dask.jobs_cli import (
     EXIT_CODES,
     Overrides,
@@ -39,7 +40,7 @@ _TIME = "%Y-%m-%d %H:%M:%S UTC"
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="From Common Crawl archives to published image-text pairs.",
 )
@@ -51,6 +52,7 @@ app.add_typer(filter_app)
 app.add_typer(care_app)
 app.add_typer(vectors_app)
 app.add_typer(watch_app)
+app.add_typer(init_app)
 
 
 ConfigPath = Annotated[Path, typer.Argument(help="YAML file, such as configs/mine.yaml.")]

@@ -23,11 +23,14 @@ def main() -> int:
     parser.add_argument(
         "--folder", type=Path, default=Path("runs/demo"), help="where all of it goes"
     )
-    folder = parser.parse_args().folder
+    parser.add_argument(
+        "--share", type=float, default=1.0, help="how much of its pages and images there is"
+    )
+    folder, share = (given := parser.parse_args()).folder, given.share
     console = Console()
     console.print("A web of 40 hosts, 300 pages and 3,000 images of its own, served on loopback.")
     try:
-        verdict = run_demo(folder)
+        verdict = run_demo(folder, share)
     except CahError as error:
         console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         return 1

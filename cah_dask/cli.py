@@ -193,13 +193,16 @@ def status(folder: RunPath) -> None:
 
 
 @app.command()
-def report(folder: RunPath) -> None:
-    """Write report and data card of a run anew and print where the report is."""
+def report(folder: RunPath, overrides: Overrides = None) -> None:
+    """Write report and data card of a run anew and print where the report is.
+
+    With other prices: --set report.prices.gpu=2.5
+    """
     from cah_dask.run import publish
     from cah_dask.run.folder.run_folder import RunFolder
 
     run_folder = RunFolder(folder)
-    print(publish.describe(run_folder, run_folder.release))
+    print(publish.describe(run_folder, run_folder.release, overrides or ()))
 
 
 @config_app.command("show")

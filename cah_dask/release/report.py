@@ -5,6 +5,7 @@ is escaped: it may be opened from a file and handed on.
 """
 
 import math
+from datetime import timedelta
 from pathlib import Path
 
 import jinja2
@@ -13,6 +14,7 @@ import yaml
 
 from cah_dask.pairs.embed import HISTOGRAM_BINS
 from cah_dask.release.draw import SEED
+from cah_dask.release.politeness import politeness
 from cah_dask.release.samples import Sample, Wanted, choose
 from cah_dask.release.summary import (
     LANGUAGES_SHOWN,
@@ -22,12 +24,16 @@ from cah_dask.release.summary import (
     long_texts,
     similarity_histogram,
 )
+from cah_dask.release.timeline import Timeline, ends_of
+from cah_dask.release.work import work_by_pool, worker_hours
 from cah_dask.storage import write_atomic
+from cah_dask.words import duration
 
 SAMPLES_SHOWN = 24
 """Pictures in each of the two grids: kept pairs, and pairs below the threshold."""
 
 _CHART_PX = (600, 110)
+_ROW_PX = (600, 28)
 
 
 class Bar(msgspec.Struct, frozen=True):
@@ -39,6 +45,15 @@ class Bar(msgspec.Struct, frozen=True):
     height: float
     label: str
     is_kept: bool
+
+
+class Row(msgspec.Struct, frozen=True):
+    """The timeline of one stage."""
+
+    stage: str
+    most: float
+    """Tasks at work, in the time with the most of them."""
+    bars: list[Bar]
 
 
 class Chart(msgspec.Struct, frozen=True):
@@ -73,6 +88,11 @@ def write_report(path: Path, run_dir: Path, summary: Summary) -> None:
         funnel=funnel(summary),
         outcomes=_outcomes(summary),
         charts=_charts(summary),
+        timeline=_timeline(summary.timeline),
+        times=None if summary.timeline is None else ends_of(summary.timeline),
+        work=work_by_pool(summary),
+        hours={name: worker_hours(stage) for name, stage in summary.stages.items()},
+        manners=politeness(run_dir, summary, summary.lists),
         languages=by_language(summary)[:LANGUAGES_SHOWN],
         long_texts=long_texts(summary),
         kept=samples(is_kept=True),
@@ -96,6 +116,7 @@ def template(name: str) -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["duration"] = duration
     return environment.get_template(name)
 
 
@@ -136,6 +157,24 @@ def _chart(split: str, bins: dict[int, int], threshold: float | None) -> Chart:
         width=width,
         height=height,
     )
+
+
+def _timeline(timeline: Timeline | None) -> list[Row]:
+    """Draw the tasks at work of each stage, each stage by its own measure."""
+    if timeline is None:
+        return []
+    rows = []
+    width, height = _ROW_PX
+    step = width / timeline.length
+    for stage, at_work in timeline.at_work.items():
+        most = max(at_work)
+        bars = []
+        for index, number in enumerate(at_work):
+            size = height * number / most if most else 0
+            label = f"{timedelta(seconds=round(index * timeline.width_s))}: {number:.1f}"
+            bars.append(Bar(index * step, height - size, step, size, label, is_kept=True))
+        rows.append(Row(stage, most, [bar for bar in bars if bar.height]))
+    return rows
 
 
 def _left(index: int) -> float:

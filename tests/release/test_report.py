@@ -1,15 +1,25 @@
 """The report tells what happened, alone in one file, and nothing from the web runs in it."""
 
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
 import msgspec
 
+from cah_dask.images.web.request_log import RequestLog
+from cah_dask.images.web.responses import Answer
 from cah_dask.release.card import MEANINGS, write_card
 from cah_dask.release.layout import Layout
 from cah_dask.release.report import write_report
-from cah_dask.release.summary import StageSummary, Summary, funnel, similarity_histogram
-from cah_dask.schema import PAIRS, Counts
+from cah_dask.release.summary import (
+    ReportOptions,
+    StageSummary,
+    Summary,
+    funnel,
+    similarity_histogram,
+)
+from cah_dask.release.timeline import TimelineSum
+from cah_dask.schema import PAIRS, Counts, Status
 from tests.encoders import released_encoder
 from tests.release.small_run import COUNTS, HOSTILE
 
@@ -66,6 +76,37 @@ def test_what_came_from_the_web_is_escaped_and_nothing_is_loaded(run_dir: Path, 
     assert HOSTILE in found.text
     assert len(found.links) == 2
     assert all(link.startswith("data:image/jpeg;base64,") for link in found.links)
+
+
+def test_work_is_shown_over_time_and_its_cost_for_a_million_pairs(run_dir: Path, summary: Summary):
+    sums = TimelineSum()
+    sums.add("embed", datetime(2026, 5, 1, 12, 0, 10, tzinfo=UTC), 10.0)
+    stages = {name: StageSummary(1, each, 3600.0, "rows") for name, each in COUNTS.items()}
+    found = msgspec.structs.replace(
+        summary,
+        stages=stages,
+        timeline=sums.total,
+        pools=dict.fromkeys(COUNTS, "cpu") | {"embed": "gpu"},
+        options=ReportOptions(prices={"gpu": 2.5}, currency="EUR"),
+    )
+    text = " ".join(page(run_dir, found).text.split())
+    assert "from 2026-05-01 12:00:00 UTC to 2026-05-01 12:00:11 UTC" in text
+    assert "gpu60 min2.50 EUR" in text
+    assert "cpu5.0 hno price (report.prices)" in text
+    million = 2.5 / COUNTS["pack"].kept * 1e6
+    assert f"{million:,.2f} for a million pairs, without the pools that have no price" in text
+
+
+def test_manners_are_told_from_the_logs_of_requests(run_dir: Path, summary: Summary):
+    assert "No log of requests is there" in page(run_dir, summary).text
+    log = RequestLog(run_dir / "requests/w00000/b00000-l00000-a.parquet")
+    with log:
+        for host, requests in (("a.example", 5), ("b.example", 1), ("c.example", 1)):
+            for n in range(requests):
+                log.note(f"http://{host}/{n}", "192.0.2.1", Answer(Status.OK, 200), 10)
+    text = " ".join(page(run_dir, summary).text.split())
+    assert "Fetch lists drawn from the run: 1. Requests that a list sent to one host: 1 in" in text
+    assert "5 at the 99th percentile and 5 at most (3 hosts;" in text
 
 
 def test_a_report_without_images_still_shows_the_pairs(run_dir: Path, summary: Summary):

@@ -17,12 +17,14 @@ from cah_dask.pairs.select import SelectOptions
 from cah_dask.release.draw import SEED, Draw
 from cah_dask.release.layout import read_layout
 from cah_dask.release.summary import StageTotal, Summary
+from cah_dask.release.timeline import TimelineSum
 from cah_dask.run.folder import compaction
 from cah_dask.run.folder.existing import RunParts
 from cah_dask.run.folder.job_folder import JobFolder
 from cah_dask.run.folder.journal import Commit, LastLines
 from cah_dask.run.folder.listing import Listing
 from cah_dask.run.plan import Unit, slug
+from cah_dask.run.pools import pools
 from cah_dask.run.settings import identity, loading, render
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.loading import Loaded
@@ -253,8 +255,8 @@ class RunFolder(JobFolder):
         """Say which lines of `optout_file` mean no host; they are ignored."""
         return load_optouts(self.optout_file)[1] if self.optout_file.exists() else []
 
-    def config(self) -> Config:
-        """Return the configuration that the run was started with.
+    def config(self, overrides: Sequence[str] = ()) -> Config:
+        """Return the configuration that the run was started with, some keys changed.
 
         Raises
         ------
@@ -263,7 +265,7 @@ class RunFolder(JobFolder):
         """
         if not self.has_begun:
             raise ConfigError(f"{self.path} is not a run folder: it has no {CONFIG_FILE}")
-        return loading.load(self.path / CONFIG_FILE).config
+        return loading.load(self.path / CONFIG_FILE, overrides).config
 
     def archives(self) -> list[str]:
         """Return the names of the archives of the run in canonical order.
@@ -297,7 +299,7 @@ class RunFolder(JobFolder):
         totals = {stage.name: StageTotal(stage.rows) for stage in self.stages}
         lost: list[tuple[str, str, str]] = []
         selected: list[str] = []
-        lists = Draw(SEED, _LISTS_DRAWN)
+        lists, timeline = Draw(SEED, _LISTS_DRAWN), TimelineSum()
         started: datetime | None = None
         finished: datetime | None = None
         versions: dict[str, str] = {}
@@ -307,6 +309,7 @@ class RunFolder(JobFolder):
                 continue
             totals[stage].add(receipt, commit.seconds, commit.peak_mb)
             lost += [(stage, name, f"{receipt.inputs[0]}: {error}") for error in receipt.errors]
+            timeline.add(stage, commit.at, commit.seconds)
             if stage == DOWNLOAD.name:
                 lists.add(name)
             if stage == SELECT.name:
@@ -327,6 +330,13 @@ class RunFolder(JobFolder):
             rules=msgspec.to_builtins(config.select.drop),
             selected=sorted(selected),
             lists=lists.names,
+            timeline=timeline.total,
+            pools={
+                stage.name: pool.name
+                for pool in pools(config.pools, config.slurm.launch, self.stages)
+                for stage in pool.stages
+            },
+            options=config.report,
         )
 
     def lists(self, seed: int, most: int) -> list[str]:

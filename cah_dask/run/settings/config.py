@@ -11,6 +11,7 @@ from cah_dask.images.picture.decode import DecodeOptions
 from cah_dask.pairs.options import EmbedOptions
 from cah_dask.pairs.select import SelectOptions
 from cah_dask.release.layout import PackOptions
+from cah_dask.release.summary import ReportOptions
 from cah_dask.run.slurm.options import JobOptions, SlurmOptions
 
 
@@ -79,6 +80,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Similarities to the pairs of a release."""
     pack: PackOptions = PackOptions()
     """Sizes of the published files."""
+    report: ReportOptions = ReportOptions()
+    """What a report says beside the facts of the run."""
     pools: PoolsOptions = PoolsOptions()
     """Where tasks run."""
     slurm: SlurmOptions = SlurmOptions()

@@ -19,11 +19,7 @@ from cah_dask.errors import CahError, ConfigError, InputError
 from cah_dask.filter_cli import filter_app
 from cah_dask.import_cli import import_app
 from cah_dask.init_cli import init_app
-from cah_dask.jobs_cli import (
-    EXIT_CODES,
-    Overrides,
-    log_to,
-)
+from cah_dask.jobs_cli import EXIT_CODES, Overrides, carry_run
 from cah_dask.models_cli import models_app
 from cah_dask.run.signals import Signals, Stopped
 from cah_dask.terminal import answer, console, fail, say, tell
@@ -77,7 +73,6 @@ def run(
     from cah_dask.run.before import preflight, slurm_limits
     from cah_dask.run.folder.run_folder import RunFolder
     from cah_dask.run.progress import Progress
-    from cah_dask.run.settings.identity import run_id
 
     started = datetime.now(UTC)
     with Signals() as signals:
@@ -85,19 +80,7 @@ def run(
         _warn(prepared)
         slurm_limits.check_allocation(prepared.config, os.environ)
         folder = RunFolder(Path(prepared.config.run_dir), release=to)
-        archives = list(prepared.archives)
-        folder.require_place_for_release(run_id(prepared.config, archives))
-        try:
-            with (
-                folder.driving(prepared.loaded, archives, say),
-                log_to(folder.log_file),
-                Progress(console) as view,
-            ):
-                ending = pipeline.run(
-                    prepared.config, folder, view, signals, prepared.archives, prepared.require_for
-                )
-        except Stopped as stopped:
-            ending = pipeline.ending_of(stopped.kind)
+        ending = carry_run(prepared, folder, Progress(console), signals)
     match ending:
         case pipeline.Ending.PUBLISHED:
             summary = folder.summary()

@@ -15,7 +15,14 @@ from cah_dask.terminal import console, fail, say
 from cah_dask.words import counted, printable
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from cah_dask.run.before.preflight import Prepared
+    from cah_dask.run.folder.run_folder import RunFolder
     from cah_dask.run.jobs import Ended, Job
+    from cah_dask.run.pipeline import Ending
+    from cah_dask.run.session import View
+    from cah_dask.run.signals import Signals
 
 
 EXIT_CODES = """
@@ -70,6 +77,32 @@ def carry_out(job: "Job", config: Path | None, overrides: Sequence[str]) -> "End
             requeue.go_on(job.folder, machine.slurm, started, sys.argv[1:], console.print)
         fail("stopped; what is done stays: run the same command again to resume", 75)
     return ended
+
+
+def carry_run(
+    prepared: "Prepared",
+    folder: "RunFolder",
+    progress: "AbstractContextManager[View]",
+    signals: "Signals",
+) -> "Ending":
+    """Carry a run that is checked to its end, or as far as it gets; return how it ended."""
+    from cah_dask.run import pipeline
+    from cah_dask.run.settings.identity import run_id
+    from cah_dask.run.signals import Stopped
+
+    archives = list(prepared.archives)
+    folder.require_place_for_release(run_id(prepared.config, archives))
+    try:
+        with (
+            folder.driving(prepared.loaded, archives, say),
+            log_to(folder.log_file),
+            progress as view,
+        ):
+            return pipeline.run(
+                prepared.config, folder, view, signals, prepared.archives, prepared.require_for
+            )
+    except Stopped as stopped:
+        return pipeline.ending_of(stopped.kind)
 
 
 def require_all(ended: "Ended") -> None:

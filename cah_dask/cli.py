@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cah_dask import __version__
+from cah_dask import __version__, terminal
 from cah_dask.calibrate_cli import calibrate
 from cah_dask.care_cli import care_app
 from cah_dask.errors import CahError, ConfigError, InputError
@@ -265,8 +265,19 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True)
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Show answers and errors, nothing else.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show the log of a job while it is written.")
+    ] = False,
 ) -> None:
     """From Common Crawl archives to published image-text pairs."""
+    del version  # its callback has done it
+    if quiet:
+        terminal.be_quiet()
+    if verbose:
+        terminal.be_verbose()
 
 
 def main() -> None:

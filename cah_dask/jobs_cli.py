@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cah_dask import terminal
 from cah_dask.terminal import console, fail, say
 from cah_dask.words import counted, printable
 
@@ -131,10 +132,16 @@ class _LogFormatter(logging.Formatter):
 
 @contextlib.contextmanager
 def log_to(path: Path) -> Iterator[None]:
-    """Send our log, and Dask's warnings instead of its chatter on the terminal, to a file."""
+    """Send our log, and Dask's warnings instead of its chatter on the terminal, to a file.
+
+    With `--verbose` they are shown on the terminal, too.
+    """
     logging.raiseExceptions = False  # a full disk is said once, by the error that ends the run
-    handler = logging.FileHandler(path)
-    handler.setFormatter(_LogFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    handlers: list[logging.Handler] = [logging.FileHandler(path)]
+    if terminal.is_verbose:
+        handlers.append(logging.StreamHandler())
+    for handler in handlers:
+        handler.setFormatter(_LogFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     loggers = {
         logging.getLogger("cah_dask"): logging.INFO,
         logging.getLogger("distributed"): logging.WARNING,
@@ -144,10 +151,12 @@ def log_to(path: Path) -> Iterator[None]:
         logger.setLevel(level)
         logger.handlers.clear()
         logger.propagate = False
-        logger.addHandler(handler)
+        for handler in handlers:
+            logger.addHandler(handler)
     try:
         yield
     finally:
-        for logger in loggers:
-            logger.removeHandler(handler)
-        handler.close()
+        for handler in handlers:
+            for logger in loggers:
+                logger.removeHandler(handler)
+            handler.close()

@@ -1,5 +1,6 @@
 """What a run tells by its folder alone: failures and their retry, logs, samples, tables."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -79,6 +80,19 @@ def test_logs_are_shown_from_their_end_without_escapes(finished: Path):
     assert len(lines) == 2
     assert lines[1] == r"a host says \x1b]0;owned\x07"
     assert cah("logs", finished, "list")[1][0].startswith("driver: ")
+
+
+def test_quiet_is_silent_and_verbose_shows_the_log(finished: Path):
+    config = finished.parent / "run.yaml"
+    assert cah("-q", "run", config) == (0, [], "")
+    code, _, said = cah("--quiet", "run", config, "--set", "extract.min_text=7")
+    assert code == 3
+    assert "was started with extract.min_text" in said
+    release = finished / "release"
+    release.rename(finished / "other")
+    code, _, said = cah("-v", "run", config)
+    assert code == 0
+    assert re.search(r" INFO cah_dask\.\S+ task=\S+ stage=pack ", said)
 
 
 def test_a_contact_sheet_shows_what_was_asked_for(finished: Path, tmp_path: Path):

@@ -106,7 +106,7 @@ def digest(body: bytes) -> str:
 
 
 def write_warc(
-    path: Path, records: Iterable[bytes], gzip: bool = True, *, requests: bool = False
+    path: Path, records: Iterable[bytes], *, gzip: bool = True, requests: bool = False
 ) -> str:
     """Write an archive after a warcinfo, by default of one gzip member a record; return its name.
 

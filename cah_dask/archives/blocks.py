@@ -7,12 +7,11 @@ one of a wrong length, is read again out of its own gzip member.
 
 import io
 import re
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import BinaryIO, Generic, TypeVar
 
-from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
+from fastwarc.warc import ArchiveIterator, HeaderMap, WarcRecord, WarcRecordType
 
 from cah_dask.archives.members import (
     MAGIC,
@@ -54,8 +53,7 @@ class Block:
         offset: int,
         kind: str,
         n_bytes: int,
-        *,
-        fields: Callable[[], Mapping[str, str]],
+        fields: Mapping[str, str] | HeaderMap,
         read: Callable[[int], bytes],
     ) -> None:
         self.offset = offset
@@ -68,8 +66,19 @@ class Block:
         self._read = read
 
     def fields(self) -> Mapping[str, str]:
-        """Return its WARC fields by lower-case names."""
-        return self._fields()
+        """Return its WARC fields by lower-case names.
+
+        Raises
+        ------
+        CutError
+            They cannot be told from its content.
+        """
+        fields = self._fields
+        return _readable(fields) if isinstance(fields, HeaderMap) else fields
+
+    def url(self) -> str:
+        """Return its WARC-Target-URI."""
+        return bare_url(self._fields.get("warc-target-uri"))
 
     def read(self, most: int) -> bytes:
         """Return its next bytes, up to `most`.
@@ -80,10 +89,13 @@ class Block:
             It has fewer than it says.
         """
         n_bytes = min(most, self.n_left)
-        data = self._read(n_bytes) if n_bytes > 0 else b""
+        try:
+            data = self._read(n_bytes) if n_bytes > 0 else b""
+        except OSError:
+            data = b""
         if len(data) < n_bytes:
             raise CutError("it is cut")
-        self.n_left -= len(data)
+        self.n_left -= n_bytes
         return data
 
 
@@ -254,7 +266,8 @@ class Blocks(Generic[T]):
             if kind not in self._kinds:
                 kind = _readable_kind(record)
             if kind in self._kinds:
-                fault = self._hold(_parsed_block(offset, kind, record))
+                headers, read = record.headers, record.reader.read
+                fault = self._hold(Block(offset, kind, record.content_length, headers, read))
             else:
                 fault = None if kind or self._is_lenient else "its head is unreadable"
             if fault is not None:
@@ -331,8 +344,7 @@ class Blocks(Generic[T]):
 
     def _block(self, member: Member) -> Block:
         fields, body = payload(member.data)
-        read = io.BytesIO(body).read
-        return Block(self._offset, kind_of(fields), len(body), fields=lambda: fields, read=read)
+        return Block(self._offset, kind_of(fields), len(body), fields, io.BytesIO(body).read)
 
     def _next(self, fault: str) -> int | None:
         """Return where to go on once FastWARC has stopped, None at the end."""
@@ -356,9 +368,9 @@ class Blocks(Generic[T]):
         return start
 
 
-def target_uri(fields: Mapping[str, str]) -> str:
-    """Return the WARC-Target-URI; older writers put it in angle brackets."""
-    return fields.get("warc-target-uri", "").removeprefix("<").removesuffix(">")
+def bare_url(value: str | None) -> str:
+    """Return the url of a WARC field; older writers put it in angle brackets."""
+    return (value or "").strip().removeprefix("<").removesuffix(">")
 
 
 def _is_panic(error: BaseException) -> bool:
@@ -366,25 +378,7 @@ def _is_panic(error: BaseException) -> bool:
     return type(error).__name__ == "PanicException"
 
 
-def _parsed_block(offset: int, kind: str, record: WarcRecord) -> Block:
-    return Block(
-        offset,
-        kind,
-        record.content_length,
-        fields=partial(_fields, record),
-        read=partial(_content, record),
-    )
-
-
-def _content(record: WarcRecord, n_bytes: int) -> bytes:
-    """Return the next bytes of a record, nothing if FastWARC finds no way through it."""
-    try:
-        return record.reader.read(n_bytes)
-    except OSError:
-        return b""
-
-
-def _fields(record: WarcRecord) -> dict[str, str]:
+def _readable(headers: HeaderMap) -> dict[str, str]:
     """Return the WARC fields of a record by lower-case names, of each name the first one.
 
     Raises
@@ -392,9 +386,9 @@ def _fields(record: WarcRecord) -> dict[str, str]:
     CutError
         FastWARC took a whole record with bare line ends for a field.
     """
-    items = reversed(record.headers.items())
-    fields = {str(name).lower(): str(value).strip() for name, value in items}
-    if any("\n" in value for value in fields.values()):
+    items: Sequence[tuple[str, str]] = headers.items()
+    fields = {name.lower(): value.strip() for name, value in reversed(items)}
+    if "\n" in "".join(fields.values()):
         raise CutError("its head is unreadable")
     return fields
 
@@ -402,7 +396,7 @@ def _fields(record: WarcRecord) -> dict[str, str]:
 def _readable_kind(record: WarcRecord) -> str:
     """Return the WARC-Type, which FastWARC knows in one spelling only; "" if it is unreadable."""
     try:
-        return kind_of(_fields(record))
+        return kind_of(_readable(record.headers))
     except CutError:
         return ""
 

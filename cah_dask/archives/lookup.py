@@ -93,4 +93,4 @@ def _in_stream(stream: BinaryIO, offset: int) -> Block:
         data = held.read(n_bytes)
         return data + stream.read(n_bytes - len(data)) if len(data) < n_bytes else data
 
-    return Block(offset, kind_of(fields), length, fields=lambda: fields, read=read)
+    return Block(offset, kind_of(fields), length, fields, read)

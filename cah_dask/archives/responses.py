@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import BinaryIO, NamedTuple
 
-from cah_dask.archives.blocks import Block, Blocks, CutError, target_uri
+from cah_dask.archives.blocks import Block, Blocks, CutError, bare_url
 from cah_dask.archives.http_message import (
     HEAD_BYTES,
     Body,
@@ -214,7 +214,7 @@ def read_block(block: Block, wanted: Wanted) -> Response | LeftOut:
     return Response(
         offset=block.offset,
         kind=block.kind,
-        url=target_uri(fields),
+        url=block.url(),
         date=fields.get("warc-date", ""),
         digest=fields.get("warc-payload-digest", ""),
         status=head.status,
@@ -255,5 +255,5 @@ def _fault(body: Body, *, is_cut: bool, is_too_large: bool) -> str:
 
 
 def _refers_to(fields: Mapping[str, str]) -> tuple[str, str]:
-    url = fields.get("warc-refers-to-target-uri", "").removeprefix("<").removesuffix(">")
+    url = bare_url(fields.get("warc-refers-to-target-uri"))
     return url, fields.get("warc-refers-to-date", "")

@@ -69,9 +69,7 @@ def _in_member(file: BinaryIO, offset: int, keep: int) -> Block:
     length = content_length(fields)
     if length is not None and (holds_several(data) or len(data) == keep):
         body = body[:length]
-    return Block(
-        offset, kind_of(fields), len(body), fields=lambda: fields, read=io.BytesIO(body).read
-    )
+    return Block(offset, kind_of(fields), len(body), fields, io.BytesIO(body).read)
 
 
 def _in_stream(stream: BinaryIO, offset: int) -> Block:

@@ -9,9 +9,9 @@ import io
 import re
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import BinaryIO, Generic, TypeVar
+from typing import BinaryIO, Generic, Protocol, TypeVar
 
-from fastwarc.warc import ArchiveIterator, HeaderMap, WarcRecord, WarcRecordType
+from fastwarc.warc import ArchiveIterator, HeaderMap, WarcRecordType
 
 from cah_dask.archives.members import (
     MAGIC,
@@ -27,6 +27,7 @@ from cah_dask.errors import CahError, RecordError, RetryableError
 
 _RECORD = re.compile(rb"[\xef\xbb\xbf\s]*WARC/")
 _LOOK_BYTES = 64
+_EMPTY_LINES = (b"\r\n", b"\n")
 _KINDS = {
     int(getattr(WarcRecordType, kind)): kind
     for kind in (
@@ -43,10 +44,20 @@ class CutError(CahError):
     """A block is not as long as it says: what its own gzip member holds is asked for."""
 
 
+class Stream(Protocol):
+    """What the content of a record is read from, to its end or beyond."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return the next bytes, fewer at the end."""
+
+    def readline(self, size: int, /) -> bytes:
+        """Return the next line, or its beginning."""
+
+
 class Block:
     """One record as it lies in an archive; its content is read once."""
 
-    __slots__ = ("_fields", "_read", "kind", "n_bytes", "n_left", "offset")
+    __slots__ = ("_fields", "_stream", "kind", "n_bytes", "n_left", "offset")
 
     def __init__(
         self,
@@ -54,7 +65,7 @@ class Block:
         kind: str,
         n_bytes: int,
         fields: Mapping[str, str] | HeaderMap,
-        read: Callable[[int], bytes],
+        stream: Stream,
     ) -> None:
         self.offset = offset
         """Where its gzip member begins; in an uncompressed archive, where it does itself."""
@@ -63,7 +74,7 @@ class Block:
         self.n_bytes = self.n_left = n_bytes
         """How long it says it is, and what of that was not read yet."""
         self._fields = fields
-        self._read = read
+        self._stream = stream
 
     def fields(self) -> Mapping[str, str]:
         """Return its WARC fields by lower-case names.
@@ -90,13 +101,35 @@ class Block:
         """
         n_bytes = min(most, self.n_left)
         try:
-            data = self._read(n_bytes) if n_bytes > 0 else b""
+            data = self._stream.read(n_bytes) if n_bytes > 0 else b""
         except OSError:
             data = b""
         if len(data) < n_bytes:
             raise CutError("it is cut")
         self.n_left -= n_bytes
         return data
+
+    def read_head(self, most: int) -> tuple[bytes, bool]:
+        """Return its next lines up to an empty one, and whether there is one within `most` bytes.
+
+        Raises
+        ------
+        CutError
+            It has fewer than it says.
+        """
+        lines, n_left, n_stop = [], self.n_left, max(0, self.n_left - most)
+        readline, line = self._stream.readline, b""
+        try:
+            while n_left > n_stop and line not in _EMPTY_LINES:
+                line = readline(n_left - n_stop)
+                if not line:
+                    raise CutError("it is cut")
+                lines.append(line)
+                n_left -= len(line)
+        except OSError:
+            raise CutError("it is cut") from None
+        self.n_left = n_left
+        return b"".join(lines), line in _EMPTY_LINES
 
 
 class Blocks(Generic[T]):
@@ -264,10 +297,10 @@ class Blocks(Generic[T]):
             self._n_seen += 1
             kind = _KINDS.get(int(record.record_type), "")
             if kind not in self._kinds:
-                kind = _readable_kind(record)
+                kind = _readable_kind(record.headers, kind)
             if kind in self._kinds:
-                headers, read = record.headers, record.reader.read
-                fault = self._hold(Block(offset, kind, record.content_length, headers, read))
+                n_bytes, headers = record.content_length, record.headers
+                fault = self._hold(Block(offset, kind, n_bytes, headers, record.reader))
             else:
                 fault = None if kind or self._is_lenient else "its head is unreadable"
             if fault is not None:
@@ -344,7 +377,7 @@ class Blocks(Generic[T]):
 
     def _block(self, member: Member) -> Block:
         fields, body = payload(member.data)
-        return Block(self._offset, kind_of(fields), len(body), fields, io.BytesIO(body).read)
+        return Block(self._offset, kind_of(fields), len(body), fields, io.BytesIO(body))
 
     def _next(self, fault: str) -> int | None:
         """Return where to go on once FastWARC has stopped, None at the end."""
@@ -387,18 +420,16 @@ def _readable(headers: HeaderMap) -> dict[str, str]:
         FastWARC took a whole record with bare line ends for a field.
     """
     items: Sequence[tuple[str, str]] = headers.items()
-    fields = {name.lower(): value.strip() for name, value in reversed(items)}
-    if "\n" in "".join(fields.values()):
+    if "\n" in "".join([value for _, value in items]):
         raise CutError("its head is unreadable")
-    return fields
+    return {name.lower(): value.strip() for name, value in reversed(items)}
 
 
-def _readable_kind(record: WarcRecord) -> str:
-    """Return the WARC-Type, which FastWARC knows in one spelling only; "" if it is unreadable."""
-    try:
-        return kind_of(_readable(record.headers))
-    except CutError:
+def _readable_kind(headers: HeaderMap, kind: str) -> str:
+    """Return a WARC-Type, which FastWARC knows in one spelling only; "" if it is unreadable."""
+    if "\n" in "".join(headers.values()):
         return ""
+    return kind or (headers.get("WARC-Type") or "").strip().lower()
 
 
 def kind_of(fields: Mapping[str, str]) -> str:

@@ -36,10 +36,11 @@ def run(python: Path, where: Path, *arguments: str) -> subprocess.CompletedProce
     )
 
 
+@pytest.mark.parametrize("source", [[], ["--warcs"]])
 def test_from_the_wheel_a_tenth_of_the_web_gives_exactly_what_was_planted(
-    python: Path, tmp_path: Path
+    python: Path, tmp_path: Path, source: list[str]
 ):
-    done = run(python, tmp_path, "cah_dask.demo", "--share", "0.1")
+    done = run(python, tmp_path, "cah_dask.demo", "--share", "0.1", *source)
     assert done.returncode == 0, done.stdout + done.stderr
     (found,) = re.finditer(r"(\d+) of (\d+) counts are as planted; precision", done.stdout)
     assert found[1] == found[2]

@@ -153,12 +153,26 @@ def doctor(
 
 
 @app.command()
-def status(folder: RunPath) -> None:
+def status(
+    folder: RunPath,
+    *,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print all figures as JSON (docs/watch.md).")
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show them again and again, until Ctrl-C.")
+    ] = False,
+) -> None:
     """Show how far a run is, from its folder alone; the run need not be alive."""
     from cah_dask.run.folder.run_folder import RunFolder
     from cah_dask.run.pace import slow_hosts
 
     run_folder = RunFolder(folder)
+    if as_json or watch:
+        from cah_dask.run.watch import terminal
+
+        terminal.show(run_folder, answer, as_json=as_json, again=watch)
+        return
     summary = run_folder.summary()
     _print_funnel(summary, answer)
     driver, last = run_folder.driver(wait_s=10.0), summary.finished

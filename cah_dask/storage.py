@@ -55,6 +55,7 @@ class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     ``config`` is the hash of the settings that change results, ``inputs`` names what was read,
     ``errors`` says what was lost of the inputs, and ``seconds`` is None where a file must not
     depend on how fast it was made (the release); ``timings`` are milliseconds of parts of them.
+    ``hosts`` are those with the most trouble in a download, and what became of their urls.
     """
 
     stage: str
@@ -67,6 +68,7 @@ class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     versions: dict[str, str] = {}
     seconds: float | None = None
     timings: dict[str, int] = {}
+    hosts: dict[str, dict[str, int]] = {}
 
 
 def temporary(target: Path) -> Path:

@@ -168,9 +168,14 @@ def long_texts(summary: Summary) -> int:
 
 def similarity_histogram(summary: Summary) -> dict[Split, dict[int, int]]:
     """Return how many samples of each split fell into each bin of the similarity that decides."""
+    return histogram_of(summary.counts("embed"), summary.encoder)
+
+
+def histogram_of(embedded: Counts, encoder: str) -> dict[Split, dict[int, int]]:
+    """Return how many embedded samples of each split fell into each bin of their similarity."""
     bins: dict[Split, dict[int, int]] = {split: {} for split in SPLITS}
-    for key, count in summary.counts("embed").notes.items():
-        if key.startswith(f"similarity/{summary.encoder}/"):
+    for key, count in embedded.notes.items():
+        if key.startswith(f"similarity/{encoder}/"):
             split, index = key.split("/")[2:]
             bins[split][int(index)] = count  # type: ignore[index]  # written by embed from SPLITS
     return {split: found for split, found in bins.items() if found}

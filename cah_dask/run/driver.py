@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+from collections import Counter
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Protocol
@@ -160,6 +161,16 @@ class Driver:
     def stopped_by(self) -> signal.Signals | None:
         """The signal that stopped it; None if none did."""
         return self._stopped_by if self._stop.is_set() else None
+
+    @property
+    def running(self) -> Counter[Stage]:
+        """Tasks that are handed out, by stage."""
+        return Counter(unit.stage for _, unit in self._running.values())
+
+    @property
+    def workers_given_up(self) -> list[str]:
+        """Workers that only failed while others did not."""
+        return sorted(self._given_up)
 
     def _on_signal(self, kind: signal.Signals) -> None:
         if self._stop.is_set():

@@ -1,5 +1,6 @@
 """The job of `cah run`: from archives to a published release."""
 
+import contextlib
 import signal
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from enum import Enum
@@ -15,6 +16,8 @@ from cah_dask.pairs.scores.numbers import Scores
 from cah_dask.pairs.select import SelectOptions
 from cah_dask.release.summary import similarity_histogram
 from cah_dask.run.cluster.lending import lend_hosts
+from cah_dask.run.cluster.machine import DaskMachine
+from cah_dask.run.driver import Driver
 from cah_dask.run.folder.lost import late_waves, write_lost
 from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.pace import Named
@@ -29,6 +32,8 @@ from cah_dask.run.signals import Signals
 from cah_dask.run.stages import COMPACT, DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT, Stage
 from cah_dask.run.task import Done
 from cah_dask.run.tasks import CrawlTask, without_place
+from cah_dask.run.watch.live import Watch
+from cah_dask.run.watch.view import facts
 from cah_dask.schema import Split, similarity_of
 from cah_dask.storage import disk_errors
 
@@ -202,14 +207,25 @@ class _Attempt:
         if left & {DEDUP, DOWNLOAD}:
             map_lists(config, folder.lists_dir)
         found = pools(config.pools, config.slurm.launch, plan.stages)
+        needed = [pool for pool in found if left & set(pool.stages)]
+        watch = Watch(facts(config, folder), plan)
+        watch.remember()
+
+        @contextlib.contextmanager
+        def around(driver: Driver, machine: DaskMachine) -> Iterator[None]:
+            lend_hosts(machine.scheduler, Turns(config.dedup.buckets))
+            watch.begin(driver, machine, needed)
+            with machine.shows(watch):
+                yield
+
         session = Session(
             folder,
-            [pool for pool in found if left & set(pool.stages)],
+            needed,
             config.slurm,
             max_attempts=config.max_attempts,
-            on_start=lambda scheduler: lend_hosts(scheduler, Turns(config.dedup.buckets)),
+            around=around,
         )
-        crawl = Crawl(config, folder, plan, self._publisher, self._view, self._places)
+        crawl = Crawl(config, folder, plan, self._publisher, self._view, self._places, watch)
         return session.carry_out(plan, crawl, self._view, self._signals)
 
 
@@ -228,7 +244,7 @@ class Crawl(FolderWork):
 
     folder: RunFolder
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  # as above
         self,
         config: Config,
         folder: RunFolder,
@@ -236,8 +252,10 @@ class Crawl(FolderWork):
         publisher: Publisher,
         view: View,
         places: Mapping[str, str],
+        watch: Watch,
     ) -> None:
         super().__init__(folder)
+        self._watch = watch
         self._config = config
         self._run_hash = run_hash(config)
         self._release_hash = config_hash(config)
@@ -270,6 +288,7 @@ class Crawl(FolderWork):
     def done(self, unit: Unit, done: Done) -> None:
         """Write down that a unit is done, and see what that makes possible."""
         commit = self.folder.commit(unit, done)
+        self._watch.add(commit)
         self._plan.complete(unit, done.receipt)
         for error in done.receipt.errors:
             self._view.warn(f"{unit.archive or unit.name}: {error}")
@@ -292,6 +311,7 @@ class Crawl(FolderWork):
 
     def look(self) -> None:
         """Say when downloads are paused and when they go on; the tasks see to it themselves."""
+        self._watch.look()
         is_paused = self.folder.pause_file.exists()
         if is_paused and not self._is_paused:
             self._view.warn(f"downloads are paused: remove {self.folder.pause_file} to go on")

@@ -35,6 +35,7 @@ from cah_dask.errors import DamageError, RetryableError, ShardError
 from cah_dask.groups import buckets_of, group_name_of
 from cah_dask.images.download import download_list
 from cah_dask.images.manners.loans import Loans
+from cah_dask.images.outcomes import troubled_hosts
 from cah_dask.images.published import expectations
 from cah_dask.images.shards import ShardReader
 from cah_dask.keys import KeyFile, Keys, Run
@@ -289,7 +290,13 @@ def download_task(task: CrawlTask) -> Receipt:
     if n_unconnected and 2 * n_unconnected >= made.counts.seen and not task.is_last_attempt:
         shard.unlink()
         raise RetryableError(f"no route to {n_unconnected} of {made.counts.seen} urls of a list")
-    receipt = task.receipt(made.counts, started, inputs=(_input(task),), side=(side_file(shard),))
+    receipt = task.receipt(
+        made.counts,
+        started,
+        inputs=(_input(task),),
+        side=(side_file(shard),),
+        hosts=troubled_hosts(made.outcomes),
+    )
     published = write_part(task.part, OUTCOMES, [made.outcomes], receipt)
     begun.unlink(missing_ok=True)
     if published.side != receipt.side:

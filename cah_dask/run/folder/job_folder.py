@@ -127,6 +127,10 @@ class JobFolder:
         """Say which process drives this run, or that none does; see `lock.state_of`."""
         return lock.state_of(self.path / LOCK_FILE, wait_s)
 
+    def has_driver(self, wait_s: float = 0.0) -> bool:
+        """Tell whether a process drives this run; see `lock.is_held`."""
+        return lock.is_held(self.path / LOCK_FILE, wait_s)
+
     @property
     def is_driven(self) -> bool:
         """Whether a driver is at work, as far as can be told without waiting."""

@@ -33,7 +33,9 @@ from cah_dask.candidates.seen import (
 )
 from cah_dask.errors import DamageError, RetryableError, ShardError
 from cah_dask.groups import buckets_of, group_name_of
-from cah_dask.images.download import download_list
+from cah_dask.images.archived.download import download_archived
+from cah_dask.images.archived.index import ArchiveIndex, opened_index
+from cah_dask.images.download import Downloaded, download_list
 from cah_dask.images.manners.loans import Loans
 from cah_dask.images.published import expectations
 from cah_dask.images.shards import ShardReader
@@ -256,7 +258,8 @@ def download_task(task: CrawlTask) -> Receipt:
     ------
     RetryableError
         If a later attempt has begun meanwhile; or if half of the list could not even be connected
-        to, which speaks of this node's network, and there is another attempt to come.
+        to, which speaks of this node's network, and there is another attempt to come; or if more
+        urls are in archives that cannot be read than `max_lost_share` allows.
     """
     started = time.perf_counter()
     begun = task.part.with_name(f"{TEMPORARY}begun-{task.part.stem}")
@@ -265,36 +268,65 @@ def download_task(task: CrawlTask) -> Receipt:
     samples = _fetch_list(task, columns=["url", PUBLISHED_SHA256.name])
     urls = list(dict.fromkeys(samples["url"].to_pylist()))
     shard = task.part.with_name(f"{task.part.stem}-{attempt[:8]}.h5")
-    hash_lists = read_hash_lists(task.config, task.folder.lists_dir)
-    log = Path(task.run_dir) / REQUESTS_FOLDER / task.part.parent.name / f"{shard.stem}.parquet"
+    download = _downloader(task, attempt, shard.stem)
     with staged(shard) as unfinished:
-        made = download_list(
+        made = download(
             urls,
             unfinished,
             task.config.download,
             task.config.decode,
             exclusion=_not_asked(task),
-            hash_lists=hash_lists,
-            pause_file=task.folder.pause_file,
-            lists_at_once=task.lists_at_once,
-            request_log=log,
-            robots_file=task.folder.robots_path(task.unit.bucket),
-            loans=_loans(task, attempt),
+            hash_lists=read_hash_lists(task.config, task.folder.lists_dir),
             published=expectations(samples),
         )
     if begun.exists() and begun.read_text() != attempt:
         shard.unlink()
         raise RetryableError("a later attempt at this list has begun")
-    n_unconnected = made.counts.rejected.get(Status.CONNECT_ERROR, 0)
-    if n_unconnected and 2 * n_unconnected >= made.counts.seen and not task.is_last_attempt:
+    if trouble := _trouble(task, made):
         shard.unlink()
-        raise RetryableError(f"no route to {n_unconnected} of {made.counts.seen} urls of a list")
-    receipt = task.receipt(made.counts, started, inputs=(_input(task),), side=(side_file(shard),))
+        raise RetryableError(trouble)
+    side = (side_file(shard),)
+    receipt = task.receipt(
+        made.counts, started, inputs=(_input(task),), errors=made.errors, side=side
+    )
     published = write_part(task.part, OUTCOMES, [made.outcomes], receipt)
     begun.unlink(missing_ok=True)
     if published.side != receipt.side:
         shard.unlink()  # another attempt was first, and its part names its own shard
     return published
+
+
+def _downloader(task: CrawlTask, attempt: str, log: str) -> Callable[..., Downloaded]:
+    """Return what takes a list from where its pictures are: the web, or archives."""
+    folder, options = task.folder, task.config.download
+    if options.source == "archives":
+        path = Path(options.index) if options.index else folder.index_dir
+        about = opened_index(path, options.index_id)
+        place_of = cache(partial(about.place_of, root=options.archives_root))
+        index = ArchiveIndex(path, about.buckets)
+        return partial(download_archived, index=index, place_of=place_of)
+    logs = Path(task.run_dir) / REQUESTS_FOLDER / task.part.parent.name
+    return partial(
+        download_list,
+        pause_file=folder.pause_file,
+        lists_at_once=task.lists_at_once,
+        request_log=logs / f"{log}.parquet",
+        robots_file=folder.robots_path(task.unit.bucket),
+        loans=_loans(task, attempt),
+    )
+
+
+def _trouble(task: CrawlTask, made: Downloaded) -> str:
+    """Return why a download must be tried again, from another node if there is one; else ""."""
+    rejected, n_urls = made.counts.rejected, made.counts.seen
+    n_unconnected = rejected.get(Status.CONNECT_ERROR, 0)
+    if n_unconnected and 2 * n_unconnected >= n_urls and not task.is_last_attempt:
+        return f"no route to {n_unconnected} of {n_urls} urls of a list"
+    n_lost = rejected.get(Status.ARCHIVE_LOST, 0)
+    may_be_lost = task.is_last_attempt and n_lost <= task.config.max_lost_share * n_urls
+    if n_lost and not may_be_lost:
+        return f"{n_lost} of {n_urls} urls of a list are in archives out of reach: {made.errors[0]}"
+    return ""
 
 
 def _loans(task: CrawlTask, attempt: str) -> Loans | None:

@@ -76,6 +76,11 @@ class RunFolder(JobFolder):
         return self.path / "OPTOUT"
 
     @property
+    def index_dir(self) -> Path:
+        """Which records answer which urls, if pictures come from archives that the run indexes."""
+        return self.path / "index"
+
+    @property
     def lists_dir(self) -> Path:
         """Large lists of what may not be fetched or kept, as `blocklists.mapped` has them."""
         return self.path / "lists"
@@ -303,6 +308,11 @@ class RunFolder(JobFolder):
             started = min(started or commit.at, commit.at)
             finished = max(finished or commit.at, commit.at)
             versions = versions or receipt.versions
+        lost += [
+            ("index", commit.unit, error)
+            for commit in LastLines(self.index_dir / JOURNAL_FILE).commits()
+            for error in commit.receipt.errors
+        ]
         return Summary(
             stages={stage: total.summary for stage, total in totals.items()},
             archives=self.archives(),

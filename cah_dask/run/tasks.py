@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from cah_dask.blocklists.exclusion import Exclusion
 from cah_dask.blocklists.optouts import load_optouts
-from cah_dask.candidates.dedup import Bucket, HostQuotas, dedup_bucket
+from cah_dask.candidates.dedup import NO_QUOTAS, Bucket, HostQuotas, dedup_bucket
 from cah_dask.candidates.extract import extract_archive
 from cah_dask.candidates.late_texts import LateTexts, late_lists
 from cah_dask.candidates.seen import (
@@ -37,6 +37,7 @@ from cah_dask.images.archived.download import download_archived
 from cah_dask.images.archived.index import ArchiveIndex, opened_index
 from cah_dask.images.download import Downloaded, download_list
 from cah_dask.images.manners.loans import Loans
+from cah_dask.images.options import DownloadOptions
 from cah_dask.images.published import expectations
 from cah_dask.images.shards import ShardReader
 from cah_dask.keys import KeyFile, Keys, Run
@@ -150,7 +151,7 @@ def without_place(error: str, place: str, name: str) -> str:
 def dedup_task(task: CrawlTask) -> Receipt:
     """Deduplicate one bucket of one wave against itself and all earlier waves."""
     started = time.perf_counter()
-    unit, options, hosts = task.unit, task.config.dedup, task.config.download.hosts
+    unit, options = task.unit, task.config.dedup
     folder = task.folder
     seen = _earlier(task, folder.seen_path, lambda part, _: kept_keys(part, options.key))
     fetched = _earlier(task, folder.fetched_path, fetched_keys)
@@ -161,7 +162,7 @@ def dedup_task(task: CrawlTask) -> Receipt:
         read_exclusion(task.config, task.folder.lists_dir),
         fetched=itertools.chain.from_iterable(fetched.values()),
         wave=unit.wave,
-        quotas=HostQuotas(hosts.quota, hosts.quota_of),
+        quotas=_quotas(task.config.download),
     )
     side = (
         _write_keys(task, folder.seen_path(unit.bucket, unit.wave), made.keys, seen),
@@ -176,6 +177,13 @@ def dedup_task(task: CrawlTask) -> Receipt:
     published = write_part(task.part, SAMPLES, groups, receipt)
     _drop_merged(task, seen)
     return published
+
+
+def _quotas(options: DownloadOptions) -> HostQuotas:
+    """Return how many urls of a host a wave may have; archives are no hosts that could mind."""
+    if options.source != "web":
+        return NO_QUOTAS
+    return HostQuotas(options.hosts.quota, options.hosts.quota_of)
 
 
 def _late_lists(task: CrawlTask, own: Sequence[pa.Table]) -> Sequence[pa.Table]:

@@ -124,8 +124,10 @@ def test_what_cannot_be_read_of_an_archive_is_told(links, tmp_path):
     data = Path(links[1][0]).read_bytes()
     cut = tmp_path / "cut.warc.gz"
     cut.write_bytes(data[: len(data) // 2])
-    config = write_config(tmp_path / "cut.yaml", links[0], [str(cut), *links[1][1:]])
+    quota = {"hosts": {"quota": 1}}  # of hosts that are asked
+    config = write_config(tmp_path / "cut.yaml", links[0], [str(cut), *links[1][1:]], **quota)
     assert runs.finish(config) == 0, runs.output(config)
+    assert RunFolder(tmp_path / "cut").summary().counts("dedup").rejected == {}
     assert outcomes(tmp_path / "cut")["not_archived"] > OUTCOMES["not_archived"]
     assert "warning: cut.warc.gz: " in runs.output(config)
     assert "lost: cut.warc.gz: " in runs.status(tmp_path / "cut")
@@ -169,7 +171,8 @@ def test_an_index_made_before_gives_the_same_release(finished, links, tmp_path):
     index = tmp_path / "index"
     assert cah("index", *links[1], "--to", index, "--buckets", "5")[0] == 0
     config = write_config(tmp_path / "indexed.yaml", links[0], [], index=str(index))
-    assert runs.finish(config) == 0, runs.output(config)
+    compact = ["--set", "compact=true"]
+    assert runs.finish(config, options=compact) == 0, runs.output(config)
     assert runs.release_digests(tmp_path / "indexed") == runs.release_digests(
         finished.with_suffix("")
     )

@@ -18,6 +18,7 @@ from cah_dask.care_cli import care_app
 from cah_dask.errors import CahError, ConfigError, InputError
 from cah_dask.filter_cli import filter_app
 from cah_dask.import_cli import import_app
+from cah_dask.index_cli import index_app
 from cah_dask.init_cli import init_app
 from cah_dask.jobs_cli import EXIT_CODES, Overrides, carry_run
 from cah_dask.models_cli import models_app
@@ -45,6 +46,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(models_app, name="models")
 app.add_typer(import_app, name="import")
 app.add_typer(filter_app)
+app.add_typer(index_app)
 app.add_typer(care_app)
 app.add_typer(vectors_app)
 app.add_typer(watch_app)
@@ -165,6 +167,7 @@ def status(
 ) -> None:
     """Show how far a run is, from its folder alone; the run need not be alive."""
     from cah_dask.run.folder.run_folder import RunFolder
+    from cah_dask.run.indexing.job import index_state
     from cah_dask.run.pace import slow_hosts
 
     run_folder = RunFolder(folder)
@@ -177,6 +180,8 @@ def status(
     _print_funnel(summary, answer)
     driver, last = run_folder.driver(wait_s=10.0), summary.finished
     tell(f"driver: {driver}; last commit: {last.strftime(_TIME) if last else 'none yet'}")
+    for line in index_state(run_folder.index_dir):
+        tell(line)
     if run_folder.pause_file.exists():
         tell(f"downloads are paused: remove {run_folder.pause_file} to go on")
     done = run_folder.release.exists()

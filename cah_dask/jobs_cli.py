@@ -100,7 +100,13 @@ def carry_run(
             progress as view,
         ):
             return pipeline.run(
-                prepared.config, folder, view, signals, prepared.archives, prepared.require_for
+                prepared.config,
+                folder,
+                view,
+                signals,
+                prepared.archives,
+                prepared.require_for,
+                sources=prepared.sources,
             )
     except Stopped as stopped:
         return pipeline.ending_of(stopped.kind)

@@ -238,6 +238,15 @@ class Part:
         """How many row groups it has."""
         return len(self._numbers)
 
+    def bounds(self, group: int, column: str) -> tuple[int, int]:
+        """Return the least and the greatest number in a column of a row group.
+
+        Only for parts that were written with statistics, and groups that are not empty.
+        """
+        at = self.schema.names.index(column)
+        known = self.metadata.row_group(self._numbers[group]).column(at).statistics
+        return known.min, known.max
+
     def read(
         self, groups: Sequence[int] | None = None, columns: list[str] | None = None
     ) -> pa.Table:

@@ -22,6 +22,7 @@ from cah_dask.images.options import DownloadOptions, check_options
 from cah_dask.images.outcomes import Ledger
 from cah_dask.images.picture.decode import DecodeOptions
 from cah_dask.images.picture.decoders import Decoders, Task
+from cah_dask.images.picture_rules import PictureRules
 from cah_dask.images.published import Expectations
 from cah_dask.images.shards import ShardWriter
 from cah_dask.images.web.budgets import Budget, Budgets
@@ -39,6 +40,8 @@ class Downloaded:
     """`schema.OUTCOMES`, one row per url, in the order given."""
     counts: Counts
     """Urls: kept are ok, rejected are by status; notes count requests, bytes and tries."""
+    errors: tuple[str, ...] = ()
+    """What could not be read of archives."""
 
 
 def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not to its options
@@ -111,17 +114,10 @@ def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not
         )
         ledger = Ledger(urls)
         listed = hash_lists or load_hash_lists(options.hash_lists)
-        distance = options.phash_distance
-        work = Work(
-            urls,
-            ledger,
-            writer,
-            robots,
-            exclusion or Exclusion(),
-            listed,
-            distance,
-            published or {},
+        rules = PictureRules(
+            exclusion or Exclusion(), listed, options.phash_distance, published or {}
         )
+        work = Work(urls, ledger, writer, robots, rules)
         notes = run(_download(work, options, decode, Fetcher(options, budgets, log), pause, loans))
         writer.arrange(ledger.arrivals)
     return Downloaded(ledger.table(), ledger.counts(notes))
@@ -135,12 +131,17 @@ async def _download(
     pause: Pause,
     loans: Loans | None,
 ) -> dict[str, int]:
-    takes_phash = decode.phash or work.listed.with_phash
-    decoders = Decoders(
-        Task(msgspec.structs.replace(decode, phash=takes_phash), work.listed.with_sha1),
-        processes=options.decoders,
-        timeout_s=options.decode_timeout_s,
-    )
+    decoders = decoders_of(options, decode, work.rules.listed)
     async with decoders, fetcher:
         await Crawl(work, options, decoders, fetcher, pause, loans).run()
     return {"requests": fetcher.n_requests, "bytes": fetcher.n_bytes}
+
+
+def decoders_of(options: DownloadOptions, decode: DecodeOptions, listed: HashLists) -> Decoders:
+    """Return the decoders of a list, which take all hashes that its lists are about."""
+    takes_phash = decode.phash or listed.with_phash
+    return Decoders(
+        Task(msgspec.structs.replace(decode, phash=takes_phash), listed.with_sha1),
+        processes=options.decoders,
+        timeout_s=options.decode_timeout_s,
+    )

@@ -98,7 +98,8 @@ def advice(config: Config, n_archives: int, links: int) -> str:
     """Return what would make a small run faster, or "" if nothing would."""
     waves = _waves(config, n_archives)
     urls, buckets = links / waves, config.dedup.buckets
-    if buckets == 1 or urls / buckets >= LIST_HOSTS_URLS:
+    waits_for_hosts = config.download.source == "web"
+    if not waits_for_hosts or buckets == 1 or urls / buckets >= LIST_HOSTS_URLS:
         return ""
     fewer = 2 ** max(0, round(math.log2(max(1.0, urls / config.dedup.list_urls))))
     return (

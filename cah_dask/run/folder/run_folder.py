@@ -20,7 +20,7 @@ from cah_dask.release.summary import StageTotal, Summary
 from cah_dask.release.timeline import TimelineSum
 from cah_dask.run.folder import compaction
 from cah_dask.run.folder.existing import RunParts
-from cah_dask.run.folder.job_folder import JobFolder
+from cah_dask.run.folder.job_folder import JOURNAL_FILE, JobFolder
 from cah_dask.run.folder.journal import Commit, LastLines
 from cah_dask.run.folder.listing import Listing
 from cah_dask.run.plan import Unit, slug
@@ -84,6 +84,11 @@ class RunFolder(JobFolder):
     def optout_file(self) -> Path:
         """Hosts, one a line, that are not asked any more; read at the start of each list."""
         return self.path / "OPTOUT"
+
+    @property
+    def index_dir(self) -> Path:
+        """Which records answer which urls, if pictures come from archives that the run indexes."""
+        return self.path / "index"
 
     @property
     def lists_dir(self) -> Path:
@@ -317,6 +322,11 @@ class RunFolder(JobFolder):
             started = min(started or commit.at, commit.at)
             finished = max(finished or commit.at, commit.at)
             versions = versions or receipt.versions
+        lost += [
+            ("index", commit.unit, error)
+            for commit in LastLines(self.index_dir / JOURNAL_FILE).commits()
+            for error in commit.receipt.errors
+        ]
         return Summary(
             stages={stage: total.summary for stage, total in totals.items()},
             archives=self.archives(),

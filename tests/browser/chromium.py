@@ -63,11 +63,11 @@ class Tab:
     async def call(self, method: str, **details: Any) -> dict[str, Any]:
         """Have the browser do something; return its answer."""
         number = next(self._numbers)
-        self._answers[number] = asyncio.get_running_loop().create_future()
+        answer = self._answers[number] = asyncio.get_running_loop().create_future()
         await self._socket.write_message(
             json.dumps({"id": number, "method": method, "params": details})
         )
-        said = await asyncio.wait_for(self._answers[number], 60)
+        said = await asyncio.wait_for(answer, 60)
         if "error" in said:
             raise RuntimeError(f"{method}: {said['error']}")
         result: dict[str, Any] = said["result"]
@@ -121,8 +121,9 @@ async def browsing(folder: Path, options: Sequence[str] = ()) -> AsyncIterator[T
     """Yield an empty page of a browser whose profile lies in `folder`."""
     command = [
         PROGRAM, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-        "--no-first-run", "--disable-extensions", "--disable-background-networking",
-        "--remote-debugging-port=0", f"--user-data-dir={folder}", *options, "about:blank",
+        "--no-first-run", "--hide-scrollbars", "--disable-extensions",
+        "--disable-background-networking", "--remote-debugging-port=0",
+        f"--user-data-dir={folder}", *options, "about:blank",
     ]  # fmt: skip
     browser = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE

@@ -168,9 +168,15 @@ def key(stage: str, unit: str) -> int:
 
 
 class LastLines:
-    """Where in a journal the last line of each unit stands that is done; 20 bytes a unit."""
+    """Where in a journal the last line of each unit stands that is done; 20 bytes a unit.
 
-    def __init__(self, path: Path) -> None:
+    Parameters
+    ----------
+    limit
+        Bytes of the journal that are read, if it is being appended to; default: all.
+    """
+
+    def __init__(self, path: Path, limit: int | None = None) -> None:
         self._path = path
         self._versions: dict[str, dict[str, str]] = {}
         keys, starts, lengths = array("q"), array("q"), array("i")
@@ -178,6 +184,8 @@ class LastLines:
         self.end = 0
         """Bytes that were read: whole lines."""
         for text in _lines(path):
+            if limit is not None and start >= limit:
+                break
             if head := self._head(text):
                 keys.append(key(head.stage, head.unit))
                 starts.append(start)

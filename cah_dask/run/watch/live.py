@@ -6,6 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -95,11 +96,12 @@ class Watch:
 
         To be called before the first commit of this one.
         """
-        lines = LastLines(self._facts.folder.path / JOURNAL_FILE)
-        threading.Thread(target=self._remember, args=(lines,), daemon=True).start()
+        journal = self._facts.folder.path / JOURNAL_FILE
+        written = (journal, journal.stat().st_size)
+        threading.Thread(target=self._remember, args=written, daemon=True).start()
 
-    def _remember(self, lines: LastLines) -> None:
-        for commit in lines.commits():
+    def _remember(self, journal: Path, n_bytes: int) -> None:
+        for commit in LastLines(journal, n_bytes).commits():
             if commit.stage != PACK.name:  # a release may be made anew
                 self.add(commit)
 

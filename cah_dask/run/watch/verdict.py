@@ -6,7 +6,7 @@ from collections.abc import Callable
 import msgspec
 
 from cah_dask.images.outcomes import TROUBLE
-from cah_dask.run.stages import DOWNLOAD, EMBED
+from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT
 from cah_dask.run.watch.figures import (
     NOT_DRIVEN,
     PAUSED,
@@ -115,8 +115,8 @@ def _embed(figures: Figures) -> list[str]:
     stage, pool = figures.stage(EMBED.name), _pool_of(figures, EMBED.name)
     if stage is None or pool is None or pool.busy is None:
         return []
-    staged, model = figures.staged, figures.model
-    decodes = pool.busy * model.waiting_for_pictures
+    staged = figures.staged
+    decodes = pool.busy * figures.model.waiting_for_pictures
     if pool.busy >= BUSY and decodes >= IDLE:
         return [
             f"the models wait for pictures to be decoded {decodes:.0%} of the time: raise "
@@ -153,7 +153,7 @@ def _embed_waits(figures: Figures, pool: PoolFigures) -> list[str]:
         return []
     share = f"embed waits for input {idle:.0%} of the time"
     if source.busy >= BUSY:
-        return [f"{share}: {_raise(source, 1 / (1 - idle) if idle < 1 else math.inf)}"]
+        return [f"{share}: {_raise(source, 1 / max(1 / MOST_TIMES, pool.busy))}"]
     download = figures.stage(DOWNLOAD.name)
     if download is not None and download.running and not figures.can_start.get(DOWNLOAD.name, 0):
         return [
@@ -166,23 +166,15 @@ def _embed_waits(figures: Figures, pool: PoolFigures) -> list[str]:
 
 def _cpu(figures: Figures) -> list[str]:
     """Say whether extract and dedup, which feed all else, are what is short."""
-    download, pool = figures.stage(DOWNLOAD.name), _pool_of(figures, "extract")
-    source = _pool_of(figures, DOWNLOAD.name)
-    if (
-        download is None
-        or pool is None
-        or pool.busy is None
-        or pool.busy < BUSY
-        or not download.done
-    ):
+    download = figures.stage(DOWNLOAD.name)
+    pool, source = _pool_of(figures, EXTRACT.name), _pool_of(figures, DOWNLOAD.name)
+    if download is None or not download.done or pool is None or source is None or source is pool:
         return []
-    running = {stage.name: stage.running for stage in figures.stages}
-    front = running.get("extract", 0) + running.get("dedup", 0)
-    if source is None or source is pool or source.busy is None or source.busy > 1 - IDLE:
+    front = [figures.stage(EXTRACT.name), figures.stage(DEDUP.name)]
+    is_short = (pool.busy or 0.0) >= BUSY and any(stage and stage.running for stage in front)
+    if not is_short or source.busy is None or source.busy > 1 - IDLE:
         return []
-    if not front:
-        return []
-    more = _raise(pool, 1 / max(0.1, source.busy))
+    more = _raise(pool, 1 / max(1 / MOST_TIMES, source.busy))
     return [f"download waits for lists {1 - source.busy:.0%} of the time: {more}"]
 
 

@@ -1,5 +1,6 @@
 """The figures of a run: those of the driver, those of its files, and what parquet files hold."""
 
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -13,6 +14,7 @@ import numpy as np
 import pyarrow.dataset as ds
 import pytest
 
+from cah_dask.run.folder.journal import Journal, Void
 from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.watch.figures import Figures
 from cah_dask.run.watch.from_files import FromFiles
@@ -143,6 +145,24 @@ def test_what_was_followed_is_what_is_read_at_once(watched: Watched):
     anew = FromFiles(RunFolder(watched.run_dir)).figures()
     for name in (*KNOWN_TO_BOTH, "state", "last_commit"):
         assert getattr(anew, name) == getattr(watched.ended, name), name
+
+
+def test_a_copy_tells_the_same_and_forgets_what_is_to_be_done_again(
+    watched: Watched, tmp_path: Path
+):
+    copy = tmp_path / "run"
+    shutil.copytree(watched.run_dir, copy)
+    source = FromFiles(RunFolder(copy))
+    for mine, theirs in zip(source.figures().stages, watched.ended.stages, strict=True):
+        assert (mine.done, mine.seen, mine.rejected) == (theirs.done, theirs.seen, theirs.rejected)
+    journal = Journal(copy / "journal.jsonl")
+    journal.record(Void(watched.ended.at, "embed", "w00000/b00000-l00000"))
+    journal.close()
+    embed = source.figures().stage("embed")
+    assert embed is not None
+    assert (embed.done, embed.known) == (6, 7)
+    assert embed.seen < 120
+    assert source.figures().staged.n_bytes > 0
 
 
 def test_the_command_prints_the_same_as_one_line_of_ascii(watched: Watched):

@@ -5,6 +5,7 @@ process, with the arguments of the config; so is a model, with its device and th
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -26,6 +27,8 @@ class Scored(NamedTuple):
     """`(n, len(names))`, a row for each item."""
     vectors: npt.NDArray[np.float32] | None = None
     """`(n, dim)`; None if the model gives none."""
+    notes: Mapping[str, int] = MappingProxyType({})
+    """Counts of what a reader of the report should know, such as texts that were cut."""
 
 
 class Read(Protocol):

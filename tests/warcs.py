@@ -10,6 +10,8 @@ from tests.wats import WARCINFO
 
 DATE = "2024-05-31T01:17:49Z"
 _HTML = {"Content-Type": "text/html; charset=utf-8"}
+_PROFILE = "http://netpreserve.org/warc/1.0/revisit/identical-payload-digest"
+NOTHING: Mapping[str, str] = {}
 _HTTP_RESPONSE = "application/http; msgtype=response"
 
 Headers = Mapping[str, str] | Sequence[tuple[str, str]]
@@ -22,9 +24,9 @@ def record(
     content_type: str = _HTTP_RESPONSE,
     *,
     length: int | None = None,
-    **fields: str,
+    fields: Mapping[str, str] = NOTHING,
 ) -> bytes:
-    """Return a record of any type; `fields` are further WARC fields, with _ for -.
+    """Return a record of any type; `fields` are further WARC fields.
 
     `length` is what it claims of its length, if that is wrong.
     """
@@ -33,7 +35,7 @@ def record(
         "WARC-Target-URI": url,
         "WARC-Date": DATE,
         "WARC-Record-ID": "<urn:uuid:3d3f4785-c69a-4f8c-968c-d23302c55ef4>",
-        **{name.replace("_", "-"): value for name, value in fields.items()},
+        **fields,
         "Content-Type": content_type,
         "Content-Length": str(len(block) if length is None else length),
     }
@@ -56,18 +58,18 @@ def response(
     headers: Headers = _HTML,
     status: int = 200,
     kind: str = "response",
-    **fields: str,
+    fields: Mapping[str, str] = NOTHING,
 ) -> bytes:
     """Return a response, with the digest of its body as it is here.
 
     `headers` are those of HTTP, of which none is added. A kind "resource" or "conversion" has no
     HTTP message: its body is the block, and its Content-Type that of `headers`.
     """
-    fields = {"WARC_Payload_Digest": digest(body), **fields}
+    fields = {"WARC-Payload-Digest": digest(body), **fields}
     if kind in ("resource", "conversion"):
         mime = dict(headers).get("Content-Type", "")
-        return record(kind, url, body, mime, **fields)
-    return record(kind, url, http(body, headers, status), **fields)
+        return record(kind, url, body, mime, fields=fields)
+    return record(kind, url, http(body, headers, status), fields=fields)
 
 
 def revisit(url: str, refers_to: tuple[str, str], digest: str = "", status: int = 200) -> bytes:
@@ -76,10 +78,12 @@ def revisit(url: str, refers_to: tuple[str, str], digest: str = "", status: int 
         "revisit",
         url,
         http(b"", _HTML, status),
-        WARC_Payload_Digest=digest,
-        WARC_Profile="http://netpreserve.org/warc/1.0/revisit/identical-payload-digest",
-        WARC_Refers_To_Target_URI=refers_to[0],
-        WARC_Refers_To_Date=refers_to[1],
+        fields={
+            "WARC-Payload-Digest": digest,
+            "WARC-Profile": _PROFILE,
+            "WARC-Refers-To-Target-URI": refers_to[0],
+            "WARC-Refers-To-Date": refers_to[1],
+        },
     )
 
 

@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 from urllib.parse import urlsplit
 
@@ -69,6 +70,25 @@ def open_archive(archive: str) -> Iterator[Stream]:
         return
     with RemoteFile(archive) as raw, io.BufferedReader(raw, _BUFFER) as stream:
         yield stream
+
+
+@contextmanager
+def open_stream(archive: str) -> Iterator[BinaryIO]:
+    """Yield an archive as a stream, wherever it is.
+
+    Raises
+    ------
+    OSError
+        A local one cannot be opened.
+    RetryableError
+        The server does not give the file, whatever it says.
+    """
+    with open_archive(archive) as found:
+        if isinstance(found, str):
+            with Path(found).open("rb") as file:
+                yield file
+        else:
+            yield found
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

@@ -110,7 +110,8 @@ def test_every_good_member_gives_its_row_whatever_lies_between(tmp_path_factory,
     assert {url: kept[url] for url in offsets} == offsets
     assert [row["record_offset"] for row in rows] == sorted(kept.values())
     extra = kept.keys() - offsets.keys()
-    lost = [p for p in pieces if p is not None and is_something(p)]
+    members_on = itertools.dropwhile(lambda piece: piece == WARCINFO, pieces)  # plain ones are read
+    lost = [p for p in members_on if p is not None and is_something(p)]
     told = found.counts.notes["bad_records"] + len(found.errors) + len(extra)
     assert told or not lost
 

@@ -14,10 +14,10 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from cah_dask.codings import codings_of, inflate, read_text
 from cah_dask.directives import allows_training
 from cah_dask.images.web.budgets import Budgets
 from cah_dask.images.web.clock import now
-from cah_dask.images.web.codings import codings_of, inflate, read_text
 from cah_dask.images.web.connection import StaleConnectionError
 from cah_dask.images.web.network import (
     AddressError,

@@ -1,0 +1,136 @@
+"""What an HTTP message in an archive holds: its head, and its body with all codings undone.
+
+Archives keep what a server sent (RFC 9112), or what a browser or crawler made of it, with headers
+that may no longer fit the body. So a header is a hint: a body that is not chunked or packed as it
+says is taken as it is.
+"""
+
+import re
+from typing import NamedTuple
+
+from cah_dask.codings import codings_of, unpacked
+
+HEAD_BYTES = 256 << 10
+"""Longest head that is read, in bytes: that of Chromium (net::HttpStreamParser)."""
+
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
+_STATUS = re.compile(rb"HTTP/\d+(?:\.\d+)?[ \t]+(\d{3})(?!\d)")
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
+_LINE_END = re.compile(rb"\r?\n")
+_NO_BODY = (204, 304)
+
+
+class Head(NamedTuple):
+    """The head of a response."""
+
+    status: int | None
+    """None where there is no status line."""
+    headers: tuple[tuple[str, str], ...]
+    """In order, names as written, values without the blanks around them."""
+
+    def get(self, name: str) -> str:
+        """Return the first value of a header, "" if there is none; `name` in lower case."""
+        return next((value for key, value in self.headers if key.lower() == name), "")
+
+    def all(self, name: str) -> str:
+        """Return all values of a header that is a list, with commas between them."""
+        return ",".join(value for key, value in self.headers if key.lower() == name)
+
+
+class Body(NamedTuple):
+    """What a message holds."""
+
+    data: bytes
+    is_cut: bool
+    """Whether less of it is there than its headers or chunks say."""
+    is_sound: bool
+    """Whether what it was packed with could be undone to its end."""
+
+
+def head_end(data: bytes) -> tuple[int, int] | None:
+    """Return where the head of a message ends and where its body begins, None if it goes on."""
+    found = _HEAD_END.search(data, 0, HEAD_BYTES)
+    return found.span() if found else None
+
+
+def parse_head(data: bytes) -> Head:
+    """Read a status line and headers, however they are written.
+
+    A line that begins with a blank goes on with the one before (RFC 9112 5.2); one without a colon
+    is passed over.
+    """
+    lines = data.split(b"\n")
+    found = _STATUS.match(lines[0])
+    headers: list[tuple[str, str]] = []
+    for line in lines[1:]:
+        if line[:1] in (b" ", b"\t") and headers:
+            name, value = headers[-1]
+            headers[-1] = (name, f"{value} {_text(line)}".strip())
+            continue
+        name_bytes, colon, value_bytes = line.partition(b":")
+        if colon:
+            headers.append((_text(name_bytes), _text(value_bytes)))
+    return Head(int(found[1]) if found else None, tuple(headers))
+
+
+def _text(data: bytes) -> str:
+    """Decode a part of a head: UTF-8, as browsers that are sent such show, else Latin-1."""
+    try:
+        return data.decode().strip()
+    except UnicodeDecodeError:
+        return data.decode("latin-1").strip()
+
+
+def media_type(value: str) -> str:
+    """Return the type of a Content-Type in lower case, without parameters."""
+    return value.partition(";")[0].strip().lower()
+
+
+def read_body(stored: bytes, head: Head, limit: int) -> Body:
+    """Undo the codings of a body.
+
+    Parameters
+    ----------
+    stored
+        What stands behind the head.
+    head
+        Says how it is chunked and packed, and how long it is.
+    limit
+        Bytes that are unpacked at most, of each packing inside another one too.
+    """
+    length, is_cut = head.get("content-length"), False
+    transfer = head.all("transfer-encoding").lower()
+    if "chunked" in transfer:
+        stored, is_cut = dechunked(stored, limit)
+    elif length.isdecimal() and len(length) < 19 and head.status not in _NO_BODY:
+        is_cut = len(stored) < int(length)
+    codings = [*codings_of(transfer), *codings_of(head.all("content-encoding"))]
+    data, is_sound = unpacked(stored, codings, limit) if codings else (stored[:limit], True)
+    was_unpacked = bool(codings) and is_sound
+    return Body(data, is_cut and not was_unpacked, is_sound)
+
+
+def dechunked(body: bytes, limit: int) -> tuple[bytes, bool]:
+    """Put chunks together (RFC 9112 7.1), up to a limit; a body without chunks is left as it is.
+
+    Returns
+    -------
+    body, is_cut
+        Whether the last chunk is missing, or not what it should be.
+    """
+    whole, at, rest = bytearray(), 0, memoryview(body)
+    while len(whole) < limit:
+        size_line = _SIZE_LINE.match(body, at)
+        if size_line is None:
+            return (bytes(whole), True) if at else (body, False)
+        size, begin = int(size_line[1], 16), size_line.end()
+        if not size:
+            return bytes(whole), False
+        line_end = _LINE_END.match(body, begin + size)
+        if line_end is None and not at and begin + size < len(body):
+            return body, False
+        whole += rest[begin : begin + min(size, limit - len(whole))]
+        if line_end is None:
+            return bytes(whole), True
+        at = line_end.end()
+    return bytes(whole), False

@@ -10,12 +10,13 @@ import numpy as np
 from PIL import Image
 
 from cah_dask.errors import ConfigError
-from cah_dask.pairs.encoders.custom import custom_files, import_class, is_custom
+from cah_dask.pairs.encoders.custom import custom_files, is_custom
 from cah_dask.pairs.encoders.towers import Pixels
 from cah_dask.pairs.scores.files import require_pinned
 from cah_dask.pairs.scores.numbers import Scores, softmax
 from cah_dask.pairs.scores.onnx import session
 from cah_dask.pairs.scores.options import OnnxInput, PictureOptions
+from cah_dask.user_code import import_named
 
 OPEN_NSFW = "opennsfw"
 """Yahoo's open_nsfw: the probability that a picture is pornographic."""
@@ -153,7 +154,7 @@ def load_picture_scorer(
             return OpenNsfw(path, device=device, threads=threads)
         if options.model.endswith(".onnx"):
             return OnnxScorer(path, options, device=device, threads=threads)
-        return cast("PictureScorer", import_class(options.model)(**options.arguments))
+        return cast("PictureScorer", import_named(options.model)(**options.arguments))
     except Exception as error:
         said = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(f"{option}: {options.model} cannot be loaded: {said[:300]}") from error

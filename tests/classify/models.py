@@ -1,0 +1,62 @@
+"""Models of numpy alone, and hooks around them."""
+
+import numpy as np
+
+from cah_dask.classify.hooks import Scored
+
+
+class Lengths:
+    """Scores a text by its length, and gives a vector of how often it has some letters."""
+
+    names = ("length", "vowels")
+    dim = 3
+
+    def __init__(self, device: str, threads: int, by: float = 1.0) -> None:
+        self.by = by
+
+    def __call__(self, batch) -> Scored:
+        texts = [bytes(item["text"]) for item in batch]
+        if any(b"bad" in text for text in texts):
+            raise ValueError("a bad text")
+        scores = [
+            [len(text) * self.by, float("nan") if b"nan" in text else sum(map(text.count, b"aeiou"))]
+            for text in texts
+        ]
+        vectors = [[text.count(letter) for letter in b"abc"] for text in texts]
+        return Scored(
+            np.array(scores, np.float32).reshape(-1, 2), np.array(vectors, np.float32).reshape(-1, 3)
+        )
+
+
+class Wrong(Lengths):
+    """Gives what the config says."""
+
+    def __init__(self, device: str, threads: int, gives: str) -> None:
+        self.gives = gives
+
+    def __call__(self, batch):
+        n = len(batch)
+        return {
+            "none": None,
+            "integers": Scored(np.zeros((n, 2), np.int32), np.zeros((n, 3), np.float32)),
+            "flat": Scored(np.zeros(n, np.float32), np.zeros((n, 3), np.float32)),
+            "no vectors": Scored(np.zeros((n, 2), np.float32)),
+        }[self.gives]
+
+
+def text(record):
+    """Return the body as a text, unless it says that it is not wanted."""
+    found = record.body.decode()
+    return None if found.startswith("skip") else found
+
+
+def long_enough(scores, least):
+    """Keep by the length."""
+    if scores["length"] == 7:
+        raise ValueError("seven")
+    return scores["length"] >= least
+
+
+def nonsense(scores):
+    """Give no bool."""
+    return "yes"

@@ -7,6 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from skl2onnx import to_onnx
+from skl2onnx.common.data_types import StringTensorType
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 from tests.text_models import transformers, unigram
 
@@ -45,9 +50,6 @@ def iris_like(n: int) -> tuple[np.ndarray, np.ndarray]:
 
 def sklearn_onnx(path: Path, *, zipmap: bool = False) -> tuple[Path, Any]:
     """Train a scikit-learn model, convert it, and return the file and the model."""
-    from skl2onnx import to_onnx
-    from sklearn.linear_model import LogisticRegression
-
     points, labels = iris_like(200)
     model = LogisticRegression().fit(points, labels)
     converted = to_onnx(model, points[:1], options={"zipmap": zipmap}, target_opset=17)
@@ -57,12 +59,6 @@ def sklearn_onnx(path: Path, *, zipmap: bool = False) -> tuple[Path, Any]:
 
 def sklearn_text_onnx(path: Path) -> tuple[Path, Any]:
     """Train a classifier of texts by their words, convert it, and return both."""
-    from skl2onnx import to_onnx
-    from skl2onnx.common.data_types import StringTensorType
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
     texts = ["red green blue", "a blue cat and dogs", "two dogs", "green and red", "cat", "blue"]
     model = make_pipeline(TfidfVectorizer(token_pattern="[a-zA-Z]+"), LogisticRegression())
     model.fit(texts, [0, 1, 1, 0, 1, 0])

@@ -97,6 +97,7 @@ class Hooks:
     def _answer(self, record: Response) -> Answer:
         try:
             item = self._read(record)
+            payload = payload_of(item, record.body) if self._with_payload else b""
         except HookTimeout:
             raise
         except BaseException as error:  # noqa: BLE001  # whatever it does; Rust's panics, exit()
@@ -105,7 +106,6 @@ class Hooks:
             return Answer(Outcome.NOT_WANTED)
         if self._shows:
             return Answer("", payload=shown(item, record.body))
-        payload = payload_of(item, record.body) if self._with_payload else b""
         if self._prepare is None:
             return Answer("", payload=payload)
         try:
@@ -122,7 +122,11 @@ class Hooks:
 
 
 def payload_of(item: Any, body: bytes) -> bytes:
-    """Return an item as bytes: a text in UTF-8, bytes as they are, else the body of its record."""
+    """Return what is stored of an item: its own `payload` if it has one, else the item itself.
+
+    A text becomes UTF-8, bytes stay as they are; of anything else the body of its record is stored.
+    """
+    item = getattr(item, "payload", item)
     if isinstance(item, str):
         return item.encode("utf-8", "replace")
     return item if isinstance(item, bytes) else body

@@ -36,7 +36,11 @@ class Scored(NamedTuple):
 
 
 class Read(Protocol):
-    """Makes an item of a record: a picture, a text, anything that `prepare` knows."""
+    """Makes an item of a record: a picture, a text, anything that `prepare` knows.
+
+    What an item has as `payload`, a text or bytes, is stored where the payload is asked for, instead
+    of the item itself.
+    """
 
     def __call__(self, record: "Response") -> Item | None:
         """Return the item; None if the record is not wanted."""

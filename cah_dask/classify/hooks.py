@@ -38,8 +38,8 @@ class Scored(NamedTuple):
 class Read(Protocol):
     """Makes an item of a record: a picture, a text, anything that `prepare` knows.
 
-    What an item has as `payload`, a text or bytes, is stored where the payload is asked for, instead
-    of the item itself.
+    If an item has an attribute `payload`, a text or bytes, that is stored instead of the item itself
+    where the payload is asked for.
     """
 
     def __call__(self, record: "Response") -> Item | None:

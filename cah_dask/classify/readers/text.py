@@ -152,6 +152,6 @@ def _as_codes(languages: Sequence[str]) -> frozenset[str]:
     """Check codes, of which YAML reads `no` as a truth value."""
     if isinstance(languages, str) or not all(isinstance(code, str) for code in languages):
         raise ConfigError(
-            f"MainTexts has languages {languages!r}; give a list such as ['en', 'no']"
+            f"MainTexts has languages {languages!r}; it takes a list such as ['en', 'no']"
         )
     return frozenset(languages)

@@ -101,15 +101,19 @@ class Hooks:
             return Answer(Outcome.HOOK_TIMEOUT, message=message)
 
     def _answer(self, record: Response) -> Answer:
-        item, fault = _called(self._read, "read", record)
+        found, fault = _called(self._item, "read", record)
         if fault:
             return Answer(Outcome.HOOK_ERROR, message=fault)
+        item, payload = found
         if item is None:
             return Answer(Outcome.NOT_WANTED)
         if self._shows:
             return Answer("", payload=shown(item, record.body))
-        payload = payload_of(item, record.body) if self._with_payload else b""
         return Answer("", payload=payload) if self._prepare is None else self._made(item, payload)
+
+    def _item(self, record: Response) -> tuple[Item | None, bytes]:
+        item = self._read(record)
+        return item, payload_of(item, record.body) if self._with_payload else b""
 
     def _made(self, item: Item, payload: bytes) -> Answer:
         arrays, fault = _called(self._prepare, "prepare", item)
@@ -132,7 +136,11 @@ def _called(hook: Any, name: str, given: Any) -> tuple[Any, str]:
 
 
 def payload_of(item: Any, body: bytes) -> bytes:
-    """Return an item as bytes: a text in UTF-8, bytes as they are, else the body of its record."""
+    """Return what is stored of an item: its own `payload` if it has one, else the item itself.
+
+    A text becomes UTF-8, bytes stay as they are; of anything else the body of its record is stored.
+    """
+    item = getattr(item, "payload", item)
     if isinstance(item, str):
         return item.encode("utf-8", "replace")
     return item if isinstance(item, bytes) else body

@@ -9,6 +9,7 @@ config and returns such paths.
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -30,10 +31,16 @@ class Scored(NamedTuple):
     """`(n, len(names))`, a row for each item."""
     vectors: npt.NDArray[np.float32] | None = None
     """`(n, dim)`; None if the model gives none."""
+    notes: Mapping[str, int] = MappingProxyType({})
+    """Counts of what a reader of the report should know, such as texts that were cut."""
 
 
 class Read(Protocol):
-    """Makes an item of a record: a picture, a text, anything that `prepare` knows."""
+    """Makes an item of a record: a picture, a text, anything that `prepare` knows.
+
+    If an item has an attribute `payload`, a text or bytes, that is stored in place of the item
+    where the payload is asked for.
+    """
 
     def __call__(self, record: "Response") -> Item | None:
         """Return the item; None if the record is not wanted."""

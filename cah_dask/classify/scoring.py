@@ -27,6 +27,8 @@ ROWS = "rows"
 """A note of counts: rows that have scores."""
 HISTOGRAM = "score"
 """A note of counts: `score/<bin>/<name>` scores lie in a bin of `histogram`."""
+OF_MODEL = "model"
+"""A note of counts: `model/<name>` is one of `Scored.notes`."""
 
 EXIT_CODE = 70
 _MESSAGES = 5
@@ -101,6 +103,7 @@ class Scoring:
             with self._at_work():
                 scored = self._checked(self._model(batch), len(batch))
                 made.add(start, scored)
+                self.notes.update({f"{OF_MODEL}/{k}": n for k, n in scored.notes.items()})
                 for number in range(start, start + len(batch)):
                     made.outcomes[number] = self._outcome(made, number)
         except RunError:
@@ -117,9 +120,10 @@ class Scoring:
         if not isinstance(given, Scored):
             raise RunError(f"{self._use} gives {type(given).__name__}; Scored is needed")
         scores = self._array("scores", given.scores, (n_items, len(self._names)))
-        if not self._dim:
-            return Scored(scores)
-        return Scored(scores, self._array("vectors", given.vectors, (n_items, self._dim)))
+        vectors = None
+        if self._dim:
+            vectors = self._array("vectors", given.vectors, (n_items, self._dim))
+        return Scored(scores, vectors, given.notes)
 
     def _array(self, what: str, given: Any, shape: tuple[int, int]) -> npt.NDArray[np.float32]:
         found = np.asarray(given)

@@ -1,0 +1,3 @@
+"""The models of the package: what they score, and what they refuse in one line."""
+
+LONG = "red " * 300

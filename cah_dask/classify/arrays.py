@@ -32,19 +32,23 @@ def packed(arrays: Arrays) -> bytes:
     TypeError
         If they are no mapping of names to arrays of numbers or bools, or too many bytes.
     """
-    if not isinstance(arrays, Mapping) or not arrays:
-        raise TypeError(f"arrays by their names are needed, not {_kind(arrays)}")
-    for name, array in arrays.items():
-        if not isinstance(name, str):
-            raise TypeError(f"names of arrays are texts, not {_kind(name)}")
-        if not isinstance(array, np.ndarray) or array.dtype.kind not in _KINDS:
-            raise TypeError(f"{name} has to be an array of numbers or bools, not {_kind(array)}")
+    _require_arrays(arrays)
     n_bytes = sum(array.nbytes for array in arrays.values())
     if n_bytes > MAX_BYTES:
         raise TypeError(f"the arrays of an item hold {n_bytes:,} bytes; at most {MAX_BYTES:,} may")
     return msgspec.msgpack.encode(
         {name: _Array(a.dtype.str, a.shape, a.tobytes()) for name, a in arrays.items()}
     )
+
+
+def _require_arrays(found: Any) -> None:
+    if not isinstance(found, Mapping) or not found:
+        raise TypeError(f"arrays by their names are needed, not {_kind(found)}")
+    for name, array in found.items():
+        if not isinstance(name, str):
+            raise TypeError(f"names of arrays are texts, not {_kind(name)}")
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in _KINDS:
+            raise TypeError(f"{name} has to be an array of numbers or bools, not {_kind(array)}")
 
 
 def _kind(found: Any) -> str:

@@ -21,7 +21,7 @@ import msgspec
 
 from cah_dask.archives.responses import Response
 from cah_dask.classify.arrays import packed
-from cah_dask.classify.hooks import Prepare, Read
+from cah_dask.classify.hooks import Item, Prepare, Read
 from cah_dask.classify.loading import prepare_of, read_of, told
 from cah_dask.classify.options import ClassifyOptions
 from cah_dask.classify.outcomes import Outcome
@@ -74,7 +74,13 @@ class Hooks:
     """
 
     def __init__(
-        self, read: Read, prepare: Prepare | None, *, timeout_s: float, with_payload: bool, shows: bool
+        self,
+        read: Read,
+        prepare: Prepare | None,
+        *,
+        timeout_s: float,
+        with_payload: bool,
+        shows: bool,
     ) -> None:
         self._read = read
         self._prepare = prepare
@@ -95,30 +101,38 @@ class Hooks:
             return Answer(Outcome.HOOK_TIMEOUT, message=message)
 
     def _answer(self, record: Response) -> Answer:
-        try:
-            item = self._read(record)
-            payload = payload_of(item, record.body) if self._with_payload else b""
-        except HookTimeout:
-            raise
-        except BaseException as error:  # noqa: BLE001  # whatever it does; Rust's panics, exit()
-            return Answer(Outcome.HOOK_ERROR, message=f"read: {told(error)}")
+        found, fault = _called(self._item, "read", record)
+        if fault:
+            return Answer(Outcome.HOOK_ERROR, message=fault)
+        item, payload = found
         if item is None:
             return Answer(Outcome.NOT_WANTED)
         if self._shows:
             return Answer("", payload=shown(item, record.body))
-        if self._prepare is None:
-            return Answer("", payload=payload)
+        return Answer("", payload=payload) if self._prepare is None else self._made(item, payload)
+
+    def _item(self, record: Response) -> tuple[Item | None, bytes]:
+        item = self._read(record)
+        return item, payload_of(item, record.body) if self._with_payload else b""
+
+    def _made(self, item: Item, payload: bytes) -> Answer:
+        arrays, fault = _called(self._prepare, "prepare", item)
+        if fault:
+            return Answer(Outcome.HOOK_ERROR, message=fault)
         try:
-            arrays = self._prepare(item)
-        except HookTimeout:
-            raise
-        except BaseException as error:  # noqa: BLE001  # as above
-            return Answer(Outcome.HOOK_ERROR, message=f"prepare: {told(error)}")
-        try:
-            data = packed(arrays)
+            return Answer("", packed(arrays), payload)
         except TypeError as error:
             return Answer(Outcome.BAD_ITEM, message=f"prepare: {error}")
-        return Answer("", data, payload)
+
+
+def _called(hook: Any, name: str, given: Any) -> tuple[Any, str]:
+    """Return what a hook returns, and what went wrong if it raises."""
+    try:
+        return hook(given), ""
+    except HookTimeout:
+        raise
+    except BaseException as error:  # noqa: BLE001  # whatever it does; Rust's panics, exit()
+        return None, f"{name}: {told(error)}"
 
 
 def payload_of(item: Any, body: bytes) -> bytes:

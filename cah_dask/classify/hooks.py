@@ -38,7 +38,7 @@ class Scored(NamedTuple):
 class Read(Protocol):
     """Makes an item of a record: a picture, a text, anything that `prepare` knows.
 
-    If an item has an attribute `payload`, a text or bytes, that is stored instead of the item itself
+    If an item has an attribute `payload`, a text or bytes, that is stored in place of the item
     where the payload is asked for.
     """
 

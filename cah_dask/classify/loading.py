@@ -122,7 +122,9 @@ def require_callable(options: ClassifyOptions) -> None:
     for key, hook in options.hooks.items():
         found = import_named(hook.use)
         if not callable(found):
-            raise ConfigError(f"{key}: {hook.use} is {type(found).__name__}, not a function or class")
+            raise ConfigError(
+                f"{key}: {hook.use} is {type(found).__name__}, not a function or class"
+            )
         if key == "model" and not isinstance(found, type):
             raise ConfigError(f"model: {hook.use} is no class; a worker builds it once")
         if isinstance(found, type):
@@ -145,10 +147,12 @@ def _bind(
     except TypeError as error:
         how = f"with {_GIVEN[key]}" if given else f"by {', '.join(named) or 'no arguments'}"
         what = "called" if given else "built"
-        raise ConfigError(f"{key}: {hook.use}{signature} cannot be {what} {how}: {error}") from error
+        raise ConfigError(
+            f"{key}: {hook.use}{signature} cannot be {what} {how}: {error}"
+        ) from error
 
 
-def hook_files(hook: HookOptions) -> Mapping[str, Path]:
+def files(hook: HookOptions) -> Mapping[str, Path]:
     """Return the files that decide what a hook does, by their names.
 
     Raises
@@ -168,7 +172,7 @@ def identity(options: ClassifyOptions) -> dict[str, Any]:
         key: {
             "use": hook.use,
             "arguments": hook.arguments,
-            "files": {Path(name).name: file_sha256(path) for name, path in hook_files(hook).items()},
+            "files": {Path(name).name: file_sha256(path) for name, path in files(hook).items()},
         }
         for key, hook in options.hooks.items()
     }

@@ -8,13 +8,14 @@ from cah_dask.errors import ConfigError
 from cah_dask.user_code import is_name
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
+RecordKind: TypeAlias = Literal["response", "resource", "revisit", "conversion"]
 Payload: TypeAlias = Literal["none", "kept", "all"]
 
 
 class RecordOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Which records go on to `read`; it costs nothing to leave out the others here."""
 
-    kinds: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ("response", "resource")
+    kinds: Annotated[tuple[RecordKind, ...], msgspec.Meta(min_length=1)] = ("response", "resource")
     """Types of WARC records: response, resource, revisit, conversion."""
     statuses: tuple[int, ...] = (200,)
     """HTTP statuses of those that have one; empty for any."""
@@ -22,7 +23,7 @@ class RecordOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """Beginnings of media types, such as `image/` or `text/html`; empty for any."""
     min_bytes: Annotated[int, msgspec.Meta(ge=0)] = 1
     """Bytes that a body must have."""
-    max_bytes: Annotated[int, msgspec.Meta(ge=1, le=1 << 30)] = 16 << 20
+    max_bytes: Annotated[int, msgspec.Meta(ge=1, le=1 << 29)] = 16 << 20
     """Bytes that a body may have, its codings undone."""
 
 

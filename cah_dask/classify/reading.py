@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-
 import pyarrow as pa
 
 from cah_dask.archives.responses import Response, Responses, Wanted
@@ -15,11 +14,13 @@ from cah_dask.classify.options import ClassifyOptions
 from cah_dask.classify.outcomes import FAULTS, STOPS_AT
 from cah_dask.classify.rows import READ
 from cah_dask.errors import RunError
-
 from cah_dask.schema import STAGED, Counts
 
 MESSAGES = 5
 """What is told of faults of hooks, for each archive."""
+
+BAD_RECORD = "bad_record"
+"""Why a record went no further that is none although it is in the place of one."""
 
 _BATCH_RECORDS = 64
 _BATCH_BYTES = 4 << 20
@@ -47,7 +48,7 @@ class Reading:
         wanted = Wanted(
             kinds=asked.kinds,
             statuses=asked.statuses,
-            mime=asked.mime,
+            mimes=asked.mime,
             min_bytes=asked.min_bytes,
             max_bytes=asked.max_bytes,
         )
@@ -61,15 +62,17 @@ class Reading:
     @property
     def counts(self) -> Counts:
         """What became of all records."""
-        left_out = self._records.left_out
-        rejected = {**self._rejected, **{reason: n for reason, n in left_out.items() if n}}
+        rejected = dict(self._rejected)
+        rejected |= {str(reason): n for reason, n in self._records.left_out.items()}
+        if n_bad := self._records.n_bad:
+            rejected[BAD_RECORD] = n_bad
         mimes = dict(self._mimes.most_common(_MIMES))
         others = self._mimes.total() - sum(mimes.values())
         notes = {f"mime/{mime or 'none'}": n for mime, n in mimes.items()}
         notes |= {f"status/{status}": n for status, n in self._statuses.items()}
         notes |= {"mime/others": others} if others else {}
         notes[STAGED] = self._n_bytes
-        seen = self._records.n_records
+        seen = self._records.n_records + self._records.n_bad
         return Counts(seen, self._n_items, dict(sorted(rejected.items())), notes)
 
     @property

@@ -82,7 +82,7 @@ class Scoring:
         """
         size = self._options.batch_size
         for table, arrays in ready:
-            made = _Made(len(arrays), len(self._names), self._dim)
+            made = _Made(table["offset"].to_pylist(), len(self._names), self._dim)
             for start in range(0, len(arrays), size):
                 self._fill(made, start, arrays[start : start + size])
             self._n_items += len(arrays)
@@ -110,7 +110,8 @@ class Scoring:
             raise
         except Exception as error:  # noqa: BLE001  # whatever the model does
             if len(batch) == 1:
-                made.outcomes[start] = self._fault(Outcome.MODEL_ERROR, f"{self._use}: {told(error)}")
+                message = f"{self._use}: {told(error)}"
+                made.outcomes[start] = self._fault(Outcome.MODEL_ERROR, message, made, start)
                 return
             for number in range(len(batch)):
                 self._fill(made, start + number, batch[number : number + 1])
@@ -137,19 +138,19 @@ class Scoring:
         """Return why an item is not kept, or nothing if it is."""
         if not made.is_finite(number):
             message = f"{self._use} gives what is not finite"
-            return self._fault(Outcome.BAD_SCORE, message)
+            return self._fault(Outcome.BAD_SCORE, message, made, number)
         scores = dict(zip(self._names, made.scores[number].tolist(), strict=True))
         try:
             is_kept = self._keep(scores)
         except Exception as error:  # noqa: BLE001  # whatever the hook does
-            return self._fault(Outcome.KEEP_ERROR, f"keep: {told(error)}")
+            return self._fault(Outcome.KEEP_ERROR, f"keep: {told(error)}", made, number)
         if not isinstance(is_kept, bool | np.bool_):
             raise RunError(f"keep gives {type(is_kept).__name__} for {scores}; a bool is needed")
         return "" if is_kept else Outcome.BELOW
 
-    def _fault(self, outcome: Outcome, message: str) -> str:
+    def _fault(self, outcome: Outcome, message: str, made: "_Made", number: int) -> str:
         if len(self.messages) < _MESSAGES:
-            self.messages.append(message)
+            self.messages.append(f"record at {made.offsets[number]}: {message}")
         return outcome
 
     def _table(self, table: pa.Table, made: "_Made") -> pa.Table:
@@ -185,7 +186,9 @@ _FAULTS = (Outcome.MODEL_ERROR, Outcome.BAD_SCORE, Outcome.KEEP_ERROR)
 class _Made:
     """What is made of the items of one group."""
 
-    def __init__(self, n_items: int, n_scores: int, dim: int) -> None:
+    def __init__(self, offsets: Sequence[int], n_scores: int, dim: int) -> None:
+        n_items = len(offsets)
+        self.offsets = offsets
         self.scores = np.full((n_items, n_scores), np.nan, np.float32)
         self.vectors = np.zeros((n_items, dim), np.float16)
         self.outcomes: list[str] = [""] * n_items
@@ -200,7 +203,9 @@ class _Made:
 
     def is_finite(self, number: int) -> bool:
         """Tell whether all numbers of an item can be stored."""
-        return bool(np.isfinite(self.scores[number]).all() and np.isfinite(self.vectors[number]).all())
+        return bool(
+            np.isfinite(self.scores[number]).all() and np.isfinite(self.vectors[number]).all()
+        )
 
 
 def with_arrays(groups: Iterable[pa.Table]) -> Iterator[tuple[pa.Table, list[Arrays]]]:

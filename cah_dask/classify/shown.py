@@ -22,7 +22,7 @@ def shown(item: Any, body: bytes) -> bytes:
     for candidate in (item, body):
         try:
             picture = _picture(candidate)
-        except Exception:  # noqa: BLE001  # whatever it is, it is no picture
+        except Exception:  # noqa: BLE001, S112  # whatever it is, it is no picture
             continue
         picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
         file = io.BytesIO()

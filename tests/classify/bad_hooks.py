@@ -1,47 +1,50 @@
 """Hooks that misbehave, by what the body of a record says."""
 
+import contextlib
 import ctypes
 import os
 import sys
-import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 
+def loop():
+    while True:
+        pass
+
+
+def stubborn():
+    while True:
+        with contextlib.suppress(BaseException):
+            loop()
+
+
+def once(mark: str):
+    if not Path(mark).exists():
+        Path(mark).touch()
+        os.kill(os.getpid(), 9)
+
+
+DOES: dict[str, Any] = {
+    "loop": loop,
+    "stubborn": stubborn,
+    "once": once,
+    "exit": lambda: sys.exit(3),
+    "crash": lambda: ctypes.string_at(0),
+    "print": lambda: sys.stdout.write("words " * 10_000),
+}
+GIVES = {"none": None, "number": 7, "object": np.array([object()])}
+
+
 def read(record):
-    word = record.body.decode()
-    match word.partition(" ")[0]:
-        case "raise":
-            raise ValueError("no such thing")
-        case "exit":
-            sys.exit(3)
-        case "loop":
-            while True:
-                pass
-        case "stubborn":
-            while True:
-                try:
-                    while True:
-                        pass
-                except BaseException:  # noqa: BLE001, S110
-                    pass
-        case "crash":
-            ctypes.string_at(0)
-        case "once":
-            mark = Path(word.partition(" ")[2])
-            if not mark.exists():
-                mark.touch()
-                os.kill(os.getpid(), 9)
-        case "print":
-            print("words " * 10_000)
-        case "none":
-            return None
-        case "number":
-            return 7
-        case "object":
-            return np.array([object()])
-    return word
+    word, *arguments = record.body.decode().split()
+    if word == "raise":
+        raise ValueError("no such thing")
+    if word in DOES:
+        DOES[word](*arguments)
+    return GIVES.get(word, word)
 
 
 class Scaled:
@@ -58,7 +61,3 @@ def one_more(item, more):
 
 def no_arguments():
     return None
-
-
-def sleepy(record):
-    time.sleep(record)

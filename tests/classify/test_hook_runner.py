@@ -10,6 +10,7 @@ from cah_dask.classify.options import ClassifyOptions, HookOptions
 from cah_dask.errors import RunError
 
 READ = "tests.classify.bad_hooks:read"
+MODEL = "tests.classify.models:Lengths"
 
 
 def record(body: str) -> Response:
@@ -21,7 +22,8 @@ def record(body: str) -> Response:
 
 
 def outcomes(*bodies: str, **options) -> list[str]:
-    chosen = ClassifyOptions(**{"read": READ, "hook_timeout_s": 0.2, **options})
+    given = {"read": READ, "model": MODEL, "hook_timeout_s": 0.2}
+    chosen = ClassifyOptions(**{**given, **options})
     with HookRunner(chosen) as runner:
         runner.send([record(body) for body in bodies])
         first = [answer.outcome for answer in runner.receive()]
@@ -60,21 +62,21 @@ def test_several_bad_records_in_one_batch():
 
 def test_arrays_and_payloads_come_back():
     prepare = HookOptions(use="tests.classify.bad_hooks:Scaled", arguments={"by": 3})
-    options = ClassifyOptions(read=READ, prepare=prepare, payload="all")
+    options = ClassifyOptions(read=READ, prepare=prepare, model=MODEL, payload="all")
     with HookRunner(options) as runner:
-        runner.send([record("abc"), record("")])
-        some, empty = runner.receive()
-    assert (some.payload, empty.payload) == (b"abc", b"")
+        runner.send([record("abc"), record("x")])
+        some, other = runner.receive()
+    assert (some.payload, other.payload) == (b"abc", b"x")
     (array,) = unpacked(some.arrays).values()
     assert array.dtype == np.dtype("<i2")
     assert array.tolist() == [0, 3, 6]
-    assert unpacked(empty.arrays)["x"].shape == (0,)
+    assert unpacked(other.arrays)["x"].shape == (1,)
 
 
 def test_hooks_that_cannot_be_built_there_are_one_line():
     prepare = HookOptions(use="tests.classify.bad_hooks:Scaled", arguments={"with": 3})
     with (
         pytest.raises(RunError, match=r"prepare: tests.classify.bad_hooks:Scaled cannot be built"),
-        HookRunner(ClassifyOptions(prepare=prepare)),
+        HookRunner(ClassifyOptions(prepare=prepare, model=MODEL)),
     ):
         pass

@@ -14,6 +14,7 @@ from cah_dask.errors import ConfigError
 from cah_dask.pairs.options import EmbedOptions
 from cah_dask.user_code import import_named, is_name, source_files
 
+
 def is_custom(model: str) -> bool:
     """Tell whether a model's name is ``module:Class``."""
     return is_name(model) and not model.startswith("hf:")

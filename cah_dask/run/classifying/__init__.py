@@ -1,1 +1,1 @@
-"""The job of `cah classify`: archives -> items -> scores -> what is kept.  tasks -> job -> output."""
+"""The job of `cah classify`: archives -> items -> scores.  tasks -> job -> output."""

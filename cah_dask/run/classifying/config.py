@@ -52,7 +52,7 @@ class ClassifyConfig(ClassifyOptions, frozen=True, forbid_unknown_fields=True, k
 
     def known_by(self) -> dict[str, Any]:
         """Return what tells the output from others, but for the archives; no path of ours."""
-        found = msgspec.to_builtins(self.options)
+        found: dict[str, Any] = msgspec.to_builtins(self.options)
         for name in ("read", "prepare", "model", "hook_timeout_s", "model_timeout_s"):
             del found[name]
         if isinstance(self.keep, str) or (self.keep and self.keep.use):
@@ -74,6 +74,8 @@ def check(config: ClassifyConfig) -> None:
             f"pack.rows_per_chunk {config.pack.rows_per_chunk}"
         )
     if config.model is None and config.keep is not None:
-        raise ConfigError("keep decides by scores, but there is no model; leave it out, or name one")
+        raise ConfigError(
+            "keep decides by scores, but there is no model; leave it out, or name one"
+        )
     if config.records.min_bytes > config.records.max_bytes:
         raise ConfigError("records.min_bytes is more than records.max_bytes")

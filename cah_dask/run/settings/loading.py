@@ -102,9 +102,7 @@ def _with_entry(message: str, tree: dict[str, Any], kind: type[msgspec.Struct]) 
     return named
 
 
-def _faulty_entry(
-    entries: Any, tree: Any, message: str, kind: type[msgspec.Struct]
-) -> str | None:
+def _faulty_entry(entries: Any, tree: Any, message: str, kind: type[msgspec.Struct]) -> str | None:
     """Leave of the entries of a tree only the one that is told of by a message; return its key."""
     for key, value in dict(entries).items() if isinstance(entries, dict) else ():
         entries.clear()

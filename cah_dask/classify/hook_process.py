@@ -25,7 +25,6 @@ from cah_dask.classify.hooks import Item, Prepare, Read
 from cah_dask.classify.loading import prepare_of, read_of, told
 from cah_dask.classify.options import ClassifyOptions
 from cah_dask.classify.outcomes import Outcome
-from cah_dask.classify.shown import shown
 from cah_dask.errors import ConfigError
 
 AT = struct.Struct("<qq")
@@ -108,6 +107,8 @@ class Hooks:
         if item is None:
             return Answer(Outcome.NOT_WANTED)
         if self._shows:
+            from cah_dask.classify.shown import shown  # noqa: PLC0415  # Pillow is slow to start
+
             return Answer("", payload=shown(item, record.body))
         return Answer("", payload=payload) if self._prepare is None else self._made(item, payload)
 

@@ -1,16 +1,14 @@
-"""Hooks by their names: imported, built, and known by what their files hold."""
+"""Hooks by their names: imported and built."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 from cah_dask.classify.hooks import Keep, Model, Prepare, Read, arrays_of
 from cah_dask.classify.options import ClassifyOptions, HookOptions, KeepOptions
 from cah_dask.errors import ConfigError
-from cah_dask.storage import file_sha256
-from cah_dask.user_code import import_named, source_files
+from cah_dask.user_code import import_named
 
 _GIVEN = {"read": "a record", "prepare": "an item", "keep": "the scores", "model": "a batch"}
 
@@ -150,29 +148,3 @@ def _bind(
         raise ConfigError(
             f"{key}: {hook.use}{signature} cannot be {what} {how}: {error}"
         ) from error
-
-
-def files(hook: HookOptions) -> Mapping[str, Path]:
-    """Return the files that decide what a hook does, by their names.
-
-    Raises
-    ------
-    ConfigError
-        If one of them is missing.
-    """
-    found = import_named(hook.use)
-    named = getattr(found, "files", ())
-    also = named(**hook.arguments) if callable(named) else named
-    return source_files(hook.use, also)
-
-
-def identity(options: ClassifyOptions) -> dict[str, Any]:
-    """Return what the hooks are known by: their names, arguments and the SHA-256 of their files."""
-    return {
-        key: {
-            "use": hook.use,
-            "arguments": hook.arguments,
-            "files": {Path(name).name: file_sha256(path) for name, path in files(hook).items()},
-        }
-        for key, hook in options.hooks.items()
-    }

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from cah_dask.classify.loading import identity
+from cah_dask.classify.identity import identity
 from cah_dask.classify.options import ClassifyOptions
 from cah_dask.errors import ConfigError
 from cah_dask.release.layout import PackOptions

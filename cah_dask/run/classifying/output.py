@@ -65,10 +65,11 @@ class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def metadata(self) -> dict[str, bytes]:
         """The metadata files of the vectors, by their names; none if there are no vectors."""
+        if not self.dim:
+            return {}
         order = "row i of the array is row i of records/part-*.parquet, in order"
         arrays = [Array(_ARRAY, self.dim)]
-        made = metadata_files(self.sizes, self.rows, arrays, {"row_order": order})
-        return made if self.dim else {}
+        return metadata_files(self.sizes, self.rows, arrays, {"row_order": order})
 
 
 def read_layout(folder: Path) -> Layout | None:

@@ -7,12 +7,11 @@ one of a wrong length, is read again out of its own gzip member.
 
 import io
 import re
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import BinaryIO, Generic, TypeVar
+from typing import BinaryIO, Generic, Protocol, TypeVar
 
-from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
+from fastwarc.warc import ArchiveIterator, HeaderMap, WarcRecordType
 
 from cah_dask.archives.members import (
     MAGIC,
@@ -28,6 +27,7 @@ from cah_dask.errors import CahError, RecordError, RetryableError
 
 _RECORD = re.compile(rb"[\xef\xbb\xbf\s]*WARC/")
 _LOOK_BYTES = 64
+_EMPTY_LINES = (b"\r\n", b"\n")
 _KINDS = {
     int(getattr(WarcRecordType, kind)): kind
     for kind in (
@@ -44,19 +44,28 @@ class CutError(CahError):
     """A block is not as long as it says: what its own gzip member holds is asked for."""
 
 
+class Stream(Protocol):
+    """What the content of a record is read from, to its end or beyond."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return the next bytes, fewer at the end."""
+
+    def readline(self, size: int, /) -> bytes:
+        """Return the next line, or its beginning."""
+
+
 class Block:
     """One record as it lies in an archive; its content is read once."""
 
-    __slots__ = ("_fields", "_read", "kind", "n_bytes", "n_left", "offset")
+    __slots__ = ("_fields", "_stream", "kind", "n_bytes", "n_left", "offset")
 
     def __init__(
         self,
         offset: int,
         kind: str,
         n_bytes: int,
-        *,
-        fields: Callable[[], Mapping[str, str]],
-        read: Callable[[int], bytes],
+        fields: Mapping[str, str] | HeaderMap,
+        stream: Stream,
     ) -> None:
         self.offset = offset
         """Where its gzip member begins; in an uncompressed archive, where it does itself."""
@@ -65,11 +74,22 @@ class Block:
         self.n_bytes = self.n_left = n_bytes
         """How long it says it is, and what of that was not read yet."""
         self._fields = fields
-        self._read = read
+        self._stream = stream
 
     def fields(self) -> Mapping[str, str]:
-        """Return its WARC fields by lower-case names."""
-        return self._fields()
+        """Return its WARC fields by lower-case names.
+
+        Raises
+        ------
+        CutError
+            They cannot be told from its content.
+        """
+        fields = self._fields
+        return _readable(fields) if isinstance(fields, HeaderMap) else fields
+
+    def url(self) -> str:
+        """Return its WARC-Target-URI."""
+        return bare_url(self._fields.get("warc-target-uri"))
 
     def read(self, most: int) -> bytes:
         """Return its next bytes, up to `most`.
@@ -80,11 +100,36 @@ class Block:
             It has fewer than it says.
         """
         n_bytes = min(most, self.n_left)
-        data = self._read(n_bytes) if n_bytes > 0 else b""
+        try:
+            data = self._stream.read(n_bytes) if n_bytes > 0 else b""
+        except OSError:
+            data = b""
         if len(data) < n_bytes:
             raise CutError("it is cut")
-        self.n_left -= len(data)
+        self.n_left -= n_bytes
         return data
+
+    def read_head(self, most: int) -> tuple[bytes, bool]:
+        """Return its next lines up to an empty one, and whether there is one within `most` bytes.
+
+        Raises
+        ------
+        CutError
+            It has fewer than it says.
+        """
+        lines, n_left, n_stop = [], self.n_left, max(0, self.n_left - most)
+        readline, line = self._stream.readline, b""
+        try:
+            while n_left > n_stop and line not in _EMPTY_LINES:
+                line = readline(n_left - n_stop)
+                if not line:
+                    raise CutError("it is cut")
+                lines.append(line)
+                n_left -= len(line)
+        except OSError:
+            raise CutError("it is cut") from None
+        self.n_left = n_left
+        return b"".join(lines), line in _EMPTY_LINES
 
 
 class Blocks(Generic[T]):
@@ -252,9 +297,10 @@ class Blocks(Generic[T]):
             self._n_seen += 1
             kind = _KINDS.get(int(record.record_type), "")
             if kind not in self._kinds:
-                kind = _readable_kind(record)
+                kind = _readable_kind(record.headers, kind)
             if kind in self._kinds:
-                fault = self._hold(_parsed_block(offset, kind, record))
+                n_bytes, headers = record.content_length, record.headers
+                fault = self._hold(Block(offset, kind, n_bytes, headers, record.reader))
             else:
                 fault = None if kind or self._is_lenient else "its head is unreadable"
             if fault is not None:
@@ -331,8 +377,7 @@ class Blocks(Generic[T]):
 
     def _block(self, member: Member) -> Block:
         fields, body = payload(member.data)
-        read = io.BytesIO(body).read
-        return Block(self._offset, kind_of(fields), len(body), fields=lambda: fields, read=read)
+        return Block(self._offset, kind_of(fields), len(body), fields, io.BytesIO(body))
 
     def _next(self, fault: str) -> int | None:
         """Return where to go on once FastWARC has stopped, None at the end."""
@@ -356,9 +401,9 @@ class Blocks(Generic[T]):
         return start
 
 
-def target_uri(fields: Mapping[str, str]) -> str:
-    """Return the WARC-Target-URI; older writers put it in angle brackets."""
-    return fields.get("warc-target-uri", "").removeprefix("<").removesuffix(">")
+def bare_url(value: str | None) -> str:
+    """Return the url of a WARC field; older writers put it in angle brackets."""
+    return (value or "").strip().removeprefix("<").removesuffix(">")
 
 
 def _is_panic(error: BaseException) -> bool:
@@ -366,25 +411,7 @@ def _is_panic(error: BaseException) -> bool:
     return type(error).__name__ == "PanicException"
 
 
-def _parsed_block(offset: int, kind: str, record: WarcRecord) -> Block:
-    return Block(
-        offset,
-        kind,
-        record.content_length,
-        fields=partial(_fields, record),
-        read=partial(_content, record),
-    )
-
-
-def _content(record: WarcRecord, n_bytes: int) -> bytes:
-    """Return the next bytes of a record, nothing if FastWARC finds no way through it."""
-    try:
-        return record.reader.read(n_bytes)
-    except OSError:
-        return b""
-
-
-def _fields(record: WarcRecord) -> dict[str, str]:
+def _readable(headers: HeaderMap) -> dict[str, str]:
     """Return the WARC fields of a record by lower-case names, of each name the first one.
 
     Raises
@@ -392,19 +419,17 @@ def _fields(record: WarcRecord) -> dict[str, str]:
     CutError
         FastWARC took a whole record with bare line ends for a field.
     """
-    items = reversed(record.headers.items())
-    fields = {str(name).lower(): str(value).strip() for name, value in items}
-    if any("\n" in value for value in fields.values()):
+    items: Sequence[tuple[str, str]] = headers.items()
+    if "\n" in "".join([value for _, value in items]):
         raise CutError("its head is unreadable")
-    return fields
+    return {name.lower(): value.strip() for name, value in reversed(items)}
 
 
-def _readable_kind(record: WarcRecord) -> str:
-    """Return the WARC-Type, which FastWARC knows in one spelling only; "" if it is unreadable."""
-    try:
-        return kind_of(_fields(record))
-    except CutError:
+def _readable_kind(headers: HeaderMap, kind: str) -> str:
+    """Return a WARC-Type, which FastWARC knows in one spelling only; "" if it is unreadable."""
+    if "\n" in "".join(headers.values()):
         return ""
+    return kind or (headers.get("WARC-Type") or "").strip().lower()
 
 
 def kind_of(fields: Mapping[str, str]) -> str:

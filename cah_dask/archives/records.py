@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from cah_dask.archives.blocks import Block, Blocks, CutError, target_uri
+from cah_dask.archives.blocks import Block, Blocks, CutError
 from cah_dask.archives.members import MAX_RECORD_BYTES
 from cah_dask.errors import RecordError
 
@@ -56,7 +56,7 @@ class Records(Blocks[Record]):
             raise RecordError("it is no JSON")
         if not self._is_wanted(data):
             return None
-        return Record(block.offset, target_uri(block.fields()), data)
+        return Record(block.offset, block.url(), data)
 
 
 def _json(data: bytes) -> bytes:

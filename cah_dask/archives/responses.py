@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import BinaryIO, NamedTuple
 
-from cah_dask.archives.blocks import Block, Blocks, CutError, target_uri
+from cah_dask.archives.blocks import Block, Blocks, CutError, bare_url
 from cah_dask.archives.http_message import (
     HEAD_BYTES,
+    NO_HEAD,
     Body,
     Head,
-    head_end,
     media_type,
     parse_head,
     read_body,
@@ -27,9 +27,8 @@ KINDS = ("response", "resource", "revisit", "conversion")
 MAX_BYTES = 64 << 20
 """Largest body that is read, in bytes, if nothing else is said."""
 
-_FIRST_BYTES = 16 << 10
+_HTTP = b"HTTP/"
 _WARC_HEAD_BYTES = 2 << 20
-_NO_HEAD = Head(None, ())
 _WITH_HTTP = ("response", "revisit")
 _CUT_FIELDS = ("warc-truncated", "warc-segment-number")
 
@@ -197,8 +196,8 @@ def read_block(block: Block, wanted: Wanted) -> Response | LeftOut:
     head, start, fault = _read_head(block, fields)
     if wanted.statuses and head.status is not None and head.status not in wanted.statuses:
         return LeftOut.STATUS
-    is_message = head is not _NO_HEAD or fault
-    mime = media_type(head.get("content-type") if is_message else fields.get("content-type", ""))
+    is_message = head is not NO_HEAD or fault
+    mime = media_type((head.first if is_message else fields).get("content-type", ""))
     if not wanted.has_mime(mime):
         return LeftOut.MIME
     limit = wanted.max_bytes
@@ -214,7 +213,7 @@ def read_block(block: Block, wanted: Wanted) -> Response | LeftOut:
     return Response(
         offset=block.offset,
         kind=block.kind,
-        url=target_uri(fields),
+        url=bare_url(fields.get("warc-target-uri")),
         date=fields.get("warc-date", ""),
         digest=fields.get("warc-payload-digest", ""),
         status=head.status,
@@ -228,22 +227,19 @@ def read_block(block: Block, wanted: Wanted) -> Response | LeftOut:
 
 def _read_head(block: Block, fields: Mapping[str, str]) -> tuple[Head, bytes, str]:
     """Return the head of an HTTP message, what was read of its body, and a fault or ""."""
-    start = block.read(_FIRST_BYTES)
     if block.kind not in _WITH_HTTP:
-        return _NO_HEAD, start, ""
-    if not start.startswith(b"HTTP/"):
+        return NO_HEAD, b"", ""
+    is_response = block.kind == "response"
+    start = block.read(len(_HTTP))
+    if start != _HTTP:
         must_be_http = fields.get("content-type", "").lower().startswith("application/http")
-        is_bad = must_be_http and block.kind == "response"
-        return _NO_HEAD, start, Fault.BAD_HTTP if is_bad else ""
-    end = head_end(start)
-    if end is None:
-        start += block.read(HEAD_BYTES - len(start))
-        end = head_end(start)
-    if end is None and block.n_left:
-        return _NO_HEAD, b"", Fault.BAD_HTTP
-    head = parse_head(start[: end[0]] if end else start)
-    is_bad = (end is None or head.status is None) and block.kind == "response"
-    return head, start[end[1] :] if end else b"", Fault.BAD_HTTP if is_bad else ""
+        return NO_HEAD, start, Fault.BAD_HTTP if must_be_http and is_response else ""
+    lines, is_whole = block.read_head(HEAD_BYTES)
+    if not is_whole and block.n_left:
+        return NO_HEAD, b"", Fault.BAD_HTTP
+    head = parse_head(start + lines)
+    is_bad = is_response and (head.status is None or not is_whole)
+    return head, b"", Fault.BAD_HTTP if is_bad else ""
 
 
 def _fault(body: Body, *, is_cut: bool, is_too_large: bool) -> str:
@@ -255,5 +251,5 @@ def _fault(body: Body, *, is_cut: bool, is_too_large: bool) -> str:
 
 
 def _refers_to(fields: Mapping[str, str]) -> tuple[str, str]:
-    url = fields.get("warc-refers-to-target-uri", "").removeprefix("<").removesuffix(">")
+    url = bare_url(fields.get("warc-refers-to-target-uri"))
     return url, fields.get("warc-refers-to-date", "")

@@ -139,9 +139,9 @@ def _weights(folder: Path) -> list[str]:
     if (folder / _WEIGHTS).is_file():
         return [_WEIGHTS]
     if not (folder / _INDEX).is_file():
-        pickles = sorted(path.name for path in folder.glob("*.bin"))
-        hint = f"; {pickles[0]} is a pickle, which is not read: save it as safetensors"
-        raise ConfigError(f"{_NAME}: {folder} has no {_WEIGHTS}{hint if pickles else ''}")
+        pickle = min((path.name for path in folder.glob("*.bin")), default="")
+        hint = f"; {pickle} is a pickle, which is not read: save it as safetensors"
+        raise ConfigError(f"{_NAME}: {folder} has no {_WEIGHTS}{hint if pickle else ''}")
     try:
         names = set(json.loads((folder / _INDEX).read_bytes())["weight_map"].values())
     except (ValueError, KeyError, TypeError, AttributeError) as error:

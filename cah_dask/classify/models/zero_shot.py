@@ -10,6 +10,7 @@ from PIL import Image
 from cah_dask.classify.hooks import Arrays, Scored
 from cah_dask.classify.models.arguments import converted, the_array
 from cah_dask.errors import ConfigError, RecordError
+from cah_dask.pairs import catalogue
 from cah_dask.pairs.encoders.load import load_encoders
 from cah_dask.pairs.encoders.models import image_side, locate
 from cah_dask.pairs.options import EmbedOptions
@@ -67,11 +68,8 @@ class ZeroShot:
             raise ConfigError(f"ZeroShot has by {by!r}; known: {', '.join(get_args(By))}")
         given = {"model": model, "device": device, "precision": precision}
         options = converted("ZeroShot", given, EmbedOptions)
-        encoder, *others = load_encoders(options, threads=threads)
-        if others:
-            raise ConfigError(
-                f"ZeroShot has model {model}, which is several encoders; name a model of one"
-            )
+        _require_one(options)
+        (encoder,) = load_encoders(options, threads=threads)
         self.names = list(labelled)
         self.dim = encoder.dim if vectors else 0
         self._image = encoder.image
@@ -92,7 +90,9 @@ class ZeroShot:
             If one of them is missing.
         """
         _prompts(prompts)
-        names = resolve(EmbedOptions(model=model)).models
+        options = EmbedOptions(model=model)
+        _require_one(options)
+        names = resolve(options).models
         files = [path for name in names for path in locate(name).files.values()]
         return files if isinstance(prompts, Mapping) else [*files, _prompts_path(prompts)]
 
@@ -134,6 +134,15 @@ class ZeroShot:
                 f"{self._side}; give read the argument side: {self._side}"
             )
         return Image.fromarray(pixels)
+
+
+def _require_one(options: EmbedOptions) -> None:
+    preset = catalogue.of(options)
+    if preset is not None and len(preset.encoders) > 1:
+        raise ConfigError(
+            f"ZeroShot has model {options.model}, which is several encoders "
+            f"({', '.join(preset.encoders)}); name a model of one"
+        )
 
 
 def _prompts(prompts: Mapping[str, Sequence[str]] | str) -> dict[str, list[str]]:

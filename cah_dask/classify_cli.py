@@ -38,6 +38,8 @@ def classify(
     job = ClassifyJob(chosen, list_archives(chosen.inputs))
     if job.is_there:
         tell(news(job.to, is_new=False))
+        if job.folder.path.exists():  # its driver was killed when all was done
+            job.folder.forget()
         return
     require_all(carry_out_on(chosen.machine, job))
     _print(job.summary())

@@ -19,7 +19,7 @@ from cah_dask.classify.loading import told
 from cah_dask.classify.options import ClassifyOptions
 from cah_dask.classify.outcomes import STOPS_AT, Outcome
 from cah_dask.classify.rows import KEPT, VECTOR, scored
-from cah_dask.errors import RunError
+from cah_dask.errors import ConfigError, RunError
 from cah_dask.pairs.vectors import packed as packed_vectors
 from cah_dask.schema import score_of
 
@@ -106,7 +106,7 @@ class Scoring:
                 self.notes.update({f"{OF_MODEL}/{k}": n for k, n in scored.notes.items()})
                 for number in range(start, start + len(batch)):
                     made.outcomes[number] = self._outcome(made, number)
-        except RunError:
+        except (RunError, ConfigError):
             raise
         except Exception as error:  # noqa: BLE001  # whatever the model does
             if len(batch) == 1:

@@ -20,7 +20,7 @@ from cah_dask.pairs.encoders.open_clip_import import open_clip
 open_clip()  # transformers need torchvision, which this imports beside a torch without CUDA, too
 from transformers import BertConfig, BertForSequenceClassification  # noqa: E402
 
-N_STEPS, BATCH_SIZE, LENGTH = 60, 32, 128
+N_STEPS, BATCH_SIZE, LENGTH = 120, 32, 128
 LABELS = list(SHAPES)
 
 
@@ -55,7 +55,9 @@ def example(rng: random.Random) -> tuple[str, int]:
     """Return one to six sentences on a shape, and which one it is."""
     shape = rng.choice(LABELS)
     scenes = (random_scene(rng) for _ in iter(int, 1))
-    told = [next(scene for scene in scenes if scene.shape == shape) for _ in range(rng.randint(1, 6))]
+    told = [
+        next(scene for scene in scenes if scene.shape == shape) for _ in range(rng.randint(1, 6))
+    ]
     return " ".join(f"{caption(scene, 'en', rng)}." for scene in told), LABELS.index(shape)
 
 

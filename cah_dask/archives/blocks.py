@@ -176,6 +176,7 @@ class Blocks(Generic[T]):
         self._keep = keep
         self._offset = self._n_seen = 0
         self._held: T | None = None
+        self._held_bytes = 0
         self._go_on_at: int | None = None
         self._is_lenient = self._is_several = False
         self._file: BinaryIO | None = None
@@ -291,8 +292,7 @@ class Blocks(Generic[T]):
             # Of the first one we know where it is; FastWARC is wrong if blanks precede it.
             offset = record.stream_pos if self._n_seen else self._offset
             if self._held is not None:
-                held, self._held = self._held, None
-                yield held
+                yield from self._released()
             self._offset = offset
             self._n_seen += 1
             kind = _KINDS.get(int(record.record_type), "")
@@ -307,43 +307,41 @@ class Blocks(Generic[T]):
                 yield from self._mended(fault)
                 if not kind or self._was_read_apart():
                     return
-        if self._held is not None:
-            yield self._held
+        yield from self._released()
 
     def _hold(self, block: Block) -> str | None:
         """Take a block; return what is wrong with its length, if anything is."""
         try:
-            self._held = self._taken(block)
+            self._held = self._take(block)
         except CutError as fault:
             return str(fault)
         except RecordError:
             self.n_bad += 1
-        return None
-
-    def _taken(self, block: Block) -> T | None:
-        taken = self._take(block)
+            return None
+        self._held_bytes = block.n_bytes
         self.n_records += 1
         self.n_bytes += block.n_bytes
-        return taken
+        return None
+
+    def _released(self) -> Iterator[T]:
+        """Yield what is held, if anything is."""
+        held, self._held = self._held, None
+        if held is not None:
+            yield held
 
     def _doubted(self) -> Iterator[T]:
         """Yield the last record, behind which FastWARC found none, as its member has it.
 
         One of a wrong length ends where another one does not begin.
         """
-        held, self._held = self._held, None
-        if held is None:
-            return
-        member = self._member()
+        member = self._member() if self._held is not None else None
         if member is None or holds_several(member.data):
-            yield held
+            yield from self._released()
             return
-        self._go_on_at = member.end
-        if not member.is_sound:
-            self._lose()
-            return
-        taken = self._take(self._block(member))
-        yield held if taken is None else taken
+        self._go_on_at, self._held = member.end, None
+        self.n_records -= 1  # it is counted again, or as bad
+        self.n_bytes -= self._held_bytes
+        yield from self._again(member)
 
     def _mended(self, fault: str) -> Iterator[T]:
         """Read a record out of its member, or count it as bad; `fault` says what was wrong."""
@@ -354,18 +352,18 @@ class Blocks(Generic[T]):
                 self._lose(fault)
             return
         self._go_on_at = member.end
+        yield from self._again(member)
+
+    def _again(self, member: Member) -> Iterator[T]:
+        """Yield the last record out of its member, or count it as bad."""
         if not member.is_sound:
             self._lose()
             return
         block = self._block(member)
         if block.kind in self._kinds:
-            try:
-                taken = self._taken(block)
-            except (CutError, RecordError):
+            if self._hold(block) is not None:
                 self.n_bad += 1
-            else:
-                if taken is not None:
-                    yield taken
+            yield from self._released()
         elif not block.kind:
             self.n_bad += 1
 

@@ -126,7 +126,11 @@ def dechunked(body: bytes, limit: int) -> tuple[bytes, bool]:
         if not size:
             return bytes(whole), False
         line_end = _LINE_END.match(body, begin + size)
-        if line_end is None and not at and begin + size < len(body):
+        if (
+            line_end is None
+            and not at
+            and body[begin + size : begin + size + 2] not in (b"", b"\r")
+        ):
             return body, False
         whole += rest[begin : begin + min(size, limit - len(whole))]
         if line_end is None:

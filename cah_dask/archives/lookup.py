@@ -89,7 +89,7 @@ def _in_stream(stream: BinaryIO | io.BufferedReader, offset: int) -> Block:
     while len(head) < _MAX_HEAD_BYTES:
         line = stream.readline(_MAX_HEAD_BYTES)
         head += line
-        if not is_record(head) or not line:
+        if not head.startswith(b"WARC/") or not line:
             break
         if not line.strip(b"\r\n"):
             fields = warc_fields(head)

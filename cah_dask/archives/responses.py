@@ -18,6 +18,7 @@ from cah_dask.archives.http_message import (
     read_body,
 )
 from cah_dask.archives.lookup import block_at
+from cah_dask.archives.members import content_length
 from cah_dask.archives.remote import open_stream
 from cah_dask.errors import RecordError, RetryableError
 
@@ -41,7 +42,8 @@ class Fault(StrEnum):
     CUT = "cut"
     """It was cut when it was archived, or says that it is longer."""
     BAD_HTTP = "bad_http"
-    """It is no HTTP message although it must be, or has a head without an end."""
+    """It is no HTTP message although it must be, or has a head without an end, and then the body is
+    all of it; or it has no status."""
     BAD_CODING = "bad_coding"
     """What it is packed with is damaged."""
 
@@ -188,11 +190,13 @@ def read_block(block: Block, wanted: Wanted) -> Response | LeftOut:
     Raises
     ------
     CutError
-        The block is shorter than it says.
+        The block is shorter than it says, or does not say how long it is.
     """
     if block.kind not in wanted.kinds:
         return LeftOut.KIND
     fields = block.fields()
+    if not block.n_bytes and content_length(fields) is None:
+        raise CutError("it has no length")
     head, start, fault = _read_head(block, fields)
     if wanted.statuses and head.status is not None and head.status not in wanted.statuses:
         return LeftOut.STATUS
@@ -235,11 +239,10 @@ def _read_head(block: Block, fields: Mapping[str, str]) -> tuple[Head, bytes, st
         must_be_http = fields.get("content-type", "").lower().startswith("application/http")
         return NO_HEAD, start, Fault.BAD_HTTP if must_be_http and is_response else ""
     lines, is_whole = block.read_head(HEAD_BYTES)
-    if not is_whole and block.n_left:
-        return NO_HEAD, b"", Fault.BAD_HTTP
+    if not is_whole and (is_response or block.n_left):
+        return NO_HEAD, start + lines, Fault.BAD_HTTP
     head = parse_head(start + lines)
-    is_bad = is_response and (head.status is None or not is_whole)
-    return head, b"", Fault.BAD_HTTP if is_bad else ""
+    return head, b"", Fault.BAD_HTTP if is_response and head.status is None else ""
 
 
 def _fault(body: Body, *, is_cut: bool, is_too_large: bool) -> str:

@@ -42,6 +42,7 @@ class Reading:
     """
 
     def __init__(self, archive: str, name: str, options: ClassifyOptions) -> None:
+        self._archive = archive
         self._name = name
         self._options = options
         asked = options.records
@@ -78,7 +79,8 @@ class Reading:
     @property
     def errors(self) -> tuple[str, ...]:
         """What could not be read of the archive, and what the first failing hooks said."""
-        return (*self._records.errors, *self._messages)
+        of_archive = (error.removeprefix(f"{self._archive}: ") for error in self._records.errors)
+        return (*(f"{self._name}: {error}" for error in of_archive), *self._messages)
 
     def groups(self) -> Iterator[pa.Table]:
         """Yield the items as tables like `rows.READ`; each holds whole batches of the model.

@@ -40,10 +40,10 @@ def write_texts(path: Path, texts: Sequence[str]) -> Path:
     return path
 
 
-def write_config(path: Path, inputs: Path, **changes: Any) -> Path:
+def write_config(path: Path, folder: Path, **changes: Any) -> Path:
     """Write a config whose output lies beside it."""
     tree = {
-        "inputs": [f"{inputs}/*.warc.gz"],
+        "inputs": [f"{folder}/*.warc.gz"],
         "to": str(path.with_name(f"{path.stem}-out")),
         "read": "tests.classify.models:text",
         "model": "tests.classify.models:Lengths",

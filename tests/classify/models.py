@@ -1,8 +1,11 @@
 """Models of numpy alone, and hooks around them."""
 
+from pathlib import Path
+
 import numpy as np
 
 from cah_dask.classify.hooks import Scored
+from tests import runs
 
 
 class Lengths:
@@ -71,3 +74,26 @@ def long_enough(scores, least):
 def nonsense(scores):
     """Give no bool."""
     return f"{len(scores)} scores"
+
+
+class Waiting(Lengths):
+    """Waits at its first batch until a file is there."""
+
+    def __init__(self, *, file: str, **where) -> None:
+        super().__init__(**where)
+        self.file = file
+
+    def __call__(self, batch) -> Scored:
+        Path(f"{self.file}.asked").touch()
+        if not runs.wait_for(Path(self.file).exists):
+            raise RuntimeError("nobody made the file")
+        return super().__call__(batch)
+
+
+class Hanging(Lengths):
+    """Never comes to an end with a text that says so."""
+
+    def __call__(self, batch) -> Scored:
+        while any(b"bad" in bytes(item["text"]) for item in batch):
+            pass
+        return super().__call__(batch)

@@ -35,6 +35,12 @@ def plan(n_units: int, *, room: float = 10, done: Collection[tuple[Stage, str]] 
     )  # fmt: skip
 
 
+def first_of(units: Streaming, stage: Stage) -> Unit:
+    unit = units.take([stage])
+    assert unit is not None
+    return unit
+
+
 def take(units: Streaming, *stages: Stage) -> list[Unit]:
     return list(iter(lambda: units.take(stages or (DRAIN, FILL)), None))
 
@@ -61,23 +67,23 @@ def test_units_go_from_one_stage_to_the_next_and_then_the_steps_follow():
 
 def test_no_more_is_begun_than_there_is_room_for():
     units = plan(9, room=10)
-    first = units.take([FILL])
+    first = first_of(units, FILL)
     units.complete(first, receipt(first, 4))
     assert units.waiting([FILL, DRAIN]) == 1 + 1
     second = take(units, FILL)
     assert len(second) == 1, "4 bytes wait, 4 may come, 4 more are too many"
     units.complete(second[0], receipt(second[0], 5))
     assert (take(units, FILL), units.staged) == ([], 9)
-    units.complete(drain := units.take([DRAIN]), receipt(drain))
+    units.complete(drain := first_of(units, DRAIN), receipt(drain))
     assert (len(take(units, FILL)), units.staged) == (1, 5)
 
 
 def test_one_that_is_larger_than_the_room_goes_on_alone():
     units = plan(3, room=10)
-    first = units.take([FILL])
+    first = first_of(units, FILL)
     units.complete(first, receipt(first, 400))
     assert take(units, FILL) == []
-    units.complete(drain := units.take([DRAIN]), receipt(drain))
+    units.complete(drain := first_of(units, DRAIN), receipt(drain))
     assert len(take(units, FILL)) == 1
 
 
@@ -96,10 +102,10 @@ def test_what_is_given_up_leaves_its_room_and_ends_the_job_before_its_steps(stag
 
 def test_what_is_put_back_is_offered_again_and_takes_no_room():
     units = plan(2, room=4)
-    first = units.take([FILL])
+    first = first_of(units, FILL)
     units.complete(first, receipt(first, 4))
-    units.complete(drain := units.take([DRAIN]), receipt(drain))
-    second = units.take([FILL])
+    units.complete(drain := first_of(units, DRAIN), receipt(drain))
+    second = first_of(units, FILL)
     assert units.waiting([FILL]) == 0
     units.put_back(second)
     assert units.waiting([FILL]) == 1
@@ -121,7 +127,7 @@ def test_whatever_the_order_all_is_done_and_the_room_kept(
     data: st.DataObject, n_units: int, room: int, size: int
 ):
     units = plan(n_units, room=room)
-    running = [units.take([FILL])]
+    running = [first_of(units, FILL)]
     while running:
         unit = running.pop(data.draw(st.integers(0, len(running) - 1)))
         units.complete(unit, receipt(unit, size))

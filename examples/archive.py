@@ -3,7 +3,8 @@
     python examples/archive.py runs/drawings.warc.gz
 
 200 pages tell of a shape each, two of three in English and the others in German, and show a picture
-of it. Every tenth picture is missing (404), every tenth was cut off in the middle.
+of it; urls say which shape it is. Every tenth picture is missing (404), every tenth was cut off in
+the middle.
 """
 
 import gzip
@@ -31,7 +32,7 @@ def records() -> Iterator[bytes]:
     rng = random.Random(7)
     for number in range(N_PAGES):
         scene = random_scene(rng)
-        url = f"http://drawings.example/{number:03}"
+        url = f"http://drawings.example/{scene.shape}/{number:03}"
         page = html(about(scene.shape, "de" if number % 3 == 2 else "en", rng), f"{url}.jpg")
         yield response(f"{url}.html", "200 OK", "text/html; charset=utf-8", page.encode())
         picture = random_picture(scene, rng).encode()

@@ -20,7 +20,7 @@ from cah_dask.pairs.encoders.open_clip_import import open_clip
 open_clip()  # transformers need torchvision, which this imports beside a torch without CUDA, too
 from transformers import BertConfig, BertForSequenceClassification  # noqa: E402
 
-N_STEPS, BATCH_SIZE, LENGTH = 60, 32, 128
+N_STEPS, BATCH_SIZE, LENGTH = 120, 32, 128
 LABELS = list(SHAPES)
 
 

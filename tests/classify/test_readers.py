@@ -99,7 +99,7 @@ def test_wrong_arguments_of_pictures_are_one_line(arguments, message: str):
 
 SENTENCES = {
     "en": "The lighthouse stands at the end of the harbour, and the keeper climbs its stairs.",
-    "de": "Der Leuchtturm steht am Ende des Hafens, und der Wärter steigt über die Treppe hinauf.",
+    "de": "Der Leuchtturm steht über dem Hafen, und der Wärter steigt über die Treppe hinauf.",
     "ru": "Маяк стоит в конце гавани, и смотритель поднимается по лестнице каждый вечер.",
     "ja": "灯台は港の端に立っていて、番人は毎晩その階段を上って明かりをともします。",
     "zh": "灯塔矗立在港口的尽头,守塔人每天晚上都会爬上楼梯点亮灯火。",

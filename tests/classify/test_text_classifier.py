@@ -74,6 +74,13 @@ def test_some_labels_may_be_asked_for_by_names_of_ones_own(folder: Path):
     assert np.array_equal(found, scores(folder)[:, [2, 0]])
 
 
+def test_a_limit_of_the_tokenizer_counts(folder: Path):
+    (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 3}))
+    assert classifier(folder)([arrays_of("cat cat cat")]).notes == {"cut_texts": 1}
+    names = [path.name for path in TextClassifier.files(folder=str(folder))]
+    assert "tokenizer_config.json" in names
+
+
 def test_texts_that_are_cut_are_counted(folder: Path):
     scorer = classifier(folder)
     assert scorer([arrays_of(text) for text in [*TEXTS, LONG, LONG]]).notes == {"cut_texts": 2}
@@ -147,6 +154,7 @@ def config(**values: Any) -> Callable[[Path], object]:
         (config(model_type="none-such"), "cannot be loaded: "),
         (config(id2label={"0": "a", "1": "a", "2": "b"}), "has a label twice: a, a, b"),
         (lambda folder: (folder / "tokenizer.json").write_text("{}"), "is no tokenizer: "),
+        (lambda folder: (folder / "config.json").write_text("[1"), "is no configuration; copy it"),
     ],
 )
 def test_a_folder_that_cannot_work_is_one_line(
@@ -178,6 +186,11 @@ def test_a_pickle_among_the_files_is_not_opened(folder: Path, tmp_path: Path):
 def test_wrong_arguments_are_one_line(folder: Path, arguments: dict[str, Any], message: str):
     with pytest.raises(ConfigError, match=message):
         classifier(folder, **arguments)
+
+
+def test_an_unknown_label_is_known_without_loading_the_model(folder: Path):
+    with pytest.raises(ConfigError, match="has no label 'dogs'; its labels are animals, colours"):
+        TextClassifier.files(folder=str(folder), scores={"a": "dogs"})
 
 
 def test_a_missing_folder_is_one_line(tmp_path: Path):

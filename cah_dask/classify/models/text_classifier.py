@@ -1,6 +1,5 @@
 """Texts by a classifier of Hugging Face, from a folder and without the hub."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,22 +9,22 @@ import numpy.typing as npt
 
 from cah_dask.classify.hooks import Arrays, Scored
 from cah_dask.classify.models.arguments import converted, require_installed, the_text
+from cah_dask.classify.models.classifier_folder import (
+    CONFIG,
+    NAME,
+    TOKENIZER,
+    folder_files,
+    label_places,
+    said_labels,
+    token_limit,
+)
 from cah_dask.errors import ConfigError
 from cah_dask.pairs.encoders.forward import Forward, Rows
-from cah_dask.pairs.encoders.layouts import unused_positions
 from cah_dask.pairs.encoders.open_clip_import import open_clip
 from cah_dask.pairs.encoders.placement import placement
 from cah_dask.pairs.encoders.text_tower import padded
 from cah_dask.pairs.encoders.tokens import batches
-from cah_dask.pairs.encoders.weights import require_whole
 from cah_dask.pairs.options import EmbedOptions
-
-_NAME = "TextClassifier"
-_CONFIG, _TOKENIZER, _WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
-_INDEX = f"{_WEIGHTS}.index.json"
-"""Of weights in several files."""
-_NO_LIMIT = 1_000_000
-"""Tokenizers without a limit say 1e30."""
 
 
 class TextClassifier:
@@ -68,19 +67,19 @@ class TextClassifier:
         threads: int = 1,
         precision: str = "fp32",
     ) -> None:
-        require_installed(_NAME, "clip", "torch", "transformers", "tokenizers")
+        require_installed(NAME, "clip", "torch", "transformers", "tokenizers")
         import torch
 
         path = Path(folder).expanduser()
-        self.files(folder=folder)
-        options = converted(_NAME, {"device": device, "precision": precision}, EmbedOptions)
+        self.files(folder=folder, scores=scores)
+        options = converted(NAME, {"device": device, "precision": precision}, EmbedOptions)
         where, dtype = placement(options)
         torch.set_num_threads(threads)
         model = _load(path, dtype)
         labels = _labels(path, model.config)
         wanted = dict(zip(labels, labels, strict=True)) if scores is None else scores
         self.names = list(wanted)
-        self._columns = [_place(path, label, labels) for label in wanted.values()]
+        self._columns = label_places(path, wanted, labels)
         self._tokenizer = _tokenizer(path, model, max_tokens)
         self._padding = _padding(path, model.config)
         self._budget = batch_tokens
@@ -88,25 +87,18 @@ class TextClassifier:
         self._forward = Forward(model.to(where).eval(), dtype, _finish(model.config))
 
     @staticmethod
-    def files(*, folder: str, **_: Any) -> list[Path]:
+    def files(*, folder: str, scores: Mapping[str, str] | None = None, **_: Any) -> list[Path]:
         """Return the files that decide the scores.
 
         Raises
         ------
         ConfigError
-            If one of them is missing, or was cut.
+            If one of them is missing or was cut, or if the model has no such labels.
         """
         path = Path(folder).expanduser().absolute()
-        if not path.is_dir():
-            raise ConfigError(f"{_NAME}: {path} is no folder; it needs one with the model's files")
-        for name in (_CONFIG, _TOKENIZER):
-            if not (path / name).is_file():
-                raise ConfigError(f"{_NAME}: {path} has no {name}")
-        weights = [path / name for name in _weights(path)]
-        for each in weights:
-            require_whole(each)
-        index = [path / _INDEX] if (path / _INDEX).is_file() else []
-        return [path / _CONFIG, path / _TOKENIZER, *index, *weights]
+        found = folder_files(path)
+        label_places(path, scores or {}, said_labels(path))
+        return found
 
     def __call__(self, batch: Sequence[Arrays]) -> Scored:
         """Return `(n, labels)` scores, in the order of the batch.
@@ -134,23 +126,6 @@ class TextClassifier:
         return self._forward(logits, len(tokens))
 
 
-def _weights(folder: Path) -> list[str]:
-    """Return the names of the files of the weights."""
-    if (folder / _WEIGHTS).is_file():
-        return [_WEIGHTS]
-    if not (folder / _INDEX).is_file():
-        pickle = min((path.name for path in folder.glob("*.bin")), default="")
-        hint = f"; {pickle} is a pickle, which is not read: save it as safetensors"
-        raise ConfigError(f"{_NAME}: {folder} has no {_WEIGHTS}{hint if pickle else ''}")
-    try:
-        names = set(json.loads((folder / _INDEX).read_bytes())["weight_map"].values())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{folder / _INDEX} is no index of weights; copy it again") from error
-    if lost := [name for name in sorted(names) if not (folder / name).is_file()]:
-        raise ConfigError(f"{_NAME}: {folder} has no {lost[0]}, which its {_INDEX} names")
-    return sorted(names)
-
-
 def _load(folder: Path, dtype: Any) -> Any:
     open_clip()  # transformers imports torchvision, too
     from transformers import AutoModelForSequenceClassification
@@ -168,10 +143,10 @@ def _load(folder: Path, dtype: Any) -> Any:
         )
     except Exception as error:  # whatever the library meets in files of others
         said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise ConfigError(f"{_NAME}: {folder} cannot be loaded: {said}") from error
+        raise ConfigError(f"{NAME}: {folder} cannot be loaded: {said}") from error
     if missing := sorted(found["missing_keys"]):
         raise ConfigError(
-            f"{_NAME}: {folder} has no weights {missing[0]}; is it a model that was never trained "
+            f"{NAME}: {folder} has no weights {missing[0]}; is it a model that was never trained "
             "to classify?"
         )
     return model
@@ -180,22 +155,14 @@ def _load(folder: Path, dtype: Any) -> Any:
 def _labels(folder: Path, config: Any) -> list[str]:
     labels = [str(config.id2label[number]) for number in range(config.num_labels)]
     if len(set(labels)) < len(labels):
-        raise ConfigError(f"{_NAME}: {folder / _CONFIG} has a label twice: {', '.join(labels)}")
+        raise ConfigError(f"{NAME}: {folder / CONFIG} has a label twice: {', '.join(labels)}")
     return labels
-
-
-def _place(folder: Path, label: str, labels: Sequence[str]) -> int:
-    if label not in labels:
-        raise ConfigError(
-            f"{_NAME}: {folder} has no label {label!r}; its labels are {', '.join(labels)}"
-        )
-    return labels.index(label)
 
 
 def _tokenizer(folder: Path, model: Any, max_tokens: int | None) -> Any:
     from tokenizers import Tokenizer
 
-    path = folder / _TOKENIZER
+    path = folder / TOKENIZER
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # it raises nothing more special
@@ -208,28 +175,14 @@ def _tokenizer(folder: Path, model: Any, max_tokens: int | None) -> Any:
             "are not of one model"
         )
     tokenizer.no_padding()
-    tokenizer.enable_truncation(_length(folder, model.config, max_tokens))
+    tokenizer.enable_truncation(token_limit(folder, model.config, max_tokens))
     return tokenizer
-
-
-def _length(folder: Path, config: Any, wanted: int | None) -> int:
-    """Return how many tokens of a text are read."""
-    positions = getattr(config, "max_position_embeddings", None)
-    most = positions - unused_positions(config.to_dict()) if positions else None
-    if wanted is not None and (wanted < 1 or (most is not None and wanted > most)):
-        raise ConfigError(f"{_NAME} has max_tokens {wanted}; {folder} takes 1 to {most or 'any'}")
-    path = folder / "tokenizer_config.json"
-    said = json.loads(path.read_bytes()).get("model_max_length") if path.is_file() else None
-    limits = [limit for limit in (most, wanted, said) if limit and limit < _NO_LIMIT]
-    if not limits:
-        raise ConfigError(f"{_NAME}: {folder} does not say how long a text may be; set max_tokens")
-    return int(min(limits))
 
 
 def _padding(folder: Path, config: Any) -> int:
     padding = getattr(config, "pad_token_id", None)
     if padding is None:
-        raise ConfigError(f"{_NAME}: {folder / _CONFIG} has no pad_token_id, so no two texts share")
+        raise ConfigError(f"{NAME}: {folder / CONFIG} has no pad_token_id, so no two texts share")
     return int(padding)
 
 

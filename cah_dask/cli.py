@@ -15,6 +15,7 @@ from rich.table import Table
 from cah_dask import __version__, terminal
 from cah_dask.calibrate_cli import calibrate
 from cah_dask.care_cli import care_app
+from cah_dask.classify_cli import classify_app
 from cah_dask.errors import CahError, ConfigError, InputError
 from cah_dask.filter_cli import filter_app
 from cah_dask.import_cli import import_app
@@ -47,6 +48,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(import_app, name="import")
 app.add_typer(filter_app)
 app.add_typer(index_app)
+app.add_typer(classify_app)
 app.add_typer(care_app)
 app.add_typer(vectors_app)
 app.add_typer(watch_app)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cah_dask.run.jobs import Ended, Job
     from cah_dask.run.pipeline import Ending
     from cah_dask.run.session import View
+    from cah_dask.run.settings.config import Config
     from cah_dask.run.signals import Signals
 
 
@@ -55,14 +56,19 @@ def carry_out(job: "Job", config: Path | None, overrides: Sequence[str]) -> "End
     config
         Of the pools that do it; None for this machine.
     """
+    from cah_dask.run.settings import loading
+
+    return carry_out_on(loading.load_machine(config, overrides), job)
+
+
+def carry_out_on(machine: "Config", job: "Job") -> "Ended":
+    """Carry a job out on the pools of a configuration, of which nothing else counts."""
     from cah_dask.run import jobs, pipeline, requeue
     from cah_dask.run.before import slurm_limits
     from cah_dask.run.pools import check_pools
     from cah_dask.run.progress import Progress
-    from cah_dask.run.settings import loading
     from cah_dask.run.signals import Signals
 
-    machine = loading.load_machine(config, overrides)
     check_pools(machine)
     slurm_limits.check_allocation(machine, os.environ)
     started = datetime.now(UTC)

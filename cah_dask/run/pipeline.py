@@ -241,6 +241,7 @@ class _Attempt:
             config.slurm,
             max_attempts=config.max_attempts,
             around=around,
+            performance=Path(config.performance_report) if config.performance_report else None,
         )
         crawl = Crawl(config, folder, plan, self._publisher, self._view, self._places, watch)
         stopped_by = session.carry_out(plan, crawl, self._view, self._signals)

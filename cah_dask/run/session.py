@@ -70,6 +70,8 @@ class Session:
         lambda _driver, _machine: contextlib.nullcontext()
     )
     """Returns what is entered before any task and left after the last one."""
+    performance: Path | None = None
+    """Where Dask's performance report goes, if anywhere."""
 
     def carry_out(
         self, units: Units, work: Work, view: View, signals: Signals
@@ -90,7 +92,7 @@ class Session:
         folder = self.folder
         with driver.heeds(signals):
             async with opened(
-                self.pools, self.slurm, folder.path, folder.secrets, view.warn
+                self.pools, self.slurm, folder.path, folder.secrets, view.warn, self.performance
             ) as machine:
                 with self.around(driver, machine):
                     machine.dashboard.write(folder.dashboard_file)

@@ -36,6 +36,7 @@ OTHERWISE: dict[str, Any] = {
     "embed.device": "cpu",
     "report.prices": {"cpu": 0.04, "gpu": 2.5},
     "report.currency": "EUR",
+    "performance_report": "/dev/null",
 }
 """Each of them with another value than in the first run."""
 ELSEWHERE = {

@@ -90,9 +90,11 @@ def test_quiet_is_silent_and_verbose_shows_the_log(finished: Path):
     assert "was started with extract.min_text" in said
     release = finished / "release"
     release.rename(finished / "other")
-    code, _, said = cah("-v", "run", config)
+    performance = config.with_name("dask.html")
+    code, _, said = cah("-v", "run", config, "--set", f"performance_report={performance}")
     assert code == 0
     assert re.search(r" INFO cah_dask\.\S+ task=\S+ stage=pack ", said)
+    assert "Dask Performance Report" in performance.read_text()
 
 
 def test_a_contact_sheet_shows_what_was_asked_for(finished: Path, tmp_path: Path):

@@ -63,6 +63,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     max_lost_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
     """Share of the archives that a release may lack because their server refused them or did not
     answer. Each time the same command runs it asks for them again."""
+    performance_report: str | None = None
+    """File that Dask's performance report of a driver goes to, such as `dask.html`: what all
+    workers did when. It is of the last driver, if several carry a run to its end."""
     lists_sha256: dict[str, str] = {}
     """SHA-256 of each file of `dedup.exclude` and `download.hash_lists`, and of the subset of
     `extract.table`. Filled in at the start, so that a run cannot go on with other lists."""

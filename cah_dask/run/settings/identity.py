@@ -23,6 +23,7 @@ OPERATIONAL = (
     "max_attempts",
     "max_lost_share",
     "report",
+    "performance_report",
     "pools",
     "slurm",
     "site",

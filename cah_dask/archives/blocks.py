@@ -9,9 +9,9 @@ import io
 import re
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import BinaryIO, Generic, TypeVar
+from typing import BinaryIO, Generic, Protocol, TypeVar
 
-from fastwarc.warc import ArchiveIterator, HeaderMap, WarcRecord, WarcRecordType
+from fastwarc.warc import ArchiveIterator, HeaderMap, WarcRecordType
 
 from cah_dask.archives.members import (
     MAGIC,
@@ -27,6 +27,7 @@ from cah_dask.errors import CahError, RecordError, RetryableError
 
 _RECORD = re.compile(rb"[\xef\xbb\xbf\s]*WARC/")
 _LOOK_BYTES = 64
+_EMPTY_LINES = (b"\r\n", b"\n")
 _KINDS = {
     int(getattr(WarcRecordType, kind)): kind
     for kind in (
@@ -43,10 +44,20 @@ class CutError(CahError):
     """A block is not as long as it says: what its own gzip member holds is asked for."""
 
 
+class Stream(Protocol):
+    """What the content of a record is read from, to its end or beyond."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return the next bytes, fewer at the end."""
+
+    def readline(self, size: int, /) -> bytes:
+        """Return the next line, or its beginning."""
+
+
 class Block:
     """One record as it lies in an archive; its content is read once."""
 
-    __slots__ = ("_fields", "_read", "kind", "n_bytes", "n_left", "offset")
+    __slots__ = ("_fields", "_stream", "kind", "n_bytes", "n_left", "offset")
 
     def __init__(
         self,
@@ -54,7 +65,7 @@ class Block:
         kind: str,
         n_bytes: int,
         fields: Mapping[str, str] | HeaderMap,
-        read: Callable[[int], bytes],
+        stream: Stream,
     ) -> None:
         self.offset = offset
         """Where its gzip member begins; in an uncompressed archive, where it does itself."""
@@ -63,7 +74,7 @@ class Block:
         self.n_bytes = self.n_left = n_bytes
         """How long it says it is, and what of that was not read yet."""
         self._fields = fields
-        self._read = read
+        self._stream = stream
 
     def fields(self) -> Mapping[str, str]:
         """Return its WARC fields by lower-case names.
@@ -90,13 +101,37 @@ class Block:
         """
         n_bytes = min(most, self.n_left)
         try:
-            data = self._read(n_bytes) if n_bytes > 0 else b""
+            data = self._stream.read(n_bytes) if n_bytes > 0 else b""
         except OSError:
             data = b""
         if len(data) < n_bytes:
             raise CutError("it is cut")
         self.n_left -= n_bytes
         return data
+
+    def read_head(self, most: int) -> tuple[bytes, bool]:
+        """Return its next lines up to an empty one, and whether there is one within `most` bytes.
+
+        Raises
+        ------
+        CutError
+            It has fewer than it says.
+        """
+        lines, n_left, n_stop = [], self.n_left, max(0, self.n_left - most)
+        readline, is_whole = self._stream.readline, False
+        try:
+            while n_left > n_stop and not is_whole:
+                line = readline(n_left - n_stop)
+                lines.append(line)
+                n_left -= len(line)
+                if len(line) < 3:
+                    is_whole = line in _EMPTY_LINES
+                    if not line:
+                        raise CutError("it is cut")
+        except OSError:
+            raise CutError("it is cut") from None
+        self.n_left = n_left
+        return b"".join(lines), is_whole
 
 
 class Blocks(Generic[T]):
@@ -143,6 +178,7 @@ class Blocks(Generic[T]):
         self._keep = keep
         self._offset = self._n_seen = 0
         self._held: T | None = None
+        self._held_bytes = 0
         self._go_on_at: int | None = None
         self._is_lenient = self._is_several = False
         self._file: BinaryIO | None = None
@@ -264,53 +300,51 @@ class Blocks(Generic[T]):
             self._n_seen += 1
             kind = _KINDS.get(int(record.record_type), "")
             if kind not in self._kinds:
-                kind = _readable_kind(record)
+                kind = _readable_kind(record.headers, kind)
             if kind in self._kinds:
-                headers, read = record.headers, record.reader.read
-                fault = self._hold(Block(offset, kind, record.content_length, headers, read))
+                n_bytes, headers = record.content_length, record.headers
+                fault = self._hold(Block(offset, kind, n_bytes, headers, record.reader))
             else:
                 fault = None if kind or self._is_lenient else "its head is unreadable"
             if fault is not None:
                 yield from self._mended(fault)
                 if not kind or self._was_read_apart():
                     return
-        if self._held is not None:
-            yield self._held
+        yield from self._released()
 
     def _hold(self, block: Block) -> str | None:
         """Take a block; return what is wrong with its length, if anything is."""
         try:
-            self._held = self._taken(block)
+            self._held = self._take(block)
         except CutError as fault:
             return str(fault)
         except RecordError:
             self.n_bad += 1
-        return None
-
-    def _taken(self, block: Block) -> T | None:
-        taken = self._take(block)
+            return None
+        self._held_bytes = block.n_bytes
         self.n_records += 1
         self.n_bytes += block.n_bytes
-        return taken
+        return None
+
+    def _released(self) -> Iterator[T]:
+        """Yield what is held, if anything is."""
+        held, self._held = self._held, None
+        if held is not None:
+            yield held
 
     def _doubted(self) -> Iterator[T]:
         """Yield the last record, behind which FastWARC found none, as its member has it.
 
         One of a wrong length ends where another one does not begin.
         """
-        held, self._held = self._held, None
-        if held is None:
-            return
-        member = self._member()
+        member = self._member() if self._held is not None else None
         if member is None or holds_several(member.data):
-            yield held
+            yield from self._released()
             return
-        self._go_on_at = member.end
-        if not member.is_sound:
-            self._lose()
-            return
-        taken = self._take(self._block(member))
-        yield held if taken is None else taken
+        self._go_on_at, self._held = member.end, None
+        self.n_records -= 1  # it is counted again, or as bad
+        self.n_bytes -= self._held_bytes
+        yield from self._again(member)
 
     def _mended(self, fault: str) -> Iterator[T]:
         """Read a record out of its member, or count it as bad; `fault` says what was wrong."""
@@ -321,18 +355,18 @@ class Blocks(Generic[T]):
                 self._lose(fault)
             return
         self._go_on_at = member.end
+        yield from self._again(member)
+
+    def _again(self, member: Member) -> Iterator[T]:
+        """Yield the last record out of its member, or count it as bad."""
         if not member.is_sound:
             self._lose()
             return
         block = self._block(member)
         if block.kind in self._kinds:
-            try:
-                taken = self._taken(block)
-            except (CutError, RecordError):
+            if self._hold(block) is not None:
                 self.n_bad += 1
-            else:
-                if taken is not None:
-                    yield taken
+            yield from self._released()
         elif not block.kind:
             self.n_bad += 1
 
@@ -344,7 +378,7 @@ class Blocks(Generic[T]):
 
     def _block(self, member: Member) -> Block:
         fields, body = payload(member.data)
-        return Block(self._offset, kind_of(fields), len(body), fields, io.BytesIO(body).read)
+        return Block(self._offset, kind_of(fields), len(body), fields, io.BytesIO(body))
 
     def _next(self, fault: str) -> int | None:
         """Return where to go on once FastWARC has stopped, None at the end."""
@@ -386,19 +420,17 @@ def _readable(headers: HeaderMap) -> dict[str, str]:
     CutError
         FastWARC took a whole record with bare line ends for a field.
     """
-    items: Sequence[tuple[str, str]] = headers.items()
-    fields = {name.lower(): value.strip() for name, value in reversed(items)}
-    if "\n" in "".join(fields.values()):
+    if "\n" in "".join(headers.values()):
         raise CutError("its head is unreadable")
-    return fields
+    items: Sequence[tuple[str, str]] = headers.items()
+    return {name.lower(): value.strip() for name, value in reversed(items)}
 
 
-def _readable_kind(record: WarcRecord) -> str:
-    """Return the WARC-Type, which FastWARC knows in one spelling only; "" if it is unreadable."""
-    try:
-        return kind_of(_readable(record.headers))
-    except CutError:
+def _readable_kind(headers: HeaderMap, kind: str) -> str:
+    """Return a WARC-Type, which FastWARC knows in one spelling only; "" if it is unreadable."""
+    if "\n" in "".join(headers.values()):
         return ""
+    return kind or (headers.get("WARC-Type") or "").strip().lower()
 
 
 def kind_of(fields: Mapping[str, str]) -> str:

@@ -6,6 +6,7 @@ says is taken as it is.
 """
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from cah_dask.codings import codings_of, unpacked
@@ -13,8 +14,8 @@ from cah_dask.codings import codings_of, unpacked
 HEAD_BYTES = 256 << 10
 """Longest head that is read, in bytes: that of Chromium (net::HttpStreamParser)."""
 
-_HEAD_END = re.compile(rb"\r?\n\r?\n")
 _STATUS = re.compile(rb"HTTP/\d+(?:\.\d+)?[ \t]+(\d{3})(?!\d)")
+_FOLD = re.compile(r"\r?\n[ \t]+")
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
 _LINE_END = re.compile(rb"\r?\n")
 _NO_BODY = (204, 304)
@@ -27,14 +28,17 @@ class Head(NamedTuple):
     """None where there is no status line."""
     headers: tuple[tuple[str, str], ...]
     """In order, names as written, values without the blanks around them."""
-
-    def get(self, name: str) -> str:
-        """Return the first value of a header, "" if there is none; `name` in lower case."""
-        return next((value for key, value in self.headers if key.lower() == name), "")
+    first: Mapping[str, str]
+    """The first value of each header, by lower-case names."""
 
     def all(self, name: str) -> str:
         """Return all values of a header that is a list, with commas between them."""
+        if name not in self.first:
+            return ""
         return ",".join(value for key, value in self.headers if key.lower() == name)
+
+
+NO_HEAD = Head(None, (), {})
 
 
 class Body(NamedTuple):
@@ -47,38 +51,31 @@ class Body(NamedTuple):
     """Whether what it was packed with could be undone to its end."""
 
 
-def head_end(data: bytes) -> tuple[int, int] | None:
-    """Return where the head of a message ends and where its body begins, None if it goes on."""
-    found = _HEAD_END.search(data, 0, HEAD_BYTES)
-    return found.span() if found else None
-
-
 def parse_head(data: bytes) -> Head:
     """Read a status line and headers, however they are written.
 
     A line that begins with a blank goes on with the one before (RFC 9112 5.2); one without a colon
     is passed over.
     """
-    lines = data.split(b"\n")
-    found = _STATUS.match(lines[0])
-    headers: list[tuple[str, str]] = []
-    for line in lines[1:]:
-        if line[:1] in (b" ", b"\t") and headers:
-            name, value = headers[-1]
-            headers[-1] = (name, f"{value} {_text(line)}".strip())
-            continue
-        name_bytes, colon, value_bytes = line.partition(b":")
-        if colon:
-            headers.append((_text(name_bytes), _text(value_bytes)))
-    return Head(int(found[1]) if found else None, tuple(headers))
-
-
-def _text(data: bytes) -> str:
-    """Decode a part of a head: UTF-8, as browsers that are sent such show, else Latin-1."""
+    found = _STATUS.match(data)
     try:
-        return data.decode().strip()
+        text = data.decode()
     except UnicodeDecodeError:
-        return data.decode("latin-1").strip()
+        text = "\n".join(map(_text, data.split(b"\n")))
+    if "\n " in text or "\n\t" in text:
+        text = _FOLD.sub(" ", text)
+    parts = [line.partition(":") for line in text.split("\n")[1:]]
+    headers = tuple([(name.strip(), value.strip()) for name, colon, value in parts if colon])
+    first = {name.lower(): value for name, value in reversed(headers)}
+    return Head(int(found[1]) if found else None, headers, first)
+
+
+def _text(line: bytes) -> str:
+    """Decode a line: UTF-8, as browsers that are sent such show, else Latin-1."""
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return line.decode("latin-1")
 
 
 def media_type(value: str) -> str:
@@ -98,16 +95,18 @@ def read_body(stored: bytes, head: Head, limit: int) -> Body:
     limit
         Bytes that are unpacked at most, of each packing inside another one too.
     """
-    length, is_cut = head.get("content-length"), False
+    length, is_cut = head.first.get("content-length", ""), False
     transfer = head.all("transfer-encoding").lower()
     if "chunked" in transfer:
         stored, is_cut = dechunked(stored, limit)
     elif length.isdecimal() and len(length) < 19 and head.status not in _NO_BODY:
         is_cut = len(stored) < int(length)
-    codings = [*codings_of(transfer), *codings_of(head.all("content-encoding"))]
-    data, is_sound = unpacked(stored, codings, limit) if codings else (stored[:limit], True)
-    was_unpacked = bool(codings) and is_sound
-    return Body(data, is_cut and not was_unpacked, is_sound)
+    packings = transfer, head.all("content-encoding")
+    codings = [coding for packing in packings if packing for coding in codings_of(packing)]
+    if not codings:
+        return Body(stored[:limit], is_cut, is_sound=True)
+    data, is_sound = unpacked(stored, codings, limit)
+    return Body(data, is_cut and not is_sound, is_sound)
 
 
 def dechunked(body: bytes, limit: int) -> tuple[bytes, bool]:
@@ -127,7 +126,11 @@ def dechunked(body: bytes, limit: int) -> tuple[bytes, bool]:
         if not size:
             return bytes(whole), False
         line_end = _LINE_END.match(body, begin + size)
-        if line_end is None and not at and begin + size < len(body):
+        if (
+            line_end is None
+            and not at
+            and body[begin + size : begin + size + 2] not in (b"", b"\r")
+        ):
             return body, False
         whole += rest[begin : begin + min(size, limit - len(whole))]
         if line_end is None:

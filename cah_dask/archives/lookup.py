@@ -5,7 +5,7 @@ holds beyond that is not inflated.
 """
 
 import io
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from fastwarc.stream_io import Lz4Reader, ZstdReader
 
@@ -13,7 +13,6 @@ from cah_dask.archives.blocks import Block, kind_of
 from cah_dask.archives.members import (
     MAGIC,
     content_length,
-    head_end,
     holds_several,
     is_record,
     payload,
@@ -25,7 +24,6 @@ from cah_dask.errors import RecordError
 _FRAMES = {b"\x04\x22\x4d\x18": Lz4Reader, b"\x28\xb5\x2f\xfd": ZstdReader}
 _MAGIC_BYTES = 4
 _MAX_HEAD_BYTES = 1 << 20
-_PIECE_BYTES = 8 << 10
 
 
 def block_at(file: BinaryIO, offset: int, keep: int) -> Block:
@@ -50,13 +48,27 @@ def block_at(file: BinaryIO, offset: int, keep: int) -> Block:
     if magic.startswith(MAGIC):
         return _in_member(file, offset, keep)
     file.seek(offset)
-    reader = _FRAMES.get(magic)
+    if magic not in _FRAMES:
+        return _in_stream(file, offset)
     try:
-        return _in_stream(reader(file) if reader else file, offset)
+        return _in_stream(io.BufferedReader(_Frames(_FRAMES[magic](file))), offset)
     except OSError as error:
-        if reader is None:
-            raise
         raise RecordError(f"the record at byte {offset} is damaged: {error}") from error
+
+
+class _Frames(io.RawIOBase):
+    """What frames of LZ4 or Zstandard hold."""
+
+    def __init__(self, reader: Lz4Reader | ZstdReader) -> None:
+        self._reader = reader
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data: bytes = self._reader.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
 
 def _in_member(file: BinaryIO, offset: int, keep: int) -> Block:
@@ -69,26 +81,18 @@ def _in_member(file: BinaryIO, offset: int, keep: int) -> Block:
     length = content_length(fields)
     if length is not None and (holds_several(data) or len(data) == keep):
         body = body[:length]
-    return Block(offset, kind_of(fields), len(body), fields, io.BytesIO(body).read)
+    return Block(offset, kind_of(fields), len(body), fields, io.BytesIO(body))
 
 
-def _in_stream(stream: BinaryIO, offset: int) -> Block:
-    start = b""
-    while (end := head_end(start)) is None and len(start) < _MAX_HEAD_BYTES:
-        piece = stream.read(_PIECE_BYTES)
-        if not piece:
+def _in_stream(stream: BinaryIO | io.BufferedReader, offset: int) -> Block:
+    head = b""
+    while len(head) < _MAX_HEAD_BYTES:
+        line = stream.readline(_MAX_HEAD_BYTES)
+        head += line
+        if not head.startswith(b"WARC/") or not line:
             break
-        start += piece
-        if not is_record(start):
-            break
-    if end is None or not is_record(start):
-        raise RecordError(f"no record begins at byte {offset}")
-    fields = warc_fields(start[:end])
-    length = content_length(fields) or 0
-    held = io.BytesIO(start[end:])
-
-    def read(n_bytes: int) -> bytes:
-        data = held.read(n_bytes)
-        return data + stream.read(n_bytes - len(data)) if len(data) < n_bytes else data
-
-    return Block(offset, kind_of(fields), length, fields, read)
+        if not line.strip(b"\r\n"):
+            fields = warc_fields(head)
+            length = content_length(fields) or 0
+            return Block(offset, kind_of(fields), length, fields, stream)
+    raise RecordError(f"no record begins at byte {offset}")

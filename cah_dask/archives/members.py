@@ -17,11 +17,13 @@ _MEMBER = MAGIC + b"\x08"  # with deflate, the only method there is
 _CHUNK_BYTES = 1 << 16
 _SCAN_BYTES = 1 << 20
 _PROBE_BYTES = 512
+_BEGINNING_BYTES = 64 << 10
 _INFLATED_BYTES = 1 << 20
 _RECORD = re.compile(rb"[\xef\xbb\xbf\s\0]*WARC/")
 _ANOTHER = re.compile(rb"\r?\n\r?\nWARC/\d\.\d\r?\n")
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _BLANK_LINE_AT_END = re.compile(rb"(?:\r?\n){1,2}\Z")
+_BEFORE_BYTES = 3
 _BLANK = b"\r\n"
 _LENGTH_DIGITS = 18
 
@@ -91,7 +93,7 @@ def next_record(file: BinaryIO, position: int) -> tuple[int | None, int]:
     for start in _beginnings(file, position):
         if start < position:
             continue  # within a member that was gone through
-        member = read_member(file, start)
+        member = read_member(file, start, keep=_BEGINNING_BYTES)
         if _RECORD.match(member.data):
             return start, n_lost + _n_not_zero(file, position, start)
         if member.is_sound:
@@ -144,7 +146,8 @@ def _n_not_zero(file: BinaryIO, start: int, stop: int | None = None) -> int:
 
 def holds_several(member: bytes) -> bool:
     """Tell whether a member holds more than one record, so that it bounds none of them."""
-    return bool(_ANOTHER.search(member))
+    at = member.find(b"\nWARC/")  # as a pattern takes longer than the inflating
+    return at >= 0 and bool(_ANOTHER.search(member, max(0, at - _BEFORE_BYTES)))
 
 
 def is_record(data: bytes) -> bool:

@@ -10,15 +10,16 @@ from typing import BinaryIO, NamedTuple
 from cah_dask.archives.blocks import Block, Blocks, CutError, bare_url
 from cah_dask.archives.http_message import (
     HEAD_BYTES,
+    NO_HEAD,
     Body,
     Head,
-    head_end,
     media_type,
     parse_head,
     read_body,
 )
 from cah_dask.archives.lookup import block_at
-from cah_dask.archives.remote import open_stream
+from cah_dask.archives.members import content_length
+from cah_dask.archives.remote import open_places
 from cah_dask.errors import RecordError, RetryableError
 
 KINDS = ("response", "resource", "revisit", "conversion")
@@ -27,11 +28,9 @@ KINDS = ("response", "resource", "revisit", "conversion")
 MAX_BYTES = 64 << 20
 """Largest body that is read, in bytes, if nothing else is said."""
 
-_FIRST_BYTES = 16 << 10
+_BUFFER_BYTES = 64 << 10  # more than most records take
 _WARC_HEAD_BYTES = 2 << 20
-_NO_HEAD = Head(None, ())
 _WITH_HTTP = ("response", "revisit")
-_CUT_FIELDS = ("warc-truncated", "warc-segment-number")
 
 
 class Fault(StrEnum):
@@ -42,7 +41,8 @@ class Fault(StrEnum):
     CUT = "cut"
     """It was cut when it was archived, or says that it is longer."""
     BAD_HTTP = "bad_http"
-    """It is no HTTP message although it must be, or has a head without an end."""
+    """It is no HTTP message although it must be, or has a head without an end, and then the body is
+    all of it; or it has no status."""
     BAD_CODING = "bad_coding"
     """What it is packed with is damaged."""
 
@@ -158,7 +158,7 @@ def opened(archive: str) -> Iterator[Archive]:
         It is out of reach, or its server does not give it.
     """
     try:
-        with open_stream(archive) as file:
+        with open_places(archive, _BUFFER_BYTES) as file:
             yield Archive(archive, file)
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise RetryableError(f"{archive} is out of reach from here: {error}") from error
@@ -189,16 +189,18 @@ def read_block(block: Block, wanted: Wanted) -> Response | LeftOut:
     Raises
     ------
     CutError
-        The block is shorter than it says.
+        The block is shorter than it says, or does not say how long it is.
     """
     if block.kind not in wanted.kinds:
         return LeftOut.KIND
     fields = block.fields()
+    if not block.n_bytes and content_length(fields) is None:
+        raise CutError("it has no length")
     head, start, fault = _read_head(block, fields)
     if wanted.statuses and head.status is not None and head.status not in wanted.statuses:
         return LeftOut.STATUS
-    is_message = head is not _NO_HEAD or fault
-    mime = media_type(head.get("content-type") if is_message else fields.get("content-type", ""))
+    is_message = head is not NO_HEAD or fault
+    mime = media_type((head.first if is_message else fields).get("content-type", ""))
     if not wanted.has_mime(mime):
         return LeftOut.MIME
     limit = wanted.max_bytes
@@ -209,12 +211,12 @@ def read_block(block: Block, wanted: Wanted) -> Response | LeftOut:
     is_revisit = block.kind == "revisit"
     if not fault and not is_revisit:
         is_too_large = max(len(stored), len(body.data)) > limit or block.n_left > 0
-        is_cut = body.is_cut or any(name in fields for name in _CUT_FIELDS)
+        is_cut = body.is_cut or "warc-truncated" in fields or "warc-segment-number" in fields
         fault = _fault(body, is_cut=is_cut, is_too_large=is_too_large)
     return Response(
         offset=block.offset,
         kind=block.kind,
-        url=block.url(),
+        url=bare_url(fields.get("warc-target-uri")),
         date=fields.get("warc-date", ""),
         digest=fields.get("warc-payload-digest", ""),
         status=head.status,
@@ -228,22 +230,17 @@ def read_block(block: Block, wanted: Wanted) -> Response | LeftOut:
 
 def _read_head(block: Block, fields: Mapping[str, str]) -> tuple[Head, bytes, str]:
     """Return the head of an HTTP message, what was read of its body, and a fault or ""."""
-    start = block.read(_FIRST_BYTES)
     if block.kind not in _WITH_HTTP:
-        return _NO_HEAD, start, ""
+        return NO_HEAD, b"", ""
+    is_response = block.kind == "response"
+    start, is_whole = block.read_head(HEAD_BYTES)
     if not start.startswith(b"HTTP/"):
         must_be_http = fields.get("content-type", "").lower().startswith("application/http")
-        is_bad = must_be_http and block.kind == "response"
-        return _NO_HEAD, start, Fault.BAD_HTTP if is_bad else ""
-    end = head_end(start)
-    if end is None:
-        start += block.read(HEAD_BYTES - len(start))
-        end = head_end(start)
-    if end is None and block.n_left:
-        return _NO_HEAD, b"", Fault.BAD_HTTP
-    head = parse_head(start[: end[0]] if end else start)
-    is_bad = (end is None or head.status is None) and block.kind == "response"
-    return head, start[end[1] :] if end else b"", Fault.BAD_HTTP if is_bad else ""
+        return NO_HEAD, start, Fault.BAD_HTTP if must_be_http and is_response else ""
+    if not is_whole and (is_response or block.n_left):
+        return NO_HEAD, start, Fault.BAD_HTTP
+    head = parse_head(start)
+    return head, b"", Fault.BAD_HTTP if is_response and head.status is None else ""
 
 
 def _fault(body: Body, *, is_cut: bool, is_too_large: bool) -> str:

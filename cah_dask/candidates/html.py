@@ -24,10 +24,9 @@ _OF_IMAGES = ("img", "base", "meta", "source")
 _OF_LICENSES = ("link", "a", "area")
 _META = ("name", "rel", "content", "http-equiv", "property")
 _SOURCES = ("src", "data-src", "srcset")
-# Bounded, so that no page can make it take more than linear time.
-_MAY_HAVE_LICENSE = re.compile(
-    rf"{re.escape(COMMONS)}|\brel\s{{0,9}}=[^>]{{0,200}}?license", re.IGNORECASE
-)
+_LICENSED = ("icense", "ICENSE")  # looked for without a change of case, which takes as long as tags
+_REL = re.compile(r"\brel\s*=", re.IGNORECASE)
+_REL_LENGTH = 100  # characters between rel and a licence that it names
 _LOOKS_LIKE_HTML = re.compile(
     rb"[\xef\xbb\xbf\s]*+(?:<!--.{0,500}?-->\s*+)?+<(?:!doctype\s++html|html|head|body|title)[\s>]",
     re.IGNORECASE | re.DOTALL,
@@ -55,13 +54,21 @@ def parse_html(url: str, headers: Headers, body: bytes, rules: PageRules) -> Pag
     """
     content_types = (value for name, value in headers if name.lower() == "content-type")
     text = decoded(body, next(content_types, ""))
-    has_licenses = bool(_MAY_HAVE_LICENSE.search(text))
     found = _Found()
-    for tag in tags(text, _OF_IMAGES + (_OF_LICENSES if has_licenses else ())):
+    for tag in tags(text, _OF_IMAGES + (_OF_LICENSES if _may_have_licenses(text) else ())):
         found.add(tag)
     html = Html(Head(found.base, _json(found.metas)), found.images)
     find_license = partial(licenses, found.head_links + found.links, url, found.base)
     return rules.page(url, Markup(html, _json(_by_name(headers))), len(body), find_license)
+
+
+def _may_have_licenses(text: str) -> bool:
+    """Tell whether a page may link to a licence: the tags that can are most of those it has."""
+    return COMMONS in text or any(
+        _REL.search(before[-_REL_LENGTH:].rpartition(">")[2])
+        for word in _LICENSED
+        for before in text.split(word)[:-1]
+    )
 
 
 class _Found:

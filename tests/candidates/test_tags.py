@@ -1,4 +1,5 @@
 import time
+import tracemalloc
 from html import escape
 
 import pytest
@@ -80,6 +81,16 @@ def test_any_text_has_some_tags(text):
     for tag in tags(text, NAMES):
         assert tag.name in NAMES
         assert all(name == name.lower() for name in tag.attributes)
+
+
+def test_tags_that_are_left_open_take_no_memory():
+    text = "".join(f"<font color={n}><p>" for n in range(50_000))
+    tracemalloc.start()
+    try:
+        assert list(tags(text, NAMES)) == []
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from fastwarc.stream_io import Lz4Reader, ZstdReader
 
-from cah_dask.archives.blocks import Block, kind_of
+from cah_dask.archives.block import Block, is_panic, kind_of
 from cah_dask.archives.members import (
     MAGIC,
     content_length,
@@ -53,7 +53,7 @@ def block_at(file: BinaryIO, offset: int, keep: int) -> Block:
     try:
         return _in_stream(io.BufferedReader(_Frames(_FRAMES[magic](file))), offset)
     except OSError as error:
-        raise RecordError(f"the record at byte {offset} is damaged: {error}") from error
+        raise RecordError(f"it is damaged: {error}") from error
 
 
 class _Frames(io.RawIOBase):
@@ -66,7 +66,12 @@ class _Frames(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        data: bytes = self._reader.read(len(buffer))
+        try:
+            data: bytes = self._reader.read(len(buffer))
+        except BaseException as error:
+            if is_panic(error):
+                raise OSError(str(error)) from error
+            raise
         buffer[: len(data)] = data
         return len(data)
 
@@ -74,9 +79,9 @@ class _Frames(io.RawIOBase):
 def _in_member(file: BinaryIO, offset: int, keep: int) -> Block:
     data = read_start(file, offset, keep)
     if data is None:
-        raise RecordError(f"the record at byte {offset} is cut or damaged")
+        raise RecordError("it is cut or damaged")
     if not is_record(data):
-        raise RecordError(f"no record begins at byte {offset}")
+        raise RecordError("no record begins there")
     fields, body = payload(data)
     length = content_length(fields)
     if length is not None and (holds_several(data) or len(data) == keep):
@@ -95,4 +100,4 @@ def _in_stream(stream: BinaryIO | io.BufferedReader, offset: int) -> Block:
             fields = warc_fields(head)
             length = content_length(fields) or 0
             return Block(offset, kind_of(fields), length, fields, stream)
-    raise RecordError(f"no record begins at byte {offset}")
+    raise RecordError("no record begins there")

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from cah_dask.archives.blocks import Block, Blocks, CutError
+from cah_dask.archives.block import Block, CutError
+from cah_dask.archives.blocks import Blocks
 from cah_dask.archives.members import MAX_RECORD_BYTES
 from cah_dask.errors import RecordError
 

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from cah_dask import __version__
 from cah_dask.addresses import is_public, is_public_host
-from cah_dask.archives.s3 import SCHEME, S3File, is_s3
+from cah_dask.archives.s3 import READ_BYTES, SCHEME, S3File, is_s3
 from cah_dask.errors import RetryableError
 from cah_dask.retry_after import retry_after_s
 
@@ -75,7 +75,8 @@ def open_archive(archive: str) -> Iterator[Stream]:
     if not is_remote(archive):
         yield archive
         return
-    with _remote_file(archive) as raw, io.BufferedReader(raw, BUFFER_BYTES) as stream:
+    buffer_bytes = READ_BYTES if is_s3(archive) else BUFFER_BYTES
+    with _remote_file(archive) as raw, io.BufferedReader(raw, buffer_bytes) as stream:
         yield stream
 
 

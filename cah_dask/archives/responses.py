@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import BinaryIO, NamedTuple
 
-from cah_dask.archives.blocks import Block, Blocks, CutError, bare_url
+from cah_dask.archives.block import Block, CutError, bare_url
+from cah_dask.archives.blocks import Blocks
 from cah_dask.archives.http_message import (
     HEAD_BYTES,
     NO_HEAD,

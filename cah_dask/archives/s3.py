@@ -21,6 +21,9 @@ from cah_dask.errors import InputError, RetryableError
 SCHEME = "s3://"
 TIMEOUT_S = 60.0
 """Longest silence of the store in seconds."""
+READ_BYTES = 8 << 20
+"""Bytes that are asked for at once by who reads an object from its beginning to its end, as each
+request costs a round trip."""
 ATTEMPTS = 9
 """Requests in a row that may fail, with longer and longer pauses between them."""
 

@@ -17,6 +17,7 @@ _MEMBER = MAGIC + b"\x08"  # with deflate, the only method there is
 _CHUNK_BYTES = 1 << 16
 _SCAN_BYTES = 1 << 20
 _PROBE_BYTES = 512
+_BEGINNING_BYTES = 64 << 10
 _INFLATED_BYTES = 1 << 20
 _RECORD = re.compile(rb"[\xef\xbb\xbf\s\0]*WARC/")
 _ANOTHER = re.compile(rb"\r?\n\r?\nWARC/\d\.\d\r?\n")
@@ -91,7 +92,7 @@ def next_record(file: BinaryIO, position: int) -> tuple[int | None, int]:
     for start in _beginnings(file, position):
         if start < position:
             continue  # within a member that was gone through
-        member = read_member(file, start)
+        member = read_member(file, start, keep=_BEGINNING_BYTES)
         if _RECORD.match(member.data):
             return start, n_lost + _n_not_zero(file, position, start)
         if member.is_sound:

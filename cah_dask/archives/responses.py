@@ -19,7 +19,7 @@ from cah_dask.archives.http_message import (
 )
 from cah_dask.archives.lookup import block_at
 from cah_dask.archives.members import content_length
-from cah_dask.archives.remote import open_stream
+from cah_dask.archives.remote import open_places
 from cah_dask.errors import RecordError, RetryableError
 
 KINDS = ("response", "resource", "revisit", "conversion")
@@ -28,6 +28,7 @@ KINDS = ("response", "resource", "revisit", "conversion")
 MAX_BYTES = 64 << 20
 """Largest body that is read, in bytes, if nothing else is said."""
 
+_BUFFER_BYTES = 64 << 10  # more than most records take
 _HTTP = b"HTTP/"
 _WARC_HEAD_BYTES = 2 << 20
 _WITH_HTTP = ("response", "revisit")
@@ -159,7 +160,7 @@ def opened(archive: str) -> Iterator[Archive]:
         It is out of reach, or its server does not give it.
     """
     try:
-        with open_stream(archive) as file:
+        with open_places(archive, _BUFFER_BYTES) as file:
             yield Archive(archive, file)
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise RetryableError(f"{archive} is out of reach from here: {error}") from error

@@ -63,7 +63,7 @@ def test_a_list_may_be_remote():
         (["{}/missing.wat.gz"], "does not exist"),
         (["{}/*.nothing"], "matches no file"),
         (["{}"], "is a folder"),
-        (["s3://bucket/x.wat.gz"], "unknown scheme"),
+        (["gs://bucket/x.wat.gz"], "unknown scheme"),
         (["{}/missing.paths"], "does not exist"),
         (["{}/empty.paths"], "is empty"),
         (["{}/broken.paths.gz"], "no readable list"),

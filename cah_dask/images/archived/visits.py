@@ -18,7 +18,7 @@ from cah_dask.images.outcomes import Outcome
 from cah_dask.images.web.fetch import is_doubtful, is_reserved, looks_like_picture
 from cah_dask.images.web.responses import has_body, is_redirect, without_body
 from cah_dask.schema import Status
-from cah_dask.urls import absolute
+from cah_dask.urls import absolute, normal
 
 _NEVER = moment("")
 
@@ -128,6 +128,8 @@ class Answers:
             target = None
         if target is None:
             return self._outcome(Status.REDIRECT_INVALID, visit, response)
+        if target.href == visit.url != normal(response.url):  # it is of the other scheme
+            return missing(Status.NOT_ARCHIVED)
         if self._exclusion.excludes_host(target.host):
             return self._outcome(Status.OPTOUT, visit, response)
         if visit.hops == self._options.max_redirects:

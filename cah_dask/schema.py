@@ -146,6 +146,10 @@ class Counts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise RunError(f"{where}: {self.seen} rows came in but {out} are accounted for: {self}")
 
 
+STAGED = "staged_bytes"
+"""A note of counts: bytes that wait for the next stage and are gone once that has read them."""
+
+
 class CountsSum:
     """Counts that many others are added to; what each adds costs no more when there are many."""
 

@@ -14,7 +14,7 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -55,6 +55,7 @@ class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     ``config`` is the hash of the settings that change results, ``inputs`` names what was read,
     ``errors`` says what was lost of the inputs, and ``seconds`` is None where a file must not
     depend on how fast it was made (the release); ``timings`` are milliseconds of parts of them.
+    ``hosts`` are those with the most trouble in a download, and what became of their urls.
     """
 
     stage: str
@@ -67,6 +68,7 @@ class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     versions: dict[str, str] = {}
     seconds: float | None = None
     timings: dict[str, int] = {}
+    hosts: dict[str, dict[str, int]] = {}
 
 
 def temporary(target: Path) -> Path:
@@ -125,7 +127,7 @@ def write_part(
     target: Path,
     schema: pa.Schema,
     groups: Iterable[pa.Table],
-    receipt: Receipt,
+    receipt: Receipt | Callable[[], Receipt],
     *,
     replace: bool = False,
     statistics: bool = True,
@@ -141,7 +143,8 @@ def write_part(
     groups
         Each table becomes one row group, in order.
     receipt
-        Must balance; see `Counts.require_balance`.
+        Must balance; see `Counts.require_balance`. Where it is not known before all groups are
+        made, what makes it then.
     statistics
         Whether readers can tell from the footer which row groups they need.
 
@@ -150,12 +153,16 @@ def write_part(
     RunError
         If the counts do not balance or the disk is full.
     """
-    receipt.counts.require_balance(f"{receipt.stage} {receipt.unit}")
+    if isinstance(receipt, Receipt):
+        receipt.counts.require_balance(f"{receipt.stage} {receipt.unit}")
     with _temporary_beside(target) as path:
         options = {"compression": "zstd", "write_page_checksum": True}
         with pq.ParquetWriter(path, schema, write_statistics=statistics, **options) as writer:
             for group in groups:
                 writer.write_table(group, row_group_size=max(1, len(group)))
+            if not isinstance(receipt, Receipt):
+                receipt = receipt()
+                receipt.counts.require_balance(f"{receipt.stage} {receipt.unit}")
             writer.add_key_value_metadata({RECEIPT_KEY: msgspec.json.encode(receipt)})
         seals.seal(path)
         fsync(path)

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 CONDA_NAMES = {
     "ada-url": "ada-url-python",
     "brotli": "brotli-python",
+    "prometheus-client": "prometheus_client",
     "open_clip_torch": "open-clip-torch",
     "torch": "pytorch",
 }

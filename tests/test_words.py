@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cah_dask import cli, jobs_cli
 from cah_dask.errors import ConfigError
-from cah_dask.words import counted, printable
+from cah_dask.words import counted, duration, printable
 
 
 @given(st.text(alphabet=st.characters(codec=None)))
@@ -41,3 +41,12 @@ def test_errors_and_logs_are_printable(capsys, monkeypatch, tmp_path):
 
 def test_nouns_have_plurals():
     assert [counted(n, "row") for n in (0, 1, 2_000)] == ["0 rows", "1 row", "2,000 rows"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "0 s"), (119.4, "119 s"), (120, "2 min"), (7199, "120 min"), (7200, "2.0 h"),
+     (172_799, "48.0 h"), (172_800, "2.0 days"), (1e6, "11.6 days")],
+)  # fmt: skip
+def test_a_time_is_said_as_people_do(seconds: float, said: str):
+    assert duration(seconds) == said

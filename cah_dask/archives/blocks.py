@@ -118,18 +118,20 @@ class Block:
             It has fewer than it says.
         """
         lines, n_left, n_stop = [], self.n_left, max(0, self.n_left - most)
-        readline, line = self._stream.readline, b""
+        readline, is_whole = self._stream.readline, False
         try:
-            while n_left > n_stop and line not in _EMPTY_LINES:
+            while n_left > n_stop and not is_whole:
                 line = readline(n_left - n_stop)
-                if not line:
-                    raise CutError("it is cut")
                 lines.append(line)
                 n_left -= len(line)
+                if len(line) < 3:
+                    is_whole = line in _EMPTY_LINES
+                    if not line:
+                        raise CutError("it is cut")
         except OSError:
             raise CutError("it is cut") from None
         self.n_left = n_left
-        return b"".join(lines), line in _EMPTY_LINES
+        return b"".join(lines), is_whole
 
 
 class Blocks(Generic[T]):
@@ -292,7 +294,8 @@ class Blocks(Generic[T]):
             # Of the first one we know where it is; FastWARC is wrong if blanks precede it.
             offset = record.stream_pos if self._n_seen else self._offset
             if self._held is not None:
-                yield from self._released()
+                held, self._held = self._held, None
+                yield held
             self._offset = offset
             self._n_seen += 1
             kind = _KINDS.get(int(record.record_type), "")
@@ -417,9 +420,9 @@ def _readable(headers: HeaderMap) -> dict[str, str]:
     CutError
         FastWARC took a whole record with bare line ends for a field.
     """
-    items: Sequence[tuple[str, str]] = headers.items()
-    if "\n" in "".join([value for _, value in items]):
+    if "\n" in "".join(headers.values()):
         raise CutError("its head is unreadable")
+    items: Sequence[tuple[str, str]] = headers.items()
     return {name.lower(): value.strip() for name, value in reversed(items)}
 
 

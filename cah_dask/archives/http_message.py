@@ -15,7 +15,6 @@ HEAD_BYTES = 256 << 10
 """Longest head that is read, in bytes: that of Chromium (net::HttpStreamParser)."""
 
 _STATUS = re.compile(rb"HTTP/\d+(?:\.\d+)?[ \t]+(\d{3})(?!\d)")
-_HEADER = re.compile(r"\n([^:\n]*):([^\n]*)")
 _FOLD = re.compile(r"\r?\n[ \t]+")
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
 _LINE_END = re.compile(rb"\r?\n")
@@ -65,7 +64,8 @@ def parse_head(data: bytes) -> Head:
         text = "\n".join(map(_text, data.split(b"\n")))
     if "\n " in text or "\n\t" in text:
         text = _FOLD.sub(" ", text)
-    headers = tuple([(name.strip(), value.strip()) for name, value in _HEADER.findall(text)])
+    parts = [line.partition(":") for line in text.split("\n")[1:]]
+    headers = tuple([(name.strip(), value.strip()) for name, colon, value in parts if colon])
     first = {name.lower(): value for name, value in reversed(headers)}
     return Head(int(found[1]) if found else None, headers, first)
 

@@ -29,10 +29,8 @@ MAX_BYTES = 64 << 20
 """Largest body that is read, in bytes, if nothing else is said."""
 
 _BUFFER_BYTES = 64 << 10  # more than most records take
-_HTTP = b"HTTP/"
 _WARC_HEAD_BYTES = 2 << 20
 _WITH_HTTP = ("response", "revisit")
-_CUT_FIELDS = ("warc-truncated", "warc-segment-number")
 
 
 class Fault(StrEnum):
@@ -213,7 +211,7 @@ def read_block(block: Block, wanted: Wanted) -> Response | LeftOut:
     is_revisit = block.kind == "revisit"
     if not fault and not is_revisit:
         is_too_large = max(len(stored), len(body.data)) > limit or block.n_left > 0
-        is_cut = body.is_cut or any(name in fields for name in _CUT_FIELDS)
+        is_cut = body.is_cut or "warc-truncated" in fields or "warc-segment-number" in fields
         fault = _fault(body, is_cut=is_cut, is_too_large=is_too_large)
     return Response(
         offset=block.offset,
@@ -235,14 +233,13 @@ def _read_head(block: Block, fields: Mapping[str, str]) -> tuple[Head, bytes, st
     if block.kind not in _WITH_HTTP:
         return NO_HEAD, b"", ""
     is_response = block.kind == "response"
-    start = block.read(len(_HTTP))
-    if start != _HTTP:
+    start, is_whole = block.read_head(HEAD_BYTES)
+    if not start.startswith(b"HTTP/"):
         must_be_http = fields.get("content-type", "").lower().startswith("application/http")
         return NO_HEAD, start, Fault.BAD_HTTP if must_be_http and is_response else ""
-    lines, is_whole = block.read_head(HEAD_BYTES)
     if not is_whole and (is_response or block.n_left):
-        return NO_HEAD, start + lines, Fault.BAD_HTTP
-    head = parse_head(start + lines)
+        return NO_HEAD, start, Fault.BAD_HTTP
+    head = parse_head(start)
     return head, b"", Fault.BAD_HTTP if is_response and head.status is None else ""
 
 

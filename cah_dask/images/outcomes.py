@@ -12,6 +12,20 @@ from cah_dask.images.manners.hosts import Visit
 from cah_dask.images.picture.decoders import Verdict
 from cah_dask.images.web.responses import Answer
 from cah_dask.schema import OUTCOMES, Counts, Status
+from cah_dask.urls import host_of
+
+HOSTS_NOTED = 5
+"""Hosts of a list that its receipt names: those with the most trouble."""
+
+TROUBLE = frozenset(
+    {
+        *(Status.DNS_NOT_FOUND, Status.DNS_ERROR, Status.CONNECT_REFUSED, Status.CONNECT_TIMEOUT),
+        *(Status.CONNECT_ERROR, Status.TLS_CERTIFICATE, Status.TLS_ERROR, Status.DISCONNECTED),
+        *(Status.HTTP_403, Status.HTTP_429, Status.HTTP_4XX, Status.HTTP_5XX, Status.HTTP_OTHER),
+        *(Status.TIMEOUT, Status.TOO_SLOW, Status.HOST_SUSPENDED, Status.ROBOTS_UNREACHABLE),
+    }
+)
+"""Outcomes that speak of a host; a dead link, a rule or a picture that is no good does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,3 +128,28 @@ class Ledger:
         if len(outcomes) < len(self._urls):
             raise RunError(f"{len(self._urls) - len(outcomes)} urls of a list have no outcome")
         return outcomes
+
+
+def troubled_hosts(outcomes: pa.Table) -> dict[str, dict[str, int]]:
+    """Return what became of the urls of the hosts with the most trouble, by status.
+
+    Parameters
+    ----------
+    outcomes
+        ``url`` and ``status`` of `schema.OUTCOMES`.
+
+    Returns
+    -------
+    dict
+        At most `HOSTS_NOTED` hosts, those with the most urls in `TROUBLE` first.
+    """
+    found: dict[str, Counter[str]] = {}
+    for url, status in zip(
+        outcomes["url"].to_pylist(), outcomes["status"].to_pylist(), strict=True
+    ):
+        found.setdefault(host_of(url), Counter())[status] += 1
+    trouble = {host: sum(counts[each] for each in TROUBLE) for host, counts in found.items()}
+    worst = sorted(
+        (host for host in found if trouble[host]), key=lambda host: (-trouble[host], host)
+    )
+    return {host: dict(sorted(found[host].items())) for host in worst[:HOSTS_NOTED]}

@@ -1,10 +1,12 @@
 """The job of `cah run`: from archives to a published release."""
 
+import contextlib
 import signal
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeAlias
 
 import msgspec
 import pyarrow.compute as pc
@@ -16,6 +18,8 @@ from cah_dask.pairs.scores.numbers import Scores
 from cah_dask.pairs.select import SelectOptions
 from cah_dask.release.summary import similarity_histogram
 from cah_dask.run.cluster.lending import lend_hosts
+from cah_dask.run.cluster.machine import DaskMachine
+from cah_dask.run.driver import Driver
 from cah_dask.run.folder.job_folder import JobFolder
 from cah_dask.run.folder.lost import late_waves, write_lost
 from cah_dask.run.folder.run_folder import RunFolder
@@ -34,6 +38,8 @@ from cah_dask.run.signals import Signals
 from cah_dask.run.stages import COMPACT, DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT, Stage
 from cah_dask.run.task import Done
 from cah_dask.run.tasks import CrawlTask, without_place
+from cah_dask.run.watch.live import Watch
+from cah_dask.run.watch.view import facts
 from cah_dask.schema import Split, similarity_of
 from cah_dask.storage import disk_errors
 
@@ -83,12 +89,30 @@ def run(  # noqa: PLR0913  # each is a fact of the run
     Stopped
         When a signal came before the first task or after the last one.
     """
-    late = late_waves(folder)  # once, as it takes away parts and adds a wave
 
-    def attempt(config: Config, stages: tuple[Stage, ...]) -> Ending:
-        made = _Attempt(config, folder, view, signals, places, late, stages, sources)
-        return made.carry_out(require_for)
+    def attempts(late: Sequence[Sequence[str]]) -> _Attempts:
+        def attempt(config: Config, stages: tuple[Stage, ...]) -> Ending:
+            made = _Attempt(config, folder, view, signals, places, late, stages, sources)
+            return made.carry_out(require_for)
 
+        return attempt
+
+    folder.retry_file.unlink(missing_ok=True)  # this start tries all again anyway
+    while True:
+        late = late_waves(folder)  # once for all stages, as it takes away parts and adds a wave
+        ending = _carry_out(config, folder, view, attempts(late))
+        if ending is not Ending.INCOMPLETE or not folder.retry_file.exists():
+            return ending
+        folder.retry_file.unlink()
+        view.say("what was given up is tried again, as `cah retry` asked for")
+
+
+_Attempts: TypeAlias = Callable[[Config, tuple[Stage, ...]], Ending]
+"""Carries some stages of a run to their end, or as far as it gets."""
+
+
+def _carry_out(config: Config, folder: RunFolder, view: View, attempt: _Attempts) -> Ending:
+    """Carry all stages of a run to their end; where shares are to be kept, first those before."""
     stages = tuple(stage for stage in folder.stages if config.compact or stage != COMPACT)
     if config.select.top_fraction:
         scoring = tuple(stage for stage in stages if stage not in (SELECT, COMPACT, PACK))
@@ -200,14 +224,25 @@ class _Attempt:
             if ending is not None:
                 return ending
         found = pools(config.pools, config.slurm.launch, plan.stages)
+        needed = [pool for pool in found if left & set(pool.stages)]
+        watch = Watch(facts(config, folder), plan)
+        watch.remember()
+
+        @contextlib.contextmanager
+        def around(driver: Driver, machine: DaskMachine) -> Iterator[None]:
+            lend_hosts(machine.scheduler, Turns(config.dedup.buckets))
+            watch.begin(driver, machine, needed)
+            with machine.shows(watch):
+                yield
+
         session = Session(
             folder,
-            [pool for pool in found if left & set(pool.stages)],
+            needed,
             config.slurm,
             max_attempts=config.max_attempts,
-            on_start=lambda scheduler: lend_hosts(scheduler, Turns(config.dedup.buckets)),
+            around=around,
         )
-        crawl = Crawl(config, folder, plan, self._publisher, self._view, self._places)
+        crawl = Crawl(config, folder, plan, self._publisher, self._view, self._places, watch)
         stopped_by = session.carry_out(plan, crawl, self._view, self._signals)
         return None if stopped_by is None else ending_of(stopped_by)
 
@@ -243,7 +278,7 @@ class Crawl(FolderWork):
 
     folder: RunFolder
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  # as above
         self,
         config: Config,
         folder: RunFolder,
@@ -251,8 +286,10 @@ class Crawl(FolderWork):
         publisher: Publisher,
         view: View,
         places: Mapping[str, str],
+        watch: Watch,
     ) -> None:
         super().__init__(folder)
+        self._watch = watch
         self._config = config
         self._run_hash = run_hash(config)
         self._release_hash = config_hash(config)
@@ -300,6 +337,7 @@ class Crawl(FolderWork):
     def done(self, unit: Unit, done: Done) -> None:
         """Write down that a unit is done, and see what that makes possible."""
         commit = self.folder.commit(unit, done)
+        self._watch.add(commit)
         self._plan.complete(unit, done.receipt)
         for error in done.receipt.errors:
             self._view.warn(f"{unit.archive or unit.name}: {error}")
@@ -322,6 +360,7 @@ class Crawl(FolderWork):
 
     def look(self) -> None:
         """Say when downloads are paused and when they go on; the tasks see to it themselves."""
+        self._watch.look()
         asks_hosts = self._config.download.source == "web"
         is_paused = asks_hosts and self.folder.pause_file.exists()
         if is_paused and not self._is_paused:

@@ -150,7 +150,7 @@ class Plan:
 
     def _is_held_back(self, stage: Stage) -> bool:
         """Whether a stage must wait for the next one to catch up."""
-        return stage == DOWNLOAD and sum(self._staged.values()) > self._staged_limit
+        return stage == DOWNLOAD and self.staged > self._staged_limit
 
     def complete(self, unit: Unit, receipt: Receipt) -> None:
         """Learn that a unit is done, and offer what that makes possible."""
@@ -198,6 +198,11 @@ class Plan:
     def counts(self) -> dict[Stage, Counts]:
         """What became of the rows of each stage so far."""
         return {stage: counts.total for stage, counts in self._counts.items()}
+
+    @property
+    def staged(self) -> int:
+        """Bytes of images that wait to be embedded."""
+        return sum(self._staged.values())
 
     @property
     def is_selected(self) -> bool:

@@ -1,20 +1,25 @@
 """One attempt to carry a job to its end: its workers, its driver, and who looks on."""
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from cah_dask.run.cluster.access import Dashboard
-from cah_dask.run.cluster.machine import opened
+from cah_dask.run.cluster.machine import DaskMachine, opened
 from cah_dask.run.driver import Driver, Units, Work
+from cah_dask.run.folder.failures import Then, note
 from cah_dask.run.folder.job_folder import JobFolder
 from cah_dask.run.folder.journal import Commit
+from cah_dask.run.plan import Unit
 from cah_dask.run.pools import Pool
 from cah_dask.run.signals import Signals
 from cah_dask.run.slurm.options import SlurmOptions
+from cah_dask.run.task import Failed
 
 
 class View(Protocol):
@@ -39,6 +44,10 @@ class FolderWork:
     def __init__(self, folder: JobFolder) -> None:
         self.folder = folder
 
+    def failed(self, unit: Unit, failed: Failed, attempt: int, then: Then) -> None:
+        """Write down that an attempt failed."""
+        note(self.folder.failures_file, unit, failed, attempt, then)
+
     def owns(self, path: str) -> bool:
         """Tell whether a file is a part of the job."""
         return self.folder.maker_of(Path(path)) is not None
@@ -57,8 +66,10 @@ class Session:
     pools: Sequence[Pool]
     slurm: SlurmOptions
     max_attempts: int = 3
-    on_start: Callable[[Any], None] = lambda _: None
-    """Called with the scheduler before any task."""
+    around: Callable[[Driver, DaskMachine], AbstractContextManager[None]] = (
+        lambda _driver, _machine: contextlib.nullcontext()
+    )
+    """Returns what is entered before any task and left after the last one."""
 
     def carry_out(
         self, units: Units, work: Work, view: View, signals: Signals
@@ -81,11 +92,11 @@ class Session:
             async with opened(
                 self.pools, self.slurm, folder.path, folder.secrets, view.warn
             ) as machine:
-                self.on_start(machine.scheduler)
-                machine.dashboard.write(folder.dashboard_file)
-                view.start(units, machine.dashboard)
-                try:
-                    await driver.drive(machine)
-                finally:
-                    folder.dashboard_file.unlink(missing_ok=True)  # nobody listens any more
+                with self.around(driver, machine):
+                    machine.dashboard.write(folder.dashboard_file)
+                    view.start(units, machine.dashboard)
+                    try:
+                        await driver.drive(machine)
+                    finally:
+                        folder.dashboard_file.unlink(missing_ok=True)  # nobody listens any more
         return driver.stopped_by

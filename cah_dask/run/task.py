@@ -47,7 +47,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
             counts=counts,
             versions=versions(),
             seconds=round(time.perf_counter() - started, 3),
-            **details,  # type: ignore[arg-type]  # inputs, errors, side, timings: checked by Receipt's users
+            **details,  # type: ignore[arg-type]  # inputs, side and so on: checked by Receipt's users
         )
 
 

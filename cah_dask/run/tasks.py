@@ -38,6 +38,7 @@ from cah_dask.images.archived.index import ArchiveIndex, opened_index
 from cah_dask.images.download import Downloaded, download_list
 from cah_dask.images.manners.loans import Loans
 from cah_dask.images.options import DownloadOptions
+from cah_dask.images.outcomes import troubled_hosts
 from cah_dask.images.published import expectations
 from cah_dask.images.shards import ShardReader
 from cah_dask.keys import KeyFile, Keys, Run
@@ -293,9 +294,13 @@ def download_task(task: CrawlTask) -> Receipt:
     if trouble := _trouble(task, made):
         shard.unlink()
         raise RetryableError(trouble)
-    side = (side_file(shard),)
     receipt = task.receipt(
-        made.counts, started, inputs=(_input(task),), errors=made.errors, side=side
+        made.counts,
+        started,
+        inputs=(_input(task),),
+        errors=made.errors,
+        side=(side_file(shard),),
+        hosts=troubled_hosts(made.outcomes),
     )
     published = write_part(task.part, OUTCOMES, [made.outcomes], receipt)
     begun.unlink(missing_ok=True)

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import trustme
 
@@ -16,6 +18,7 @@ from cah_dask.blocklists.exclusion import load_exclusion
 from cah_dask.images.download import download_list
 from cah_dask.images.manners.hosts import HostOptions
 from cah_dask.images.options import DownloadOptions
+from cah_dask.images.outcomes import troubled_hosts
 from cah_dask.images.picture.decode import DecodeOptions
 from cah_dask.schema import Status
 from tests.hostile import many_scans, picture
@@ -185,3 +188,13 @@ def test_whatever_a_server_says_each_url_has_its_outcome(tmp_path: Path):
     made.counts.require_balance("raw")
     assert made.counts.kept >= 1
     assert {"http_other", "disconnected", "redirect_invalid"} <= set(made.counts.rejected)
+
+
+def test_the_hosts_with_the_most_trouble_are_named_with_all_their_outcomes():
+    rows = [(f"http://h{n}.test/{k}.jpg", "timeout") for n in range(9) for k in range(n)]
+    rows += [("http://h7.test/x.jpg", "ok"), ("http://dead-links.test/", "http_404")]
+    table = pa.table({"url": [url for url, _ in rows], "status": [status for _, status in rows]})
+    found = troubled_hosts(table)
+    assert list(found) == [f"h{n}.test" for n in (8, 7, 6, 5, 4)]
+    assert found["h7.test"] == {"ok": 1, "timeout": 7}
+    assert troubled_hosts(table.filter(pc.equal(table["status"], "http_404"))) == {}

@@ -18,6 +18,8 @@ PATHS = [
     "/json/identity.json",
     "/json/counts.json",
     "/metrics",
+    "/cah",
+    "/cah.json",
     "/health",
     "/sitemap.json",
     "/statics/images/favicon.ico",

@@ -5,6 +5,7 @@ Each works on real objects. The message of one that fails names the part and the
 
 import asyncio
 import contextlib
+import re
 import subprocess
 import sys
 import threading
@@ -13,7 +14,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
+from bokeh.document import Document
 from distributed import Client, Scheduler, Status, Worker
 from distributed.deploy.spec import ProcessInterface
 
@@ -250,6 +253,30 @@ def test_a_task_calls_the_driver_from_an_event_loop_of_its_own():
 
     with relying_on("Scheduler.handlers, Worker.scheduler or Worker.loop.asyncio_loop"):
         assert asyncio.run(talk()) == 21
+
+
+def test_a_page_of_ours_is_the_first_that_all_pages_lead_to():
+    def fill(document: Document) -> None:
+        document.template = private_parts.page_template("{% extends 'base.html' %}")
+        assert document.theme is not None
+
+    async def look() -> list[str]:
+        async with live_worker() as (scheduler, _, _):
+            private_parts.add_page(scheduler, "canary", fill)
+            site = f"http://127.0.0.1:{scheduler.http_server.port}"
+            pages = []
+            async with aiohttp.ClientSession() as session:
+                for path in ("/canary", "/status", "/workers"):
+                    async with session.get(site + path) as answer:
+                        assert answer.status == 200
+                        pages.append(await answer.text())
+            return pages
+
+    with relying_on("dashboard.scheduler.template_variables, BokehApplication, env or BOKEH_THEME"):
+        for page in asyncio.run(look()):
+            links = re.findall(r'<a href="(\w+)">', page)
+            assert links[0] == "canary"
+            assert "status" in links
 
 
 def test_a_canary_names_the_part_and_the_versions():

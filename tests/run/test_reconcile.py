@@ -42,6 +42,19 @@ def test_a_pool_gets_the_jobs_that_its_tasks_are_worth_and_no_more():
     assert sorted(names) == ["cpu-1", "cpu-2", "cpu-3"]
 
 
+def test_the_figures_of_a_pool_are_those_of_its_jobs():
+    found, _ = start(cpu=4, gpu=9)
+    queued = [
+        *queue("cpu-1"),
+        *(Queued(f"id-{name}", "PD", None, "Priority", f"cah-x-{name}") for name in ("cpu-2",)),
+        *(Queued(f"id-gpu-{n}", "PD", None, "Resources", f"cah-x-gpu-{n}") for n in (1, 2)),
+    ]
+    found.look(queued, {"cpu-1": True}, 1.0)
+    cpu, gpu = found.pool_figures(CPU, 2), found.pool_figures(GPU, 0)
+    assert (cpu.wanted, cpu.most, cpu.running, cpu.pending, cpu.workers) == (2, 3, 1, 1, 2)
+    assert (gpu.wanted, gpu.running, gpu.reasons) == (2, 0, {"Resources": 2})
+
+
 def test_a_lost_job_is_replaced_under_a_new_name():
     found, _ = start(cpu=2)
     assert found.look([], {}, 1.0).gone == [], "what squeue shows may be older than the job"

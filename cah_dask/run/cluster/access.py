@@ -76,11 +76,13 @@ class Dashboard(msgspec.Struct, frozen=True):
     token: str
     host: str
     login: str | None = None
+    page: str = "status"
+    """The one to open first."""
 
     @property
     def link(self) -> str:
         """What to open on the machine that runs the driver; it holds the token."""
-        return f"http://127.0.0.1:{self.port}/status?token={self.token}"
+        return f"http://127.0.0.1:{self.port}/{self.page}?token={self.token}"
 
     @property
     def tunnel(self) -> str:

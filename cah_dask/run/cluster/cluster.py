@@ -26,6 +26,7 @@ from cah_dask.run.cluster.private_parts import WatchedCluster
 from cah_dask.run.cluster.reconcile import Reconciler, job_of
 from cah_dask.run.pools import Pool
 from cah_dask.run.slurm.options import SlurmOptions
+from cah_dask.run.watch.figures import PoolFigures
 
 logger = logging.getLogger(__name__)
 
@@ -132,6 +133,26 @@ class Cluster(WatchedCluster):
             1
             for worker in self.scheduler.workers.values()
             if worker.status is Status.running and pool_of(str(worker.name)) == pool.name
+        )
+
+    def pool_figures(self, pool: Pool) -> PoolFigures:
+        """Return how many workers there are and ought to be of one pool."""
+        n_workers = sum(
+            pool_of(str(worker.name)) == pool.name for worker in self.scheduler.workers.values()
+        )
+        if pool.job is not None:
+            return self._reconciler.pool_figures(pool, n_workers)
+        return PoolFigures(
+            name=pool.name,
+            stages=tuple(stage.name for stage in pool.stages),
+            is_slurm=False,
+            most=pool.workers,
+            wanted=pool.workers,
+            pending=0,
+            reasons={},
+            running=n_workers,
+            workers=n_workers,
+            busy=None,
         )
 
     def give_up(self, pool: Pool, place: str) -> None:

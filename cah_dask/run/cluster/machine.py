@@ -3,19 +3,23 @@
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
+import msgspec
 from distributed import Client, Future, KilledWorker, Scheduler
 
 from cah_dask.run.cluster.access import Dashboard, grant
 from cah_dask.run.cluster.cluster import Cluster, pool_of, started
+from cah_dask.run.cluster.page.shown import PAGE, shown
 from cah_dask.run.cluster.run_here import run_here
 from cah_dask.run.cluster.settings import dask_settings
 from cah_dask.run.pools import Pool
 from cah_dask.run.slurm.options import SlurmOptions
 from cah_dask.run.task import Done, Failed, Task
+from cah_dask.run.watch.figures import PoolFigures
+from cah_dask.run.watch.live import Watch
 
 LOOK_S = 1.0
 """Seconds between two looks whether workers that a task is bound to are still there."""
@@ -27,6 +31,7 @@ class DaskMachine:
     def __init__(self, cluster: Cluster, client: Client) -> None:
         self._cluster = cluster
         self._client = client
+        self._first_page = "status"
 
     @property
     def scheduler(self) -> Scheduler:
@@ -36,7 +41,18 @@ class DaskMachine:
     @property
     def dashboard(self) -> Dashboard:
         """The way to the dashboard."""
-        return self._cluster.way
+        return msgspec.structs.replace(self._cluster.way, page=self._first_page)
+
+    @contextlib.contextmanager
+    def shows(self, watch: Watch) -> Iterator[None]:
+        """Have the dashboard show figures, on a page of their own and for programs."""
+        with shown(self.scheduler, watch):
+            self._first_page = PAGE
+            yield
+
+    def pool_figures(self, pool: Pool) -> PoolFigures:
+        """Return how many workers there are and ought to be of one pool."""
+        return self._cluster.pool_figures(pool)
 
     def slots(self, pool: Pool) -> int:
         """Return how many tasks of a pool can run now."""

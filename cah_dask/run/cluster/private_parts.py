@@ -11,9 +11,12 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 from unittest.mock import patch
 
+from bokeh.document import Document
 from distributed import Scheduler, SpecCluster, Status, Worker
 from distributed.deploy.cluster import Cluster as DaskCluster
 from distributed.deploy.spec import ProcessInterface
+from jinja2 import Template
+from tornado.ioloop import IOLoop
 from tornado.web import Application
 
 
@@ -128,3 +131,39 @@ def call_scheduler(worker: Worker, name: str, **arguments: Any) -> Awaitable[Any
     call: Coroutine[Any, Any, Any] = getattr(worker.scheduler, name)(**arguments)
     future = asyncio.run_coroutine_threadsafe(call, worker.loop.asyncio_loop)
     return asyncio.wrap_future(future)
+
+
+def add_page(scheduler: Scheduler, name: str, fill: Callable[[Document], None]) -> None:
+    """Add a page to the dashboard of a running scheduler, first in the navigation of all pages.
+
+    Dask knows its own pages only. Its template variables are made once for each scheduler, and all
+    pages hold the same list.
+
+    Parameters
+    ----------
+    fill
+        Fills a new document; its variables and theme are those of the other pages.
+    """
+    from distributed.dashboard.components.scheduler import BOKEH_THEME  # noqa: PLC0415
+    from distributed.dashboard.core import BokehApplication  # noqa: PLC0415
+    from distributed.dashboard.scheduler import template_variables  # noqa: PLC0415
+
+    def made(_: Scheduler, extra: dict[str, Any], document: Document) -> None:
+        document.template_variables.update(extra)
+        document.theme = BOKEH_THEME
+        fill(document)
+
+    variables = template_variables(scheduler)
+    variables["pages"].insert(0, name)
+    page = BokehApplication({f"/{name}": made}, scheduler, template_variables=variables)
+    scheduler.http_application.add_application(page)
+    page.initialize(IOLoop.current())
+    page.start()
+
+
+def page_template(text: str) -> Template:
+    """Return a template that may extend those of the dashboard, such as ``base.html``."""
+    from distributed.dashboard.components.scheduler import env  # noqa: PLC0415
+
+    template: Template = env.from_string(text)
+    return template

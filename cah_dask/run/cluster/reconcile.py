@@ -6,7 +6,7 @@ to carry out. Nothing is adopted: a job of this run that we do not know is cance
 """
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
@@ -15,6 +15,7 @@ from cah_dask.errors import RunError
 from cah_dask.run.pools import Pool
 from cah_dask.run.slurm.answers import Queued
 from cah_dask.run.slurm.options import SlurmOptions
+from cah_dask.run.watch.figures import PoolFigures
 
 logger = logging.getLogger(__name__)
 
@@ -226,6 +227,23 @@ class Reconciler:
             if jobs and all(job.state == "PD" and now - job.since > LONG_S for job in jobs):
                 found[pool.name] = jobs[0].reason
         return found
+
+    def pool_figures(self, pool: Pool, n_workers: int) -> PoolFigures:
+        """Return how many jobs of a pool there are and ought to be; `n_workers` are connected."""
+        jobs = [job for job in self.jobs.values() if job.pool is pool]
+        pending = Counter(job.reason for job in jobs if job.state == "PD")
+        return PoolFigures(
+            name=pool.name,
+            stages=tuple(stage.name for stage in pool.stages),
+            is_slurm=True,
+            most=pool.max_jobs,
+            wanted=pool.jobs_for(self.demand[pool.name]),
+            pending=pending.total(),
+            reasons=dict(pending.most_common()),
+            running=len(jobs) - pending.total(),
+            workers=n_workers,
+            busy=None,
+        )
 
     def arrived(self, pool: Pool) -> None:
         """Learn that a job of the pool has a worker."""

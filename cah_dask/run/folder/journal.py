@@ -168,19 +168,30 @@ def key(stage: str, unit: str) -> int:
 
 
 class LastLines:
-    """Where in a journal the last line of each unit stands that is done; 20 bytes a unit."""
+    """Where in a journal the last line of each unit stands that is done; 20 bytes a unit.
 
-    def __init__(self, path: Path) -> None:
+    Parameters
+    ----------
+    limit
+        Bytes of the journal that are read, if it is being appended to; default: all.
+    """
+
+    def __init__(self, path: Path, limit: int | None = None) -> None:
         self._path = path
         self._versions: dict[str, dict[str, str]] = {}
         keys, starts, lengths = array("q"), array("q"), array("i")
         start = 0
+        self.end = 0
+        """Bytes that were read: whole lines."""
         for text in _lines(path):
+            if limit is not None and start >= limit:
+                break
             if head := self._head(text):
                 keys.append(key(head.stage, head.unit))
                 starts.append(start)
                 lengths.append(len(text) if head.type == "commit" else 0)
             start += len(text)
+            self.end = start if text.endswith(b"\n") else self.end
         all_keys = np.frombuffer(keys, np.int64)
         order = np.argsort(all_keys, kind="stable")
         is_last = np.append(np.diff(all_keys[order]) != 0, [True] * (len(order) > 0))
@@ -214,6 +225,19 @@ class LastLines:
         found = _decode(journal.read(starts[at], length), self._versions)
         is_it = isinstance(found, Commit) and (found.stage, found.unit) == (stage, unit)
         return found if is_it else None  # type: ignore[return-value]  # a Commit
+
+    def later(self) -> list[Commit | Void]:
+        """Return what was appended since, once; it is not among `commits`."""
+        found = []
+        with self._path.open("rb") as file:
+            file.seek(self.end)
+            for text in file:
+                if not text.endswith(b"\n"):
+                    break  # it is still being written
+                self.end += len(text)
+                if entry := _decode(_body(text), self._versions):
+                    found.append(entry)
+        return found
 
     def units(self, journal: Journal, which: npt.NDArray[np.bool_]) -> Iterator[tuple[str, str]]:
         """Yield the names of stage and unit of some of the lines."""

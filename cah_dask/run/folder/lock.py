@@ -78,6 +78,14 @@ def state_of(path: Path, wait_s: float = 0.0) -> str:
     )
 
 
+def is_held(path: Path, wait_s: float = 0.0) -> bool:
+    """Tell whether somebody drives; a beat of another machine is waited for a moment."""
+    lease = read_lease(path)
+    if lease is None or lease.is_here:
+        return lease is not None and lease.is_alive_here
+    return _wait_for(lambda: read_lease(path) != lease, wait_s)
+
+
 @contextlib.contextmanager
 def held(path: Path, say: Callable[[str], None] = lambda _: None) -> Iterator[None]:
     """Be the one driver of a run, as long as the block lasts.

@@ -6,7 +6,6 @@ behind all others. Which archives came late is part of the run (`LATE_FILE`), an
 """
 
 from collections import Counter
-from pathlib import Path
 
 import msgspec
 
@@ -44,7 +43,7 @@ def late_waves(folder: RunFolder) -> list[list[str]]:
         If what is known of earlier such waves is damaged.
     """
     path = folder.path / LATE_FILE
-    waves = _read_waves(path) if path.exists() else []
+    waves = read_late_waves(folder)
     times_lost: Counter[str] = Counter()
     for name, archive in folder.lost().items():
         wave = name.partition("/")[0]
@@ -61,7 +60,11 @@ def late_waves(folder: RunFolder) -> list[list[str]]:
     return waves
 
 
-def _read_waves(path: Path) -> list[list[str]]:
+def read_late_waves(folder: RunFolder) -> list[list[str]]:
+    """Return the waves behind those of the inputs, as they were when the last driver started."""
+    path = folder.path / LATE_FILE
+    if not path.exists():
+        return []
     try:
         return msgspec.json.decode(path.read_bytes(), type=list[list[str]])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -11,6 +11,7 @@ from cah_dask.images.picture.decode import DecodeOptions
 from cah_dask.pairs.options import EmbedOptions
 from cah_dask.pairs.select import SelectOptions
 from cah_dask.release.layout import PackOptions
+from cah_dask.release.summary import ReportOptions
 from cah_dask.run.slurm.options import JobOptions, SlurmOptions
 
 
@@ -43,7 +44,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     run_dir: str
     """Run folder: all that the run reads again or publishes. Run the same command to resume."""
     inputs: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
-    """WAT archives: files, globs, http(s) urls, or `wat.paths(.gz)` lists of them."""
+    """WAT or WARC archives: files, globs, http(s) urls, or `wat.paths(.gz)` lists of them."""
     archives_per_wave: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 300
     """Archives that are extracted and deduplicated together; the next wave is extracted while this
     one downloads."""
@@ -80,6 +81,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Similarities to the pairs of a release."""
     pack: PackOptions = PackOptions()
     """Sizes of the published files."""
+    report: ReportOptions = ReportOptions()
+    """What a report says beside the facts of the run."""
     pools: PoolsOptions = PoolsOptions()
     """Where tasks run."""
     slurm: SlurmOptions = SlurmOptions()

@@ -22,6 +22,7 @@ OPERATIONAL = (
     "quota_files",
     "max_attempts",
     "max_lost_share",
+    "report",
     "pools",
     "slurm",
     "site",

@@ -1,0 +1,121 @@
+"""The figures of a run from its folder alone, be the run alive, over, or a copy."""
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from cah_dask.groups import group_name_of
+from cah_dask.release.layout import read_layout
+from cah_dask.run.folder.job_folder import JOURNAL_FILE
+from cah_dask.run.folder.journal import Commit, LastLines, Void
+from cah_dask.run.folder.lost import read_late_waves
+from cah_dask.run.folder.run_folder import RunFolder
+from cah_dask.run.stages import COMPACT, DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT
+from cah_dask.run.watch.figures import AT_WORK, NOT_DRIVEN, PAUSED, PUBLISHED, Figures
+from cah_dask.run.watch.history import History
+from cah_dask.run.watch.view import Beside, Facts, Tasks, facts, figures
+from cah_dask.schema import CountsSum
+
+
+class _Added:
+    """The commits of a run, added up."""
+
+    def __init__(self, known: Facts) -> None:
+        self._facts = known
+        self.history = History(known.stages)
+        self._done: Counter[str] = Counter()
+        self._counts = {stage.name: CountsSum() for stage in known.stages}
+        self._groups: set[str] = set()
+        self._staged: dict[str, int] = {}
+
+    def add(self, commit: Commit) -> None:
+        stage, unit, counts = commit.stage, commit.unit, commit.receipt.counts
+        if stage not in self._counts or not self._facts.is_about(stage, unit):
+            return
+        self.history.add(commit)
+        self._done[stage] += 1
+        self._counts[stage].add(counts)
+        if stage == DEDUP.name and counts.notes["lists"] + counts.notes["late_lists"]:
+            self._groups.add(group_name_of(unit) or unit)
+        if stage == DOWNLOAD.name:
+            self._staged[unit] = sum(side.n_bytes for side in commit.receipt.side)
+        if stage == EMBED.name:
+            self._staged.pop(unit, None)
+
+    @property
+    def staged(self) -> int:
+        return sum(self._staged.values())
+
+    def tasks(self, n_archives: int, n_waves: int) -> Tasks:
+        """Return what is known to be done and to do."""
+        counts = {name: each.total for name, each in self._counts.items()}
+        notes = counts[DEDUP.name].notes
+        lists, late = notes.get("lists", 0), notes.get("late_lists", 0)
+        known = {
+            EXTRACT.name: n_archives,
+            DEDUP.name: n_waves * self._facts.buckets,
+            DOWNLOAD.name: lists,
+            EMBED.name: lists + late,
+            SELECT.name: len(self._groups),
+            COMPACT.name: len(self._groups),
+            PACK.name: self._shards(),
+        }
+        return Tasks(known=known, done=self._done, counts=counts)
+
+    def _shards(self) -> int:
+        folder = self._facts.folder
+        layout = read_layout(folder.unfinished_release) or read_layout(folder.release)
+        return max(layout.shards if layout is not None else 0, self._done[PACK.name])
+
+
+class FromFiles:
+    """The figures of a run as its files tell them; only what is new is read again.
+
+    Raises
+    ------
+    ConfigError
+        If the folder is no run folder.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._begin()
+
+    def _begin(self) -> None:
+        config = self._folder.config()
+        self._facts = facts(config, self._folder)
+        self._added = _Added(self._facts)
+        self._lines = LastLines(self._folder.path / JOURNAL_FILE)
+        self._add(self._lines.commits())
+        archives, late = len(self._folder.archives()), read_late_waves(self._folder)
+        self._n_archives = archives + sum(map(len, late))
+        self._n_waves = -(-archives // config.archives_per_wave) + len(late)
+
+    def _add(self, entries: Iterable[Commit | Void]) -> None:
+        for entry in entries:
+            if isinstance(entry, Commit):
+                self._added.add(entry)
+
+    def figures(self, *, wait_s: float = 0.0) -> Figures:
+        """Return the figures.
+
+        Parameters
+        ----------
+        wait_s
+            Seconds that may pass until a driver on another machine shows that it lives.
+        """
+        later = self._lines.later()
+        if any(isinstance(entry, Void) for entry in later):
+            self._begin()  # something is to be done again
+        else:
+            self._add(later)
+        added = self._added
+        beside = Beside(state=_state(self._folder, wait_s), staged=added.staged)
+        tasks = added.tasks(self._n_archives, self._n_waves)
+        return figures(self._facts, tasks, added.history, beside, datetime.now(UTC))
+
+
+def _state(folder: RunFolder, wait_s: float) -> str:
+    if folder.has_driver(wait_s):
+        return PAUSED if folder.pause_file.exists() else AT_WORK
+    return PUBLISHED if folder.release.exists() else NOT_DRIVEN

@@ -1,0 +1,179 @@
+"""The figures of a run as its driver knows them."""
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from cah_dask.run.folder.job_folder import JOURNAL_FILE
+from cah_dask.run.folder.journal import Commit, LastLines
+from cah_dask.run.plan import Plan
+from cah_dask.run.pools import Pool
+from cah_dask.run.stages import PACK, Stage
+from cah_dask.run.watch.figures import AT_WORK, PAUSED, Figures, PairFigures, PoolFigures
+from cah_dask.run.watch.history import RECENT_S, History
+from cah_dask.run.watch.pairs import newest_pairs
+from cah_dask.run.watch.view import Beside, Facts, Tasks, figures
+
+FRESH_S = 1.0
+"""Seconds for which figures are not made anew, however many look at them."""
+
+LOOK_S = 1.0
+"""Seconds between two looks how busy workers are."""
+
+PAIRS_EVERY_S = 10.0
+"""Seconds between two looks at new pairs, while somebody watches; longer where reading is slow."""
+
+_PAIRS_SHARE = 0.02
+"""Share of the time that may go into reading pairs."""
+
+
+T = TypeVar("T")
+
+
+class Crew(Protocol):
+    """Who does the work, as the driver knows them."""
+
+    @property
+    def running(self) -> Counter[Stage]:
+        """Tasks that workers have, by stage."""
+
+    @property
+    def workers_given_up(self) -> Sequence[str]:
+        """Workers that get no more tasks."""
+
+
+class Workers(Protocol):
+    """The workers of all pools."""
+
+    def pool_figures(self, pool: Pool) -> PoolFigures:
+        """Return how many there are and ought to be of one pool; how busy they are is not said."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Team:
+    crew: Crew
+    workers: Workers
+    pools: Sequence[Pool]
+
+    def busy(self) -> dict[str, float]:
+        """Return the share of the workers of each pool that have a task."""
+        running, found = self.crew.running, {}
+        for pool in self.pools:
+            n_tasks = sum(running[stage] for stage in pool.stages)
+            if n_workers := self.workers.pool_figures(pool).workers:
+                found[pool.name] = min(1.0, n_tasks / n_workers)
+        return found
+
+
+class Watch:
+    """Learns of commits and looks at the pools about once a second; what it holds is bounded."""
+
+    def __init__(
+        self, known: Facts, plan: Plan, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._facts = known
+        self._plan = plan
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._history = History(known.stages)
+        self._team: _Team | None = None
+        self._busy: deque[tuple[float, dict[str, float]]] = deque(maxlen=int(RECENT_S / LOOK_S))
+        self._made: tuple[float, Figures] | None = None
+        self._pairs: list[PairFigures] = []
+        self._pairs_due = 0.0
+        self._lists_read: list[str] = []
+        self._reader: threading.Thread | None = None
+
+    def remember(self) -> None:
+        """Read what earlier drivers of the run wrote down, in a thread of its own.
+
+        To be called before the first commit of this one.
+        """
+        journal = self._facts.folder.path / JOURNAL_FILE
+        written = (journal, journal.stat().st_size)
+        threading.Thread(target=self._remember, args=written, daemon=True).start()
+
+    def _remember(self, journal: Path, n_bytes: int) -> None:
+        for commit in LastLines(journal, n_bytes).commits():
+            if commit.stage != PACK.name:  # a release may be made anew
+                self.add(commit)
+
+    def add(self, commit: Commit) -> None:
+        """Learn of a commit."""
+        if self._facts.is_about(commit.stage, commit.unit):
+            with self._lock:
+                self._history.add(commit)
+
+    def begin(self, crew: Crew, workers: Workers, pools: Sequence[Pool]) -> None:
+        """Learn who does the work."""
+        self._team = _Team(crew, workers, pools)
+
+    def look(self) -> None:
+        """Look how busy the workers are; called at least once a second."""
+        now = self._clock()
+        if self._team is not None and (not self._busy or now - self._busy[-1][0] >= LOOK_S):
+            self._busy.append((now, self._team.busy()))
+
+    def figures(self) -> Figures:
+        """Return the figures, at most `FRESH_S` old."""
+        now = self._clock()
+        if self._made is None or now - self._made[0] >= FRESH_S:
+            self._made = now, self._make()
+            self._look_for_pairs(now)
+        return self._made[1]
+
+    def _make(self) -> Figures:
+        plan, team = self._plan, self._team
+        tasks = Tasks(
+            known=_by_name(plan.known),
+            done=_by_name(plan.done),
+            counts=_by_name(plan.counts),
+            running=_by_name(team.crew.running) if team else {},
+            failed=Counter(unit.stage.name for unit in plan.failed),
+            can_start={stage.name: plan.waiting([stage]) for stage in plan.stages},
+        )
+        beside = Beside(
+            state=PAUSED if self._facts.folder.pause_file.exists() else AT_WORK,
+            staged=plan.staged,
+            pools=[self._pool(team, pool) for pool in team.pools] if team else (),
+            pairs=self._pairs,
+            workers_given_up=team.crew.workers_given_up if team else (),
+        )
+        with self._lock:
+            return figures(self._facts, tasks, self._history, beside, datetime.now(UTC))
+
+    def _pool(self, team: "_Team", pool: Pool) -> PoolFigures:
+        found = team.workers.pool_figures(pool)
+        looks = [busy[pool.name] for _, busy in self._busy if pool.name in busy]
+        return msgspec.structs.replace(found, busy=sum(looks) / len(looks) if looks else None)
+
+    def _look_for_pairs(self, now: float) -> None:
+        """Have new pairs read in a thread, if it is time and the last one is through."""
+        if now < self._pairs_due or (self._reader is not None and self._reader.is_alive()):
+            return
+        with self._lock:
+            lists = list(self._history.embedded)
+        if lists == self._lists_read:
+            return
+        self._lists_read = lists
+        self._pairs_due = now + PAIRS_EVERY_S
+        self._reader = threading.Thread(target=self._read_pairs, args=(lists,), daemon=True)
+        self._reader.start()
+
+    def _read_pairs(self, lists: Sequence[str]) -> None:
+        started = self._clock()
+        pairs = newest_pairs(self._facts, lists)
+        self._pairs = pairs or self._pairs
+        took = self._clock() - started
+        self._pairs_due = max(self._pairs_due, started + took / _PAIRS_SHARE)
+
+
+def _by_name(values: Mapping[Stage, T]) -> dict[str, T]:
+    return {stage.name: value for stage, value in values.items()}

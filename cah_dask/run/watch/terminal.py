@@ -1,0 +1,98 @@
+"""The figures of a run on a terminal, or as lines for programs."""
+
+import json
+import threading
+from datetime import datetime
+
+import msgspec
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from cah_dask.run.folder.run_folder import RunFolder
+from cah_dask.run.watch.figures import PUBLISHED, Figures
+from cah_dask.run.watch.from_files import FromFiles
+from cah_dask.words import printable
+
+EVERY_S = 5.0
+"""Seconds between two looks at the files."""
+
+WAIT_S = 10.0
+"""Seconds that a driver on another machine has to show that it lives."""
+
+
+def show(folder: RunFolder, console: Console, *, as_json: bool, again: bool) -> None:
+    """Show the figures of a run once, or `again` and again until it is published or Ctrl-C.
+
+    Parameters
+    ----------
+    as_json
+        A line of JSON, in ASCII, for each look.
+    """
+    source, rest = FromFiles(folder), threading.Event()
+    figures = source.figures(wait_s=WAIT_S)
+    is_live = again and console.is_terminal and not as_json
+    with Live(console=console, auto_refresh=False) if is_live else console as screen:
+        while True:
+            if isinstance(screen, Live):
+                screen.update(view(figures), refresh=True)
+            elif as_json:
+                console.out(json.dumps(msgspec.to_builtins(figures)), highlight=False)
+            elif again:
+                console.print(line(figures), soft_wrap=True, markup=False, highlight=False)
+            else:
+                console.print(view(figures))
+            if not again or figures.state == PUBLISHED:
+                return
+            rest.wait(EVERY_S)
+            figures = source.figures(wait_s=WAIT_S)
+
+
+def view(figures: Figures) -> Group:
+    """Return all that fits a terminal of any width."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("stage", "done", "rows", "kept", "rows/s", "left", "rejected"):
+        is_text = name in ("stage", "rejected")
+        table.add_column(
+            name,
+            justify="left" if is_text else "right",
+            no_wrap=True,
+            overflow="ellipsis" if name == "rejected" else "fold",
+        )
+    for stage in figures.stages:
+        table.add_row(
+            stage.name,
+            f"{stage.done:,}/{stage.known:,}",
+            f"{stage.seen:,}",
+            f"{stage.kept:,}",
+            f"{stage.rows_per_s:,.0f}",
+            span(stage.left_s),
+            ", ".join(f"{reason} {n:,}" for reason, n in stage.rejected.items()),
+        )
+    words = [f"{figures.run}: {figures.state}; left: {span(figures.left_s)}", *figures.verdict]
+    return Group(*(Text(printable(each)) for each in words), table)
+
+
+def line(figures: Figures) -> str:
+    """Return what matters most in one line, with the time."""
+    parts = [f"{stage.name} {stage.done:,}/{stage.known:,}" for stage in figures.stages]
+    words = f"{figures.state}; left: {span(figures.left_s)}; {figures.verdict[0]}"
+    return printable(f"{clock(figures.at)} {', '.join(parts)}; {words}")
+
+
+def span(seconds: float | None) -> str:
+    """Return a time span in words, in two units; a dash if there is none."""
+    if seconds is None:
+        return "-"
+    for unit, name, part, smaller in (
+        (86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"),
+    ):  # fmt: skip
+        if seconds >= unit:
+            return f"{seconds // unit:.0f} {name} {seconds % unit // part:.0f} {smaller}"
+    return f"{seconds:.0f} s"
+
+
+def clock(at: datetime | None) -> str:
+    """Return a time for people, UTC."""
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC" if at is not None else "-"

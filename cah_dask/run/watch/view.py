@@ -1,0 +1,142 @@
+"""The figures of a run from what became of its tasks, as a driver or its files know it."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+
+from cah_dask.release.summary import histogram_of
+from cah_dask.run.folder.run_folder import RunFolder
+from cah_dask.run.settings.config import Config
+from cah_dask.run.settings.identity import variants
+from cah_dask.run.stages import COMPACT, EMBED, Stage
+from cah_dask.run.watch import eta
+from cah_dask.run.watch.figures import (
+    Figures,
+    HistogramFigures,
+    PairFigures,
+    PoolFigures,
+    StagedFigures,
+    StageFigures,
+)
+from cah_dask.run.watch.history import History
+from cah_dask.run.watch.verdict import judged
+from cah_dask.schema import Counts, Split
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a run does not change while it is watched."""
+
+    folder: RunFolder
+    stages: tuple[Stage, ...]
+    encoder: str
+    """Name of the one that decides what is kept."""
+    thresholds: Mapping[Split, float]
+    staged_bound: int
+    """Bytes."""
+    buckets: int
+    shows_pairs: bool
+    """Whether no rules drop pairs, which may be there for what a picture shows."""
+    variants: Mapping[str, str]
+    """For stages whose units may be of several selections: the one that is watched."""
+
+    def is_about(self, stage: str, unit: str) -> bool:
+        """Tell whether a unit belongs to what is watched."""
+        variant = self.variants.get(stage)
+        return variant is None or unit.startswith(f"{variant}/")
+
+
+def facts(config: Config, folder: RunFolder) -> Facts:
+    """Return the facts of a run that was told `config`."""
+    return Facts(
+        folder=folder,
+        stages=tuple(stage for stage in folder.stages if config.compact or stage != COMPACT),
+        encoder=config.select.encoder or "",  # preflight names it
+        thresholds=config.select.thresholds,
+        staged_bound=int(config.staged_gb * 1e9),
+        buckets=config.dedup.buckets,
+        shows_pairs=not config.select.drop,
+        variants=variants(config),
+    )
+
+
+class Tasks(msgspec.Struct, frozen=True, kw_only=True):
+    """The tasks of a run by the name of their stage, and what became of their rows."""
+
+    known: Mapping[str, int]
+    done: Mapping[str, int]
+    counts: Mapping[str, Counts]
+    running: Mapping[str, int] = {}
+    failed: Mapping[str, int] = {}
+    can_start: Mapping[str, int] = {}
+
+
+class Beside(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a run beside its tasks."""
+
+    state: str
+    staged: int
+    """Bytes of images that wait to be embedded."""
+    pools: Sequence[PoolFigures] = ()
+    pairs: Sequence[PairFigures] = ()
+    workers_given_up: Sequence[str] = ()
+
+
+def figures(known: Facts, tasks: Tasks, history: History, beside: Beside, now: datetime) -> Figures:
+    """Return the figures of a run, verdict and time left included."""
+    stages = [_stage(stage, tasks, history, now) for stage in known.stages]
+    made = Figures(
+        at=now,
+        run=known.folder.path.name,
+        state=beside.state,
+        started=history.started,
+        last_commit=history.last_commit,
+        verdict=[],
+        left_s=eta.left_s({stage.name: stage for stage in stages}),
+        stages=stages,
+        pools=list(beside.pools),
+        staged=StagedFigures(n_bytes=beside.staged, bound=known.staged_bound),
+        model=history.model(),
+        recent_outcomes=history.recent_outcomes(now),
+        moments=history.moments(),
+        histograms=_histograms(known, tasks.counts.get(EMBED.name, Counts())),
+        hosts=history.hosts(),
+        pairs=list(beside.pairs),
+        workers_given_up=list(beside.workers_given_up),
+        can_start=dict(tasks.can_start),
+    )
+    return judged(made)
+
+
+def _stage(stage: Stage, tasks: Tasks, history: History, now: datetime) -> StageFigures:
+    name = stage.name
+    known, done = tasks.known.get(name, 0), tasks.done.get(name, 0)
+    running, failed = tasks.running.get(name, 0), tasks.failed.get(name, 0)
+    counts = tasks.counts.get(name, Counts())
+    rows_per_s, lately = history.rate(name, now)
+    half, mean = history.steady_rates(name, now)
+    left = known - done
+    return StageFigures(
+        name=name,
+        rows=stage.rows,
+        known=known,
+        done=done,
+        running=running,
+        waiting=max(0, left - running - failed),
+        failed=failed,
+        seen=counts.seen,
+        kept=counts.kept,
+        rejected=dict(Counter(counts.rejected).most_common()),
+        rows_per_s=rows_per_s,
+        tasks_per_s=half,
+        mean_tasks_per_s=mean,
+        left_s=left / lately if lately else 0.0 if known and not left else None,
+    )
+
+
+def _histograms(known: Facts, embedded: Counts) -> list[HistogramFigures]:
+    return [
+        HistogramFigures(split=split, threshold=known.thresholds.get(split), bins=bins)
+        for split, bins in histogram_of(embedded, known.encoder).items()
+    ]

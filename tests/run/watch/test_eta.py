@@ -1,0 +1,74 @@
+"""The time left is right within a factor of 1.5 from a tenth to nine tenths of replayed runs."""
+
+from datetime import datetime, timedelta
+
+import msgspec
+import pytest
+
+from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, SELECT
+from cah_dask.run.watch.eta import left_s
+from tests.run.watch.loads import load
+from tests.run.watch.simulated import Shape, Simulated, simulate
+
+SLOW_EMBED = {EXTRACT: 90, DEDUP: 20, DOWNLOAD: 200, EMBED: 400, SELECT: 3}
+SLOW_DOWNLOAD = {EXTRACT: 30, DEDUP: 10, DOWNLOAD: 900, EMBED: 20, SELECT: 3}
+SLOW_EXTRACT = {EXTRACT: 900, DEDUP: 60, DOWNLOAD: 60, EMBED: 20, SELECT: 3}
+QUICK_EXTRACT = {EXTRACT: 5, DEDUP: 2, DOWNLOAD: 300, EMBED: 60, SELECT: 3}
+
+SHAPES = {
+    "all pools work": Shape(),
+    "embed is slow": Shape(seconds=SLOW_EMBED),
+    "download is slow": Shape(seconds=SLOW_DOWNLOAD),
+    "extract is slow": Shape(seconds=SLOW_EXTRACT),
+    "a wave is ahead": Shape(seconds=QUICK_EXTRACT, archives_per_wave=3),
+    "tasks take very different times": Shape(spread=0.9),
+    "few large waves": Shape(archives_per_wave=20, seconds=QUICK_EXTRACT),
+    "gpu workers come late": Shape(seconds=SLOW_EMBED, later={"gpu": 8000.0}),
+}
+
+
+def replayed(shape: Shape) -> tuple[list[tuple[datetime, float | None]], datetime, datetime]:
+    """Return what was told and when, at 200 moments, and when the lists began and ended."""
+    every = [found.commit.at for found in simulate(shape)]
+    step = (every[-1] - every[0]) / 200
+    told: list[tuple[datetime, float | None]] = []
+    last = begun = every[0]
+    for found in simulate(shape):
+        if found.now - last >= step:
+            last = found.now
+            told.append((found.now, found.figures().left_s))
+        if found.commit.stage == EMBED.name:
+            ended = found.now
+    return told, begun - timedelta(seconds=shape.seconds[EXTRACT]), ended
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_time_left_is_right_within_a_factor_of_one_and_a_half(name: str):
+    told, began, ended = replayed(SHAPES[name])
+    judged = 0
+    for at, left in told:
+        share = (at - began) / (ended - began)
+        if not 0.1 <= share <= 0.9:
+            continue
+        truth = (ended - at).total_seconds()
+        assert left is not None, f"{share:.0%}"
+        assert truth / 1.5 <= left <= truth * 1.5, f"{share:.0%}: {left:.0f} of {truth:.0f} s"
+        judged += 1
+    assert judged > 50
+
+
+def test_nothing_is_told_before_a_list_is_embedded_and_nothing_is_left_after_the_last():
+    found: Simulated | None = None
+    for found in simulate(Shape(archives=12)):
+        if not found.plan.done[EMBED]:
+            assert found.figures().left_s is None
+    assert found is not None
+    assert found.figures().left_s == 0
+
+
+def test_what_no_task_of_a_stage_tells_is_not_guessed():
+    stages = {stage.name: stage for stage in load().stages}
+    assert left_s(stages) is not None
+    stages["download"] = msgspec.structs.replace(stages["download"], done=0)
+    assert left_s(stages) is None
+    assert left_s({}) is None

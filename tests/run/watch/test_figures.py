@@ -1,0 +1,192 @@
+"""The figures of a run: those of the driver, those of its files, and what parquet files hold."""
+
+import shutil
+import subprocess
+import sys
+import urllib.request
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+import numpy as np
+import pyarrow.dataset as ds
+import pytest
+
+from cah_dask.run.folder.journal import Journal, Void
+from cah_dask.run.folder.run_folder import RunFolder
+from cah_dask.run.watch.figures import Figures
+from cah_dask.run.watch.from_files import FromFiles
+from tests import runs
+from tests.run.watch import held
+from tests.webserver import WebServer
+
+SIMILARITY = "similarity_tests.run.watch.held-Held"
+KNOWN_TO_BOTH = ("run", "staged", "model", "moments", "histograms", "hosts", "started")
+
+
+class Watched(NamedTuple):
+    """What was seen of one run, in its middle and at its end."""
+
+    run_dir: Path
+    live: Figures
+    metrics: str
+    files: Figures
+    ended: Figures
+
+
+def ask(run_dir: Path, path: str) -> bytes:
+    site = urlsplit(held.link(run_dir))
+    request = urllib.request.Request(
+        f"http://{site.netloc}{path}",
+        headers={"Authorization": f"Bearer {held.token(run_dir)}"},
+    )
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return answer.read()
+
+
+def live(run_dir: Path) -> Figures:
+    return msgspec.json.decode(ask(run_dir, "/cah.json"), type=Figures)
+
+
+def is_held(run_dir: Path) -> bool:
+    """Tell whether all is downloaded and the model waits."""
+    if not (run_dir / "dashboard.txt").exists():
+        return False
+    seen = live(run_dir)
+    stages = {stage.name: stage for stage in seen.stages}
+    download, embed = stages["download"], stages["embed"]
+    return (
+        0 < download.done == download.known
+        and embed.done == held.LISTS_BEFORE
+        and embed.running > 0
+        and len(seen.pairs) > 0
+    )
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
+    folder = tmp_path_factory.mktemp("watched")
+    run_dir = folder / "run"
+    with WebServer() as web:
+        config = held.write(folder, web)
+        driver = runs.start(config, env=held.environment(folder))
+        try:
+            assert runs.wait_for(lambda: is_held(run_dir)), runs.output(config)
+            source = FromFiles(RunFolder(run_dir))
+            files = source.figures()
+            seen, metrics = live(run_dir), ask(run_dir, "/metrics").decode()
+            (folder / "go").touch()
+            assert driver.wait(180) == 0, runs.output(config)
+        finally:
+            driver.kill()
+    return Watched(run_dir, seen, metrics, files, source.figures())
+
+
+def test_driver_and_files_tell_the_same_of_a_run_in_its_middle(watched: Watched):
+    for name in KNOWN_TO_BOTH:
+        assert getattr(watched.live, name) == getattr(watched.files, name), name
+    for mine, theirs in zip(watched.live.stages, watched.files.stages, strict=True):
+        for name in ("name", "rows", "known", "done", "seen", "kept", "rejected"):
+            assert getattr(mine, name) == getattr(theirs, name), (mine.name, name)
+        assert theirs.waiting == mine.waiting + mine.running
+
+
+def test_the_driver_knows_its_workers_and_says_what_holds_the_run_back(watched: Watched):
+    pools = {pool.name: pool for pool in watched.live.pools}
+    assert (pools["cpu"].workers, pools["gpu"].workers) == (2, 1)
+    assert pools["gpu"].busy is not None
+    assert pools["gpu"].busy > 0
+    assert watched.live.staged.n_bytes > 0
+    assert watched.live.verdict
+    assert watched.files.pools == []
+
+
+def test_pairs_on_both_sides_of_the_threshold_are_shown(watched: Watched):
+    pairs = watched.live.pairs
+    assert {pair.is_kept for pair in pairs} == {True, False}
+    assert all((pair.similarity >= 0) == pair.is_kept for pair in pairs)
+    assert all(pair.thumbnail == "" for pair in pairs), "they are for the page alone"
+
+
+def table(run_dir: Path, folder: str, columns: list[str]) -> dict[str, list[Any]]:
+    files = sorted((run_dir / folder).rglob("*.parquet"))
+    return ds.dataset(files).to_table(columns=columns).to_pydict()
+
+
+def test_figures_at_the_end_are_those_of_the_parquet_files(watched: Watched):
+    stages = {stage.name: stage for stage in watched.ended.stages}
+    status = Counter(table(watched.run_dir, "images", ["status"])["status"])
+    download = stages["download"]
+    assert download.seen == sum(status.values())
+    assert {"ok": download.kept, **download.rejected} == status
+    total: Counter[str] = Counter()
+    for moment in watched.ended.moments:
+        total.update(moment.outcomes)
+    assert total == status
+    scored = table(watched.run_dir, "scored", ["split", SIMILARITY])
+    assert stages["embed"].kept == len(scored["split"])
+    pairs = ds.dataset(watched.run_dir / "release" / "pairs").to_table()
+    assert stages["select"].kept == stages["pack"].kept == len(pairs)
+    for each in watched.ended.histograms:
+        values = [
+            value
+            for split, value in zip(scored["split"], scored[SIMILARITY], strict=True)
+            if split == each.split
+        ]
+        counts, _ = np.histogram(np.array(values, np.float32), bins=100, range=(-1, 1))
+        assert each.bins == {n: int(count) for n, count in enumerate(counts) if count}
+    assert all(stage.done == stage.known for stage in watched.ended.stages)
+    assert (watched.ended.state, watched.ended.left_s) == ("published", 0.0)
+
+
+def test_what_was_followed_is_what_is_read_at_once(watched: Watched):
+    anew = FromFiles(RunFolder(watched.run_dir)).figures()
+    for name in (*KNOWN_TO_BOTH, "state", "last_commit"):
+        assert getattr(anew, name) == getattr(watched.ended, name), name
+
+
+def test_a_copy_tells_the_same_and_forgets_what_is_to_be_done_again(
+    watched: Watched, tmp_path: Path
+):
+    copy = tmp_path / "run"
+    shutil.copytree(watched.run_dir, copy)
+    source = FromFiles(RunFolder(copy))
+    for mine, theirs in zip(source.figures().stages, watched.ended.stages, strict=True):
+        assert (mine.done, mine.seen, mine.rejected) == (theirs.done, theirs.seen, theirs.rejected)
+    journal = Journal(copy / "journal.jsonl")
+    journal.record(Void(watched.ended.at, "embed", "w00000/b00000-l00000"))
+    journal.close()
+    embed = source.figures().stage("embed")
+    assert embed is not None
+    assert (embed.done, embed.known) == (6, 7)
+    assert embed.seen < 120
+    assert source.figures().staged.n_bytes > 0
+
+
+def test_the_command_prints_the_same_as_one_line_of_ascii(watched: Watched):
+    for option in (["--json"], ["--json", "--watch"]):
+        command = [sys.executable, "-m", "cah_dask", "status", str(watched.run_dir), *option]
+        printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        (line,) = printed.splitlines()
+        assert line.isascii()
+        assert msgspec.json.decode(line, type=Figures).stages[2].seen == 120
+
+
+def test_the_command_shows_a_run_that_is_over_once(watched: Watched):
+    command = [sys.executable, "-m", "cah_dask", "status", str(watched.run_dir), "--watch"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "done: the release is published" in printed
+    assert "download 7/7" in printed
+
+
+def test_metrics_are_the_same_figures(watched: Watched):
+    lines = dict(
+        line.rsplit(" ", 1) for line in watched.metrics.splitlines() if line.startswith("cah_")
+    )
+    for stage in watched.live.stages:
+        assert float(lines[f'cah_rows{{stage="{stage.name}",what="seen"}}']) == stage.seen
+        assert float(lines[f'cah_tasks{{stage="{stage.name}",state="done"}}']) == stage.done
+    assert float(lines["cah_staged_bytes"]) == watched.live.staged.n_bytes
+    assert "dask_scheduler_workers" in watched.metrics

@@ -1,0 +1,71 @@
+"""Rates and outcomes, from commits alone."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from cah_dask.run.folder.journal import Commit
+from cah_dask.run.stages import DOWNLOAD, EMBED, RUN, Stage
+from cah_dask.run.watch.history import History
+from cah_dask.schema import Counts
+from cah_dask.storage import Receipt
+from tests.run.watch.loads import NOW
+
+
+def commit(stage: Stage, ago_s: float, *, seconds: float = 5.0, **receipt: Any) -> Commit:
+    counts = receipt.pop("counts", Counts(seen=100, kept=90, rejected={"http_404": 10}))
+    made = Receipt(stage=stage.name, unit="u", config="", counts=counts, **receipt)
+    at = NOW - timedelta(seconds=ago_s)
+    return Commit(at, stage.name, f"w00000/b00000-l{int(ago_s):05d}", "n/io-1", seconds, made)
+
+
+@pytest.mark.parametrize(
+    ("times", "rows_per_s"),
+    [
+        ([float(n) for n in range(60)], 100.0),  # a task each second: the last minute is enough
+        ([60.0 * n for n in range(60)], 100 / 60),  # one a minute: ten are
+        ([300.0 * n for n in range(12)], 12 * 100 / 3305),  # all there is
+        ([], 0.0),
+    ],
+)
+def test_a_rate_is_that_of_the_shortest_window_with_enough_tasks(times, rows_per_s: float):
+    history = History(RUN)
+    for ago in reversed(times):
+        history.add(commit(DOWNLOAD, ago))
+    rows, tasks = history.rate("download", NOW)
+    assert rows == pytest.approx(rows_per_s, rel=0.02, abs=0.2)
+    assert tasks == pytest.approx(rows / 100)
+
+
+def test_commits_without_number_leave_bounded_state_and_true_rates():
+    history = History(RUN)
+    for n in range(20_000):
+        history.add(commit(DOWNLOAD, (20_000 - n) / 100))
+    assert history.rate("download", NOW)[1] == pytest.approx(100, rel=0.02)
+    assert len(history.moments()) <= 120
+    assert sum(sum(each.outcomes.values()) for each in history.moments()) == 2_000_000
+
+
+def test_recent_outcomes_forget_what_is_older_than_ten_minutes():
+    history = History(RUN)
+    history.add(commit(DOWNLOAD, 700, counts=Counts(seen=5, kept=0, rejected={"dns_error": 5})))
+    history.add(commit(DOWNLOAD, 30))
+    assert history.recent_outcomes(NOW) == {"ok": 90, "http_404": 10}
+
+
+def test_the_shares_of_the_models_are_those_of_the_time_of_their_workers():
+    history = History(RUN)
+    for _ in range(3):
+        timings = {"model": 600, "input": 300, "turn": 100, "worker": 1000}
+        history.add(commit(EMBED, 10, timings=timings))
+    model = history.model()
+    assert (model.at_work, model.waiting_for_pictures, model.waiting_for_turn) == (0.6, 0.3, 0.1)
+    assert list(history.embedded) == ["w00000/b00000-l00010"] * 3
+
+
+def test_hosts_have_the_trouble_that_receipts_tell_of():
+    history = History(RUN)
+    history.add(commit(DOWNLOAD, 9, hosts={"a.test": {"ok": 5, "timeout": 2, "http_404": 4}}))
+    history.add(commit(DOWNLOAD, 8, hosts={"a.test": {"http_403": 1}, "b.test": {"dns_error": 9}}))
+    assert [(host.host, host.trouble) for host in history.hosts()] == [("b.test", 9), ("a.test", 3)]

@@ -62,10 +62,10 @@ def carry_out(
     """
     from cah_dask.run.settings import loading
 
-    return carry_out_on(loading.load_machine(config, overrides), job)
+    return carry_out_on(loading.load_machine(config, overrides), job, option=option)
 
 
-def carry_out_on(machine: "Config", job: "Job") -> "Ended":
+def carry_out_on(machine: "Config", job: "Job", *, option: str = "--scratch") -> "Ended":
     """Carry a job out on the pools of a configuration, of which nothing else counts."""
     from cah_dask.run import jobs, pipeline, requeue
     from cah_dask.run.before import slurm_limits

@@ -238,3 +238,22 @@ def test_a_run_cannot_go_on_with_other_archives(finished, links, tmp_path, capsy
     code, _, said = refused(capsys, "run", config)
     assert code == 3
     assert "was started with download.index_id" in " ".join(said.split())
+
+
+def test_archives_of_a_browser_give_pages_and_pictures_without_a_network(tmp_path):
+    records = []
+    for n in range(12):
+        images = "".join(
+            f'<img src="/{n}-{k}.jpg" alt="the picture of number {n} and {k} on a wall">'
+            for k in range(3)
+        )
+        records.append(response(f"http://shop{n % 3}.example/{n}.html", images.encode()))
+        for k in range(2):  # the third one was not archived
+            name = f"http://shop{n % 3}.example/{n}-{k}.jpg"
+            records.append(response(name, picture(seed=3 * n + k), JPEG))
+    for at in range(2):
+        write_warc(tmp_path / f"rec-{at}.warc.gz", records[at::2], requests=True)
+    config = write_config(tmp_path / "both.yaml", str(tmp_path / "rec-*.warc.gz"), [])
+    assert runs.finish(config, env=guarded(tmp_path / "site")) == 0, runs.output(config)
+    assert outcomes(tmp_path / "both") == {"ok": 24, "not_archived": 12}
+    assert RunFolder(tmp_path / "both").summary().counts("pack").kept == 24

@@ -7,11 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 import yaml
 
 from cah_dask.images.archived.index import bucket_part
+from cah_dask.run.before.node_checks import check_node
 from cah_dask.run.folder.run_folder import RunFolder
+from cah_dask.run.pools import pools
+from cah_dask.run.settings import loading
+from cah_dask.run.stages import DOWNLOAD
 from cah_dask.storage import read_part
 from tests import runs, warcs
 from tests.commands import cah, refused
@@ -238,6 +243,16 @@ def test_a_run_cannot_go_on_with_other_archives(finished, links, tmp_path, capsy
     code, _, said = refused(capsys, "run", config)
     assert code == 3
     assert "was started with download.index_id" in " ".join(said.split())
+
+
+def test_no_node_is_looked_at_for_a_way_to_the_web(links, tmp_path):
+    config = loading.load(write_config(tmp_path / "looked.yaml", *links)).config
+    (cpu,) = [pool for pool in pools(config.pools) if DOWNLOAD in pool.stages]
+    closed = "http://127.0.0.1:9/"
+    assert not [each for each in check_node(config, cpu, closed) if closed in each.what]
+    of_web = msgspec.structs.replace(config.download, source="web")
+    config = msgspec.structs.replace(config, download=of_web)
+    assert [each for each in check_node(config, cpu, closed) if closed in each.what]
 
 
 def test_archives_of_a_browser_give_pages_and_pictures_without_a_network(tmp_path):

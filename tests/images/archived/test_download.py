@@ -81,6 +81,8 @@ OUTCOMES: dict[str, tuple[bytes, str]] = {
     "again-alike.jpg": (
         revisit(url("again-alike.jpg"), (url("plain.jpg"), ""), warcs.digest(PICTURE["a"])), "ok",
     ),
+    "again-304.jpg": (revisit(url("again-304.jpg"), (url("plain.jpg"), NEW), status=304), "ok"),
+    "again-404.jpg": (revisit(url("again-404.jpg"), (url("404.jpg"), NEW), status=404), "http_404"),
     "again-no-word.jpg": (revisit(url("again-no-word.jpg"), ("", "")), "not_archived"),
     "again-lost.jpg": (revisit(url("again-lost.jpg"), (url("never-seen.jpg"), NEW)),
                        "not_archived"),

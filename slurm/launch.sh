@@ -34,7 +34,7 @@ export CAH_LAUNCH="$PWD/slurm/launch.sh"
 
 read -ra python <<<"${CAH_PYTHON:-python}"
 case "$1" in
-  verify | filter | redact | join | diff | import | cluster | near-duplicates) ;;
+  verify | filter | redact | join | diff | import | index | classify | cluster | near-duplicates) ;;
   *) set -- run "$@" ;;
 esac
 "${python[@]}" -m cah_dask "$@" &

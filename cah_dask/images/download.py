@@ -15,6 +15,7 @@ import pyarrow as pa
 from cah_dask.blocklists.exclusion import Exclusion
 from cah_dask.blocklists.hashlists import HashLists, load_hash_lists
 from cah_dask.images.crawl import Crawl, Work
+from cah_dask.images.list_progress import progress_written
 from cah_dask.images.manners.loans import Loans
 from cah_dask.images.manners.pause import Pause
 from cah_dask.images.manners.robots_cache import RobotsFile
@@ -58,6 +59,7 @@ def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not
     robots_file: Path | None = None,
     loans: Loans | None = None,
     published: Expectations | None = None,
+    progress_file: Path | None = None,
 ) -> Downloaded:
     """Download one fetch list, write its image shard, and say what became of every url.
 
@@ -90,6 +92,8 @@ def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not
         lists lead to are asked by one of them at a time.
     published
         The SHA-256 that images may have, of urls that may not give just any.
+    progress_file
+        Where to write down how far it is, for people (`list_progress`); gone at the end.
 
     Raises
     ------
@@ -118,7 +122,9 @@ def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not
             exclusion or Exclusion(), listed, options.phash_distance, published or {}
         )
         work = Work(urls, ledger, writer, robots, rules)
-        notes = run(_download(work, options, decode, Fetcher(options, budgets, log), pause, loans))
+        fetcher = Fetcher(options, budgets, log)
+        with progress_written(progress_file, ledger, lambda: fetcher.n_bytes):
+            notes = run(_download(work, options, decode, fetcher, pause, loans))
         writer.arrange(ledger.arrivals)
     return Downloaded(ledger.table(), ledger.counts(notes))
 

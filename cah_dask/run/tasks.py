@@ -326,6 +326,7 @@ def _downloader(task: CrawlTask, attempt: str, log: str) -> Callable[..., Downlo
         request_log=logs / f"{log}.parquet",
         robots_file=folder.robots_path(task.unit.bucket),
         loans=_loans(task, attempt),
+        progress_file=folder.progress_path(task.unit.name),
     )
 
 

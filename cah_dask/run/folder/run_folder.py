@@ -75,6 +75,10 @@ class RunFolder(JobFolder):
         """Downloads stop within seconds while this file exists."""
         return self.path / "PAUSE"
 
+    def progress_path(self, unit: str) -> Path:
+        """How far a fetch list at work is: see `images.list_progress`."""
+        return self.path / "progress" / f"{unit.replace('/', '-')}.json"
+
     @property
     def retry_file(self) -> Path:
         """While this file exists, a driver that has done all else tries again what it gave up."""

@@ -36,7 +36,7 @@ def index(
     if job.is_complete:
         tell(news(to, is_new=False))
         return
-    ended = carry_out(job, config, overrides or ())
+    ended = carry_out(job, config, overrides or (), option="--to")
     for error in ended.errors:
         say(f"warning: {error}")
     require_all(ended)

@@ -48,20 +48,24 @@ Scratch = Annotated[
 ]
 
 
-def carry_out(job: "Job", config: Path | None, overrides: Sequence[str]) -> "Ended":
+def carry_out(
+    job: "Job", config: Path | None, overrides: Sequence[str], *, option: str = "--scratch"
+) -> "Ended":
     """Carry a job out, its folder held; where it is stopped, say so and leave with exit code 75.
 
     Parameters
     ----------
     config
         Of the pools that do it; None for this machine.
+    option
+        What says where it keeps what is done.
     """
     from cah_dask.run.settings import loading
 
-    return carry_out_on(loading.load_machine(config, overrides), job)
+    return carry_out_on(loading.load_machine(config, overrides), job, option=option)
 
 
-def carry_out_on(machine: "Config", job: "Job") -> "Ended":
+def carry_out_on(machine: "Config", job: "Job", *, option: str = "--scratch") -> "Ended":
     """Carry a job out on the pools of a configuration, of which nothing else counts."""
     from cah_dask.run import jobs, pipeline, requeue
     from cah_dask.run.before import slurm_limits
@@ -74,7 +78,7 @@ def carry_out_on(machine: "Config", job: "Job") -> "Ended":
     started = datetime.now(UTC)
     with (
         Signals() as signals,
-        job.folder.held(say, option="--scratch"),
+        job.folder.held(say, option=option),
         log_to(job.folder.log_file),
         Progress(console) as view,
     ):

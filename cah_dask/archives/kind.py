@@ -3,7 +3,8 @@
 import contextlib
 from enum import StrEnum
 
-from cah_dask.archives.blocks import Block, Blocks
+from cah_dask.archives.block import Block
+from cah_dask.archives.blocks import Blocks
 
 _HELD = ("response", "resource", "revisit")
 _ENVELOPE = b'"Envelope"'  # in the first bytes of every WAT record; other JSON may be metadata too

@@ -22,7 +22,7 @@ class DownloadOptions(RobotsOptions, frozen=True, forbid_unknown_fields=True, kw
     index: str = ""
     """An index that `cah index` made, in the place of `archives`."""
     archives_root: str = ""
-    """A folder where archives are looked for first that an index names."""
+    """Where archives are looked for first that an index names: a folder, or its http or s3 url."""
     index_id: str = ""
     """What tells the index from those of other archives. Filled in at the start, so that a run
     cannot go on with another one."""

@@ -7,11 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 import yaml
 
 from cah_dask.images.archived.index import bucket_part
+from cah_dask.run.before.node_checks import check_node
 from cah_dask.run.folder.run_folder import RunFolder
+from cah_dask.run.pools import pools
+from cah_dask.run.settings import loading
+from cah_dask.run.stages import DOWNLOAD
 from cah_dask.storage import read_part
 from tests import runs, warcs
 from tests.commands import cah, refused
@@ -203,7 +208,7 @@ def test_archives_that_are_gone_end_the_run_unless_they_may_be(links, tmp_path):
     once = ["--set", "max_attempts=1"]
     assert runs.finish(config, options=once) == 6
     said = " ".join(runs.output(config).split())
-    assert "are in archives out of reach: 1 archive out of reach, such as 0.warc.gz" in said
+    assert "are in archives out of reach: 1 archive out of reach, such as 0.warc.gz is" in said
     assert not (tmp_path / "lost" / "release").exists()
     assert runs.finish(config, options=[*once, "--set", "max_lost_share=0.9"]) == 0
     assert outcomes(tmp_path / "lost")["archive_lost"] > 0
@@ -238,3 +243,32 @@ def test_a_run_cannot_go_on_with_other_archives(finished, links, tmp_path, capsy
     code, _, said = refused(capsys, "run", config)
     assert code == 3
     assert "was started with download.index_id" in " ".join(said.split())
+
+
+def test_no_node_is_looked_at_for_a_way_to_the_web(links, tmp_path):
+    config = loading.load(write_config(tmp_path / "looked.yaml", *links)).config
+    (cpu,) = [pool for pool in pools(config.pools) if DOWNLOAD in pool.stages]
+    closed = "http://127.0.0.1:9/"
+    assert not [each for each in check_node(config, cpu, closed) if closed in each.what]
+    of_web = msgspec.structs.replace(config.download, source="web")
+    config = msgspec.structs.replace(config, download=of_web)
+    assert [each for each in check_node(config, cpu, closed) if closed in each.what]
+
+
+def test_archives_of_a_browser_give_pages_and_pictures_without_a_network(tmp_path):
+    records = []
+    for n in range(12):
+        images = "".join(
+            f'<img src="/{n}-{k}.jpg" alt="the picture of number {n} and {k} on a wall">'
+            for k in range(3)
+        )
+        records.append(response(f"http://shop{n % 3}.example/{n}.html", images.encode()))
+        for k in range(2):  # the third one was not archived
+            name = f"http://shop{n % 3}.example/{n}-{k}.jpg"
+            records.append(response(name, picture(seed=3 * n + k), JPEG))
+    for at in range(2):
+        write_warc(tmp_path / f"rec-{at}.warc.gz", records[at::2], requests=True)
+    config = write_config(tmp_path / "both.yaml", str(tmp_path / "rec-*.warc.gz"), [])
+    assert runs.finish(config, env=guarded(tmp_path / "site")) == 0, runs.output(config)
+    assert outcomes(tmp_path / "both") == {"ok": 24, "not_archived": 12}
+    assert RunFolder(tmp_path / "both").summary().counts("pack").kept == 24

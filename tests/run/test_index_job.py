@@ -16,6 +16,7 @@ from cah_dask.storage import open_part, read_part
 from tests import warcs
 from tests.archived import make_index, take, write_gzip
 from tests.commands import cah
+from tests.fileserver import FileServer, serve
 from tests.hostile import picture
 from tests.run.test_damage import flip
 from tests.warcs import response, revisit, write_warc
@@ -197,6 +198,20 @@ def test_a_look_up_reads_only_the_row_groups_that_may_hold_it(tmp_path):
     assert len(ArchiveIndex(index.to, 1).best(rest)) == len(rest)
     with pytest.raises(DamageError, match="b00000"):
         ArchiveIndex(index.to, 1).best(first)
+
+
+def test_archives_on_a_server_are_indexed_and_read_by_ranges(archives, tmp_path):
+    with serve(FileServer(Path(archives[0]).read_bytes()), "x.warc.gz") as server:
+        place = server.url
+        index = make_index(tmp_path / "index", [place])
+        made, _ = take(URLS[:10:2], index, tmp_path / "1.h5")
+        assert made.counts.kept == 5
+        server.failures = [404] * 9
+        assert take(URLS[:10:2], index, tmp_path / "2.h5")[0].counts.rejected == {"archive_lost": 5}
+        code, _, said = cah("index", place, "--to", tmp_path / "none", "--buckets", "1")
+        assert (code, "HTTP 404" in said, "run again" in said) == (6, True, True)
+        server.failures = []
+        assert cah("index", place, "--to", tmp_path / "none", "--buckets", "1")[0] == 0
 
 
 def test_a_folder_of_something_else_is_refused(archives, tmp_path):

@@ -26,9 +26,10 @@ _BATCH_ROWS = 1 << 15
 
 
 class Key(NamedTuple):
-    """What a url is found by: 64-bit hashes of its host and of all of it.
+    """What a url is found by: 64-bit hashes of its host and of all of it but its scheme.
 
-    The bucket of a host is its hash modulo the number of buckets, as for fetch lists.
+    Browsers ask for http pictures of https pages by https, so either stands for both. The bucket of
+    a host is its hash modulo the number of buckets, as for fetch lists.
     """
 
     host: int
@@ -57,7 +58,9 @@ class Capture(NamedTuple):
 def key_of(url: str) -> Key | None:
     """Return the key of an absolute url, however it is spelt; None if it leads to no host."""
     found = absolute(url)
-    return None if found is None else Key(_hash(found.host), _hash(found.href))
+    if found is None:
+        return None
+    return Key(_hash(found.host), _hash(found.href.partition("://")[2]))
 
 
 def _hash(text: str) -> int:

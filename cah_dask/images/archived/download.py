@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
 
@@ -112,8 +112,8 @@ class _Records:
         """What could not be read, in one line."""
         if not self._lost:
             return ()
-        name, reason = min(self._lost.items())
-        return (f"{counted(len(self._lost), 'archive')} out of reach, such as {name}: {reason}",)
+        _, reason = min(self._lost.items())
+        return (f"{counted(len(self._lost), 'archive')} out of reach, such as {reason}",)
 
     def read(self, where: Found) -> Response | Status:
         """Return a record, or why there is none."""
@@ -125,8 +125,8 @@ class _Records:
         except RecordError:
             return Status.NOT_ARCHIVED
         except (RetryableError, ShardError, OSError) as error:
-            place = self._place_of(where.archive)
-            self._lost[where.archive] = str(error).replace(place, where.archive)
+            place, name = self._place_of(where.archive), PurePosixPath(where.archive).name
+            self._lost[where.archive] = str(error).replace(place, name)
             return Status.ARCHIVE_LOST
         self._n_records += 1
         self._n_bytes += len(response.body)

@@ -48,23 +48,24 @@ class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         """Return where an archive lies that the index names.
 
         What a CDX file names may lie under `root`, beside the CDX file, or where Common Crawl has
-        it; it is looked for by its path, then by its file name alone.
+        it; on disk it is looked for by its path, then by its file name alone. A `root` on a server
+        is not asked: all is taken to be there.
         """
-        if root:
-            known = _first_file([root], archive)
-            if known:
-                return known
-        if place := self.archives.get(archive):
-            return place
+        if is_remote(root):
+            return f"{root.rstrip('/')}/{archive}"
+        if root and (known := _first_file([root], archive)):
+            return known
+        return self.archives.get(archive) or self._named(archive)
+
+    def _named(self, archive: str) -> str:
+        """Return where an archive lies that a CDX file names."""
         if is_remote(archive) or PurePosixPath(archive).is_absolute():
             return archive
-        folders = dict.fromkeys(place.rpartition("/")[0] or "." for place in self.cdx.values())
-        if known := _first_file(folders, archive):
+        folders = [place.rpartition("/")[0] or "." for place in self.cdx.values()]
+        if known := _first_file(dict.fromkeys(folders), archive):
             return known
-        if archive.startswith("crawl-data/"):
-            return COMMON_CRAWL + archive
-        beside = next(iter(folders), ".")
-        return f"{beside}/{archive}"
+        is_crawled = archive.startswith("crawl-data/")
+        return COMMON_CRAWL + archive if is_crawled else f"{folders[0]}/{archive}"
 
 
 def _first_file(folders: Iterable[str], archive: str) -> str:

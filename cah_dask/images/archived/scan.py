@@ -5,7 +5,8 @@ from functools import partial
 
 import pyarrow as pa
 
-from cah_dask.archives.blocks import Block, Blocks
+from cah_dask.archives.block import Block
+from cah_dask.archives.blocks import Blocks
 from cah_dask.images.archived.captures import (
     RESOURCE_STATUS,
     Capture,

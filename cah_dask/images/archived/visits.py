@@ -16,9 +16,9 @@ from cah_dask.images.archived.index import Referral
 from cah_dask.images.options import DownloadOptions
 from cah_dask.images.outcomes import Outcome
 from cah_dask.images.web.fetch import is_doubtful, is_reserved, looks_like_picture
-from cah_dask.images.web.responses import has_body, is_redirect, without_body
+from cah_dask.images.web.responses import has_body, without_body
 from cah_dask.schema import Status
-from cah_dask.urls import absolute
+from cah_dask.urls import absolute, normal
 
 _NEVER = moment("")
 
@@ -73,7 +73,7 @@ class Answers:
             return missing(Status.NOT_ARCHIVED)
         headers = CIMultiDict(response.headers)
         is_optout = is_reserved(headers, self._options)
-        if response.kind == "revisit" and not is_redirect(response.status or 0):
+        if _stands_for_another(response):
             return self._original(visit, response, is_optout=is_optout)
         if response.fault == Fault.BAD_HTTP:
             return self._outcome(Status.HTTP_OTHER, visit, response)
@@ -128,6 +128,8 @@ class Answers:
             target = None
         if target is None:
             return self._outcome(Status.REDIRECT_INVALID, visit, response)
+        if target.href == visit.url != normal(response.url):  # it is of the other scheme
+            return missing(Status.NOT_ARCHIVED)
         if self._exclusion.excludes_host(target.host):
             return self._outcome(Status.OPTOUT, visit, response)
         if visit.hops == self._options.max_redirects:
@@ -142,6 +144,13 @@ class Answers:
             final_url=visit.url,
             fetched_at=moment(response.date),
         )
+
+
+def _stands_for_another(response: Response) -> bool:
+    """Tell whether a record is a revisit of something, not of a redirect or a refusal."""
+    status = response.status
+    is_content = status in (None, HTTPStatus.NOT_MODIFIED) or has_body(status)
+    return response.kind == "revisit" and is_content
 
 
 def _is_about(response: Response, visit: Visit) -> bool:

@@ -63,7 +63,7 @@ class IndexJob(Job):
         before = read_about(self.to)
         if before is None:
             folder = JobFolder(self.to, INDEX)
-            if self.to.exists() and not (self.to.is_dir() and folder.is_only_locked()):
+            if self.to.exists() and not (self.to.is_dir() and folder.is_only_locked(JOURNAL_FILE)):
                 raise ConfigError(f"{self.to} holds something else; name a new folder for an index")
         elif (before.id, before.buckets) != (self.about.id, self.buckets):
             raise ConfigError(

@@ -63,7 +63,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Attempts at one task before it is given up and named at the end of the run."""
     max_lost_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
     """Share of the archives that a release may lack because their server refused them or did not
-    answer. Each time the same command runs it asks for them again."""
+    answer. Each time the same command runs it asks for them again. Of pictures out of archives:
+    share of the urls of a list whose archive may be out of reach."""
     performance_report: str | None = None
     """File that Dask's performance report of a driver goes to, such as `dask.html`: what all
     workers did when. It is of the last driver, if several carry a run to its end."""

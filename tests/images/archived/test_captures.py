@@ -73,7 +73,10 @@ def test_no_captures_are_an_empty_table():
 
 @pytest.mark.parametrize(
     "spelling",
-    ["HTTP://A.test:80/1.jpg", "http://a.test/x/../1.jpg#top", "http://me@a.test./1.jpg"],
+    [
+        *("HTTP://A.test:80/1.jpg", "http://a.test/x/../1.jpg#top", "http://me@a.test./1.jpg"),
+        "https://a.test/1.jpg",
+    ],
 )
 def test_a_url_is_found_however_it_is_spelt(spelling):
     assert key_of(spelling) == key_of("http://a.test/1.jpg")

@@ -81,6 +81,8 @@ OUTCOMES: dict[str, tuple[bytes, str]] = {
     "again-alike.jpg": (
         revisit(url("again-alike.jpg"), (url("plain.jpg"), ""), warcs.digest(PICTURE["a"])), "ok",
     ),
+    "again-304.jpg": (revisit(url("again-304.jpg"), (url("plain.jpg"), NEW), status=304), "ok"),
+    "again-404.jpg": (revisit(url("again-404.jpg"), (url("404.jpg"), NEW), status=404), "http_404"),
     "again-no-word.jpg": (revisit(url("again-no-word.jpg"), ("", "")), "not_archived"),
     "again-lost.jpg": (revisit(url("again-lost.jpg"), (url("never-seen.jpg"), NEW)),
                        "not_archived"),
@@ -217,6 +219,20 @@ def test_the_newest_capture_that_holds_a_picture_is_taken(tmp_path):
     assert made.outcomes["sha256"].to_pylist() == [hashlib.sha256(picture(seed=1)).hexdigest()]
 
 
+def test_a_url_is_found_under_the_other_scheme(tmp_path):
+    secure = [url(name).replace("http:", "https:") for name in ("1.jpg", "2.jpg", "3.jpg")]
+    records = [
+        response(secure[0], picture(seed=1), JPEG),
+        response(url("2.jpg"), b"", {"Location": secure[1]}, 301),
+        response(secure[1], picture(seed=2), JPEG),
+        response(url("3.jpg"), b"", {"Location": secure[2]}, 301),
+    ]
+    index = make_index(tmp_path / "index", [write_warc(tmp_path / "x.warc.gz", records)])
+    urls = [*map(url, ("1.jpg", "2.jpg", "3.jpg")), *secure]
+    made, _ = take(urls, index, tmp_path / "x.h5")
+    assert made.outcomes["status"].to_pylist() == ["ok", "ok", "not_archived"] * 2
+
+
 def test_an_archive_that_is_gone_costs_its_own_urls(sources, tmp_path):
     copies = [tmp_path / Path(source).name for source in sources]
     for copy, source in zip(copies, sources, strict=True):
@@ -230,7 +246,7 @@ def test_an_archive_that_is_gone_costs_its_own_urls(sources, tmp_path):
     assert {found[name] for name in set(names[1::2]) - elsewhere} == {"archive_lost"}
     assert found["plain.jpg"] == "ok"
     (error,) = made.errors
-    assert error.startswith("1 archive out of reach, such as b.warc: b.warc is out of reach")
+    assert error.startswith("1 archive out of reach, such as b.warc is out of reach")
 
 
 def test_another_archive_in_the_place_of_an_indexed_one_gives_no_wrong_picture(tmp_path):

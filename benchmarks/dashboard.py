@@ -23,7 +23,7 @@ from distributed import Scheduler
 from cah_dask.run.cluster.page.shown import shown
 from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.pools import Pool
-from cah_dask.run.stages import DOWNLOAD, EMBED, Stage
+from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, Stage
 from cah_dask.run.watch.figures import PoolFigures
 from cah_dask.run.watch.live import Watch
 from cah_dask.run.watch.view import facts
@@ -57,27 +57,14 @@ class Crew:
         return pool(of.name, *of.stages, busy=None, workers=n_workers, pending=5, reasons=reasons)
 
 
-def half_way(n_lists: int) -> tuple[Iterator[Simulated], Simulated, float]:
-    """Return a run in its middle, and the microseconds that the watch took for each commit."""
+def half_way(n_lists: int) -> tuple[Iterator[Simulated], Watch]:
+    """Return a run in its middle, and the watch that has seen all of its commits."""
     shape = Shape(
         archives=n_lists // (256 * 13) * 10, archives_per_wave=10, buckets=256, lists=13,
         slots={"cpu": 90, "io": 400, "gpu": 10},
     )  # fmt: skip
     run = simulate(shape)
-    for found in run:
-        if found.plan.done[EMBED] >= n_lists / 2:
-            break
-    some = [each.commit for each in itertools.islice(run, 200)]
-    history = found.history
-    started = time.perf_counter()
-    for commit in some:
-        history.add(commit)
-    return run, found, (time.perf_counter() - started) / len(some) * 1e6
-
-
-async def measure(n_lists: int, seconds: float, times: int) -> None:
-    """Print the CPU share of this process with and without somebody who looks."""
-    run, found, us = half_way(n_lists)
+    found = next(run)
     known = msgspec.structs.replace(facts(found.config, RunFolder(Path("run"))), stages=STAGES)
     watch = Watch(known, found.plan)
     pools = [
@@ -86,9 +73,25 @@ async def measure(n_lists: int, seconds: float, times: int) -> None:
     ]
     crew = Crew()
     watch.begin(crew, crew, pools)
-    for each in itertools.islice(run, 2_000):
-        watch.add(each.commit)
-    print(f"{found.plan.done[EMBED]:,} of {found.plan.known[EMBED]:,} lists, {us:.0f} us a commit")
+    for found in run:
+        watch.add(found.commit)
+        if found.plan.done[EMBED] >= n_lists / 2:
+            break
+    embed, dedup = found.plan.done[EMBED], found.plan.done[DEDUP]
+    print(
+        f"{embed:,} lists embedded, {dedup:,} of {found.plan.known[DEDUP]:,} buckets deduplicated"
+    )
+    return run, watch
+
+
+async def measure(n_lists: int, seconds: float, times: int) -> None:
+    """Print the CPU share of this process with and without somebody who looks."""
+    run, watch = half_way(n_lists)
+    commits = [found.commit for found in itertools.islice(run, 200)]
+    started = time.perf_counter()
+    for commit in commits:
+        watch.add(commit)
+    print(f"{(time.perf_counter() - started) / len(commits) * 1e6:.0f} us a commit")
     options = {"dashboard": True, "dashboard_address": "127.0.0.1:0", "host": "127.0.0.1"}
     async with Scheduler(**options) as scheduler:
         with shown(scheduler, watch), tempfile.TemporaryDirectory() as profile:

@@ -8,11 +8,13 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import HTTPCookieProcessor, build_opener, urlopen
 
+import msgspec
 import pytest
 import yaml
 
 from cah_dask.demo.demo import settings
 from cah_dask.demo.slurm import FOLDER, PORTS
+from cah_dask.run.watch.figures import Figures
 from tests.runs import release_digests
 from tests.slurm.cluster import Cluster, wait_until
 
@@ -60,12 +62,17 @@ def test_a_newcomer_gets_from_the_clone_to_the_release(cluster: Cluster, checkou
     tunnel = re.search(r"ssh -N -L 8787:127\.0\.0\.1:\d+ .+", way)
     assert tunnel is not None
     wait_until(lambda: tunnel[0] in log.read_text(), 20, "the way to the dashboard")
-    link = re.search(r"http://127\.0\.0\.1:\d+/status\?token=\S+", way)
+    link = re.search(r"http://127\.0\.0\.1:\d+/cah\?token=\S+", way)
     assert link is not None
     with pytest.raises(HTTPError, match="401"):
         urlopen(link[0].partition("?")[0], timeout=30)
-    with build_opener(HTTPCookieProcessor()).open(link[0], timeout=30) as page:
+    browser = build_opener(HTTPCookieProcessor())
+    with browser.open(link[0], timeout=30) as page:
         assert b"Dask" in page.read()
+    with browser.open(link[0].partition("?")[0] + ".json", timeout=30) as answer:
+        figures = msgspec.json.decode(answer.read(), type=Figures)
+    assert {pool.name for pool in figures.pools if pool.is_slurm} == {"cpu", "io", "gpu"}
+    assert all(pool.pending + pool.running <= pool.most for pool in figures.pools)
     wait_until(lambda: not cluster.jobs(), 240, f"the run: {log.read_text()}")
     assert (run / "release").exists(), log.read_text()
     assert "precision" in shell("python -m cah_dask.demo.slurm judge")

@@ -28,8 +28,8 @@ def left_s(stages: dict[str, StageFigures]) -> float | None:
         stage = stages[name]
         is_list = name in (DOWNLOAD.name, EMBED.name)
         left = stage.known * (growth if is_list else 1.0) - stage.done
-        rate = stage.tasks_per_s if is_list else stage.mean_tasks_per_s
+        rate = (stage.tasks_per_s if is_list else 0.0) or stage.mean_tasks_per_s
         if left > 0:
-            times.append(left / (rate or stage.mean_tasks_per_s) if stage.done else float("inf"))
+            times.append(left / rate if stage.done and rate else float("inf"))
     longest = max(times, default=0.0)
     return None if longest == float("inf") else longest

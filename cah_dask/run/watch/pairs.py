@@ -3,8 +3,7 @@
 import base64
 import contextlib
 import io
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +11,7 @@ import pyarrow as pa
 from cah_dask.errors import CahError
 from cah_dask.images.picture.decode import open_rgb
 from cah_dask.images.shards import ShardReader
+from cah_dask.run.plan import Unit
 from cah_dask.run.stages import DOWNLOAD, EMBED
 from cah_dask.run.watch.figures import PairFigures
 from cah_dask.run.watch.view import Facts
@@ -22,6 +22,7 @@ PAIRS_SHOWN = 12
 """Of each kind."""
 
 THUMBNAIL_PX = 112
+_SHOWN = ("url", "text", "split", "image_row", "image_wave", "image_list")
 _EACH = 4
 """Pairs of each kind that one list may give, so that several lists are seen."""
 
@@ -52,7 +53,7 @@ def _pairs_of(known: Facts, name: str) -> list[PairFigures]:
     """Return some pairs of one list."""
     similarity = similarity_of(known.encoder)
     part = known.folder.path / EMBED.folder / f"{name}.parquet"
-    table = read_part(part, columns=["url", "text", "split", similarity, "image_row"])
+    table = read_part(part, columns=[*_SHOWN, similarity])
     found = table[similarity].to_numpy()
     floors = [known.thresholds.get(split, np.nan) for split in table["split"].to_pylist()]
     above = found - np.array(floors, np.float32)
@@ -61,7 +62,7 @@ def _pairs_of(known: Facts, name: str) -> list[PairFigures]:
     spread = kept[:: max(1, len(kept) // _EACH)][:_EACH]
     nearest = below[np.argsort(-above[below], kind="stable")][:_EACH]
     rows = table.take(pa.array([*spread, *nearest]))
-    images = _thumbnails(known, name, rows["image_row"].to_pylist())
+    images = _thumbnails(known, name, rows)
     return [
         PairFigures(
             url=row["url"],
@@ -75,15 +76,25 @@ def _pairs_of(known: Facts, name: str) -> list[PairFigures]:
     ]
 
 
-def _thumbnails(known: Facts, name: str, rows: Sequence[int]) -> list[str]:
-    """Return data urls of images of a list; empty ones if its shard is gone."""
-    part: Path = known.folder.path / DOWNLOAD.folder / f"{name}.parquet"
-    try:
-        (side,) = read_receipt(part).side
-        with ShardReader(part.with_name(side.name)) as shard:
-            return [_thumbnail(image) for image in shard.read(rows)]
-    except (CahError, OSError):
-        return [""] * len(rows)
+def _thumbnails(known: Facts, name: str, rows: pa.Table) -> list[str]:
+    """Return data urls of the images of some rows of a list; empty ones if they are gone.
+
+    Late texts have images of other lists of the bucket.
+    """
+    found = dict.fromkeys(range(len(rows)), "")
+    places: dict[tuple[int, int], list[int]] = {}
+    for row, place in enumerate(rows.select(["image_wave", "image_list"]).to_pylist()):
+        places.setdefault((place["image_wave"], place["image_list"]), []).append(row)
+    bucket = int(name.partition("/b")[2].partition("-")[0])
+    numbers = rows["image_row"].to_pylist()
+    for (wave, number), members in places.items():
+        part = known.folder.path / Unit(DOWNLOAD, wave, bucket, number).part
+        with contextlib.suppress(CahError, OSError):
+            (side,) = read_receipt(part).side
+            with ShardReader(part.with_name(side.name)) as shard:
+                images = shard.read([numbers[row] for row in members])
+            found |= dict(zip(members, map(_thumbnail, images), strict=True))
+    return list(found.values())
 
 
 def _thumbnail(data: bytes) -> str:

@@ -72,3 +72,11 @@ def test_what_no_task_of_a_stage_tells_is_not_guessed():
     stages["download"] = msgspec.structs.replace(stages["download"], done=0)
     assert left_s(stages) is None
     assert left_s({}) is None
+
+
+def test_while_earlier_commits_are_still_being_read_nothing_is_told():
+    stages = {stage.name: stage for stage in load().stages}
+    stages["embed"] = msgspec.structs.replace(
+        stages["embed"], tasks_per_s=0.0, mean_tasks_per_s=0.0
+    )
+    assert left_s(stages) is None

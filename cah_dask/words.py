@@ -20,12 +20,13 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
-def duration(seconds: float) -> str:
-    """Return a time as people say it: "12 s", "34 min", "5.2 h", "3.1 days"."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} min"
-    if seconds < 172_800:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 86_400:.1f} days"
+def span(seconds: float | None) -> str:
+    """Return a time span in words, in two units; a dash if there is none."""
+    if seconds is None:
+        return "-"
+    for unit, name, part, smaller in (
+        (86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"),
+    ):  # fmt: skip
+        if seconds >= unit:
+            return f"{seconds // unit:.0f} {name} {seconds % unit // part:.0f} {smaller}"
+    return f"{seconds:.0f} s"

@@ -27,7 +27,7 @@ from cah_dask.release.summary import (
 from cah_dask.release.timeline import Timeline, ends_of
 from cah_dask.release.work import work_by_pool, worker_hours
 from cah_dask.storage import write_atomic
-from cah_dask.words import duration
+from cah_dask.words import span
 
 SAMPLES_SHOWN = 24
 """Pictures in each of the two grids: kept pairs, and pairs below the threshold."""
@@ -116,7 +116,7 @@ def template(name: str) -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["duration"] = duration
+    environment.filters["span"] = span
     return environment.get_template(name)
 
 

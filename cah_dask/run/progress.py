@@ -15,7 +15,7 @@ from cah_dask.run.cluster.access import Dashboard
 from cah_dask.run.driver import Units
 from cah_dask.run.folder.journal import Commit
 from cah_dask.run.stages import Stage
-from cah_dask.words import duration, printable
+from cah_dask.words import printable, span
 
 PLAIN_INTERVAL_S = 10.0
 """Seconds between two plain lines; a batch log wants few of them."""
@@ -167,4 +167,4 @@ class Progress:
         recent = sum(1 for _, kind, _ in self._recent if kind == stage.name)
         if not tasks or not recent:
             return ""
-        return duration(tasks * max(1.0, self._clock() - self._recent[0][0]) / recent)
+        return span(tasks * max(1.0, self._clock() - self._recent[0][0]) / recent)

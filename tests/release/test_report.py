@@ -91,8 +91,8 @@ def test_work_is_shown_over_time_and_its_cost_for_a_million_pairs(run_dir: Path,
     )
     text = " ".join(page(run_dir, found).text.split())
     assert "from 2026-05-01 12:00:00 UTC to 2026-05-01 12:00:11 UTC" in text
-    assert "gpu60 min2.50 EUR" in text
-    assert "cpu5.0 hno price (report.prices)" in text
+    assert "gpu1 h 0 min2.50 EUR" in text
+    assert "cpu5 h 0 minno price (report.prices)" in text
     million = 2.5 / COUNTS["pack"].kept * 1e6
     assert f"{million:,.2f} for a million pairs, without the pools that have no price" in text
 

@@ -75,9 +75,14 @@ class RunFolder(JobFolder):
         """Downloads stop within seconds while this file exists."""
         return self.path / "PAUSE"
 
+    @property
+    def progress_dir(self) -> Path:
+        """How far the fetch lists at work are, a small file for each."""
+        return self.path / "progress"
+
     def progress_path(self, unit: str) -> Path:
         """How far a fetch list at work is: see `images.list_progress`."""
-        return self.path / "progress" / f"{unit.replace('/', '-')}.json"
+        return self.progress_dir / f"{unit.replace('/', '-')}.json"
 
     @property
     def retry_file(self) -> Path:

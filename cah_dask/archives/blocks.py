@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Generator, Iterator
 from itertools import islice
 from typing import BinaryIO, Generic, TypeVar
 
-from fastwarc.warc import ArchiveIterator, WarcRecordType
+from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 
 from cah_dask.archives.block import Block, CutError, is_panic, kind_of, readable_kind
 from cah_dask.archives.members import (
@@ -116,10 +116,18 @@ class Blocks(Generic[T]):
         return self._block(member) if member.is_sound else None
 
     def _member(self) -> Member | None:
-        """Read the gzip member of the last record; None if it has none."""
-        if self._file is None or not self._is_at_member(self._offset):
+        """Read the gzip member of the last record; None if it has none.
+
+        FastWARC may have to go on where it is, so the file is left there.
+        """
+        if self._file is None:
             return None
-        return read_member(self._file, self._offset, self._keep)
+        position = self._file.tell()
+        try:
+            is_member = self._is_at_member(self._offset)
+            return read_member(self._file, self._offset, self._keep) if is_member else None
+        finally:
+            self._file.seek(position)
 
     def _is_at_member(self, offset: int) -> bool:
         if self._file is None:
@@ -207,14 +215,20 @@ class Blocks(Generic[T]):
             kind = _KINDS.get(int(record.record_type), "")
             if kind not in self._kinds:
                 kind = readable_kind(record.headers, kind)
+            n_left = record.content_length
             if kind in self._kinds:
-                n_bytes, headers = record.content_length, record.headers
-                fault = self._hold(Block(offset, kind, n_bytes, headers, record.reader))
+                block = Block(offset, kind, n_left, record.headers, record.reader)
+                fault = self._hold(block)
+                n_left = block.n_left
             else:
                 fault = None if kind or self._is_lenient else "its head is unreadable"
             if fault is not None:
                 yield from self._mended(fault)
                 if not kind or self._was_read_apart():
+                    return
+            elif n_left and _is_short(record, n_left):
+                yield from self._doubted()
+                if self._was_read_apart():
                     return
         yield from self._released()
 
@@ -243,14 +257,16 @@ class Blocks(Generic[T]):
 
         One of a wrong length ends where another one does not begin.
         """
-        member = self._member() if self._held is not None else None
+        member = self._member()
         if member is None or holds_several(member.data):
             yield from self._released()
-            return
-        self._go_on_at, self._held = member.end, None
-        self.n_records -= 1  # it is counted again, or as bad
-        self.n_bytes -= self._held_bytes
-        yield from self._again(member)
+        elif self._held is not None:
+            self._go_on_at, self._held = member.end, None
+            self.n_records -= 1  # it is counted again, or as bad
+            self.n_bytes -= self._held_bytes
+            yield from self._again(member)
+        elif member.is_sound:
+            self._go_on_at = member.end
 
     def _mended(self, fault: str) -> Iterator[T]:
         """Read a record out of its member, or count it as bad; `fault` says what was wrong."""
@@ -306,3 +322,12 @@ class Blocks(Generic[T]):
         if n_lost:
             self.errors.append(f"{n_lost} bytes after byte {position} are no records")
         return start
+
+
+def _is_short(record: WarcRecord, n_left: int) -> bool:
+    """Pass over the rest of a record, and tell whether there is less of it than it says."""
+    try:
+        n_bytes: int = record.reader.consume(n_left)
+    except OSError:
+        return True
+    return n_bytes < n_left

@@ -396,6 +396,20 @@ def test_records_of_one_member_are_all_read(tmp_path: Path):
     assert [each.body for each in found] == [b"<html>%d</html>\r\n\r\n" % n for n in (1, 2, 3)]
 
 
+def test_a_record_that_is_passed_over_and_claims_too_much_takes_none_behind_it(tmp_path: Path):
+    """FastWARC goes on behind an empty member as if nothing had been."""
+    long = [
+        record("request", "u", b"x", length=3000),
+        claims(response("http://h.test/8", b"x", PICTURE), 3000),
+        claims(response("http://h.test/8", b"x" * 50, HTML), 3000),
+    ]
+    for data in long:
+        archive = write(tmp_path / "x.warc.gz", *map(member, (data, page(1), b"", page(2))))
+        found, responses = read(archive, Wanted(mimes=("text/",), max_bytes=30))
+        assert [each.url[-1] for each in found if each.url[-1] != "8"] == ["1", "2"]
+        assert responses.errors == []
+
+
 def test_a_wrong_offset_gives_no_other_record(tmp_path: Path):
     archive = write(tmp_path / "x.warc.gz", member(WARCINFO), member(page(1)), page(2), page(3))
     begin, plain = len(member(WARCINFO)), len(member(WARCINFO) + member(page(1)))

@@ -312,12 +312,13 @@ def download_task(task: CrawlTask) -> Receipt:
 def _downloader(task: CrawlTask, attempt: str, log: str) -> Callable[..., Downloaded]:
     """Return what takes a list from where its pictures are: the web, or archives."""
     folder, options = task.folder, task.config.download
+    progress = folder.progress_path(task.unit.name)
     if options.source == "archives":
         path = Path(options.index) if options.index else folder.index_dir
         about = opened_index(path, options.index_id)
         place_of = cache(partial(about.place_of, root=options.archives_root))
         index = ArchiveIndex(path, about.buckets)
-        return partial(download_archived, index=index, place_of=place_of)
+        return partial(download_archived, index=index, place_of=place_of, progress_file=progress)
     logs = Path(task.run_dir) / REQUESTS_FOLDER / task.part.parent.name
     return partial(
         download_list,
@@ -326,7 +327,7 @@ def _downloader(task: CrawlTask, attempt: str, log: str) -> Callable[..., Downlo
         request_log=logs / f"{log}.parquet",
         robots_file=folder.robots_path(task.unit.bucket),
         loans=_loans(task, attempt),
-        progress_file=folder.progress_path(task.unit.name),
+        progress_file=progress,
     )
 
 

@@ -21,6 +21,7 @@ from cah_dask.errors import RecordError, RetryableError, ShardError
 from cah_dask.images.archived.index import ArchiveIndex, Found
 from cah_dask.images.archived.visits import Answers, Body, Visit, begun, missing
 from cah_dask.images.download import Downloaded, decoders_of
+from cah_dask.images.list_progress import progress_written
 from cah_dask.images.options import DownloadOptions
 from cah_dask.images.outcomes import Ledger, Outcome, judged
 from cah_dask.images.picture.decode import DecodeOptions
@@ -47,6 +48,7 @@ def download_archived(  # noqa: PLR0913  # who else is at work belongs to the ru
     exclusion: Exclusion | None = None,
     hash_lists: HashLists | None = None,
     published: Expectations | None = None,
+    progress_file: Path | None = None,
 ) -> Downloaded:
     """Take one fetch list out of archives, write its image shard, and say what became of each url.
 
@@ -58,7 +60,7 @@ def download_archived(  # noqa: PLR0913  # who else is at work belongs to the ru
         Where to write the image shard: a temporary name, published by the caller.
     index, place_of
         Which record answers a url; where an archive lies that it names.
-    exclusion, hash_lists, published
+    exclusion, hash_lists, published, progress_file
         As for `images.download.download_list`.
 
     Returns
@@ -71,7 +73,8 @@ def download_archived(  # noqa: PLR0913  # who else is at work belongs to the ru
     with ShardWriter(shard) as writer, _Records(place_of, options.max_bytes) as records:
         ledger = Ledger(urls)
         reading = _Reading(urls, ledger, writer, rules, records, index, options)
-        run(reading.carry_out(decode))
+        with progress_written(progress_file, ledger, lambda: records.notes["bytes"]):
+            run(reading.carry_out(decode))
         writer.arrange(ledger.arrivals)
     return Downloaded(ledger.table(), ledger.counts(records.notes), records.errors)
 

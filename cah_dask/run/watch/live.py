@@ -39,7 +39,7 @@ PAIRS_EVERY_S = 10.0
 """Seconds between two looks at new pairs, while somebody watches; longer where reading is slow."""
 
 _PAIRS_SHARE = 0.02
-"""Share of the time that may go into reading pairs."""
+"""Share of a core that may go into reading pairs."""
 
 
 T = TypeVar("T")
@@ -175,13 +175,13 @@ class Watch:
         self._reader.start()
 
     def _read_files(self, lists: list[str]) -> None:
-        started = self._clock()
+        began, used = self._clock(), time.thread_time()
         self._at_work = lists_at_work(self._facts.folder)
         if lists != self._lists_read:
             self._lists_read = lists
             self._pairs = newest_pairs(self._facts, lists) or self._pairs
-        took = self._clock() - started
-        self._pairs_due = max(self._pairs_due, started + took / _PAIRS_SHARE)
+        used = time.thread_time() - used
+        self._pairs_due = max(self._pairs_due, began + used / _PAIRS_SHARE)
 
 
 def _by_name(values: Mapping[Stage, T]) -> dict[str, T]:

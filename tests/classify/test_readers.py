@@ -194,10 +194,11 @@ def test_only_texts_of_the_length_that_is_wanted():
 
 
 def test_what_has_no_type_is_html_if_it_looks_so():
-    begin = b" \n<!-- a --><!DOCTYPE  html>"
+    begin = b" \n<!-- a --><!DOCTYPE html>"
     assert MainTexts()(record(begin + b"<p>Text", mime="")) == "Text"
     assert MainTexts()(record(b"%PDF-1.4 <html>", mime="")) is None
     assert MainTexts()(record(b"<html>Text", mime="application/pdf")) is None
+    assert MainTexts()(record(b"<!---->" * 100_000, mime="")) is None
 
 
 def test_plain_text_is_taken_as_it_is():

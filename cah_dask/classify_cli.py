@@ -41,7 +41,7 @@ def classify(
         if job.folder.path.exists():  # its driver was killed when all was done
             job.folder.forget()
         return
-    require_all(carry_out_on(chosen.machine, job))
+    require_all(carry_out_on(chosen.machine, job, option="scratch"))
     _print(job.summary())
     tell(news(job.to, is_new=True))
     job.folder.forget()

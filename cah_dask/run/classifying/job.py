@@ -17,7 +17,7 @@ from cah_dask.classify.rows import VECTOR
 from cah_dask.classify.scoring import ROWS
 from cah_dask.classify.verdict import Load, verdict
 from cah_dask.errors import ConfigError, RunError
-from cah_dask.pairs.timings import INPUT, MODEL
+from cah_dask.pairs.timings import INPUT, MODEL, WORKER
 from cah_dask.release.layout import Slice, deal, fingerprint, rows_of
 from cah_dask.run.classifying import output
 from cah_dask.run.classifying.config import ClassifyConfig
@@ -219,7 +219,7 @@ class ClassifyJob(Job):
             counts={READ.name: first, **counts},
             notes=scored.total.notes,
             errors=tuple(errors),
-            verdict=self.verdict(load) if counts else "",
+            verdict="; ".join(filter(None, (self.verdict(load), load.busy))) if counts else "",
         )
 
     def _begin_pack(self) -> list[Unit]:
@@ -281,8 +281,8 @@ class ClassifyJob(Job):
 def load_of(receipt: Receipt) -> Load:
     """Return what the receipt of a scored archive says of the time that it took."""
     timings = receipt.timings
-    read, model, waited = (timings.get(name, 0) / 1000 for name in (READING, MODEL, INPUT))
-    return Load(1, receipt.counts.seen, read, model, waited)
+    times = (timings.get(name, 0) / 1000 for name in (READING, MODEL, INPUT, WORKER))
+    return Load(1, receipt.counts.seen, *times)
 
 
 def _left_by(receipt: Receipt) -> Counts:

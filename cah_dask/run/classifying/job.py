@@ -196,7 +196,8 @@ class ClassifyJob(Job):
         """Say which pool is the bottleneck, as far as that is measured."""
         made = pools(self.config.pools, self.config.slurm.launch, (READ, SCORE))
         of = {stage: pool for pool in made for stage in pool.stages}
-        return verdict(load, _workers(of[READ]), _workers(of[SCORE]))
+        said = verdict(load, _workers(of[READ]), _workers(of[SCORE]))
+        return f"{said}; {load.busy}" if said else ""
 
     def receipts(self) -> Iterator[Receipt]:
         """Yield the receipt of each archive, in their order."""
@@ -219,7 +220,7 @@ class ClassifyJob(Job):
             counts={READ.name: first, **counts},
             notes=scored.total.notes,
             errors=tuple(errors),
-            verdict="; ".join(filter(None, (self.verdict(load), load.busy))) if counts else "",
+            verdict=self.verdict(load) if counts else "",
         )
 
     def _begin_pack(self) -> list[Unit]:

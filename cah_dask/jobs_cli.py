@@ -53,8 +53,14 @@ def carry_out(job: "Job", config: Path | None, overrides: Sequence[str]) -> "End
     return carry_out_on(loading.load_machine(config, overrides), job)
 
 
-def carry_out_on(machine: "Config", job: "Job") -> "Ended":
-    """Carry a job out on the pools of a configuration, of which nothing else counts."""
+def carry_out_on(machine: "Config", job: "Job", *, option: str = "--scratch") -> "Ended":
+    """Carry a job out on the pools of a configuration, of which nothing else counts.
+
+    Parameters
+    ----------
+    option
+        What says where the job keeps what is done, for messages.
+    """
     from cah_dask.run import jobs, pipeline, requeue
     from cah_dask.run.before import slurm_limits
     from cah_dask.run.pools import check_pools
@@ -66,7 +72,7 @@ def carry_out_on(machine: "Config", job: "Job") -> "Ended":
     started = datetime.now(UTC)
     with (
         Signals() as signals,
-        job.folder.held(say, option="--scratch"),
+        job.folder.held(say, option=option),
         log_to(job.folder.log_file),
         Progress(console) as view,
     ):

@@ -22,6 +22,7 @@ import msgspec
 from cah_dask.archives.responses import Response
 from cah_dask.classify.arrays import packed
 from cah_dask.classify.hooks import Item, Prepare, Read
+from cah_dask.classify.identity import Digests, require_same
 from cah_dask.classify.loading import prepare_of, read_of, told
 from cah_dask.classify.options import ClassifyOptions
 from cah_dask.classify.outcomes import Outcome
@@ -53,6 +54,8 @@ class Order(msgspec.Struct, frozen=True):
     options: ClassifyOptions
     folder: str
     """Where modules of the user are looked for first."""
+    expected: Digests
+    """What the files of the hooks hold."""
     shows: bool = False
     """Whether it makes what a report shows, not what a model takes."""
 
@@ -172,6 +175,8 @@ def _serve(connection: Connection, place: mmap.mmap) -> None:
     sys.path.insert(0, order.folder)
     options = order.options
     try:
+        if order.expected:
+            require_same(options, order.expected, ("read", "prepare"))
         hooks = Hooks(
             read_of(options),
             prepare_of(options) if options.model else None,

@@ -18,9 +18,12 @@ import msgspec
 
 from cah_dask.archives.responses import Response
 from cah_dask.classify.hook_process import AT, NOBODY, Answer, Order
+from cah_dask.classify.identity import Digests
 from cah_dask.classify.options import ClassifyOptions
 from cah_dask.classify.outcomes import Outcome
 from cah_dask.errors import RetryableError, RunError
+
+NOTHING: Digests = {}
 
 _TRIES = 2
 """A record is not to blame for a process that dies before it has done the same to another one."""
@@ -36,10 +39,19 @@ class HookRunner:
     """`read` and `prepare` in a process of their own; a context manager.
 
     Ask with `send`, then `receive`; whoever asks may do something else in between.
+
+    Parameters
+    ----------
+    expected
+        What the files of the hooks hold; nothing if that does not matter.
+    shows
+        Whether it makes what a report shows, not what a model takes.
     """
 
-    def __init__(self, options: ClassifyOptions, *, shows: bool = False) -> None:
-        self._order = Order(options, str(Path.cwd()), shows)
+    def __init__(
+        self, options: ClassifyOptions, expected: Digests = NOTHING, *, shows: bool = False
+    ) -> None:
+        self._order = Order(options, str(Path.cwd()), dict(expected), shows)
         self._timeout_s = options.hook_timeout_s
         self._process: _Process | None = None
         self._batch: Sequence[Response] = ()

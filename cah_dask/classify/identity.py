@@ -1,12 +1,17 @@
 """What hooks are known by: their names, their arguments, and what their files hold."""
 
-from collections.abc import Mapping
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from cah_dask.classify.options import ClassifyOptions, HookOptions
-from cah_dask.storage import file_sha256
+from cah_dask.errors import ConfigError
 from cah_dask.user_code import import_named, source_files
+
+Digests: TypeAlias = dict[str, dict[str, str]]
+"""By hook, and by the name of a file: its SHA-256, hex."""
 
 
 def files(hook: HookOptions) -> Mapping[str, Path]:
@@ -23,13 +28,35 @@ def files(hook: HookOptions) -> Mapping[str, Path]:
     return source_files(hook.use, also)
 
 
-def identity(options: ClassifyOptions) -> dict[str, Any]:
-    """Return what the hooks are known by: their names, arguments and the SHA-256 of their files."""
+def digests(options: ClassifyOptions, keys: Iterable[str] | None = None) -> Digests:
+    """Return what the files of some hooks hold, by default of all."""
+    hooks = options.hooks
     return {
-        key: {
-            "use": hook.use,
-            "arguments": hook.arguments,
-            "files": {Path(name).name: file_sha256(path) for name, path in files(hook).items()},
-        }
+        key: {Path(name).name: _sha256(path) for name, path in files(hooks[key]).items()}
+        for key in (hooks if keys is None else keys)
+        if key in hooks
+    }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def identity(options: ClassifyOptions, found: Digests) -> dict[str, Any]:
+    """Return what the hooks are known by, wherever their files lie."""
+    return {
+        key: {"use": hook.use, "arguments": hook.arguments, "files": found[key]}
         for key, hook in options.hooks.items()
     }
+
+
+def require_same(options: ClassifyOptions, expected: Digests, keys: Iterable[str]) -> None:
+    """Raise ConfigError if the files of some hooks are not those that the job began with."""
+    for key, found in digests(options, keys).items():
+        changed = [name for name, digest in found.items() if digest != expected[key].get(name)]
+        if changed:
+            raise ConfigError(
+                f"{key}: {changed[0]} on {os.uname().nodename} is not what it was when the job "
+                "began; run the same command again"
+            )

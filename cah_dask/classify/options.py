@@ -88,8 +88,8 @@ class ClassifyOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """Hook: arrays to scores, and vectors if any. Without one, records are only counted."""
     keep: str | KeepOptions | None = None
     """Which scores are kept: a rule, or a hook. Default: all."""
-    batch_size: Annotated[int, msgspec.Meta(ge=1, le=1 << 16)] = 32
-    """Items that the model is given at once."""
+    batch_size: Annotated[int, msgspec.Meta(ge=1, le=1 << 13)] = 32
+    """Items that the model is given at once; workers of both pools hold a few such batches."""
     payload: Payload = "none"
     """Whether the output holds the item itself (its bytes or text; else the body): of kept records,
     of all that have scores, or of none."""

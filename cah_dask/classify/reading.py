@@ -8,8 +8,9 @@ import pyarrow as pa
 from cah_dask.archives.responses import Response, Responses, Wanted
 from cah_dask.classify.arrays import packed
 from cah_dask.classify.hook_process import Answer
-from cah_dask.classify.hook_runner import HookRunner
+from cah_dask.classify.hook_runner import NOTHING, HookRunner
 from cah_dask.classify.hooks import arrays_of
+from cah_dask.classify.identity import Digests
 from cah_dask.classify.options import ClassifyOptions
 from cah_dask.classify.outcomes import FAULTS, STOPS_AT
 from cah_dask.classify.rows import READ
@@ -39,9 +40,14 @@ class Reading:
         Path or url.
     name
         What it is called in messages.
+    expected
+        What the files of the hooks hold; nothing if that does not matter.
     """
 
-    def __init__(self, archive: str, name: str, options: ClassifyOptions) -> None:
+    def __init__(
+        self, archive: str, name: str, options: ClassifyOptions, expected: Digests = NOTHING
+    ) -> None:
+        self._expected = expected
         self._archive = archive
         self._name = name
         self._options = options
@@ -112,7 +118,7 @@ class Reading:
             yield from ((record, self._as_it_is(record)) for record in self._sound())
             return
         sent: Sequence[Response] = ()
-        with HookRunner(self._options) as runner:
+        with HookRunner(self._options, self._expected) as runner:
             for batch in _batches(self._sound()):
                 answers = runner.receive() if sent else []
                 runner.send(batch)

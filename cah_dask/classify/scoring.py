@@ -1,6 +1,7 @@
 """Items -> scores and vectors by the model, and what of them is kept."""
 
 import contextlib
+import faulthandler
 import os
 import threading
 from collections import Counter
@@ -19,7 +20,7 @@ from cah_dask.classify.loading import told
 from cah_dask.classify.options import ClassifyOptions
 from cah_dask.classify.outcomes import STOPS_AT, Outcome
 from cah_dask.classify.rows import KEPT, VECTOR, scored
-from cah_dask.errors import RunError
+from cah_dask.errors import ConfigError, RunError
 from cah_dask.pairs.vectors import packed as packed_vectors
 from cah_dask.schema import score_of
 
@@ -31,6 +32,7 @@ OF_MODEL = "model"
 """A note of counts: `model/<name>` is one of `Scored.notes`."""
 
 EXIT_CODE = 70
+_LATER = 1.5
 _MESSAGES = 5
 
 
@@ -106,7 +108,7 @@ class Scoring:
                 self.notes.update({f"{OF_MODEL}/{k}": n for k, n in scored.notes.items()})
                 for number in range(start, start + len(batch)):
                     made.outcomes[number] = self._outcome(made, number)
-        except RunError:
+        except (RunError, ConfigError):
             raise
         except Exception as error:  # noqa: BLE001  # whatever the model does
             if len(batch) == 1:
@@ -218,6 +220,8 @@ def with_arrays(groups: Iterable[pa.Table]) -> Iterator[tuple[pa.Table, list[Arr
 def limited(seconds: float, before: Callable[[], None]) -> Iterator[None]:
     """End this process if the block takes too long: nothing else ends a model that hangs.
 
+    Only one block at a time may be within.
+
     Parameters
     ----------
     before
@@ -233,7 +237,10 @@ def limited(seconds: float, before: Callable[[], None]) -> Iterator[None]:
     timer = threading.Timer(seconds, end)
     timer.daemon = True
     timer.start()
+    # for native code that lets no other thread run
+    faulthandler.dump_traceback_later(_LATER * seconds, exit=True, file=2)
     try:
         yield
     finally:
+        faulthandler.cancel_dump_traceback_later()
         timer.cancel()

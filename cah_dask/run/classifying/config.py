@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from cah_dask.classify.identity import identity
+from cah_dask.classify.identity import Digests, identity
 from cah_dask.classify.options import ClassifyOptions
 from cah_dask.errors import ConfigError
 from cah_dask.release.layout import PackOptions
@@ -50,14 +50,23 @@ class ClassifyConfig(ClassifyOptions, frozen=True, forbid_unknown_fields=True, k
         """Where tasks run, as other jobs are told it."""
         return Config(run_dir=".", inputs=("none",), pools=self.pools, slurm=self.slurm)
 
-    def known_by(self) -> dict[str, Any]:
-        """Return what tells the output from others, but for the archives; no path of ours."""
+    def known_by(self, hooks: Digests) -> dict[str, Any]:
+        """Return what tells the output from others, but for the archives.
+
+        Parameters
+        ----------
+        hooks
+            What the files of the hooks hold.
+        """
         found: dict[str, Any] = msgspec.to_builtins(self.options)
         for name in ("read", "prepare", "model", "hook_timeout_s", "model_timeout_s"):
             del found[name]
         if isinstance(self.keep, str) or (self.keep and self.keep.use):
             del found["keep"]
-        return found | {"hooks": identity(self.options), "pack": msgspec.to_builtins(self.pack)}
+        return found | {
+            "hooks": identity(self.options, hooks),
+            "pack": msgspec.to_builtins(self.pack),
+        }
 
 
 def check(config: ClassifyConfig) -> None:

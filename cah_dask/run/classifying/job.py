@@ -10,12 +10,14 @@ from pathlib import Path
 import msgspec
 
 from cah_dask.archives.sources import public_names
+from cah_dask.classify.identity import Digests, digests
 from cah_dask.classify.outcomes import FAULTS, from_notes
+from cah_dask.classify.reading import BAD_RECORD
 from cah_dask.classify.rows import VECTOR
 from cah_dask.classify.scoring import ROWS
 from cah_dask.classify.verdict import Load, verdict
 from cah_dask.errors import ConfigError, RunError
-from cah_dask.pairs.timings import INPUT, MODEL
+from cah_dask.pairs.timings import INPUT, MODEL, WORKER
 from cah_dask.release.layout import Slice, deal, fingerprint, rows_of
 from cah_dask.run.classifying import output
 from cah_dask.run.classifying.config import ClassifyConfig
@@ -41,6 +43,7 @@ from cah_dask.run.streaming import Streaming
 from cah_dask.run.task import Done
 from cah_dask.schema import Counts, CountsSum, score_of
 from cah_dask.storage import Receipt, fsync, open_part, read_receipt, sweep
+from cah_dask.words import counted
 
 REMARK_S = 60.0
 """Seconds between two lines about the bottleneck."""
@@ -106,9 +109,13 @@ class ClassifyJob(Job):
         return {name: place for place, name in public_names(self.archives).items()}
 
     @cached_property
+    def _hooks(self) -> Digests:
+        return digests(self.config.options)
+
+    @cached_property
     def name(self) -> str:
         """What other archives, settings or hooks do not have."""
-        return name_of(list(self.places), self.config.known_by())
+        return name_of(list(self.places), self.config.known_by(self._hooks))
 
     @cached_property
     def folder(self) -> JobFolder:
@@ -154,6 +161,7 @@ class ClassifyJob(Job):
             config_hash=self.name,
             is_last_attempt=is_last_attempt,
             options=self.config.options,
+            hooks=self._hooks,
             place=self._place(unit),
             device=self.config.device,
             threads=self.config.pools.gpu.threads,
@@ -188,7 +196,8 @@ class ClassifyJob(Job):
         """Say which pool is the bottleneck, as far as that is measured."""
         made = pools(self.config.pools, self.config.slurm.launch, (READ, SCORE))
         of = {stage: pool for pool in made for stage in pool.stages}
-        return verdict(load, _workers(of[READ]), _workers(of[SCORE]))
+        said = verdict(load, _workers(of[READ]), _workers(of[SCORE]))
+        return f"{said}; {load.busy}" if said else ""
 
     def receipts(self) -> Iterator[Receipt]:
         """Yield the receipt of each archive, in their order."""
@@ -264,7 +273,7 @@ class ClassifyJob(Job):
             raise RunError(f"{self.unfinished} was replaced meanwhile; run the same command again")
         output.verify(self.unfinished, self._layout)
         parts = {name: unit.part for name, unit in zip(self.places, self._units, strict=True)}
-        source = Source(self.folder.path, parts, self.places, self.config)
+        source = Source(self.folder.path, parts, self.places, self.config, self._hooks)
         write_documents(self.unfinished, source, self._layout, self.summary())
         self.unfinished.replace(self.to)
         fsync(self.to.parent)
@@ -273,8 +282,8 @@ class ClassifyJob(Job):
 def load_of(receipt: Receipt) -> Load:
     """Return what the receipt of a scored archive says of the time that it took."""
     timings = receipt.timings
-    read, model, waited = (timings.get(name, 0) / 1000 for name in (READING, MODEL, INPUT))
-    return Load(1, receipt.counts.seen, read, model, waited)
+    times = (timings.get(name, 0) / 1000 for name in (READING, MODEL, INPUT, WORKER))
+    return Load(1, receipt.counts.seen, *times)
 
 
 def _left_by(receipt: Receipt) -> Counts:
@@ -286,7 +295,14 @@ def _workers(pool: Pool) -> int:
 
 
 def _require_some(summary: Summary) -> None:
-    """Raise RunError if there is a fault for every record that came to a hook or the model."""
+    """Raise RunError if nothing was read, or all that was came to a fault."""
+    read = summary.counts[READ.name]
+    if read.seen == read.rejected.get(BAD_RECORD, 0):
+        why = f": {summary.errors[0]}" if summary.errors else ""
+        raise RunError(
+            f"{counted(summary.archives, 'archive')} without a single response or the like, so "
+            f"nothing is published{why}; give WARC archives of pages and pictures"
+        )
     rejected: dict[str, int] = {}
     for counts in summary.counts.values():
         rejected |= counts.rejected

@@ -18,9 +18,10 @@ import yaml
 from cah_dask.archives.responses import read_response
 from cah_dask.classify.histogram import lower_end
 from cah_dask.classify.hook_runner import HookRunner
+from cah_dask.classify.identity import Digests
 from cah_dask.classify.options import KeepOptions
 from cah_dask.classify.rows import KEPT
-from cah_dask.classify.scoring import HISTOGRAM
+from cah_dask.classify.scoring import HISTOGRAM, OF_MODEL
 from cah_dask.classify.shown import is_picture
 from cah_dask.errors import CahError
 from cah_dask.run.classifying.config import ClassifyConfig
@@ -59,6 +60,8 @@ class Source:
     places: Mapping[str, str]
     """Where each archive is."""
     config: ClassifyConfig
+    hooks: Digests
+    """What the files of the hooks hold."""
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -99,10 +102,11 @@ def write_documents(folder: Path, source: Source, layout: Layout, summary: Summa
     page = _template("report.html", is_html=True).render(
         summary=summary,
         layout=layout,
-        settings=_settings(source.config),
+        settings=_settings(source),
         charts=list(_charts(summary.notes, source.config)),
         mimes=_noted(summary.notes, "mime/"),
         statuses=_noted(summary.notes, "status/"),
+        said=_noted(summary.notes, f"{OF_MODEL}/"),
         kept=samples(source, is_kept=True),
         others=samples(source, is_kept=False),
         versions=versions(),
@@ -115,7 +119,7 @@ def write_documents(folder: Path, source: Source, layout: Layout, summary: Summa
         archives=counted(summary.archives, "archive"),
         columns=[(field.name, field.type, _MEANINGS.get(field.name)) for field in layout.schema],
         scores={score_of(name): name for name in layout.names},
-        settings=_settings(source.config),
+        settings=_settings(source),
         versions=versions(),
     )
     write_atomic(folder / CARD, card.encode())
@@ -146,9 +150,9 @@ def _template(name: str, *, is_html: bool) -> jinja2.Template:
     return environment.get_template(name)
 
 
-def _settings(config: ClassifyConfig) -> dict[str, str]:
+def _settings(source: Source) -> dict[str, str]:
     """Return what decided the output, as it would stand in a file, without a path of ours."""
-    found = config.known_by()
+    found = source.config.known_by(source.hooks)
     for hook in found["hooks"].values():
         hook["arguments"] = _without_paths(hook["arguments"])
     return {

@@ -12,6 +12,7 @@ import msgspec
 
 from cah_dask.classify.ahead import ahead
 from cah_dask.classify.hooks import Keep, Model
+from cah_dask.classify.identity import Digests, require_same
 from cah_dask.classify.loading import keep_of, model_of
 from cah_dask.classify.options import ClassifyOptions
 from cah_dask.classify.outcomes import as_notes
@@ -76,6 +77,8 @@ class ClassifyTask(Task, frozen=True, kw_only=True):
     """All that a worker is told about one unit."""
 
     options: ClassifyOptions
+    hooks: Digests
+    """What the files of the hooks hold."""
     place: str = ""
     """Where the archive is."""
     device: str = "cpu"
@@ -95,7 +98,7 @@ def read_task(task: ClassifyTask) -> Receipt:
     """Read one archive: what is to be scored of it, by `read` and `prepare`."""
     started = time.perf_counter()
     name = task.unit.archive
-    reading = Reading(task.place, name, task.options)
+    reading = Reading(task.place, name, task.options, task.hooks)
 
     def receipt() -> Receipt:
         errors = tuple(error.replace(task.place, name) for error in reading.errors)
@@ -167,13 +170,15 @@ def _loaded_model(task: ClassifyTask) -> tuple[Model, Keep]:
     if device == "auto":
         device = "cuda" if visible_gpus() else "cpu"
     with _LOADING:
-        return _built(msgspec.json.encode(task.options), device, task.threads)
+        encoded = (msgspec.json.encode(task.options), msgspec.json.encode(task.hooks))
+        return _built(*encoded, device, task.threads)
 
 
 @cache
-def _built(options: bytes, device: str, threads: int) -> tuple[Model, Keep]:
-    """Build them once per worker process; `options` is JSON because dicts have no hash."""
+def _built(options: bytes, hooks: bytes, device: str, threads: int) -> tuple[Model, Keep]:
+    """Build them once per worker process; the first two are JSON because dicts have no hash."""
     chosen = msgspec.json.decode(options, type=ClassifyOptions)
+    require_same(chosen, msgspec.json.decode(hooks, type=Digests), ("model", "keep"))
     return model_of(chosen, device=device, threads=threads), keep_of(chosen)
 
 

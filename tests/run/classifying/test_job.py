@@ -12,8 +12,10 @@ import zarr
 from cah_dask.errors import ConfigError, RunError
 from cah_dask.run.classifying.job import ClassifyJob
 from cah_dask.run.classifying.tasks import READ, SCORE
+from cah_dask.run.plan import Unit
+from cah_dask.run.task import Done
 from cah_dask.schema import Counts
-from cah_dask.storage import read_receipt
+from cah_dask.storage import Receipt, read_receipt
 from tests import jobs_here
 from tests.classify import archives
 
@@ -136,8 +138,8 @@ def test_a_folder_that_is_no_output_is_left_alone(inputs: Path, tmp_path: Path):
         archives.job_of(config)
 
 
-def test_archives_of_nothing_give_an_empty_output(tmp_path: Path):
-    archives.write_texts(tmp_path / "a.warc.gz", [])
+def test_archives_of_nothing_that_is_wanted_give_an_empty_output(tmp_path: Path):
+    archives.write_texts(tmp_path / "a.warc.gz", ["a 404"])
     job = made(tmp_path, tmp_path)
     assert len(rows(job)) == 0
     assert "score_vowels" in rows(job).column_names
@@ -149,6 +151,54 @@ def test_a_fault_of_each_record_publishes_nothing(tmp_path: Path):
     with pytest.raises(RunError, match=message):
         made(tmp_path, tmp_path)
     assert not (tmp_path / "c-out").exists()
+
+
+def test_what_is_no_archive_publishes_nothing(tmp_path: Path):
+    (tmp_path / "a.warc.gz").write_bytes(b"no archive at all " * 1000)
+    with pytest.raises(RunError, match="1 archive without a single response or the like"):
+        made(tmp_path, tmp_path)
+
+
+MINE = """
+from tests.classify import models
+
+def read(record):
+    return models.text(record)
+
+class Model(models.Lengths):
+    pass
+"""
+
+
+@pytest.mark.parametrize("hook", ["read", "model"])
+def test_a_hook_that_changes_while_a_job_is_at_work_stops_it(tmp_path: Path, hook: str):
+    archives.write(tmp_path / "in")
+    mine = tmp_path / f"changing_{hook}.py"
+    mine.write_text(MINE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(tmp_path)  # and for processes of hooks:
+        patch.setenv("PYTHONPATH", f"{tmp_path}:{Path.cwd()}")
+        use = {"read": "changing_read:read", "model": "changing_model:Model"}[hook]
+        config = archives.write_config(tmp_path / "c.yaml", tmp_path / "in", **{hook: use})
+        job = archives.job_of(config)
+        assert job.name
+        mine.write_text(f"{mine.read_text()}\n# changed\n")
+        with pytest.raises(RunError, match=f"{hook}: changing_{hook}.py on .* is not what it was"):
+            jobs_here.carry_out(job)
+
+
+def test_it_is_said_once_a_minute_which_pool_is_the_bottleneck(inputs: Path, tmp_path: Path):
+    now = 0.0
+    job = archives.job_of(archives.write_config(tmp_path / "c.yaml", inputs))
+    job.clock = lambda: now
+    counts, timings = Counts(10, 10), {"read": 9000, "model": 1000}
+    receipt = Receipt(stage="score", unit="", config="", counts=counts, timings=timings)
+    said = []
+    for now in (0, 30, 59, 61, 100, 122):  # noqa: B007  # the clock reads it
+        said.append(job.remark(Unit(SCORE), Done(receipt, 1.0, "here")))  # noqa: PERF401
+    assert [bool(line) for line in said] == [False, False, False, True, False, True]
+    assert said[3].startswith("the model waits for records 78% of its time")
+    assert job.remark(Unit(READ), Done(receipt, 1.0, "here")) == ""
 
 
 def test_the_report_shows_texts_and_says_what_was_lost(whole: ClassifyJob, inputs: Path):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cah_dask.archives.responses import Response, Responses
+from cah_dask.classify.hook_process import payload_of
 from cah_dask.classify.readers.image import Pictures
 from cah_dask.classify.readers.text import MainTexts
 from cah_dask.errors import ConfigError
@@ -120,6 +121,14 @@ def test_the_main_text_leaves_menus_scripts_and_footers_out():
     text = MainTexts()(record(page(SENTENCES["en"]).encode()))
     assert text == " ".join(["Title", *[SENTENCES["en"]] * 4])
     assert text.payload == "\n\n".join(["Title", *[SENTENCES["en"]] * 4])
+
+
+def test_what_is_stored_of_a_text_is_its_payload_and_of_a_picture_its_file():
+    body = record(page(SENTENCES["de"]).encode())
+    text = MainTexts()(body)
+    assert payload_of(text, body.body) == "\n\n".join(["Title", *[SENTENCES["de"]] * 4]).encode()
+    file = picture()
+    assert payload_of(Pictures()(record(file)), file) == file
 
 
 def test_all_text_of_a_page_may_be_asked_for():

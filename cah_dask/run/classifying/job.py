@@ -11,7 +11,8 @@ import msgspec
 
 from cah_dask.archives.sources import public_names
 from cah_dask.classify.identity import Digests, digests
-from cah_dask.classify.outcomes import FAULTS, from_notes
+from cah_dask.classify.notes import from_notes
+from cah_dask.classify.outcomes import FAULTS
 from cah_dask.classify.reading import BAD_RECORD
 from cah_dask.classify.rows import VECTOR
 from cah_dask.classify.scoring import ROWS

@@ -20,6 +20,10 @@ _FAULTS_SHOWN = 5
 def classify(
     config: Annotated[Path, typer.Argument(help="YAML file; see docs/classify.md.")],
     overrides: Overrides = None,
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what the first records come to, here.")
+    ] = False,
 ) -> None:
     """Give the records of WARC archives to a model of your own, and keep what it likes.
 
@@ -30,18 +34,23 @@ def classify(
     from cah_dask.classify.loading import require_callable
     from cah_dask.run.classifying import config as classifying
     from cah_dask.run.classifying.job import ClassifyJob
+    from cah_dask.run.classifying.trial import trial
     from cah_dask.run.settings.loading import load_as
 
     chosen = load_as(classifying.ClassifyConfig, config, overrides or ())
     classifying.check(chosen)
     require_callable(chosen.options)
     job = ClassifyJob(chosen, list_archives(chosen.inputs))
+    if dry_run:
+        for line in trial(job):
+            tell(line)
+        return
     if job.is_there:
         tell(news(job.to, is_new=False))
         if job.folder.path.exists():  # its driver was killed when all was done
             job.folder.forget()
         return
-    require_all(carry_out_on(chosen.machine, job))
+    require_all(carry_out_on(chosen.machine, job, option="scratch"))
     _print(job.summary())
     tell(news(job.to, is_new=True))
     job.folder.forget()

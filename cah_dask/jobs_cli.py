@@ -66,7 +66,13 @@ def carry_out(
 
 
 def carry_out_on(machine: "Config", job: "Job", *, option: str = "--scratch") -> "Ended":
-    """Carry a job out on the pools of a configuration, of which nothing else counts."""
+    """Carry a job out on the pools of a configuration, of which nothing else counts.
+
+    Parameters
+    ----------
+    option
+        What says where the job keeps what is done, for messages.
+    """
     from cah_dask.run import jobs, pipeline, requeue
     from cah_dask.run.before import slurm_limits
     from cah_dask.run.pools import check_pools

@@ -1,8 +1,6 @@
-"""What becomes of a record: the reasons in `Counts.rejected`, and notes beside them."""
+"""What becomes of a record: the reasons in `Counts.rejected`."""
 
 from enum import StrEnum
-
-from cah_dask.schema import Counts
 
 
 class Outcome(StrEnum):
@@ -26,23 +24,3 @@ FAULTS = frozenset({*Outcome}) - {Outcome.NOT_WANTED, Outcome.BELOW}
 
 STOPS_AT = 16
 """Records of one archive, all of which met a fault, that tell of a fault of the hook itself."""
-
-
-_SEEN = "read/seen"
-_REJECTED = "read/rejected/"
-
-
-def as_notes(read: Counts) -> dict[str, int]:
-    """Return what was read as notes of what was scored, which outlives it."""
-    lost = {f"{_REJECTED}{reason}": n for reason, n in read.rejected.items()}
-    return {_SEEN: read.seen, **lost, **read.notes}
-
-
-def from_notes(scored: Counts) -> Counts:
-    """Return what was read, from the counts of what was scored."""
-    lost = {
-        name.removeprefix(_REJECTED): n
-        for name, n in scored.notes.items()
-        if name.startswith(_REJECTED)
-    }
-    return Counts(scored.notes.get(_SEEN, 0), scored.seen, lost)

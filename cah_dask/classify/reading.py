@@ -1,7 +1,7 @@
 """One archive: records -> items, by `read` and `prepare`, with an outcome for each record."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
@@ -88,7 +88,7 @@ class Reading:
         of_archive = (error.removeprefix(f"{self._archive}: ") for error in self._records.errors)
         return (*(f"{self._name}: {error}" for error in of_archive), *self._messages)
 
-    def groups(self) -> Iterator[pa.Table]:
+    def groups(self) -> Generator[pa.Table, None, None]:
         """Yield the items as tables like `rows.READ`; each holds whole batches of the model.
 
         Raises

@@ -1,6 +1,7 @@
 """Items -> scores and vectors by the model, and what of them is kept."""
 
 import contextlib
+import faulthandler
 import os
 import threading
 from collections import Counter
@@ -31,6 +32,7 @@ OF_MODEL = "model"
 """A note of counts: `model/<name>` is one of `Scored.notes`."""
 
 EXIT_CODE = 70
+_LATER = 1.5
 _MESSAGES = 5
 
 
@@ -218,6 +220,8 @@ def with_arrays(groups: Iterable[pa.Table]) -> Iterator[tuple[pa.Table, list[Arr
 def limited(seconds: float, before: Callable[[], None]) -> Iterator[None]:
     """End this process if the block takes too long: nothing else ends a model that hangs.
 
+    Only one block at a time may be within.
+
     Parameters
     ----------
     before
@@ -233,7 +237,10 @@ def limited(seconds: float, before: Callable[[], None]) -> Iterator[None]:
     timer = threading.Timer(seconds, end)
     timer.daemon = True
     timer.start()
+    # for native code that lets no other thread run
+    faulthandler.dump_traceback_later(_LATER * seconds, exit=True, file=2)
     try:
         yield
     finally:
+        faulthandler.cancel_dump_traceback_later()
         timer.cancel()

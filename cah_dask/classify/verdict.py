@@ -24,6 +24,8 @@ class Load(msgspec.Struct, frozen=True):
     """Seconds in which models were at work."""
     input_s: float = 0.0
     """Seconds in which models had an archive and waited for its items."""
+    worker_s: float = 0.0
+    """Seconds in which workers of the gpu pool had archives."""
 
     def __add__(self, other: "Load") -> "Load":
         return Load(
@@ -32,7 +34,16 @@ class Load(msgspec.Struct, frozen=True):
             self.read_s + other.read_s,
             self.model_s + other.model_s,
             self.input_s + other.input_s,
+            self.worker_s + other.worker_s,
         )
+
+    @property
+    def busy(self) -> str:
+        """How busy the models were, in words; empty if nothing is measured."""
+        if not self.worker_s:
+            return ""
+        share = min(1.0, self.model_s / self.worker_s)
+        return f"while gpu workers had archives, their models were at work {share:.0%} of the time"
 
 
 def verdict(load: Load, readers: int, models: int) -> str:

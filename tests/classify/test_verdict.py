@@ -41,3 +41,10 @@ def test_following_the_advice_evens_them_out():
     measured = load(100, 7)
     assert "about 15 would" in verdict(measured, 1, 1)
     assert "keep pace with each other" in verdict(measured, 15, 1)
+
+
+def test_how_busy_the_models_were():
+    assert (Load(model_s=1, worker_s=4) + Load(model_s=2, worker_s=2)).busy == (
+        "while gpu workers had archives, their models were at work 50% of the time"
+    )
+    assert Load().busy == ""

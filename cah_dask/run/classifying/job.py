@@ -11,13 +11,14 @@ import msgspec
 
 from cah_dask.archives.sources import public_names
 from cah_dask.classify.identity import Digests, digests
-from cah_dask.classify.outcomes import FAULTS, from_notes
+from cah_dask.classify.notes import from_notes
+from cah_dask.classify.outcomes import FAULTS
 from cah_dask.classify.reading import BAD_RECORD
 from cah_dask.classify.rows import VECTOR
 from cah_dask.classify.scoring import ROWS
 from cah_dask.classify.verdict import Load, verdict
 from cah_dask.errors import ConfigError, RunError
-from cah_dask.pairs.timings import INPUT, MODEL
+from cah_dask.pairs.timings import INPUT, MODEL, WORKER
 from cah_dask.release.layout import Slice, deal, fingerprint, rows_of
 from cah_dask.run.classifying import output
 from cah_dask.run.classifying.config import ClassifyConfig
@@ -196,7 +197,8 @@ class ClassifyJob(Job):
         """Say which pool is the bottleneck, as far as that is measured."""
         made = pools(self.config.pools, self.config.slurm.launch, (READ, SCORE))
         of = {stage: pool for pool in made for stage in pool.stages}
-        return verdict(load, _workers(of[READ]), _workers(of[SCORE]))
+        said = verdict(load, _workers(of[READ]), _workers(of[SCORE]))
+        return f"{said}; {load.busy}" if said else ""
 
     def receipts(self) -> Iterator[Receipt]:
         """Yield the receipt of each archive, in their order."""
@@ -281,8 +283,8 @@ class ClassifyJob(Job):
 def load_of(receipt: Receipt) -> Load:
     """Return what the receipt of a scored archive says of the time that it took."""
     timings = receipt.timings
-    read, model, waited = (timings.get(name, 0) / 1000 for name in (READING, MODEL, INPUT))
-    return Load(1, receipt.counts.seen, read, model, waited)
+    times = (timings.get(name, 0) / 1000 for name in (READING, MODEL, INPUT, WORKER))
+    return Load(1, receipt.counts.seen, *times)
 
 
 def _left_by(receipt: Receipt) -> Counts:

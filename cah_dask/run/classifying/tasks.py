@@ -14,8 +14,8 @@ from cah_dask.classify.ahead import ahead
 from cah_dask.classify.hooks import Keep, Model
 from cah_dask.classify.identity import Digests, require_same
 from cah_dask.classify.loading import keep_of, model_of
+from cah_dask.classify.notes import as_notes
 from cah_dask.classify.options import ClassifyOptions
-from cah_dask.classify.outcomes import as_notes
 from cah_dask.classify.reading import Reading
 from cah_dask.classify.rows import READ as READ_ROWS
 from cah_dask.classify.scoring import Scoring, limited, with_arrays

@@ -14,7 +14,7 @@ from cah_dask.run.watch.terminal import at_work
 
 
 def write(folder: RunFolder, unit: str, age_s: float = 0.0, **changes) -> None:
-    values = {
+    values: dict[str, Any] = {
         "urls": 100,
         "done": 40,
         "n_bytes": 3_000_000,

@@ -3,7 +3,6 @@
 An archive is named by a path, an http(s) url or s3://bucket/key; the name is its identity in a run.
 """
 
-import contextlib
 import glob
 import gzip
 import hashlib
@@ -13,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from cah_dask.archives.records import Records
+from cah_dask.archives.kind import look
 from cah_dask.archives.remote import is_remote, open_archive
 from cah_dask.archives.s3 import check_name, is_s3, list_objects
 from cah_dask.errors import CahError, InputError, RetryableError, ShardError
@@ -23,7 +22,7 @@ COMMON_CRAWL = "https://data.commoncrawl.org/"
 COMMON_CRAWL_S3 = "s3://commoncrawl/"
 """The same files within AWS; prefixed to the lines of lists that lie there."""
 
-_CHECKED_RECORDS = 5
+_CHECKED_RECORDS = 100
 _CRAWL_PREFIXES = ("crawl-data/", "cc-index/", "contrib/")
 _LIST_SUFFIXES = (".paths", ".paths.gz")
 
@@ -49,7 +48,8 @@ def list_archives(inputs: Sequence[str]) -> list[str]:
     found = [archive for entry in inputs for archive in _expand(entry)]
     if not found:
         raise InputError(
-            "no inputs; give files, globs, http(s) urls, s3://bucket/key or a wat.paths.gz list"
+            "no inputs; give WAT or WARC files, globs, http(s) urls, s3://bucket/key or a "
+            "wat.paths.gz list"
         )
     for archive in found:
         if not archive.isprintable() and "\udc80" <= max(archive) <= "\udcff":
@@ -214,16 +214,20 @@ def check_archive(archive: str) -> None:
     Raises
     ------
     InputError
-        It cannot be read, or holds no WAT record where one must be.
+        It cannot be read, or holds neither WAT records nor what servers answered where these must
+        be.
     """
     if is_remote(archive):
         return
     try:
-        records = Records(archive, most=_CHECKED_RECORDS)
-        with contextlib.closing(iter(records)) as found:
-            if next(found, None) is not None:
-                return
+        kind, errors = look(archive, most=_CHECKED_RECORDS)
     except (ShardError, RetryableError) as error:
-        raise InputError(f"{error}; expected a WAT archive (.warc.wat.gz)") from error
-    why = f" ({records.errors[0]})" if records.errors else ""
-    raise InputError(f"{archive} holds no WAT records{why}; give .warc.wat.gz files, not .warc.gz")
+        raise InputError(
+            f"{error}; expected a WAT or WARC archive (.warc.wat.gz or .warc.gz)"
+        ) from error
+    if kind is None:
+        why = f" ({errors[0]})" if errors else ""
+        raise InputError(
+            f"{archive} holds neither WAT records nor responses{why}; "
+            "give .warc.wat.gz or .warc.gz files"
+        )

@@ -108,6 +108,16 @@ def test_opennsfw_scores_pictures_of_archives_as_its_package_does(tmp_path: Path
     assert found[:, 0] == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("pixels", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3), np.float32)])
+def test_an_item_that_is_no_picture_is_told_of(tmp_path: Path, pixels: np.ndarray):
+    file = write_channel_means(tmp_path / "m.onnx", side=8)
+    wanted = {"layout": "nchw", "channels": "rgb", "mean": [0, 0, 0], "std": [1, 1, 1], "side": 8}
+    by_scorer = PictureScores(scores={"s": {"model": str(file), "input": wanted}}, device="cpu")
+    for model in (onnx(file, input=wanted), by_scorer):
+        with pytest.raises(RecordError, match=r"a picture is uint8 of shape \(height, width, 3\)"):
+            model([{"data": pixels}])
+
+
 def test_it_is_known_by_its_file(tmp_path: Path):
     file, _ = sklearn_onnx(tmp_path / "m.onnx")
     assert Onnx.files(file=str(file), scores=NAMES) == [file]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cah_dask.archives.responses import Response, Responses
+from cah_dask.classify.hook_process import payload_of
 from cah_dask.classify.readers.image import Pictures
 from cah_dask.classify.readers.text import MainTexts
 from cah_dask.errors import ConfigError
@@ -122,6 +123,14 @@ def test_the_main_text_leaves_menus_scripts_and_footers_out():
     assert text.payload == "\n\n".join(["Title", *[SENTENCES["en"]] * 4])
 
 
+def test_what_is_stored_of_a_text_is_its_payload_and_of_a_picture_its_file():
+    body = record(page(SENTENCES["de"]).encode())
+    text = MainTexts()(body)
+    assert payload_of(text, body.body) == "\n\n".join(["Title", *[SENTENCES["de"]] * 4]).encode()
+    file = picture()
+    assert payload_of(Pictures()(record(file)), file) == file
+
+
 def test_all_text_of_a_page_may_be_asked_for():
     text = MainTexts(main_content=False)(record(page(SENTENCES["en"]).encode()))
     assert text is not None
@@ -194,10 +203,11 @@ def test_only_texts_of_the_length_that_is_wanted():
 
 
 def test_what_has_no_type_is_html_if_it_looks_so():
-    begin = b" \n<!-- a --><!DOCTYPE  html>"
+    begin = b" \n<!-- a --><!DOCTYPE html>"
     assert MainTexts()(record(begin + b"<p>Text", mime="")) == "Text"
     assert MainTexts()(record(b"%PDF-1.4 <html>", mime="")) is None
     assert MainTexts()(record(b"<html>Text", mime="application/pdf")) is None
+    assert MainTexts()(record(b"<!---->" * 100_000, mime="")) is None
 
 
 def test_plain_text_is_taken_as_it_is():

@@ -4,8 +4,9 @@ from cah_dask.demo.demo import CONFIG_FILE, run_demo
 from cah_dask.errors import ConfigError
 
 
-def test_a_run_over_a_tenth_of_the_web_finds_exactly_what_was_planted(tmp_path):
-    verdict = run_demo(tmp_path / "demo", share=0.1)
+@pytest.mark.parametrize("warcs", [False, True])
+def test_a_run_over_a_tenth_of_the_web_finds_exactly_what_was_planted(tmp_path, warcs):
+    verdict = run_demo(tmp_path / "demo", share=0.1, warcs=warcs)
 
     assert [row for row in verdict.rows if not row.is_right] == []
     assert len(verdict.rows) > 60

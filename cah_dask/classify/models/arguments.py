@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 import numpy.typing as npt
+from PIL import Image
 
 from cah_dask.classify.hooks import Arrays
 from cah_dask.errors import ConfigError, RecordError
@@ -63,6 +64,23 @@ def the_array(arrays: Arrays) -> npt.NDArray[Any]:
     if len(arrays) != 1:
         raise RecordError(f"one array is taken, not {len(arrays)} ({', '.join(arrays)})")
     return next(iter(arrays.values()))
+
+
+def the_picture(arrays: Arrays) -> Image.Image:
+    """Return the picture of an item that has one, red, green and blue.
+
+    Raises
+    ------
+    RecordError
+        If it has another array, or several.
+    """
+    pixels = the_array(arrays)
+    if pixels.dtype != "uint8" or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise RecordError(
+            f"a picture is uint8 of shape (height, width, 3), not {pixels.dtype} of shape "
+            f"{pixels.shape}"
+        )
+    return Image.fromarray(pixels)
 
 
 def the_text(arrays: Arrays) -> str:

@@ -7,10 +7,15 @@ from typing import Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from cah_dask.classify.hooks import Arrays, Scored
-from cah_dask.classify.models.arguments import converted, existing, require_installed, the_text
+from cah_dask.classify.models.arguments import (
+    converted,
+    existing,
+    require_installed,
+    the_picture,
+    the_text,
+)
 from cah_dask.classify.models.onnx_file import OnnxFile
 from cah_dask.errors import ConfigError, RecordError
 from cah_dask.pairs.encoders.forward import Pieces, Rows
@@ -113,7 +118,7 @@ class Onnx:
         if self._file.takes_texts(name):
             return self._file.texts(name, [the_text({name: each}) for each in arrays])
         if self._picture is not None:
-            arrays = [normalised(Image.fromarray(each), self._picture) for each in arrays]
+            arrays = [normalised(the_picture({name: each}), self._picture) for each in arrays]
         return self._file.numbers(name, arrays)
 
     def _run(self, inputs: Mapping[str, npt.NDArray[Any]], rows: Rows) -> npt.NDArray[np.float32]:

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from cah_dask.classify.hooks import Arrays, Scored
-from cah_dask.classify.models.arguments import converted, the_array
+from cah_dask.classify.models.arguments import converted, the_picture
 from cah_dask.errors import ConfigError
 from cah_dask.pairs.scores.options import PictureOptions
 from cah_dask.pairs.scores.pictures import load_picture_scorer, picture_files
@@ -48,9 +47,15 @@ class PictureScores:
         return [path.absolute() for paths in found for path in paths]
 
     def __call__(self, batch: Sequence[Arrays]) -> Scored:
-        """Return `(n, scores)`."""
+        """Return `(n, scores)`.
+
+        Raises
+        ------
+        RecordError
+            If an item is no picture.
+        """
         scores = np.empty((len(batch), len(self.names)), np.float32)
-        pictures = [Image.fromarray(the_array(arrays)) for arrays in batch]
+        pictures = [the_picture(arrays) for arrays in batch]
         for column, scorer in enumerate(self._scorers.values()):
             if pictures:
                 scores[:, column] = scorer.score([scorer.preprocess(each) for each in pictures])

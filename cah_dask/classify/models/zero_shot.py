@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from cah_dask.classify.hooks import Arrays, Scored
-from cah_dask.classify.models.arguments import converted, the_array
+from cah_dask.classify.models.arguments import converted, the_picture
 from cah_dask.errors import ConfigError, RecordError
 from cah_dask.pairs import catalogue
 from cah_dask.pairs.encoders.load import load_encoders
@@ -122,18 +122,13 @@ class ZeroShot:
         return np.empty((n, self.dim), np.float32) if vectors is None else vectors
 
     def _picture(self, arrays: Arrays) -> Image.Image:
-        pixels = the_array(arrays)
-        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        picture = the_picture(arrays)
+        if min(picture.size) < self._side:
             raise RecordError(
-                f"a picture is uint8 of shape (height, width, 3), not {pixels.dtype} of shape "
-                f"{pixels.shape}"
+                f"a picture has {min(picture.size)} pixels a side, the model takes {self._side}; "
+                f"give read the argument side: {self._side}"
             )
-        if min(pixels.shape[:2]) < self._side:
-            raise RecordError(
-                f"a picture has {min(pixels.shape[:2])} pixels a side, the model takes "
-                f"{self._side}; give read the argument side: {self._side}"
-            )
-        return Image.fromarray(pixels)
+        return picture
 
 
 def _require_one(options: EmbedOptions) -> None:

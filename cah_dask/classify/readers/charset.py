@@ -1,45 +1,34 @@
-"""Bytes of a page -> its text, whatever its headers say."""
+"""The text of a page whose charset is not what it says."""
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from resiliparse.parse.encoding import bytes_to_str, detect_encoding, map_encoding_to_html5
+from resiliparse.parse.encoding import bytes_to_str, detect_encoding
 
-_MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
-_LABEL = re.compile(r"charset\s*=\s*[\"']?\s*([^\s\"';/>]+)", re.IGNORECASE)
-_META_BYTES = 1024
-"""How far a page may declare its charset (HTML standard, "prescan a byte stream")."""
+from cah_dask.candidates import charset
+
 _GOOD_PER_BAD = 10
-"""Letters beyond ASCII for each fault in what counts as UTF-8. Text of one byte a letter has more
-faults than letters then; a page that was cut has one fault."""
+"""Letters beyond ASCII for each fault in a text that is read rightly. Text of one byte a letter has
+more faults than letters if it is read as UTF-8; a page that was cut has one fault."""
 
 
 def decoded(body: bytes, headers: Sequence[tuple[str, str]]) -> str:
     """Return a page as text; what cannot be decoded becomes U+FFFD.
 
-    A byte order mark counts first. Bytes that are UTF-8, and more than ASCII, are UTF-8 even where
-    another charset is declared: hardly any other text happens to be. Then what the header declares,
-    then the page itself, then what the bytes look like.
+    Bytes that are UTF-8, and more than ASCII, are UTF-8 even where another charset is declared:
+    hardly any other text happens to be. Others are what they say (`candidates.charset`) or, where
+    that is full of faults, what they look like.
     """
-    for mark, charset in _MARKS.items():
-        if body.startswith(mark):
-            return body[len(mark) :].decode(charset, "replace")
-    if not body.isascii():
-        text = body.decode(errors="replace")
-        beyond = len(text) - len(text.encode("ascii", "ignore"))
-        if text.count("\ufffd") * _GOOD_PER_BAD <= beyond:
-            return text
-    best = next(_declared(body, headers), None) or detect_encoding(body) or "utf-8"
-    return str(bytes_to_str(body, best, "replace", fallback_encodings=()))
+    if not body.isascii() and _is_sound(text := body.decode("utf-8-sig", "replace")):
+        return text
+    types = (value for name, value in headers if name.lower() == "content-type")
+    text = charset.decoded(body, next(types, ""))
+    if _is_sound(text):
+        return text
+    return str(
+        bytes_to_str(body, detect_encoding(body) or "utf-8", "replace", fallback_encodings=())
+    )
 
 
-def _declared(body: bytes, headers: Sequence[tuple[str, str]]) -> Iterator[str]:
-    """Yield the declared charsets that may be true; UTF-8 and UTF-16 are known by their bytes."""
-    types = [value for name, value in headers if name.lower() == "content-type"]
-    for text in [*types, body[:_META_BYTES].decode("latin-1")]:
-        label = _LABEL.search(text)
-        charset: str | None = (
-            map_encoding_to_html5(label[1], fallback_utf8=False) if label else None
-        )
-        if charset and (not charset.startswith("utf-") or b"\0" in body):
-            yield charset
+def _is_sound(text: str) -> bool:
+    n_beyond = len(text) - len(text.encode("ascii", "ignore"))
+    return text.count("\ufffd") * _GOOD_PER_BAD <= n_beyond

@@ -43,7 +43,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     run_dir: str
     """Run folder: all that the run reads again or publishes. Run the same command to resume."""
     inputs: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
-    """WAT archives: files, globs, http(s) urls, or `wat.paths(.gz)` lists of them."""
+    """WAT or WARC archives: files, globs, http(s) urls, or `wat.paths(.gz)` lists of them."""
     archives_per_wave: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 300
     """Archives that are extracted and deduplicated together; the next wave is extracted while this
     one downloads."""

@@ -1,6 +1,6 @@
 """Measure `cah classify` beside a plain loop over the same archives with the same model.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.classify [--archives 8] [--pages 2000] [--repeat 5]
+    OMP_NUM_THREADS=1 python -m benchmarks.classify [--archives 6] [--pages 4000] [--repeat 5]
 
 Archives of pages are written first. The plain loop is one process: FastWARC, the same `read` and
 `prepare`, the same batches through the same model. `cah classify` has a worker of each pool. Both
@@ -205,8 +205,8 @@ def cpu_seconds(step: Callable[[str], int], archives: Sequence[str]) -> float:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--archives", type=int, default=8)
-    parser.add_argument("--pages", type=int, default=2000)
+    parser.add_argument("--archives", type=int, default=6)
+    parser.add_argument("--pages", type=int, default=4000)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()

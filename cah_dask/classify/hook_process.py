@@ -1,8 +1,8 @@
 """The process in which `read` and `prepare` of a user run, because they may crash or hang.
 
-It gets batches of records over a socket and answers each batch with what became of its records. In
-memory that it shares with who started it, it says which record it is at, and since when. It ends
-when the socket does, or whoever started it.
+It gets batches of records through a mailbox and answers each with what became of its records. In
+other memory that it shares with who started it, it says which record it is at, and since when. It
+ends when whoever started it does.
 """
 
 import ctypes
@@ -13,7 +13,6 @@ import struct
 import sys
 import time
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any
 
@@ -24,6 +23,7 @@ from cah_dask.classify.arrays import packed
 from cah_dask.classify.hooks import Item, Prepare, Read
 from cah_dask.classify.identity import Digests, require_same
 from cah_dask.classify.loading import prepare_of, read_of, told
+from cah_dask.classify.mailbox import Mailbox
 from cah_dask.classify.options import ClassifyOptions
 from cah_dask.classify.outcomes import Outcome
 from cah_dask.errors import ConfigError
@@ -32,6 +32,8 @@ AT = struct.Struct("<qq")
 """What is shared: the place of a record in its batch, -1 for none, and when it was begun, ns."""
 
 NOBODY = -1
+
+_READY = b""
 
 _PR_SET_PDEATHSIG = 1
 
@@ -152,16 +154,15 @@ def payload_of(item: Any, body: bytes) -> bytes:
 
 def main() -> None:
     """Serve until whoever started this process is gone."""
-    socket, shared, parent = map(int, sys.argv[1:])
+    socket, memory, shared, parent = map(int, sys.argv[1:])
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it was gone before we asked
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver; our input will end
     signal.signal(signal.SIGALRM, _on_alarm)
-    connection = Connection(socket)
     place = mmap.mmap(shared, AT.size)
     try:
-        _serve(connection, place)
+        _serve(Mailbox(memory, socket), place)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
 
@@ -170,8 +171,8 @@ def _on_alarm(_: int, __: FrameType | None) -> None:
     raise HookTimeout
 
 
-def _serve(connection: Connection, place: mmap.mmap) -> None:
-    order = msgspec.msgpack.decode(connection.recv_bytes(), type=Order)
+def _serve(mailbox: Mailbox, place: mmap.mmap) -> None:
+    order = msgspec.msgpack.decode(mailbox.receive(), type=Order)
     sys.path.insert(0, order.folder)
     options = order.options
     try:
@@ -185,13 +186,13 @@ def _serve(connection: Connection, place: mmap.mmap) -> None:
             shows=order.shows,
         )
     except ConfigError as error:
-        connection.send_bytes(str(error).encode())
+        mailbox.send(str(error).encode())
         return
-    connection.send_bytes(b"")
+    mailbox.send(_READY)
     decoder = msgspec.msgpack.Decoder(list[Response])
     while True:
-        batch = decoder.decode(connection.recv_bytes())
-        connection.send_bytes(msgspec.msgpack.encode(_answers(batch, hooks, place)))
+        batch = decoder.decode(mailbox.receive())
+        mailbox.send(msgspec.msgpack.encode(_answers(batch, hooks, place)))
 
 
 def _answers(batch: Sequence[Response], hooks: Hooks, place: mmap.mmap) -> list[Answer]:

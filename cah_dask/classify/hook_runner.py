@@ -9,7 +9,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,6 +18,7 @@ import msgspec
 from cah_dask.archives.responses import Response
 from cah_dask.classify.hook_process import AT, NOBODY, Answer, Order
 from cah_dask.classify.identity import Digests
+from cah_dask.classify.mailbox import Mailbox
 from cah_dask.classify.options import ClassifyOptions
 from cah_dask.classify.outcomes import Outcome
 from cah_dask.errors import RetryableError, RunError
@@ -109,7 +109,7 @@ class HookRunner:
     def _ask(self, batch: Sequence[Response]) -> None:
         if self._process is not None:
             with contextlib.suppress(OSError):  # it died: `receive` finds out
-                self._process.connection.send_bytes(msgspec.msgpack.encode(batch))
+                self._process.mailbox.send(msgspec.msgpack.encode(batch))
 
     def _answers(self) -> tuple[list[Answer] | None, int, bool]:
         """Return the answers; or None, where the process was, and whether it hung."""
@@ -118,11 +118,11 @@ class HookRunner:
             return None, NOBODY, False
         limit_ns = int((self._timeout_s * (1 + _GRACE) + _GRACE) * 1e9)
         with contextlib.suppress(EOFError, OSError):
-            while not process.connection.poll(_LOOK_S):
+            while not process.mailbox.poll(_LOOK_S):
                 at, since = AT.unpack_from(process.place)
                 if at != NOBODY and time.monotonic_ns() - since > limit_ns:
                     return None, at, True
-            return _DECODER.decode(process.connection.recv_bytes()), NOBODY, False
+            return _DECODER.decode(process.mailbox.receive()), NOBODY, False
         return None, AT.unpack_from(process.place)[0], False
 
     def _started(self) -> "_Process":
@@ -130,9 +130,9 @@ class HookRunner:
         for _ in range(_STARTS):
             process = _Process()
             try:
-                process.connection.send_bytes(msgspec.msgpack.encode(self._order))
-                if process.connection.poll(_START_S):
-                    refusal = process.connection.recv_bytes().decode()
+                process.mailbox.send(msgspec.msgpack.encode(self._order))
+                if process.mailbox.poll(_START_S):
+                    refusal = process.mailbox.receive().decode()
                     if not refusal:
                         return process
                     process.stop()
@@ -159,24 +159,24 @@ class _Process:
     """A process, the way to it, and the memory in which it says where it is."""
 
     def __init__(self) -> None:
-        shared = os.memfd_create("place")
+        shared, memory = os.memfd_create("place"), os.memfd_create("mailbox")
         ours, theirs = socket.socketpair()
         os.ftruncate(shared, AT.size)
         self.place = mmap.mmap(shared, AT.size)
         AT.pack_into(self.place, 0, NOBODY, 0)
         with theirs:
-            fds = (theirs.fileno(), shared)
+            fds = (theirs.fileno(), memory, shared)
             module = "cah_dask.classify.hook_process"
             words = (sys.executable, "-m", module, *map(str, fds), str(os.getpid()))
             self._process = subprocess.Popen(  # noqa: S603  # ourselves
                 words, stdin=subprocess.DEVNULL, stdout=2, pass_fds=fds
             )
         os.close(shared)
-        self.connection = Connection(ours.detach())
+        self.mailbox = Mailbox(memory, ours.detach())
 
     def stop(self) -> None:
         """Kill it and wait until it is gone."""
         self._process.kill()
         self._process.wait()
-        self.connection.close()
+        self.mailbox.close()
         self.place.close()

@@ -1,4 +1,4 @@
-"""What came packed, although we ask for it as it is, read within bounds (RFC 9110 8.4).
+"""What came packed, off the web or out of an archive, read within bounds (RFC 9110 8.4).
 
 What a header says of the packing is often wrong: what counts is what can be unpacked, and, of a
 text, whether the result is one. Of a damaged image what was unpacked before the fault is kept, as

@@ -1,7 +1,7 @@
 """The gzip members of an archive, read one by one where FastWARC finds no way through.
 
-Every record is a member of its own, so what is wrong with one need not touch the next. A
-member found here is inflated by zlib: slower by two thirds, but it says where the member ends.
+Every record is a member of its own, so what is wrong with one need not touch the next. A member
+found here is inflated by zlib: slower by two thirds, but it says where the member ends.
 """
 
 import re

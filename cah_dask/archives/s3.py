@@ -28,6 +28,7 @@ ATTEMPTS = 9
 """Requests in a row that may fail, with longer and longer pauses between them."""
 
 _HINT = "credentials are taken from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+_ENDPOINT = "AWS_ENDPOINT_URL_S3"
 _REGION = "us-east-1"  # that of Common Crawl, and what stores of others take
 _NAME = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^/].*", re.DOTALL)
 _OTHER_CREDENTIALS = (
@@ -159,9 +160,6 @@ def _store() -> S3FileSystem:
     variables = (*_OTHER_CREDENTIALS, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
     more = "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", _ENDPOINT
     return _connected(*((name, os.environ.get(name, "")) for name in (*variables, *more)))
-
-
-_ENDPOINT = "AWS_ENDPOINT_URL_S3"
 
 
 @functools.lru_cache(maxsize=4)

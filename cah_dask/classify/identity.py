@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -32,10 +33,21 @@ def digests(options: ClassifyOptions, keys: Iterable[str] | None = None) -> Dige
     """Return what the files of some hooks hold, by default of all."""
     hooks = options.hooks
     return {
-        key: {Path(name).name: _sha256(path) for name, path in files(hooks[key]).items()}
+        key: _by_name(files(hooks[key]).values())
         for key in (hooks if keys is None else keys)
         if key in hooks
     }
+
+
+def _by_name(paths: Iterable[Path]) -> dict[str, str]:
+    """Return the SHA-256 of files by their names; later ones of one name are numbered."""
+    found: dict[str, str] = {}
+    n_named = Counter[str]()
+    for path in paths:
+        n_named[path.name] += 1
+        number = n_named[path.name]
+        found[path.name if number == 1 else f"{path.name} ({number})"] = _sha256(path)
+    return found
 
 
 def _sha256(path: Path) -> str:

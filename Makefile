@@ -23,7 +23,7 @@ check: environment
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/codespell README.md CHANGELOG.md Makefile benchmarks cah_dask configs docs scripts slurm tests
+	$(BIN)/codespell README.md CHANGELOG.md Makefile benchmarks cah_dask configs docs examples scripts slurm tests
 
 # Fails below the floor of coverage in pyproject.toml. No test runs twice; those on a real Slurm, which they start and stop,
 # are part of it where Slurm can be installed. They mostly wait: two processes share the tests (tests/conftest.py).

@@ -34,6 +34,7 @@ from unittest.mock import patch
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
 from cah_dask.candidates import extract
+from cah_dask.candidates.archive_pages import read_pages
 from cah_dask.candidates.extract import ExtractOptions, extract_archive
 from cah_dask.candidates.language import NO_LANGUAGE, Language, LanguageOptions
 from cah_dask.candidates.rows import Pair
@@ -79,13 +80,13 @@ def floor(archive: str) -> int:
 
 def parse(archive: str) -> int:
     """Parse all pages; return how many."""
-    return sum(1 for _ in extract._read_pages(archive, OPTIONS, Counter()))  # noqa: SLF001
+    return sum(1 for _ in read_pages(archive, OPTIONS.page_rules(), Counter()))
 
 
 def pairs(archive: str) -> int:
     """Judge all links; return how many were seen."""
     links = extract._Links(OPTIONS, NoRows(), ())  # type: ignore[arg-type]  # noqa: SLF001
-    for offset, page in extract._read_pages(archive, OPTIONS, Counter()):  # noqa: SLF001
+    for offset, page in read_pages(archive, OPTIONS.page_rules(), Counter()):
         links.add_page(page, offset)
     return links.counts(0, {}).seen
 

@@ -1,10 +1,12 @@
 """Write a WAT with the web's usual mix of links, for benchmarks of the extraction.
 
     python benchmarks/web_wat.py web.warc.wat.gz --pages 2000
+    python benchmarks/web_wat.py web.warc.gz --pages 2000 --warc
 
 The shares are those of 1,672 pages of many sites: 36 kB of JSON, 22 images and 185 links a page;
 60 % of the images have a text, 61 % of their links are absolute, 24 % relative, 10 % data:, 5 %
-without a scheme; a fifth of the pairs come again in the archive. About 330 captions a MB.
+without a scheme; a fifth of the pairs come again in the archive. About 330 captions a MB. With
+``--warc`` the same pages as HTML, each with 40 kB of text and tags without links.
 """
 # ruff: noqa: RUF001  # letters of several scripts are meant
 
@@ -13,10 +15,12 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+from cah_dask.demo.warc import write_warc
 from cah_dask.demo.wat import Link, Page, write_wat
 
 IMAGES = 22
 ANCHORS = 200
+FILLER = 40_000  # characters
 PAGES_PER_SITE = 4
 TEMPLATE_SHARE = 0.35  # images of a page that are on every page of its site
 
@@ -139,14 +143,30 @@ def metas(rng: random.Random) -> list[dict[str, str]]:
     ]
 
 
+def filler(rng: random.Random) -> str:
+    """Return what else is in a page: paragraphs in elements with classes, and scripts."""
+    pieces: list[str] = []
+    while sum(map(len, pieces)) < FILLER:
+        name, text = f"c{rng.getrandbits(32):x}", " ".join(words(rng, rng.randint(3, 60)))
+        paragraph = f'<div class="{name} row" data-id="{len(pieces)}"><p>{text}</p></div>'
+        script = f"<script>var {name} = {{t: '{text}'}};</script>"
+        pieces.append(paragraph if rng.random() < 0.9 else script)
+    return "\n".join(pieces)
+
+
 def main() -> None:
     """Write the archive and say what it holds."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("path", type=Path)
     parser.add_argument("--pages", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--warc", action="store_true", help="write the pages themselves")
     options = parser.parse_args()
-    records = write_wat(options.path, pages(options.pages, options.seed))
+    made = pages(options.pages, options.seed)
+    if options.warc:
+        records = write_warc(options.path, made, filler=filler(random.Random(options.seed)))
+    else:
+        records = write_wat(options.path, made)
     print(f"{options.path}: {records} records, {options.path.stat().st_size / 1e6:.1f} MB")
 
 

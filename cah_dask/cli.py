@@ -12,21 +12,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cah_dask import __version__
+from cah_dask import __version__, terminal
 from cah_dask.calibrate_cli import calibrate
 from cah_dask.care_cli import care_app
+from cah_dask.classify_cli import classify_app
 from cah_dask.errors import CahError, ConfigError, InputError
 from cah_dask.filter_cli import filter_app
 from cah_dask.import_cli import import_app
-from cah_dask.jobs_cli import (
-    EXIT_CODES,
-    Overrides,
-    log_to,
-)
+from cah_dask.index_cli import index_app
+from cah_dask.init_cli import init_app
+from cah_dask.jobs_cli import EXIT_CODES, Overrides, carry_run
 from cah_dask.models_cli import models_app
 from cah_dask.run.signals import Signals, Stopped
 from cah_dask.terminal import answer, console, fail, say, tell
 from cah_dask.vectors_cli import vectors_app
+from cah_dask.watch_cli import watch_app
 from cah_dask.words import counted, printable
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _TIME = "%Y-%m-%d %H:%M:%S UTC"
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="From Common Crawl archives to published image-text pairs.",
 )
@@ -47,8 +47,12 @@ app.add_typer(config_app, name="config")
 app.add_typer(models_app, name="models")
 app.add_typer(import_app, name="import")
 app.add_typer(filter_app)
+app.add_typer(index_app)
+app.add_typer(classify_app)
 app.add_typer(care_app)
 app.add_typer(vectors_app)
+app.add_typer(watch_app)
+app.add_typer(init_app)
 
 
 ConfigPath = Annotated[Path, typer.Argument(help="YAML file, such as configs/mine.yaml.")]
@@ -73,7 +77,6 @@ def run(
     from cah_dask.run.before import preflight, slurm_limits
     from cah_dask.run.folder.run_folder import RunFolder
     from cah_dask.run.progress import Progress
-    from cah_dask.run.settings.identity import run_id
 
     started = datetime.now(UTC)
     with Signals() as signals:
@@ -81,19 +84,7 @@ def run(
         _warn(prepared)
         slurm_limits.check_allocation(prepared.config, os.environ)
         folder = RunFolder(Path(prepared.config.run_dir), release=to)
-        archives = list(prepared.archives)
-        folder.require_place_for_release(run_id(prepared.config, archives))
-        try:
-            with (
-                folder.driving(prepared.loaded, archives, say),
-                log_to(folder.log_file),
-                Progress(console) as view,
-            ):
-                ending = pipeline.run(
-                    prepared.config, folder, view, signals, prepared.archives, prepared.require_for
-                )
-        except Stopped as stopped:
-            ending = pipeline.ending_of(stopped.kind)
+        ending = carry_run(prepared, folder, Progress(console), signals)
     match ending:
         case pipeline.Ending.PUBLISHED:
             summary = folder.summary()
@@ -178,6 +169,7 @@ def status(
 ) -> None:
     """Show how far a run is, from its folder alone; the run need not be alive."""
     from cah_dask.run.folder.run_folder import RunFolder
+    from cah_dask.run.indexing.job import index_state
     from cah_dask.run.pace import slow_hosts
 
     run_folder = RunFolder(folder)
@@ -190,6 +182,8 @@ def status(
     _print_funnel(summary, answer)
     driver, last = run_folder.driver(wait_s=10.0), summary.finished
     tell(f"driver: {driver}; last commit: {last.strftime(_TIME) if last else 'none yet'}")
+    for line in index_state(run_folder.index_dir):
+        tell(line)
     if run_folder.pause_file.exists():
         tell(f"downloads are paused: remove {run_folder.pause_file} to go on")
     done = run_folder.release.exists()
@@ -203,13 +197,16 @@ def status(
 
 
 @app.command()
-def report(folder: RunPath) -> None:
-    """Write report and data card of a run anew and print where the report is."""
+def report(folder: RunPath, overrides: Overrides = None) -> None:
+    """Write report and data card of a run anew and print where the report is.
+
+    With other prices: --set report.prices.gpu=2.5
+    """
     from cah_dask.run import publish
     from cah_dask.run.folder.run_folder import RunFolder
 
     run_folder = RunFolder(folder)
-    print(publish.describe(run_folder, run_folder.release))
+    print(publish.describe(run_folder, run_folder.release, overrides or ()))
 
 
 @config_app.command("show")
@@ -289,8 +286,19 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True)
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Show answers and errors, nothing else.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show the log of a job while it is written.")
+    ] = False,
 ) -> None:
     """From Common Crawl archives to published image-text pairs."""
+    del version  # its callback has done it
+    if quiet:
+        terminal.be_quiet()
+    if verbose:
+        terminal.be_verbose()
 
 
 def main() -> None:

@@ -11,11 +11,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cah_dask import terminal
 from cah_dask.terminal import console, fail, say
 from cah_dask.words import counted, printable
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from cah_dask.run.before.preflight import Prepared
+    from cah_dask.run.folder.run_folder import RunFolder
     from cah_dask.run.jobs import Ended, Job
+    from cah_dask.run.pipeline import Ending
+    from cah_dask.run.session import View
+    from cah_dask.run.settings.config import Config
+    from cah_dask.run.signals import Signals
 
 
 EXIT_CODES = """
@@ -39,28 +48,43 @@ Scratch = Annotated[
 ]
 
 
-def carry_out(job: "Job", config: Path | None, overrides: Sequence[str]) -> "Ended":
+def carry_out(
+    job: "Job", config: Path | None, overrides: Sequence[str], *, option: str = "--scratch"
+) -> "Ended":
     """Carry a job out, its folder held; where it is stopped, say so and leave with exit code 75.
 
     Parameters
     ----------
     config
         Of the pools that do it; None for this machine.
+    option
+        What says where it keeps what is done.
+    """
+    from cah_dask.run.settings import loading
+
+    return carry_out_on(loading.load_machine(config, overrides), job, option=option)
+
+
+def carry_out_on(machine: "Config", job: "Job", *, option: str = "--scratch") -> "Ended":
+    """Carry a job out on the pools of a configuration, of which nothing else counts.
+
+    Parameters
+    ----------
+    option
+        What says where the job keeps what is done, for messages.
     """
     from cah_dask.run import jobs, pipeline, requeue
     from cah_dask.run.before import slurm_limits
     from cah_dask.run.pools import check_pools
     from cah_dask.run.progress import Progress
-    from cah_dask.run.settings import loading
     from cah_dask.run.signals import Signals
 
-    machine = loading.load_machine(config, overrides)
     check_pools(machine)
     slurm_limits.check_allocation(machine, os.environ)
     started = datetime.now(UTC)
     with (
         Signals() as signals,
-        job.folder.held(say, option="--scratch"),
+        job.folder.held(say, option=option),
         log_to(job.folder.log_file),
         Progress(console) as view,
     ):
@@ -70,6 +94,38 @@ def carry_out(job: "Job", config: Path | None, overrides: Sequence[str]) -> "End
             requeue.go_on(job.folder, machine.slurm, started, sys.argv[1:], console.print)
         fail("stopped; what is done stays: run the same command again to resume", 75)
     return ended
+
+
+def carry_run(
+    prepared: "Prepared",
+    folder: "RunFolder",
+    progress: "AbstractContextManager[View]",
+    signals: "Signals",
+) -> "Ending":
+    """Carry a run that is checked to its end, or as far as it gets; return how it ended."""
+    from cah_dask.run import pipeline
+    from cah_dask.run.settings.identity import run_id
+    from cah_dask.run.signals import Stopped
+
+    archives = list(prepared.archives)
+    folder.require_place_for_release(run_id(prepared.config, archives))
+    try:
+        with (
+            folder.driving(prepared.loaded, archives, say),
+            log_to(folder.log_file),
+            progress as view,
+        ):
+            return pipeline.run(
+                prepared.config,
+                folder,
+                view,
+                signals,
+                prepared.archives,
+                prepared.require_for,
+                sources=prepared.sources,
+            )
+    except Stopped as stopped:
+        return pipeline.ending_of(stopped.kind)
 
 
 def require_all(ended: "Ended") -> None:
@@ -98,10 +154,16 @@ class _LogFormatter(logging.Formatter):
 
 @contextlib.contextmanager
 def log_to(path: Path) -> Iterator[None]:
-    """Send our log, and Dask's warnings instead of its chatter on the terminal, to a file."""
+    """Send our log, and Dask's warnings instead of its chatter on the terminal, to a file.
+
+    With `--verbose` they are shown on the terminal, too.
+    """
     logging.raiseExceptions = False  # a full disk is said once, by the error that ends the run
-    handler = logging.FileHandler(path)
-    handler.setFormatter(_LogFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    handlers: list[logging.Handler] = [logging.FileHandler(path)]
+    if terminal.is_verbose:
+        handlers.append(logging.StreamHandler())
+    for handler in handlers:
+        handler.setFormatter(_LogFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     loggers = {
         logging.getLogger("cah_dask"): logging.INFO,
         logging.getLogger("distributed"): logging.WARNING,
@@ -111,10 +173,12 @@ def log_to(path: Path) -> Iterator[None]:
         logger.setLevel(level)
         logger.handlers.clear()
         logger.propagate = False
-        logger.addHandler(handler)
+        for handler in handlers:
+            logger.addHandler(handler)
     try:
         yield
     finally:
-        for logger in loggers:
-            logger.removeHandler(handler)
-        handler.close()
+        for handler in handlers:
+            for logger in loggers:
+                logger.removeHandler(handler)
+            handler.close()

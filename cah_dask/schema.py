@@ -84,6 +84,9 @@ class Status(StrEnum):
     HTTP_OTHER = "http_other"
     REDIRECT_LIMIT = "redirect_limit"
     REDIRECT_INVALID = "redirect_invalid"
+    # the archives, where they stand for the web
+    NOT_ARCHIVED = "not_archived"
+    ARCHIVE_LOST = "archive_lost"
     # the body
     TIMEOUT = "timeout"
     TOO_SLOW = "too_slow"
@@ -141,6 +144,10 @@ class Counts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not self.is_balanced:
             out = self.kept + sum(self.rejected.values())
             raise RunError(f"{where}: {self.seen} rows came in but {out} are accounted for: {self}")
+
+
+STAGED = "staged_bytes"
+"""A note of counts: bytes that wait for the next stage and are gone once that has read them."""
 
 
 class CountsSum:
@@ -276,6 +283,24 @@ of tdmrep.json begin with ``tdm`` and a blank. ``rules`` are the lines that conc
 everything is allowed.
 """
 
+CAPTURES = pa.schema(
+    [
+        pa.field("bucket", pa.int32(), nullable=False),
+        pa.field("host", pa.uint64(), nullable=False),
+        pa.field("url", pa.uint64(), nullable=False),
+        pa.field("date", pa.int64(), nullable=False),
+        pa.field("status", pa.int16(), nullable=False),
+        pa.field("is_revisit", pa.bool_(), nullable=False),
+        pa.field("digest", pa.uint64(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("archive", pa.dictionary(pa.int32(), pa.string()), nullable=False),
+    ]
+)
+"""An index of archives: one row per record that answers a url; see `images.archived.captures`.
+
+``host``, ``url`` and ``digest`` are hashes, ``date`` is in seconds since 1970 (UTC), ``offset``
+says where the record begins in its archive.
+"""
 
 Modality: TypeAlias = Literal["image", "text"]
 

@@ -14,7 +14,7 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -127,7 +127,7 @@ def write_part(
     target: Path,
     schema: pa.Schema,
     groups: Iterable[pa.Table],
-    receipt: Receipt,
+    receipt: Receipt | Callable[[], Receipt],
     *,
     replace: bool = False,
     statistics: bool = True,
@@ -143,7 +143,8 @@ def write_part(
     groups
         Each table becomes one row group, in order.
     receipt
-        Must balance; see `Counts.require_balance`.
+        Must balance; see `Counts.require_balance`. Where it is not known before all groups are
+        made, what makes it then.
     statistics
         Whether readers can tell from the footer which row groups they need.
 
@@ -152,12 +153,16 @@ def write_part(
     RunError
         If the counts do not balance or the disk is full.
     """
-    receipt.counts.require_balance(f"{receipt.stage} {receipt.unit}")
+    if isinstance(receipt, Receipt):
+        receipt.counts.require_balance(f"{receipt.stage} {receipt.unit}")
     with _temporary_beside(target) as path:
         options = {"compression": "zstd", "write_page_checksum": True}
         with pq.ParquetWriter(path, schema, write_statistics=statistics, **options) as writer:
             for group in groups:
                 writer.write_table(group, row_group_size=max(1, len(group)))
+            if not isinstance(receipt, Receipt):
+                receipt = receipt()
+                receipt.counts.require_balance(f"{receipt.stage} {receipt.unit}")
             writer.add_key_value_metadata({RECEIPT_KEY: msgspec.json.encode(receipt)})
         seals.seal(path)
         fsync(path)
@@ -237,6 +242,15 @@ class Part:
     def n_row_groups(self) -> int:
         """How many row groups it has."""
         return len(self._numbers)
+
+    def bounds(self, group: int, column: str) -> tuple[int, int]:
+        """Return the least and the greatest number in a column of a row group.
+
+        Only for parts that were written with statistics, and groups that are not empty.
+        """
+        at = self.schema.names.index(column)
+        known = self.metadata.row_group(self._numbers[group]).column(at).statistics
+        return known.min, known.max
 
     def read(
         self, groups: Sequence[int] | None = None, columns: list[str] | None = None

@@ -8,7 +8,9 @@ from rich.console import Console
 from cah_dask.words import printable
 
 console = Console(stderr=True)
-"""Progress and errors."""
+"""Progress and news; it is silent with `--quiet`."""
+
+_errors = Console(stderr=True)
 
 answer = Console()
 """What a command was asked for."""
@@ -25,6 +27,21 @@ def tell(line: str) -> None:
 
 
 def fail(message: str, code: int) -> NoReturn:
-    """Say in a line what went wrong, and end with an exit code."""
-    say(message)
+    """Say in a line what went wrong, however quiet it is to be, and end with an exit code."""
+    _errors.print(printable(message), soft_wrap=True, markup=False, highlight=False)
     sys.exit(code)
+
+
+def be_quiet() -> None:
+    """Show nothing from now on but answers and errors."""
+    console.quiet = True
+
+
+is_verbose = False
+"""Whether the log of a job is shown while it is written."""
+
+
+def be_verbose() -> None:
+    """Show the log of a job while it is written."""
+    global is_verbose  # noqa: PLW0603  # a choice of the command line, made once
+    is_verbose = True

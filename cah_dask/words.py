@@ -18,3 +18,15 @@ def printable(text: str) -> str:
 def counted(number: int, noun: str, plural: str = "") -> str:
     """Return a number with a noun, as in "1 archive" and "2,000 archives"."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def span(seconds: float | None) -> str:
+    """Return a time span in words, in two units; a dash if there is none."""
+    if seconds is None:
+        return "-"
+    for unit, name, part, smaller in (
+        (86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"),
+    ):  # fmt: skip
+        if seconds >= unit:
+            return f"{seconds // unit:.0f} {name} {seconds % unit // part:.0f} {smaller}"
+    return f"{seconds:.0f} s"

@@ -2,8 +2,9 @@
 # The driver of a run as a Slurm job:  sbatch slurm/launch.sh configs/mine.yaml [--set key=value ...]
 # or of another job:              sbatch slurm/launch.sh verify RELEASE --config configs/mine.yaml
 # It holds the Dask scheduler, submits the worker jobs that the config's pools ask for, and goes on
-# where it stood when it runs again. Submit it from the folder of the checkout; options of sbatch before
-# the script (sbatch -p small -A project slurm/launch.sh ...) overrule the lines below.
+# where it stood when it runs again. Submit it from the folder that holds slurm and configs: a checkout, or one
+# that `cah init` wrote. Options of sbatch before the script (sbatch -p small -A project slurm/launch.sh ...)
+# overrule the lines below.
 #SBATCH --job-name=cah-driver
 # one node, a scheduler and a driver
 #SBATCH --nodes=1
@@ -20,7 +21,7 @@
 #SBATCH --output=cah-driver-%j.out
 set -euo pipefail
 
-usage="in the folder of the checkout: sbatch slurm/launch.sh configs/mine.yaml"
+usage="in the folder that holds slurm and configs: sbatch slurm/launch.sh configs/mine.yaml"
 cd "${SLURM_SUBMIT_DIR:?submit this script $usage}"
 if [ ! -f slurm/env.sh ] || [ $# = 0 ]; then
   echo "submit this script $usage (this is $PWD, arguments: ${*:-none})" >&2
@@ -33,7 +34,7 @@ export CAH_LAUNCH="$PWD/slurm/launch.sh"
 
 read -ra python <<<"${CAH_PYTHON:-python}"
 case "$1" in
-  verify | filter | redact | join | diff | import | cluster | near-duplicates) ;;
+  verify | filter | redact | join | diff | import | index | classify | cluster | near-duplicates) ;;
   *) set -- run "$@" ;;
 esac
 "${python[@]}" -m cah_dask "$@" &

@@ -39,6 +39,12 @@ class FileServer:
             return
         etag = self.etags.pop(0) if len(self.etags) > 1 else self.etags[0]
         start = self._start(handler, etag)
+        if start >= len(self.content) > 0:
+            handler.send_response(416)
+            handler.send_header("Content-Range", f"bytes */{len(self.content)}")
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+            return
         handler.send_response(206 if start else 200)
         handler.send_header("ETag", etag)
         if self.has_length:

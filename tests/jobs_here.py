@@ -41,6 +41,5 @@ def carry_out(job: Job, *, seed: int | None = None, at_most: int = 100_000) -> S
                 if not isinstance(done, Done):
                     raise RunError(f"{done.message}{done.detail}")
                 work.done(unit, done)
-        if job.derivation:
-            job.derivation.publish()
+        job.publish()
     return units

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cah_dask import cli, jobs_cli
 from cah_dask.errors import ConfigError
-from cah_dask.words import counted, printable
+from cah_dask.words import counted, printable, span
 
 
 @given(st.text(alphabet=st.characters(codec=None)))
@@ -41,3 +41,12 @@ def test_errors_and_logs_are_printable(capsys, monkeypatch, tmp_path):
 
 def test_nouns_have_plurals():
     assert [counted(n, "row") for n in (0, 1, 2_000)] == ["0 rows", "1 row", "2,000 rows"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(None, "-"), (0, "0 s"), (59.4, "59 s"), (60, "1 min 0 s"), (7199, "1 h 59 min"),
+     (7200, "2 h 0 min"), (172_800, "2 d 0 h"), (1e6, "11 d 13 h")],
+)  # fmt: skip
+def test_a_time_is_said_as_people_do(seconds: float | None, said: str):
+    assert span(seconds) == said

@@ -1,12 +1,12 @@
 """The gzip members of an archive, read one by one where FastWARC finds no way through.
 
-Every record of a WAT is a member of its own, so what is wrong with one need not touch the next. A
-member found here is inflated by zlib: slower by two thirds, but it says where the member ends.
+Every record is a member of its own, so what is wrong with one need not touch the next. A member
+found here is inflated by zlib: slower by two thirds, but it says where the member ends.
 """
 
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import BinaryIO, NamedTuple
 
 MAX_RECORD_BYTES = 256 << 20
@@ -17,11 +17,15 @@ _MEMBER = MAGIC + b"\x08"  # with deflate, the only method there is
 _CHUNK_BYTES = 1 << 16
 _SCAN_BYTES = 1 << 20
 _PROBE_BYTES = 512
+_BEGINNING_BYTES = 64 << 10
 _INFLATED_BYTES = 1 << 20
 _RECORD = re.compile(rb"[\xef\xbb\xbf\s\0]*WARC/")
 _ANOTHER = re.compile(rb"\r?\n\r?\nWARC/\d\.\d\r?\n")
-_ENDS_WITH_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
+_BLANK_LINE_AT_END = re.compile(rb"(?:\r?\n){1,2}\Z")
+_BEFORE_BYTES = 3
 _BLANK = b"\r\n"
+_LENGTH_DIGITS = 18
 
 
 class Member(NamedTuple):
@@ -60,6 +64,25 @@ def read_member(file: BinaryIO, start: int, keep: int = MAX_RECORD_BYTES + 1) ->
     return Member(start + n_read - len(inflater.unused_data), b"".join(pieces), is_sound=True)
 
 
+def read_start(file: BinaryIO, start: int, keep: int) -> bytes | None:
+    """Inflate what the member that begins at `start` holds, up to `keep` bytes and no further.
+
+    None if it is cut or damaged before that.
+    """
+    file.seek(start)
+    inflater, data = zlib.decompressobj(31), bytearray()
+    while not inflater.eof and len(data) < keep:
+        pending = inflater.unconsumed_tail or file.read(_CHUNK_BYTES)
+        try:
+            piece = inflater.decompress(pending, min(_INFLATED_BYTES, keep - len(data)))
+        except zlib.error:
+            return None
+        if not (piece or pending):
+            return None
+        data += piece
+    return bytes(data)
+
+
 def next_record(file: BinaryIO, position: int) -> tuple[int | None, int]:
     """Return where the next member begins that holds a record, and how many bytes were no member.
 
@@ -70,7 +93,7 @@ def next_record(file: BinaryIO, position: int) -> tuple[int | None, int]:
     for start in _beginnings(file, position):
         if start < position:
             continue  # within a member that was gone through
-        member = read_member(file, start)
+        member = read_member(file, start, keep=_BEGINNING_BYTES)
         if _RECORD.match(member.data):
             return start, n_lost + _n_not_zero(file, position, start)
         if member.is_sound:
@@ -123,25 +146,47 @@ def _n_not_zero(file: BinaryIO, start: int, stop: int | None = None) -> int:
 
 def holds_several(member: bytes) -> bool:
     """Tell whether a member holds more than one record, so that it bounds none of them."""
-    return bool(_ANOTHER.search(member))
+    at = member.find(b"\nWARC/")  # as a pattern takes longer than the inflating
+    return at >= 0 and bool(_ANOTHER.search(member, max(0, at - _BEFORE_BYTES)))
+
+
+def is_record(data: bytes) -> bool:
+    """Tell whether a record begins here, but for a few bytes that are none."""
+    return bool(_RECORD.match(data))
 
 
 def payload(member: bytes) -> tuple[dict[str, str], bytes]:
     """Return the header fields of a record, by lower-case names, and its body.
 
-    The body is what is there, whatever the record says of its length.
+    The body is what is there but for the blank line behind it, whatever the record says of its
+    length.
     """
-    head, _, body = _split(member.lstrip(_BLANK))
+    end = head_end(member)
+    fields, body = warc_fields(member[:end]), member[end:] if end else b""
+    length = content_length(fields)
+    if length and length <= len(body) and not body[length:].strip(_BLANK):
+        return fields, body[:length]
+    return fields, _BLANK_LINE_AT_END.sub(b"", body)
+
+
+def head_end(record: bytes) -> int | None:
+    """Return where the body of a record begins, None if its head does not end."""
+    found = _HEAD_END.search(record, len(record) - len(record.lstrip(_BLANK)))
+    return found.end() if found else None
+
+
+def warc_fields(head: bytes) -> dict[str, str]:
+    """Return the header fields of a record by lower-case names, of each name the first one."""
     fields: dict[str, str] = {}
-    for line in head.decode("utf-8", "replace").splitlines()[1:]:
+    for line in head.lstrip(_BLANK).decode("utf-8", "replace").splitlines()[1:]:
         name, colon, value = line.partition(":")
         if colon:
             fields.setdefault(name.strip().lower(), value.strip())
-    return fields, body.rstrip(_BLANK)
+    return fields
 
 
-def _split(record: bytes) -> tuple[bytes, bytes, bytes]:
-    found = _ENDS_WITH_BLANK_LINE.search(record)
-    if found is None:
-        return record, b"", b""
-    return record[: found.start()], found[0], record[found.end() :]
+def content_length(fields: Mapping[str, str]) -> int | None:
+    """Return the length that a record claims, None if that is no number."""
+    length = fields.get("content-length", "")
+    is_number = length.isascii() and length.isdecimal() and len(length) <= _LENGTH_DIGITS
+    return int(length) if is_number else None

@@ -1,4 +1,4 @@
-"""A file on an HTTP server read as a stream that survives cut connections.
+"""An archive as a stream, wherever it is; one on an HTTP server survives cut connections.
 
 One GET, then one more per cut, from the byte that is next (RFC 9110 range requests). Nothing is
 kept on disk, and no more than the caller asks for in memory.
@@ -13,11 +13,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 from urllib.parse import urlsplit
 
 from cah_dask import __version__
 from cah_dask.addresses import is_public, is_public_host
+from cah_dask.archives.s3 import READ_BYTES, SCHEME, S3File, is_s3
 from cah_dask.errors import RetryableError
 from cah_dask.retry_after import retry_after_s
 
@@ -38,26 +40,32 @@ MAX_PAUSE_S = 600.0
 KEPT_BYTES = 4 << 20
 """Bytes that can be jumped back over without a request: more than a WAT record takes."""
 
+SKIPPED_BYTES = 1 << 20
+"""Bytes that are rather read than jumped over: about what comes while a connection is made."""
+
 _IN_TROUBLE = (403, 408, 420, 423, 425, 429, 430)
 """Statuses below 500 by which servers mean that they were asked too often, or too early."""
 _WHOLE = (200, 203)
+_PIECE_BYTES = 64 << 10
+_NO_RANGE = re.compile(r"bytes \*/(\d+)")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
 Stream: TypeAlias = str | BinaryIO
 """The path of a local file, or an open remote one."""
 
-_BUFFER = 1 << 20
+BUFFER_BYTES = 1 << 20
+"""Bytes that are asked for at once by who reads an archive from its beginning to its end."""
 
 
 def is_remote(name: str) -> bool:
-    """Tell whether a name is an http(s) url."""
-    return name.startswith(("http://", "https://"))
+    """Tell whether a name is an http(s) url, or an object in an S3 store."""
+    return name.startswith(("http://", "https://", SCHEME))
 
 
 @contextmanager
 def open_archive(archive: str) -> Iterator[Stream]:
-    """Yield a local path as it is, an http(s) url as a stream that resumes.
+    """Yield a local path as it is, an http(s) url or an object in a store as a stream.
 
     Raises
     ------
@@ -67,8 +75,51 @@ def open_archive(archive: str) -> Iterator[Stream]:
     if not is_remote(archive):
         yield archive
         return
-    with RemoteFile(archive) as raw, io.BufferedReader(raw, _BUFFER) as stream:
+    buffer_bytes = READ_BYTES if is_s3(archive) else BUFFER_BYTES
+    with _remote_file(archive) as raw, io.BufferedReader(raw, buffer_bytes) as stream:
         yield stream
+
+
+def _remote_file(archive: str, *, is_lazy: bool = False) -> io.RawIOBase:
+    return S3File(archive) if is_s3(archive) else RemoteFile(archive, is_lazy=is_lazy)
+
+
+@contextmanager
+def open_places(archive: str, buffer_bytes: int) -> Iterator[BinaryIO]:
+    """Yield an archive as a stream of which only some places are read, so many bytes at once.
+
+    Raises as `open_stream` does.
+    """
+    if not is_remote(archive):
+        with open_stream(archive) as file:
+            yield file
+        return
+    with _remote_file(archive, is_lazy=True) as raw, io.BufferedReader(raw, buffer_bytes) as stream:
+        yield stream
+
+
+@contextmanager
+def open_stream(archive: str) -> Iterator[BinaryIO]:
+    """Yield an archive as a stream, wherever it is.
+
+    Raises
+    ------
+    OSError
+        A local one cannot be opened.
+    RetryableError
+        The server does not give the file, whatever it says.
+    """
+    with open_archive(archive) as found:
+        if isinstance(found, str):
+            with Path(found).open("rb") as file:
+                yield file
+        else:
+            yield found
+
+
+def _strong(etag: str | None) -> str:
+    """Return a tag that tells one version of a file from all others, else an empty one."""
+    return "" if etag is None or etag.startswith("W/") else etag
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -113,7 +164,10 @@ class RemoteFile(io.RawIOBase):
         now it may give later: it is for the run to ask again, and to say what is lost.
     """
 
-    def __init__(self, url: str, *, pause: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, url: str, *, is_lazy: bool = False, pause: Callable[[float], None] = time.sleep
+    ) -> None:
+        """Ask for the file at once, or, if lazy, for what is first read."""
         self._url = url
         self._pause = pause
         self._position = 0
@@ -123,7 +177,8 @@ class RemoteFile(io.RawIOBase):
         self._version = ""
         self._failures = 0
         self._response: http.client.HTTPResponse | None = None
-        self._connect()
+        if not is_lazy:
+            self._connect()
 
     def readable(self) -> bool:
         """Say that this is a stream to read from."""
@@ -143,11 +198,25 @@ class RemoteFile(io.RawIOBase):
             raise RetryableError(f"{self._url}: the server does not tell its length")
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._length or 0}
         self._position = start[whence] + offset
-        if not self._received - len(self._kept) <= self._position <= self._received:
-            self._received = self._position
-            self._kept.clear()
-            self._disconnect()
+        latest = self._received + (SKIPPED_BYTES if self._response is not None else 0)
+        if not self._received - len(self._kept) <= self._position <= latest:
+            self._jump()
         return self._position
+
+    def _jump(self) -> None:
+        """Have the next byte asked for, wherever it is."""
+        self._received = self._position
+        self._kept.clear()
+        self._disconnect()
+
+    def _skip(self) -> None:
+        """Read what lies before the next byte, if that is not far."""
+        while self._received < self._position and self._response is not None:
+            passed = bytearray(min(_PIECE_BYTES, self._position - self._received))
+            count = self._receive(passed)
+            if not count:
+                self._jump()
+            self._keep(passed[:count])
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # a Buffer
         """Read some bytes into `buffer`; 0 at the end of the file."""
@@ -157,9 +226,12 @@ class RemoteFile(io.RawIOBase):
             buffer[: len(piece)] = piece
             self._position += len(piece)
             return len(piece)
+        if self._length is None or self._position < self._length:
+            self._skip()
         while self._length is None or self._position < self._length:
             if self._response is None:
                 self._connect()
+                continue
             count = self._receive(buffer)
             if count:
                 self._failures = 0
@@ -201,6 +273,10 @@ class RemoteFile(io.RawIOBase):
                 self._response = self._request()
             except urllib.error.HTTPError as error:
                 error.close()
+                if error.code == 416 and self._length is None:
+                    found = _NO_RANGE.match(error.headers["Content-Range"] or "")
+                    self._length = int(found[1]) if found else self._position
+                    return
                 if error.code < 500 and error.code not in _IN_TROUBLE:
                     raise RetryableError(f"{self._url}: HTTP {error.code}") from error
                 self._failed(f"HTTP {error.code}", error.headers.get("Retry-After") or "")
@@ -231,15 +307,16 @@ class RemoteFile(io.RawIOBase):
                 raise RetryableError(f"{self._url}: HTTP {response.status} and not the file")
             length = response.headers["Content-Length"]
             self._length = int(length) if length and length.isdigit() else None
-            etag = response.headers["ETag"] or ""
-            self._version = etag if not etag.startswith("W/") else ""
+            self._version = _strong(response.headers["ETag"])
             return
         found = _CONTENT_RANGE.match(response.headers["Content-Range"] or "")
         if response.status != 206 or not found or int(found[1]) != self._position:
             raise RetryableError(
-                f"{self._url}: cut after {self._position} bytes, and the server cannot go on from "
-                "there (no range requests, or the file has changed)"
+                f"{self._url}: the server cannot go on from byte {self._position} "
+                "(no range requests, or the file has changed)"
             )
+        if self._length is None and found[2].isdigit():
+            self._length, self._version = int(found[2]), _strong(response.headers["ETag"])
 
     def _failed(self, reason: str, asked: str = "") -> None:
         """Wait before the next request; `asked` is a Retry-After."""

@@ -1,9 +1,8 @@
 """Archives: where they are, and whether they can be read.
 
-An archive is named by a path or an http(s) url; the name is its identity in a run.
+An archive is named by a path, an http(s) url or s3://bucket/key; the name is its identity in a run.
 """
 
-import contextlib
 import glob
 import gzip
 import hashlib
@@ -13,14 +12,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from cah_dask.archives.records import Records
+from cah_dask.archives.kind import look
 from cah_dask.archives.remote import is_remote, open_archive
+from cah_dask.archives.s3 import check_name, is_s3, list_objects
 from cah_dask.errors import CahError, InputError, RetryableError, ShardError
 
 COMMON_CRAWL = "https://data.commoncrawl.org/"
 """Public address of Common Crawl's files; prefixed to the lines of its own lists."""
+COMMON_CRAWL_S3 = "s3://commoncrawl/"
+"""The same files within AWS; prefixed to the lines of lists that lie there."""
 
-_CHECKED_RECORDS = 5
+_CHECKED_RECORDS = 100
 _CRAWL_PREFIXES = ("crawl-data/", "cc-index/", "contrib/")
 _LIST_SUFFIXES = (".paths", ".paths.gz")
 
@@ -31,18 +33,24 @@ def list_archives(inputs: Sequence[str]) -> list[str]:
     Parameters
     ----------
     inputs
-        Files, globs (sorted), http(s) urls, and lists ``*.paths`` or ``*.paths.gz`` of these, local
-        or remote. Lines of Common Crawl's lists (``crawl-data/...``) become urls at `COMMON_CRAWL`;
-        other relative lines are looked for beside their list. ``#`` starts a comment line.
+        Files, globs (sorted), http(s) urls, ``s3://bucket/key`` with globs, and lists ``*.paths``
+        or ``*.paths.gz`` of these, local or remote. Lines of Common Crawl's lists
+        (``crawl-data/...``) become urls at `COMMON_CRAWL`, or objects at `COMMON_CRAWL_S3` if the
+        list is one; other relative lines are looked for beside their list. ``#`` starts a comment
+        line.
 
     Raises
     ------
     InputError
-        A file is missing, a glob matches nothing, a list is empty or unreadable.
+        A file is missing, a glob matches nothing or cannot be listed, a list is empty or
+        unreadable.
     """
     found = [archive for entry in inputs for archive in _expand(entry)]
     if not found:
-        raise InputError("no inputs; give WAT files, globs, http(s) urls or a wat.paths.gz list")
+        raise InputError(
+            "no inputs; give WAT or WARC files, globs, http(s) urls, s3://bucket/key or a list "
+            "(wat.paths.gz, warc.paths.gz)"
+        )
     for archive in found:
         if not archive.isprintable() and "\udc80" <= max(archive) <= "\udcff":
             raise InputError(f"{archive!r}: the name is no UTF-8; give the file another one")
@@ -125,6 +133,8 @@ def _public_url(url: str) -> str:
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     name = f"{host}{parts.path}"
+    if is_s3(url):
+        return name.removeprefix(COMMON_CRAWL_S3.removeprefix("s3://"))
     return name.removeprefix(COMMON_CRAWL.removeprefix("https://"))
 
 
@@ -133,23 +143,25 @@ def _expand(entry: str) -> Iterator[str]:
         for line in _list_lines(entry):
             archive = _locate(line, entry)
             if is_remote(entry) and not is_remote(archive):
-                raise InputError(
-                    f"{entry} names {line!r}, which is no http(s) url and not beside it"
-                )
+                raise InputError(f"{entry} names {line!r}, which is no url and not beside it")
             yield from _expand_plain(archive)
     else:
         yield from _expand_plain(entry)
 
 
 def _expand_plain(entry: str) -> Iterator[str]:
-    if is_remote(entry):
+    if is_s3(entry):
+        yield from _expand_s3(entry)
+    elif is_remote(entry):
         yield entry
     elif Path(entry).is_dir():
         raise InputError(f"{entry} is a folder; name its files, such as {entry}/*.warc.wat.gz")
     elif Path(entry).exists():
         yield entry
     elif "://" in entry:
-        raise InputError(f"{entry}: unknown scheme; accepted are paths and http(s) urls")
+        raise InputError(
+            f"{entry}: unknown scheme; accepted are paths, http(s) urls and s3://bucket/key"
+        )
     elif glob.has_magic(entry):
         matches = sorted(glob.glob(entry, recursive=True))  # noqa: PTH207  # keeps the name as given
         if not matches:
@@ -157,6 +169,17 @@ def _expand_plain(entry: str) -> Iterator[str]:
         yield from matches
     else:
         raise InputError(f"{entry} does not exist")
+
+
+def _expand_s3(entry: str) -> Iterator[str]:
+    check_name(entry)
+    if not glob.has_magic(entry):
+        yield entry
+        return
+    matches = list_objects(entry)
+    if not matches:
+        raise InputError(f"{entry} matches no object")
+    yield from matches
 
 
 def _list_lines(name: str) -> list[str]:
@@ -177,7 +200,8 @@ def _list_lines(name: str) -> list[str]:
 
 def _locate(line: str, list_name: str) -> str:
     if line.startswith(_CRAWL_PREFIXES):
-        return COMMON_CRAWL + line
+        is_inside = list_name.startswith(COMMON_CRAWL_S3)
+        return (COMMON_CRAWL_S3 if is_inside else COMMON_CRAWL) + line
     if is_remote(line) or "://" in line or Path(line).is_absolute():
         return line
     folder, slash, _ = list_name.rpartition("/")
@@ -190,16 +214,20 @@ def check_archive(archive: str) -> None:
     Raises
     ------
     InputError
-        It cannot be read, or holds no WAT record where one must be.
+        It cannot be read, or holds neither WAT records nor what servers answered where these must
+        be.
     """
     if is_remote(archive):
         return
     try:
-        records = Records(archive, most=_CHECKED_RECORDS)
-        with contextlib.closing(iter(records)) as found:
-            if next(found, None) is not None:
-                return
+        kind, errors = look(archive, most=_CHECKED_RECORDS)
     except (ShardError, RetryableError) as error:
-        raise InputError(f"{error}; expected a WAT archive (.warc.wat.gz)") from error
-    why = f" ({records.errors[0]})" if records.errors else ""
-    raise InputError(f"{archive} holds no WAT records{why}; give .warc.wat.gz files, not .warc.gz")
+        raise InputError(
+            f"{error}; expected a WAT or WARC archive (.warc.wat.gz or .warc.gz)"
+        ) from error
+    if kind is None:
+        why = f" ({errors[0]})" if errors else ""
+        raise InputError(
+            f"{archive} holds neither WAT records nor responses{why}; "
+            "give .warc.wat.gz or .warc.gz files"
+        )

@@ -18,15 +18,15 @@ import msgspec
 import pyarrow as pa
 
 from cah_dask.addresses import Network
-from cah_dask.archives.records import Record, Records
 from cah_dask.archives.sources import check_archive
+from cah_dask.candidates.archive_pages import read_pages
 from cah_dask.candidates.language import Detector, LanguageOptions
-from cah_dask.candidates.page_images import Extra, Link, marks
+from cah_dask.candidates.page import Page, PageRules
+from cah_dask.candidates.page_images import Extra, Link
 from cah_dask.candidates.rows import Pair, RowBuilder
 from cah_dask.candidates.tables import TableOptions, check_table, is_table, read_table
 from cah_dask.candidates.text import clean, has_length, is_far_beyond
-from cah_dask.candidates.wat import Page, is_json, parse_page
-from cah_dask.errors import RecordError, ShardError
+from cah_dask.errors import ShardError
 from cah_dask.keys import Keys
 from cah_dask.schema import SPLITS, Counts, Reject, Split, uid
 from cah_dask.urls import ABSOLUTE, NOWHERE, Url, resolve
@@ -34,8 +34,6 @@ from cah_dask.urls import ABSOLUTE, NOWHERE, Url, resolve
 RESPECTED = ("noindex", "noimageindex", "noai", "noimageai", "noml", "none", "tdm-reservation")
 """Directives that keep a page's images out: those of img2dataset, `noml`, `none` (noindex and
 nofollow in one) and the TDM reservation protocol."""
-
-_ERRORS_SHOWN = 10
 
 PAGE_BYTES, PAGE_FACTOR = 16 << 10, 16
 """What the rows of a page may take: so many bytes, and so many times those of its JSON. Usual pages
@@ -61,10 +59,13 @@ class ExtractOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     respect: tuple[str, ...] = RESPECTED
     """Robots directives, from metas and headers of the page, that keep all its images out. An empty
     list respects none."""
+    max_page_bytes: Annotated[int, msgspec.Meta(ge=1, le=256 << 20)] = 8 << 20
+    """HTML of a page of a WARC that is read at most, in bytes; Common Crawl stores no more than 5
+    MiB."""
     also: tuple[Extra, ...] = ()
     """Images beside `<img src>`: `og:image` (with its alt, else og:title), `title` (of images
-    without alt), and for archives of other writers than Common Crawl `srcset`, `data-src` and
-    `picture`."""
+    without alt), and for WARCs, and WATs of other writers than Common Crawl, `srcset`, `data-src`
+    and `picture`."""
     table: TableOptions = TableOptions()
     """Columns of inputs that are tables (parquet, CSV, TSV) instead of archives."""
     language: LanguageOptions = LanguageOptions()
@@ -72,14 +73,19 @@ class ExtractOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     splits: Annotated[tuple[Split, ...], msgspec.Meta(min_length=1)] = SPLITS
     """Splits that go on; texts of the others are rejected, so they need no model."""
 
+    def page_rules(self) -> PageRules:
+        """Return what is looked for in the pages of an archive."""
+        reserve = frozenset(name.lower() for name in self.respect)
+        return PageRules(reserve, frozenset(self.also), self.max_page_bytes)
+
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
     """What one archive held.
 
     ``groups`` follow `schema.CANDIDATES` in (bucket, record_offset, link_index) order. ``counts``
-    count image links; its notes count WAT records, pages with image links, records that were no
-    JSON, and bytes of JSON. ``errors`` says where the archive could not be read any further.
+    count image links; its notes are those of `archive_pages.read_pages`. ``errors`` says where the
+    archive could not be read any further.
     """
 
     groups: Sequence[pa.Table]
@@ -115,7 +121,7 @@ def extract_archive(
     Parameters
     ----------
     archive
-        Path or http(s) url of a WAT archive or of a table of urls and texts.
+        Path or http(s) url of a WAT or WARC archive, or of a table of urls and texts.
     options
         Which links to keep.
     buckets
@@ -141,7 +147,7 @@ def extract_archive(
     pages = (
         _read_rows(archive, options, notes, subset)
         if is_table(archive)
-        else _read_pages(archive, options, notes)
+        else read_pages(archive, options.page_rules(), notes)
     )
     errors: tuple[str, ...] = ()
     try:
@@ -160,69 +166,19 @@ def extract_archive(
 
 
 def links_per_byte(archive: str, options: ExtractOptions, n_bytes: int) -> float:
-    """Return how many candidates a local WAT archive has for each of its bytes.
+    """Return how many candidates a local archive has for each of its bytes.
 
     Looks at its first `n_bytes` bytes, or a little more; 0 if nothing can be read there.
     """
     rows = RowBuilder(Detector(options.language), options.splits, buckets=1)
     links, end = _Links(options, rows, ()), 0
     with contextlib.suppress(ShardError):
-        for offset, page in _read_pages(archive, options, Counter()):
+        for offset, page in read_pages(archive, options.page_rules(), Counter()):
             links.add_page(page, offset)
             end = offset
             if offset > n_bytes:
                 return links.n_unique / offset
     return links.n_unique / max(end, Path(archive).stat().st_size)
-
-
-def _read_pages(
-    archive: str, options: ExtractOptions, notes: Counter[str]
-) -> Generator[tuple[int, Page], None, None]:
-    """Yield the pages with image links of a WAT archive, each with the offset of its record."""
-    reserve = frozenset(name.lower() for name in options.respect)
-    also = frozenset(options.also)
-    may_have_images = marks(also).search
-    n_pages = 0
-    records = Records(archive, lambda data: may_have_images(data) or not is_json(data))
-    try:
-        for record in records:
-            page = _page(record, records, reserve, also)
-            if page is None:
-                records.n_bad += 1
-            else:
-                n_pages += 1
-                yield record.offset, page
-    finally:
-        notes.update(
-            records=records.n_records,
-            bytes=records.n_bytes,
-            pages=n_pages,
-            bad_records=records.n_bad,
-        )
-    if records.errors:
-        raise ShardError(f"{archive}: {'; '.join(_few(records.errors))}")
-
-
-def _page(
-    record: Record, records: Records, reserve: frozenset[str], also: frozenset[Extra]
-) -> Page | None:
-    """Parse a record; where it is no JSON, what its gzip member holds."""
-    try:
-        return parse_page(record.url, record.data, reserve, also)
-    except RecordError:
-        data = records.reread()
-    if data is None:
-        return None
-    try:
-        return parse_page(record.url, data, reserve, also)
-    except RecordError:
-        return None
-
-
-def _few(errors: Sequence[str]) -> list[str]:
-    """Return the first errors, and how many more there are."""
-    more = [f"{len(errors) - _ERRORS_SHOWN} more places"] if len(errors) > _ERRORS_SHOWN else []
-    return [*errors[:_ERRORS_SHOWN], *more]
 
 
 def _read_rows(

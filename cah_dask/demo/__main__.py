@@ -1,4 +1,4 @@
-"""``python -m cah_dask.demo [--folder FOLDER]``: see the whole pipeline at work in two minutes.
+"""``python -m cah_dask.demo [--folder FOLDER] [--warcs]``: see all of it at work in minutes.
 
 Exit codes: 0 all is as planted; 1 counts differ, the release is not good enough, or the job failed.
 """
@@ -23,11 +23,20 @@ def main() -> int:
     parser.add_argument(
         "--folder", type=Path, default=Path("runs/demo"), help="where all of it goes"
     )
-    folder = parser.parse_args().folder
+    parser.add_argument(
+        "--share", type=float, default=1.0, help="how much of its pages and images there is"
+    )
+    parser.add_argument(
+        "--warcs",
+        action="store_true",
+        help="start from the pages, not from the WATs that tell of them",
+    )
+    options = parser.parse_args()
+    folder: Path = options.folder
     console = Console()
     console.print("A web of 40 hosts, 300 pages and 3,000 images of its own, served on loopback.")
     try:
-        verdict = run_demo(folder)
+        verdict = run_demo(folder, options.share, warcs=options.warcs)
     except CahError as error:
         console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         return 1

@@ -16,6 +16,7 @@ from cah_dask.demo.plants import INNER_ADDRESS, INNER_HOST, MAX_BYTES
 from cah_dask.demo.server import LOOPBACK, serve
 from cah_dask.demo.site import Ports, Site
 from cah_dask.demo.verdict import Verdict, judge
+from cah_dask.demo.warc import write_warc
 from cah_dask.demo.wat import write_wat
 from cah_dask.errors import ConfigError, RunError
 from cah_dask.pairs.encoders.models import TINY, TINY_MULTILINGUAL
@@ -30,7 +31,7 @@ ACCESS_LOG = "access.log"
 _HEAD = "# Written by python -m cah_dask.demo; its web is served only while that runs.\n"
 
 
-def run_demo(folder: Path, share: float = 1.0) -> Verdict:
+def run_demo(folder: Path, share: float = 1.0, *, warcs: bool = False) -> Verdict:
     """Serve the web, run the main job over it as a user would, and judge what it released.
 
     Parameters
@@ -39,6 +40,8 @@ def run_demo(folder: Path, share: float = 1.0) -> Verdict:
         Is emptied if it is that of an earlier demo.
     share
         How much of the web there is, see `planting.plan_site`.
+    warcs
+        Start from the pages of the web instead of the WATs that tell of them.
 
     Raises
     ------
@@ -50,7 +53,7 @@ def run_demo(folder: Path, share: float = 1.0) -> Verdict:
     _clear(folder)
     with serve(SEED, folder / ACCESS_LOG, share) as ports:
         site = plan_site(SEED, ports, share)
-        config = write_inputs(folder, site)
+        config = write_inputs(folder, site, warcs=warcs)
         code = _run_job(config)
     if code:
         raise RunError(f"the job ended with exit code {code}")
@@ -73,20 +76,23 @@ def _clear(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def write_inputs(folder: Path, site: Site) -> Path:
-    """Write what the job needs, the WATs and its configuration, and return the latter's path."""
-    write_archives(folder, site)
+def write_inputs(folder: Path, site: Site, *, warcs: bool = False) -> Path:
+    """Write what the job needs, archives and its configuration, and return the latter's path."""
+    write_archives(folder, site, warcs=warcs)
     config = folder / CONFIG_FILE
     text = yaml.safe_dump(settings(folder, site.ports), sort_keys=False, width=100)
     write_atomic(config, f"{_HEAD}{text}".encode())
     return config
 
 
-def write_archives(folder: Path, site: Site) -> None:
-    """Write the WATs that tell of the web's pages."""
+def write_archives(folder: Path, site: Site, *, warcs: bool = False) -> None:
+    """Write the WATs that tell of the web's pages, or these as WARCs."""
     for number in range(site.n_archives):
-        path = folder / "web" / f"demo-{number:05}.warc.wat.gz"
-        write_wat(path, site.archive(number))
+        path = folder / "web" / f"demo-{number:05}.warc"
+        if warcs:
+            write_warc(path.with_suffix(".warc.gz"), site.archive(number))
+        else:
+            write_wat(path.with_suffix(".warc.wat.gz"), site.archive(number))
 
 
 def thresholds() -> dict[Split, float]:
@@ -100,7 +106,7 @@ def settings(folder: Path, ports: Ports) -> dict[str, Any]:
     texts = dict.fromkeys(OTHER_SPLITS, TINY_MULTILINGUAL)
     return {
         "run_dir": str(folder / "run"),
-        "inputs": [str(folder / "web" / "*.warc.wat.gz")],
+        "inputs": [str(folder / "web" / "*.gz")],
         "archives_per_wave": 1,
         "dedup": {"buckets": 4, "list_urls": 500},
         "download": {

@@ -90,7 +90,7 @@ def write_wat(path: Path, pages: Iterable[Page], *, crawled: datetime = CRAWLED)
 
 
 def _records(name: str, pages: Iterable[Page], crawled: datetime) -> Iterator[bytes]:
-    yield _warcinfo(name)
+    yield warcinfo(name)
     writer = _Writer(name.replace(".warc.wat.gz", ".warc.gz"), crawled)
     for page in pages:
         yield from writer.records(page)
@@ -121,8 +121,7 @@ class _Writer:
         )
 
     def _id(self, name: str) -> str:
-        digest = hashlib.md5(f"{self._warc}/{name}".encode(), usedforsecurity=False).digest()
-        return f"<urn:uuid:{uuid.UUID(bytes=digest)}>"
+        return record_id(f"{self._warc}/{name}")
 
     def _record(self, page: Page, record_id: str, payload: Tree, header: Tree) -> bytes:
         length = payload["Actual-Content-Length"]
@@ -148,7 +147,7 @@ class _Writer:
             {"Container": self._container(int(length) + header_length, record_id),
              "Envelope": envelope}
         )  # fmt: skip
-        return _warc_record(
+        return warc_record(
             {
                 "WARC-Type": "metadata",
                 "WARC-Target-URI": page.url,
@@ -217,7 +216,7 @@ def _of_response(page: Page, crawled: datetime) -> Tree:
             "Headers": headers,
             "HTML-Metadata": html,
             "Entity-Length": str(len(body)),
-            "Entity-Digest": _digest(body),
+            "Entity-Digest": digest(body),
             "Entity-Trailing-Slop-Length": "0",
         },
         _length(headers) + len(body),
@@ -248,11 +247,12 @@ def _payload(content_type: str, name: str, metadata: Tree, length: int) -> Tree:
         name: metadata,
         "Actual-Content-Length": str(length),
         "Trailing-Slop-Length": "4",
-        "Block-Digest": _digest(msgspec.json.encode(metadata)),
+        "Block-Digest": digest(msgspec.json.encode(metadata)),
     }
 
 
-def _warcinfo(name: str) -> bytes:
+def warcinfo(name: str) -> bytes:
+    """Return the first record of an archive of that file name."""
     fields = (
         "Software-Info: ia-web-commons.1.1.10-SNAPSHOT-20240513074037\r\n"
         f"Extracted-Date: {_EXTRACTED:%a, %d %b %Y %H:%M:%S} GMT\r\n"
@@ -261,7 +261,7 @@ def _warcinfo(name: str) -> bytes:
         "format: WARC File Format 1.0\r\n"
         "conformsTo: http://bibnum.bnf.fr/WARC/WARC_ISO_28500_version1_latestdraft.pdf\r\n\r\n"
     ).encode()
-    return _warc_record(
+    return warc_record(
         {
             "WARC-Type": "warcinfo",
             "WARC-Date": f"{_EXTRACTED:%Y-%m-%dT%H:%M:%SZ}",
@@ -273,7 +273,14 @@ def _warcinfo(name: str) -> bytes:
     )
 
 
-def _warc_record(header: Mapping[str, str], block: bytes) -> bytes:
+def record_id(name: str) -> str:
+    """Return a WARC-Record-ID that is always the same for a name."""
+    md5 = hashlib.md5(name.encode(), usedforsecurity=False).digest()
+    return f"<urn:uuid:{uuid.UUID(bytes=md5)}>"
+
+
+def warc_record(header: Mapping[str, str], block: bytes) -> bytes:
+    """Return a record with these fields and its Content-Length."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in header.items())
     head = f"WARC/1.0\r\n{lines}Content-Length: {len(block)}\r\n\r\n"
     return head.encode() + block + b"\r\n\r\n"
@@ -284,5 +291,6 @@ def _length(headers: Mapping[str, str]) -> int:
     return 2 + sum(len(f"{name}: {value}\r\n".encode()) for name, value in headers.items())
 
 
-def _digest(data: bytes) -> str:
+def digest(data: bytes) -> str:
+    """Return a SHA-1 as WARCs write it."""
     return "sha1:" + base64.b32encode(hashlib.sha1(data, usedforsecurity=False).digest()).decode()

@@ -9,10 +9,6 @@ import math
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import msgspec
-
-from cah_dask.blocklists.exclusion import Exclusion
-from cah_dask.blocklists.hashlists import HashLists
 from cah_dask.images.alarm import Alarm
 from cah_dask.images.manners.frontier import Frontier
 from cah_dask.images.manners.hosts import RETRYABLE, Visit
@@ -22,8 +18,8 @@ from cah_dask.images.manners.robots import Robots
 from cah_dask.images.manners.robots_cache import RobotsFile
 from cah_dask.images.options import DownloadOptions
 from cah_dask.images.outcomes import Ledger, Outcome, judged, outcome
-from cah_dask.images.picture.decoders import Decoders, Verdict
-from cah_dask.images.published import Expectations
+from cah_dask.images.picture.decoders import Decoders
+from cah_dask.images.picture_rules import PictureRules
 from cah_dask.images.shard_queue import Backlog
 from cah_dask.images.shards import ShardWriter
 from cah_dask.images.web.fetch import Fetcher
@@ -46,24 +42,7 @@ class Work:
     ledger: Ledger
     writer: ShardWriter
     robots: RobotsFile
-    exclusion: Exclusion
-    listed: HashLists
-    phash_distance: int
-    published: Expectations
-
-    def is_listed(self, verdict: Verdict) -> bool:
-        """Tell whether a list forbids to store what was received."""
-        phash = None if verdict.picture is None else verdict.picture.phash
-        return (
-            self.exclusion.excludes_image(bytes.fromhex(verdict.md5))
-            or self.listed.match(md5=verdict.md5, sha1=verdict.sha1, sha256=verdict.sha256)
-            or (phash is not None and self.listed.resembles(phash, self.phash_distance))
-        )
-
-    def is_changed(self, url: str, verdict: Verdict) -> bool:
-        """Tell whether a picture is another one than that which was published with its url."""
-        wanted = self.published.get(url)
-        return wanted is not None and verdict.picture is not None and verdict.sha256 not in wanted
+    rules: PictureRules
 
 
 class Crawl:
@@ -110,7 +89,7 @@ class Crawl:
     def _target(self, url: str, base: str | None = None) -> Target | Status:
         """Read a url; the status says why it may not be requested."""
         where = target(url, self._fetcher.guard, base)
-        if isinstance(where, Target) and self._work.exclusion.excludes_host(where.host):
+        if isinstance(where, Target) and self._work.rules.exclusion.excludes_host(where.host):
             return Status.OPTOUT
         return where
 
@@ -273,10 +252,7 @@ class Crawl:
     async def _keep(self, visit: Visit, answer: Answer) -> None:
         """Decode a body, and store the picture if it is one and no list names it."""
         verdict = await self._decoders.judge(answer.body)
-        if self._work.is_listed(verdict):
-            verdict = msgspec.structs.replace(verdict, status=Status.HASH_LISTED, picture=None)
-        if self._work.is_changed(self._work.urls[visit.index], verdict):
-            verdict = msgspec.structs.replace(verdict, status=Status.CHANGED, picture=None)
+        verdict = self._work.rules.applied(self._work.urls[visit.index], verdict)
         row = None if verdict.picture is None else await self._store(verdict.picture.data)
         self._fetcher.forget(answer.body)
         result = judged(outcome(visit, answer), verdict, len(answer.body))

@@ -15,6 +15,7 @@ import pyarrow as pa
 from cah_dask.blocklists.exclusion import Exclusion
 from cah_dask.blocklists.hashlists import HashLists, load_hash_lists
 from cah_dask.images.crawl import Crawl, Work
+from cah_dask.images.list_progress import progress_written
 from cah_dask.images.manners.loans import Loans
 from cah_dask.images.manners.pause import Pause
 from cah_dask.images.manners.robots_cache import RobotsFile
@@ -22,6 +23,7 @@ from cah_dask.images.options import DownloadOptions, check_options
 from cah_dask.images.outcomes import Ledger
 from cah_dask.images.picture.decode import DecodeOptions
 from cah_dask.images.picture.decoders import Decoders, Task
+from cah_dask.images.picture_rules import PictureRules
 from cah_dask.images.published import Expectations
 from cah_dask.images.shards import ShardWriter
 from cah_dask.images.web.budgets import Budget, Budgets
@@ -39,6 +41,8 @@ class Downloaded:
     """`schema.OUTCOMES`, one row per url, in the order given."""
     counts: Counts
     """Urls: kept are ok, rejected are by status; notes count requests, bytes and tries."""
+    errors: tuple[str, ...] = ()
+    """What could not be read of archives."""
 
 
 def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not to its options
@@ -55,6 +59,7 @@ def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not
     robots_file: Path | None = None,
     loans: Loans | None = None,
     published: Expectations | None = None,
+    progress_file: Path | None = None,
 ) -> Downloaded:
     """Download one fetch list, write its image shard, and say what became of every url.
 
@@ -87,6 +92,8 @@ def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not
         lists lead to are asked by one of them at a time.
     published
         The SHA-256 that images may have, of urls that may not give just any.
+    progress_file
+        Where to write down how far it is, for people (`list_progress`); gone at the end.
 
     Raises
     ------
@@ -111,18 +118,13 @@ def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not
         )
         ledger = Ledger(urls)
         listed = hash_lists or load_hash_lists(options.hash_lists)
-        distance = options.phash_distance
-        work = Work(
-            urls,
-            ledger,
-            writer,
-            robots,
-            exclusion or Exclusion(),
-            listed,
-            distance,
-            published or {},
+        rules = PictureRules(
+            exclusion or Exclusion(), listed, options.phash_distance, published or {}
         )
-        notes = run(_download(work, options, decode, Fetcher(options, budgets, log), pause, loans))
+        work = Work(urls, ledger, writer, robots, rules)
+        fetcher = Fetcher(options, budgets, log)
+        with progress_written(progress_file, ledger, lambda: fetcher.n_bytes):
+            notes = run(_download(work, options, decode, fetcher, pause, loans))
         writer.arrange(ledger.arrivals)
     return Downloaded(ledger.table(), ledger.counts(notes))
 
@@ -135,12 +137,17 @@ async def _download(
     pause: Pause,
     loans: Loans | None,
 ) -> dict[str, int]:
-    takes_phash = decode.phash or work.listed.with_phash
-    decoders = Decoders(
-        Task(msgspec.structs.replace(decode, phash=takes_phash), work.listed.with_sha1),
-        processes=options.decoders,
-        timeout_s=options.decode_timeout_s,
-    )
+    decoders = decoders_of(options, decode, work.rules.listed)
     async with decoders, fetcher:
         await Crawl(work, options, decoders, fetcher, pause, loans).run()
     return {"requests": fetcher.n_requests, "bytes": fetcher.n_bytes}
+
+
+def decoders_of(options: DownloadOptions, decode: DecodeOptions, listed: HashLists) -> Decoders:
+    """Return the decoders of a list, which take all hashes that its lists are about."""
+    takes_phash = decode.phash or listed.with_phash
+    return Decoders(
+        Task(msgspec.structs.replace(decode, phash=takes_phash), listed.with_sha1),
+        processes=options.decoders,
+        timeout_s=options.decode_timeout_s,
+    )

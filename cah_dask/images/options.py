@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from cah_dask.errors import InputError
+from cah_dask.errors import ConfigError, InputError
 from cah_dask.images.manners.hosts import HostOptions, check_patterns
 from cah_dask.images.manners.robots import RobotsOptions
 from cah_dask.images.web.network import check_network
@@ -14,6 +14,18 @@ from cah_dask.images.web.network import check_network
 class DownloadOptions(RobotsOptions, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How a fetch list is downloaded."""
 
+    source: Literal["web", "archives"] = "web"
+    """Where pictures come from: the web, or records of archives, of which no request is made."""
+    archives: tuple[str, ...] = ()
+    """WARC archives, lists of them, and CDX files that say what is in archives, for `source:
+    archives`; default: the `inputs` of the run. They are indexed first, in `RUN/index/`."""
+    index: str = ""
+    """An index that `cah index` made, in the place of `archives`."""
+    archives_root: str = ""
+    """Where archives are looked for first that an index names: a folder, or its http or s3 url."""
+    index_id: str = ""
+    """What tells the index from those of other archives. Filled in at the start, so that a run
+    cannot go on with another one."""
     crawl: Literal["forbidden", "ask", "allowed"] = "ask"
     """Whether the site lets you crawl the web from its machines. With `ask`, a run at a site (Slurm
     or a site file) does not start: ask, then say `allowed`. What a site forbids stays forbidden."""
@@ -53,8 +65,24 @@ class DownloadOptions(RobotsOptions, frozen=True, forbid_unknown_fields=True, kw
 
 def check_options(options: DownloadOptions) -> None:
     """Raise ConfigError, in one clear line, for options no download may start with."""
-    check_network(options)
-    check_patterns(options.hosts)
+    if options.source == "web":
+        _require_no_archives(options)
+        check_network(options)
+        check_patterns(options.hosts)
+    elif options.archives and options.index:
+        raise ConfigError(
+            "download.archives and download.index are both given; an index says itself which "
+            "archives it is of: leave one out"
+        )
     for path in options.hash_lists:
         if not Path(path).is_file():
             raise InputError(f"download.hash_lists: {path} does not exist")
+
+
+def _require_no_archives(options: DownloadOptions) -> None:
+    for name in ("archives", "index", "archives_root"):
+        if getattr(options, name):
+            raise ConfigError(
+                f"download.{name} is for pictures out of archives, but download.source is 'web'; "
+                "set download.source=archives, or leave it out"
+            )

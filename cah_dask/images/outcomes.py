@@ -83,6 +83,14 @@ class Ledger:
         self._outcomes: list[Outcome | None] = [None] * len(urls)
         self._arrivals: dict[int, int] = {}
 
+    def __len__(self) -> int:
+        return len(self._urls)
+
+    def left(self) -> list[str]:
+        """Return the urls that have no outcome yet; it may be asked by any thread."""
+        outcomes = list(self._outcomes)
+        return [url for url, found in zip(self._urls, outcomes, strict=True) if found is None]
+
     def has(self, index: int) -> bool:
         """Tell whether a url has an outcome, be it that of a try that another follows."""
         return self._outcomes[index] is not None

@@ -31,7 +31,7 @@ MEANINGS = {
     "text_is_filename": "whether the text looks like the name of a file",
     "license": "Creative Commons link of the page, which may or may not be about the image",
     "page_url": "address of the page",
-    "archive": "name of the WAT archive",
+    "archive": "name of the archive",
     "record_offset": "byte at which the record of the page begins in it; of a table, its row",
     "link_index": "which image link of the page it was, from 0",
     "final_url": "where the image came from, after redirects",

@@ -103,7 +103,7 @@ def _write_shards(read: _Read, folder: Path, number: int, layout: Layout) -> tup
         for name, dim in zip(names, dims, strict=True):
             file = stack.enter_context(stack.enter_context(staged(folder / name)).open("wb"))
             writers.append(ShardWriter(file, layout, dim))
-        for chunk in _rebatched(read(columns), layout.rows_per_chunk):
+        for chunk in rebatched(read(columns), layout.rows_per_chunk):
             for column, dim, writer in zip(columns, dims, writers, strict=True):
                 writer.add(_unpacked(chunk[column], dim))
         for writer in writers:
@@ -125,7 +125,7 @@ def _pairs(read: _Read, start: int, layout: Layout) -> Iterator[pa.Table]:
     columns = {name: decides if name == "similarity" else name for name in schema.names}
     del columns["row"], columns["encoder"]
     rows = read(sorted({*columns.values()}))
-    for table in _rebatched(rows, layout.rows_per_chunk * _CHUNKS_PER_ROW_GROUP):
+    for table in rebatched(rows, layout.rows_per_chunk * _CHUNKS_PER_ROW_GROUP):
         made = {
             "row": pa.array(np.arange(start, start + len(table))),
             "uid": pa.array([value.hex() for value in table["uid"].to_pylist()], pa.string()),
@@ -151,7 +151,7 @@ def _selected_rows(
             yield from source.take(name, rows, columns)
 
 
-def _rebatched(tables: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:
+def rebatched(tables: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:
     """Cut and join tables to such of `size` rows; the last one may have fewer."""
     waiting: list[pa.Table] = []
     n_rows = 0

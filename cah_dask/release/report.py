@@ -4,23 +4,18 @@ The page is self-contained (no scripts, no links to elsewhere) and everything th
 is escaped: it may be opened from a file and handed on.
 """
 
-import base64
-import contextlib
-import io
 import math
-from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import jinja2
 import msgspec
-import pyarrow as pa
-import pyarrow.compute as pc
 import yaml
 
-from cah_dask.errors import RetryableError, RunError
-from cah_dask.images.picture.decode import open_rgb
-from cah_dask.images.shards import ShardReader
 from cah_dask.pairs.embed import HISTOGRAM_BINS
+from cah_dask.release.draw import SEED
+from cah_dask.release.politeness import politeness
+from cah_dask.release.samples import Sample, Wanted, choose
 from cah_dask.release.summary import (
     LANGUAGES_SHOWN,
     Summary,
@@ -29,26 +24,16 @@ from cah_dask.release.summary import (
     long_texts,
     similarity_histogram,
 )
-from cah_dask.schema import similarity_of
-from cah_dask.storage import read_part, read_receipt, write_atomic
+from cah_dask.release.timeline import Timeline, ends_of
+from cah_dask.release.work import work_by_pool, worker_hours
+from cah_dask.storage import write_atomic
+from cah_dask.words import span
 
 SAMPLES_SHOWN = 24
 """Pictures in each of the two grids: kept pairs, and pairs below the threshold."""
 
-_LISTS_READ = 24
-_THUMBNAIL_PX = 112
 _CHART_PX = (600, 110)
-
-
-class Sample(msgspec.Struct, frozen=True):
-    """One pair as the report shows it; ``thumbnail`` is a data url, or empty if it is gone."""
-
-    text: str
-    url: str
-    split: str
-    lang: str
-    similarity: float
-    thumbnail: str
+_ROW_PX = (600, 28)
 
 
 class Bar(msgspec.Struct, frozen=True):
@@ -60,6 +45,15 @@ class Bar(msgspec.Struct, frozen=True):
     height: float
     label: str
     is_kept: bool
+
+
+class Row(msgspec.Struct, frozen=True):
+    """The timeline of one stage."""
+
+    stage: str
+    most: float
+    """Tasks at work, in the time with the most of them."""
+    bars: list[Bar]
 
 
 class Chart(msgspec.Struct, frozen=True):
@@ -83,16 +77,26 @@ def write_report(path: Path, run_dir: Path, summary: Summary) -> None:
 
     Where rules drop pairs, none of the rejected ones is shown: it may be what they are there for.
     """
-    page = _template().render(
+
+    def samples(*, is_kept: bool) -> list[Sample]:
+        wanted = Wanted(is_kept=is_kept)
+        return list(choose(run_dir, summary, summary.lists, wanted, SAMPLES_SHOWN, SEED))
+
+    page = template("report.html").render(
         summary=summary,
         settings={key: _as_yaml(value) for key, value in summary.settings.items()},
         funnel=funnel(summary),
         outcomes=_outcomes(summary),
         charts=_charts(summary),
+        timeline=_timeline(summary.timeline),
+        times=None if summary.timeline is None else ends_of(summary.timeline),
+        work=work_by_pool(summary),
+        hours={name: worker_hours(stage) for name, stage in summary.stages.items()},
+        manners=politeness(run_dir, summary, summary.lists),
         languages=by_language(summary)[:LANGUAGES_SHOWN],
         long_texts=long_texts(summary),
-        kept=_samples(run_dir, summary, is_kept=True),
-        rejected=[] if summary.rules else _samples(run_dir, summary, is_kept=False),
+        kept=samples(is_kept=True),
+        rejected=samples(is_kept=False),
     )
     write_atomic(path, page.encode())
 
@@ -103,7 +107,8 @@ def _as_yaml(value: object) -> str:
     return text.removesuffix("\n").removesuffix("\n...")
 
 
-def _template() -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """Return a page of the package; what is put into it is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("cah_dask.release", "templates"),
         autoescape=True,
@@ -111,7 +116,8 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html")
+    environment.filters["span"] = span
+    return environment.get_template(name)
 
 
 def _outcomes(summary: Summary) -> list[tuple[str, int, float]]:
@@ -153,76 +159,24 @@ def _chart(split: str, bins: dict[int, int], threshold: float | None) -> Chart:
     )
 
 
+def _timeline(timeline: Timeline | None) -> list[Row]:
+    """Draw the tasks at work of each stage, each stage by its own measure."""
+    if timeline is None:
+        return []
+    rows = []
+    width, height = _ROW_PX
+    step = width / timeline.length
+    for stage, at_work in timeline.at_work.items():
+        most = max(at_work)
+        bars = []
+        for index, number in enumerate(at_work):
+            size = height * number / most if most else 0
+            label = f"{timedelta(seconds=round(index * timeline.width_s))}: {number:.1f}"
+            bars.append(Bar(index * step, height - size, step, size, label, is_kept=True))
+        rows.append(Row(stage, most, [bar for bar in bars if bar.height]))
+    return rows
+
+
 def _left(index: int) -> float:
     """Return the similarity at the left edge of a bin."""
     return -1 + 2 * index / HISTOGRAM_BINS
-
-
-def _samples(run_dir: Path, summary: Summary, *, is_kept: bool) -> list[Sample]:
-    """Take a few samples of each of some lists spread over the run; always the same ones.
-
-    Lists of late texts, which fetched no images, are not looked at.
-    """
-    similarity = similarity_of(summary.encoder)
-    chosen = _spread(summary.selected, _LISTS_READ)
-    lists = [pair for part in chosen for pair in _lists(run_dir, part, len(chosen))]
-    each = max(1, -(-SAMPLES_SHOWN // max(1, len(lists))))
-    found: list[Sample] = []
-    for scored, uids in lists:
-        with contextlib.suppress(RetryableError):  # set aside, or not there any more
-            read_receipt(_outcomes_of(run_dir, scored))
-            columns = ["uid", "url", "text", "split", "lang", similarity, "image_row"]
-            table = read_part(run_dir / scored, columns=columns)
-            table = table.rename_columns({similarity: "similarity"})
-            is_in = pc.is_in(table["uid"], uids.combine_chunks())
-            table = table.filter(is_in if is_kept else pc.invert(is_in))
-            found += _with_thumbnails(run_dir, scored, table.sort_by("uid").slice(0, each))
-    return found[:SAMPLES_SHOWN]
-
-
-def _lists(run_dir: Path, part: str, n_parts: int) -> Iterator[tuple[str, pa.ChunkedArray]]:
-    """Yield some of the scored parts that a selected part was made of, with the uids selected."""
-    with contextlib.suppress(RetryableError):
-        selected, inputs = read_part(run_dir / part), read_receipt(run_dir / part).inputs
-        for scored in _spread(inputs, -(-_LISTS_READ // n_parts)):
-            yield scored, selected.filter(pc.equal(selected["part"], scored))["uid"]
-
-
-def _spread(names: Sequence[str], number: int) -> Sequence[str]:
-    """Return so many of some names, or all, spread evenly."""
-    return names[:: max(1, len(names) // number)][:number]
-
-
-def _with_thumbnails(run_dir: Path, part: str, rows: pa.Table) -> list[Sample]:
-    images = _images(run_dir, part, rows["image_row"].to_pylist())
-    return [
-        Sample(
-            row["text"], row["url"], row["split"], row["lang"], row["similarity"], _thumbnail(image)
-        )
-        for row, image in zip(rows.to_pylist(), images, strict=True)
-    ]
-
-
-def _images(run_dir: Path, part: str, rows: list[int]) -> list[bytes | None]:
-    """Read images from the shard behind a scored part; None for each if the shard is gone."""
-    outcomes = _outcomes_of(run_dir, part)
-    try:
-        (side,) = read_receipt(outcomes).side
-        with ShardReader(outcomes.with_name(side.name)) as shard:
-            return list(shard.read(rows))
-    except (RetryableError, RunError):
-        return [None] * len(rows)
-
-
-def _outcomes_of(run_dir: Path, part: str) -> Path:
-    return run_dir / "images" / Path(part).relative_to("scored")
-
-
-def _thumbnail(data: bytes | None) -> str:
-    if data is None:
-        return ""
-    image = open_rgb(data)
-    image.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

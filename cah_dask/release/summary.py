@@ -9,6 +9,7 @@ from cah_dask.candidates.dedup import BEYOND_QUOTA
 from cah_dask.pairs.embed import LONG_TEXTS
 from cah_dask.pairs.select import KEPT_LANGUAGE, SCORED_LANGUAGE
 from cah_dask.pairs.timings import WORKER
+from cah_dask.release.timeline import Timeline
 from cah_dask.schema import SPLITS, Counts, CountsSum, Split
 from cah_dask.storage import Receipt
 
@@ -66,6 +67,16 @@ class StageTotal:
         return StageSummary(self._tasks, counts, self._seconds, self._rows, self._peak_mb, timings)
 
 
+class ReportOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a report says beside the facts of the run."""
+
+    prices: dict[str, float] = {}
+    """Price of an hour of one worker of each pool, such as `{cpu: 0.04, gpu: 2.5}`; a worker of the
+    gpu pool has one GPU."""
+    currency: str = ""
+    """What they are counted in."""
+
+
 class Summary(msgspec.Struct, frozen=True):
     """One run so far."""
 
@@ -86,6 +97,12 @@ class Summary(msgspec.Struct, frozen=True):
     thresholds: dict[Split, float]
     selected: list[str]
     """Paths of the selected parts, in canonical order, relative to the run folder."""
+    lists: list[str] = []
+    """Names of some fetch lists, drawn from all that are downloaded."""
+    timeline: Timeline | None = None
+    pools: dict[str, str] = {}
+    """By stage, the pool whose workers do it."""
+    options: ReportOptions = ReportOptions()
     rules: dict[str, dict[str, dict[str, float | None]]] = {}
     """By name of the rule and of the score: limits of the scores of rows that it drops."""
 

@@ -6,8 +6,10 @@ after the other, then their index. `tests/release/test_vectors.py` holds both to
 """
 
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from types import MappingProxyType
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import google_crc32c
 import msgspec
@@ -20,44 +22,79 @@ from zarr.errors import ZarrUserWarning
 from zarr.storage import MemoryStore
 
 from cah_dask.release.layout import Layout
-from cah_dask.schema import MODALITIES
 
 _CRC32C_BYTES = 4
 _NO_CHUNK = 2**64 - 1
 """Offset and length of a chunk that a shard does not hold."""
 
 
+class Sizes(Protocol):
+    """How an array is cut."""
+
+    @property
+    def rows_per_shard(self) -> int:
+        """Rows of one file."""
+
+    @property
+    def rows_per_chunk(self) -> int:
+        """Rows of one piece of it."""
+
+
+class Array(NamedTuple):
+    """Vectors of a group."""
+
+    path: str
+    dim: int
+
+
 def zarr_metadata(layout: Layout) -> dict[str, bytes]:
-    """Return the metadata files of the arrays by their names.
+    """Return the metadata files of the arrays of a release by their names."""
+    attributes = {
+        "encoder": layout.encoder,
+        "normalisation": "l2",
+        "row_order": "row i of the arrays is row i of pairs/part-*.parquet, in order",
+    }
+    groups = {encoder.name: msgspec.to_builtins(encoder) for encoder in layout.encoders}
+    arrays = [Array(f"{name}/{modality}", dim) for name, modality, dim in layout.arrays]
+    return metadata_files(layout, layout.rows, arrays, attributes, groups)
+
+
+def metadata_files(
+    sizes: Sizes,
+    rows: int,
+    arrays: Sequence[Array],
+    attributes: Mapping[str, Any],
+    groups: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, bytes]:
+    """Return the metadata files of arrays of vectors of so many rows, by their names.
 
     They are made in memory: zarr itself can only write them where there are hard links.
+
+    Parameters
+    ----------
+    attributes
+        Of the group that holds them.
+    groups
+        Attributes of groups within it, by their names.
     """
     files: dict[str, Buffer] = {}
     store = MemoryStore(files)
-    root = zarr.create_group(
-        store,
-        zarr_format=3,
-        attributes={
-            "encoder": layout.encoder,
-            "normalisation": "l2",
-            "row_order": "row i of the arrays is row i of pairs/part-*.parquet, in order",
-        },
-    )
-    for encoder in layout.encoders:
-        group = root.create_group(encoder.name, attributes=msgspec.to_builtins(encoder))
-        for modality in MODALITIES:
-            group.create_array(
-                modality,
-                shape=(layout.rows, encoder.dim),
-                dtype="float16",
-                chunks=(layout.rows_per_chunk, encoder.dim),
-                shards=(layout.rows_per_shard, encoder.dim),
-                # zstd saves 6 to 8 % of such vectors for 2 to 3 times the time
-                compressors=[Crc32cCodec()],
-                chunk_key_encoding={"name": "default", "separator": "."},
-                fill_value=float("nan"),  # a lost shard must never look like vectors
-                dimension_names=("row", "dim"),
-            )
+    root = zarr.create_group(store, zarr_format=3, attributes=dict(attributes))
+    for name, own in groups.items():
+        root.create_group(name, attributes=own)
+    for path, dim in arrays:
+        root.create_array(
+            path,
+            shape=(rows, dim),
+            dtype="float16",
+            chunks=(sizes.rows_per_chunk, dim),
+            shards=(sizes.rows_per_shard, dim),
+            # zstd saves 6 to 8 % of such vectors for 2 to 3 times the time
+            compressors=[Crc32cCodec()],
+            chunk_key_encoding={"name": "default", "separator": "."},
+            fill_value=float("nan"),  # a lost shard must never look like vectors
+            dimension_names=("row", "dim"),
+        )
     with warnings.catch_warnings():  # no part of the specification, but xarray asks for it
         warnings.simplefilter("ignore", ZarrUserWarning)
         zarr.consolidate_metadata(store)
@@ -67,10 +104,10 @@ def zarr_metadata(layout: Layout) -> dict[str, bytes]:
 class ShardWriter:
     """Writes one shard of an array to an open file, chunk by chunk in the order of its rows."""
 
-    def __init__(self, file: BinaryIO, layout: Layout, dim: int) -> None:
+    def __init__(self, file: BinaryIO, sizes: Sizes, dim: int) -> None:
         self._file = file
-        self._shape = (layout.rows_per_chunk, dim)
-        n_chunks = layout.rows_per_shard // layout.rows_per_chunk
+        self._shape = (sizes.rows_per_chunk, dim)
+        n_chunks = sizes.rows_per_shard // sizes.rows_per_chunk
         self._index = np.full((n_chunks, 2), _NO_CHUNK, "<u8")
         self._n_chunks = self._n_bytes = 0
 

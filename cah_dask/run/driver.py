@@ -16,6 +16,7 @@ from typing import Protocol
 
 from cah_dask.errors import RunError
 from cah_dask.run.attempts import Attempts
+from cah_dask.run.folder.failures import Then
 from cah_dask.run.plan import Unit
 from cah_dask.run.pools import Pool
 from cah_dask.run.signals import GRACE_S, Signals
@@ -77,6 +78,9 @@ class Work(Protocol):
 
     def done(self, unit: Unit, done: Done) -> None:
         """Learn that a unit is done."""
+
+    def failed(self, unit: Unit, failed: Failed, attempt: int, then: Then) -> None:
+        """Learn that an attempt failed, and what the driver makes of it."""
 
     def given_up(self, unit: Unit, reason: str, attempts: int) -> None:
         """Learn that a unit is given up."""
@@ -271,17 +275,30 @@ class Driver:
         logger.error(
             "task=%s stage=%s %s\n%s", unit.name, unit.stage, failed.message, failed.detail
         )
-        if failed.damaged and self._work.owns(failed.damaged):
-            if self._attempts.number(unit) > 1:  # damage is what is found twice
+        then = self._then(unit, failed)
+        attempt = self._attempts.number(unit)
+        self._work.failed(unit, failed, attempt, then)
+        match then:
+            case Then.STOPPED if failed.damaged and self._work.owns(failed.damaged):
                 self._work.set_aside(failed.damaged)
                 raise RunError(
                     f"{failed.message}; it was set aside: the same command makes it again"
                 )
-        elif failed.is_alarm and not self._is_confirmed(unit, failed.worker):
-            self._warn(f"{failed.worker}: {failed.message}; its list is tried elsewhere")
-        elif failed.is_fatal:
-            raise RunError(failed.message)
-        elif self._attempts.is_last(unit):
-            self._work.given_up(unit, failed.message, self._attempts.number(unit))
-            return
-        self._attempts.postpone(unit, asyncio.get_running_loop().time())
+            case Then.STOPPED:
+                raise RunError(failed.message)
+            case Then.GIVEN_UP:
+                self._work.given_up(unit, failed.message, attempt)
+            case Then.AGAIN:
+                if failed.is_alarm:
+                    self._warn(f"{failed.worker}: {failed.message}; its list is tried elsewhere")
+                self._attempts.postpone(unit, asyncio.get_running_loop().time())
+
+    def _then(self, unit: Unit, failed: Failed) -> Then:
+        """Judge what is to follow from a failed attempt."""
+        if failed.damaged and self._work.owns(failed.damaged):  # damage is what is found twice
+            return Then.STOPPED if self._attempts.number(unit) > 1 else Then.AGAIN
+        if failed.is_alarm and not self._is_confirmed(unit, failed.worker):
+            return Then.AGAIN
+        if failed.is_fatal:
+            return Then.STOPPED
+        return Then.GIVEN_UP if self._attempts.is_last(unit) else Then.AGAIN

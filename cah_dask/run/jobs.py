@@ -34,13 +34,27 @@ class Job(ABC):
         """Of the release that it ends with, by the stage `PACK`; None if it makes none."""
         return None
 
+    @property
+    def max_attempts(self) -> int:
+        """Attempts at a unit before it is given up."""
+        return 3
+
     @abstractmethod
     def plan(self, committed: Committed) -> Stepwise:
         """Return its units."""
 
+    def publish(self) -> None:
+        """Give what is made its name, once all is done."""
+        if self.derivation is not None:
+            self.derivation.publish()
+
     @abstractmethod
     def task_of(self, unit: Unit, *, is_last_attempt: bool) -> Task:
         """Return what a worker is told about a unit of any stage but `PACK`."""
+
+    def remark(self, unit: Unit, done: Done) -> str:  # noqa: ARG002  # for jobs that have any
+        """Return what a person may want to know now that a unit is done, in a line, or nothing."""
+        return ""
 
     def existing(self) -> Existing:
         """Return what tells which units are done; its folder is held."""
@@ -74,6 +88,8 @@ class JobWork(FolderWork):
         commit = self.folder.commit(unit, done)
         self.units.complete(unit, done.receipt)
         self._view.update(commit)
+        if line := self._job.remark(unit, done):
+            self._view.say(line)
 
     def given_up(self, unit: Unit, reason: str, attempts: int) -> None:
         """Go on without a unit; the steps after it are not begun."""
@@ -124,9 +140,10 @@ def carry_out(
     with disk_errors(job.folder.path):
         work = JobWork(job, view)
         units = work.units
-        session = Session(job.folder, pools(pool_options, slurm.launch, units.stages), slurm)
+        made = pools(pool_options, slurm.launch, units.stages)
+        session = Session(job.folder, made, slurm, job.max_attempts)
         stopped_by = session.carry_out(units, work, view, signals)
-        if job.derivation and stopped_by is None and not units.failed:
-            job.derivation.publish()
+        if stopped_by is None and not units.failed:
+            job.publish()
     counts = {stage.name: counts for stage, counts in units.counts.items()}
     return Ended(counts, units.errors, len(units.failed), stopped_by)

@@ -5,6 +5,8 @@ import signal
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
+from types import MappingProxyType
+from typing import TypeAlias
 
 import msgspec
 import pyarrow.compute as pc
@@ -18,8 +20,12 @@ from cah_dask.release.summary import similarity_histogram
 from cah_dask.run.cluster.lending import lend_hosts
 from cah_dask.run.cluster.machine import DaskMachine
 from cah_dask.run.driver import Driver
+from cah_dask.run.folder.job_folder import JobFolder
 from cah_dask.run.folder.lost import late_waves, write_lost
 from cah_dask.run.folder.run_folder import RunFolder
+from cah_dask.run.indexing.job import IndexJob
+from cah_dask.run.indexing.tasks import INDEX
+from cah_dask.run.jobs import carry_out
 from cah_dask.run.pace import Named
 from cah_dask.run.plan import Plan, Unit
 from cah_dask.run.pools import pools
@@ -54,13 +60,15 @@ def ending_of(kind: signal.Signals) -> Ending:
     return Ending.OUT_OF_TIME if kind is signal.SIGUSR2 else Ending.STOPPED
 
 
-def run(
+def run(  # noqa: PLR0913  # each is a fact of the run
     config: Config,
     folder: RunFolder,
     view: View,
     signals: Signals,
     places: Mapping[str, str],
     require_for: Callable[[Collection[Stage]], None] = lambda _: None,
+    *,
+    sources: Mapping[str, str] = MappingProxyType({}),
 ) -> Ending:
     """Carry the run to its end, or as far as it gets; `folder` must be driven by this process.
 
@@ -70,6 +78,9 @@ def run(
         Where each archive lies that is not extracted yet, by its name.
     require_for
         Told before any task which stages are left; raises ConfigError for what they lack.
+    sources
+        Where archives and CDX files lie that pictures come from, by their names, if the run makes
+        an index of them.
 
     Raises
     ------
@@ -78,12 +89,30 @@ def run(
     Stopped
         When a signal came before the first task or after the last one.
     """
-    late = late_waves(folder)  # once, as it takes away parts and adds a wave
 
-    def attempt(config: Config, stages: tuple[Stage, ...]) -> Ending:
-        made = _Attempt(config, folder, view, signals, places, late, stages)
-        return made.carry_out(require_for)
+    def attempts(late: Sequence[Sequence[str]]) -> _Attempts:
+        def attempt(config: Config, stages: tuple[Stage, ...]) -> Ending:
+            made = _Attempt(config, folder, view, signals, places, late, stages, sources)
+            return made.carry_out(require_for)
 
+        return attempt
+
+    folder.retry_file.unlink(missing_ok=True)  # this start tries all again anyway
+    while True:
+        late = late_waves(folder)  # once for all stages, as it takes away parts and adds a wave
+        ending = _carry_out(config, folder, view, attempts(late))
+        if ending is not Ending.INCOMPLETE or not folder.retry_file.exists():
+            return ending
+        folder.retry_file.unlink()
+        view.say("what was given up is tried again, as `cah retry` asked for")
+
+
+_Attempts: TypeAlias = Callable[[Config, tuple[Stage, ...]], Ending]
+"""Carries some stages of a run to their end, or as far as it gets."""
+
+
+def _carry_out(config: Config, folder: RunFolder, view: View, attempt: _Attempts) -> Ending:
+    """Carry all stages of a run to their end; where shares are to be kept, first those before."""
     stages = tuple(stage for stage in folder.stages if config.compact or stage != COMPACT)
     if config.select.top_fraction:
         scoring = tuple(stage for stage in stages if stage not in (SELECT, COMPACT, PACK))
@@ -140,12 +169,14 @@ class _Attempt:
         places: Mapping[str, str],
         late: Sequence[Sequence[str]],
         stages: tuple[Stage, ...],
+        sources: Mapping[str, str],
     ) -> None:
         self._config = config
         self._folder = folder
         self._view = view
         self._signals = signals
         self._places = places
+        self._sources = sources
         self._plan = Plan(
             folder.archives(),
             archives_per_wave=config.archives_per_wave,
@@ -169,9 +200,9 @@ class _Attempt:
             view.say("everything is scored: only a selection is to be made, without web or model")
         with disk_errors(self._folder.path):
             if PACK in plan.stages or not plan.is_done(plan.stages):
-                stopped_by = self._work()
-                if stopped_by is not None:
-                    return ending_of(stopped_by)
+                ending = self._work()
+                if ending is not None:
+                    return ending
             if publisher.too_many_lost:
                 view.warn(publisher.too_many_lost)
             if plan.failed or publisher.too_many_lost:
@@ -182,12 +213,16 @@ class _Attempt:
                 publisher.publish()
         return Ending.PUBLISHED
 
-    def _work(self) -> signal.Signals | None:
-        """Have the pools that still have work do it; return the signal that stopped them."""
+    def _work(self) -> Ending | None:
+        """Have the pools that still have work do it; say how that ended if not all is done."""
         config, folder, plan = self._config, self._folder, self._plan
         left = set(plan.left())
         if left & {DEDUP, DOWNLOAD}:
             map_lists(config, folder.lists_dir)
+        if DOWNLOAD in left and self._sources:
+            ending = self._index()
+            if ending is not None:
+                return ending
         found = pools(config.pools, config.slurm.launch, plan.stages)
         needed = [pool for pool in found if left & set(pool.stages)]
         watch = Watch(facts(config, folder), plan)
@@ -206,9 +241,27 @@ class _Attempt:
             config.slurm,
             max_attempts=config.max_attempts,
             around=around,
+            performance=Path(config.performance_report) if config.performance_report else None,
         )
         crawl = Crawl(config, folder, plan, self._publisher, self._view, self._places, watch)
-        return session.carry_out(plan, crawl, self._view, self._signals)
+        stopped_by = session.carry_out(plan, crawl, self._view, self._signals)
+        return None if stopped_by is None else ending_of(stopped_by)
+
+    def _index(self) -> Ending | None:
+        """Index the archives that pictures come from; say how that ended if it is not done."""
+        config = self._config
+        job = IndexJob(self._sources, self._folder.index_dir, config.dedup.buckets)
+        if job.is_complete:
+            job.renew()
+            return None
+        self._view.say("pictures come from archives: these are indexed first")
+        with job.folder.held(self._view.say):
+            ended = carry_out(job, (config.pools, config.slurm), self._view, self._signals)
+        for error in ended.errors:
+            self._view.warn(error)
+        if ended.stopped_by is not None:
+            return ending_of(ended.stopped_by)
+        return None if ended.is_complete else Ending.INCOMPLETE
 
 
 def lists_at_once(config: Config) -> int:
@@ -247,6 +300,21 @@ class Crawl(FolderWork):
         self._places = places
         self._named = Named(config.download.hosts)
         self._is_paused = False
+
+    def owns(self, path: str) -> bool:
+        """Tell whether a file is one that the run can make again."""
+        return super().owns(path) or self._is_of_index(path)
+
+    def set_aside(self, path: str) -> None:
+        """Have the next start make a damaged file again."""
+        if self._is_of_index(path):
+            index = self.folder.index_dir
+            JobFolder(index, INDEX).put_away(str(Path(path).relative_to(index.resolve())))
+        else:
+            super().set_aside(path)
+
+    def _is_of_index(self, path: str) -> bool:
+        return JobFolder(self.folder.index_dir, INDEX).maker_of(Path(path)) is not None
 
     def task(self, unit: Unit, *, is_last_attempt: bool) -> CrawlTask:
         """Return what a worker is told about a unit."""
@@ -294,7 +362,8 @@ class Crawl(FolderWork):
     def look(self) -> None:
         """Say when downloads are paused and when they go on; the tasks see to it themselves."""
         self._watch.look()
-        is_paused = self.folder.pause_file.exists()
+        asks_hosts = self._config.download.source == "web"
+        is_paused = asks_hosts and self.folder.pause_file.exists()
         if is_paused and not self._is_paused:
             self._view.warn(f"downloads are paused: remove {self.folder.pause_file} to go on")
         if self._is_paused and not is_paused:

@@ -3,8 +3,9 @@
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from rich.console import Console
 from rich.live import Live
@@ -14,12 +15,34 @@ from cah_dask.run.cluster.access import Dashboard
 from cah_dask.run.driver import Units
 from cah_dask.run.folder.journal import Commit
 from cah_dask.run.stages import Stage
-from cah_dask.words import printable
+from cah_dask.words import printable, span
 
 PLAIN_INTERVAL_S = 10.0
 """Seconds between two plain lines; a batch log wants few of them."""
 
 _RATE_WINDOW_S = 60.0
+_TIME = "%Y-%m-%d %H:%M:%S"
+
+
+class _Column(NamedTuple):
+    """A column of the live table."""
+
+    name: str
+    min_width: int
+    from_width: int = 0
+    """Characters of a terminal that is wide enough for it."""
+    is_text: bool = False
+
+
+_COLUMNS = (
+    _Column("stage", 8, is_text=True),
+    _Column("tasks", 7),
+    _Column("rows", 10, 48),
+    _Column("kept", 10, 48),
+    _Column("rows/s", 6, 64),
+    _Column("left", 7, 40),
+    _Column("rejected", 16, 90, is_text=True),
+)
 
 
 class Progress:
@@ -50,7 +73,7 @@ class Progress:
         if self._live is not None:
             self._live.stop()
         elif self._units is not None:
-            self._console.print(self._line(), soft_wrap=True, highlight=False)
+            self._print(self._line())
 
     def start(self, units: Units, dashboard: Dashboard) -> None:
         """Learn that the scheduler is up and where its dashboard is.
@@ -59,9 +82,8 @@ class Progress:
         """
         self._units = units
         if self._console.is_terminal:
-            self._console.print(f"dashboard: {dashboard.link}", soft_wrap=True, highlight=False)
-        line = f"dashboard from elsewhere: {dashboard.tunnel} (then see dashboard.txt)"
-        self._console.print(line, soft_wrap=True, highlight=False)
+            self._print(f"dashboard: {dashboard.link}")
+        self._print(f"dashboard from elsewhere: {dashboard.tunnel} (then see dashboard.txt)")
 
     def update(self, commit: Commit) -> None:
         """Learn of a commit."""
@@ -71,38 +93,52 @@ class Progress:
             self._recent.popleft()
         if self._live is None and now - self._last_line >= PLAIN_INTERVAL_S:
             self._last_line = now
-            self._console.print(self._line(), soft_wrap=True, highlight=False)
+            self._print(self._line())
 
     def say(self, message: str) -> None:
         """Show a line of news."""
-        self._console.print(printable(message), soft_wrap=True, markup=False, highlight=False)
+        self._print(message)
 
     def warn(self, message: str) -> None:
         """Show something that a person may want to act on."""
-        self._console.print(
-            f"warning: {printable(message)}", soft_wrap=True, markup=False, highlight=False
-        )
+        self._print(f"warning: {message}")
+
+    def _print(self, message: str) -> None:
+        """Print a line, with the time where lines are all there is."""
+        time = "" if self._console.is_terminal else f"{datetime.now(UTC).astimezone():{_TIME}} "
+        line = printable(f"{time}{message}")
+        self._console.print(line, soft_wrap=True, markup=False, highlight=False)
 
     def _table(self) -> Table:
+        """Return what is known of each stage, in as many columns as are readable side by side."""
+        columns = [column for column in _COLUMNS if column.from_width <= self._console.width]
         table = Table(box=None, padding=(0, 2, 0, 0))
-        for name in ("stage", "tasks", "rows", "kept", "rows/s", "left", "rejected"):
-            is_text = name in ("stage", "rejected")
-            table.add_column(name, justify="left" if is_text else "right", no_wrap=is_text)
+        for column in columns:
+            table.add_column(
+                column.name,
+                justify="left" if column.is_text else "right",
+                no_wrap=True,
+                min_width=column.min_width,
+            )
         if self._units is None:
             table.add_row("starting workers")
             return table
         for stage in self._units.stages:
-            counts = self._units.counts[stage]
-            table.add_row(
-                stage.name,
-                f"{self._units.done[stage]}/{self._units.known[stage]}",
-                f"{counts.seen:,}",
-                f"{counts.kept:,}",
-                f"{self._rate(stage):,.0f}",
-                self._left(stage),
-                ", ".join(f"{k} {n:,}" for k, n in Counter(counts.rejected).most_common(4)),
-            )
+            cells = self._cells(self._units, stage)
+            table.add_row(*(cells[column.name] for column in columns))
         return table
+
+    def _cells(self, units: Units, stage: Stage) -> dict[str, str]:
+        counts = units.counts[stage]
+        return {
+            "stage": stage.name,
+            "tasks": f"{units.done[stage]}/{units.known[stage]}",
+            "rows": f"{counts.seen:,}",
+            "kept": f"{counts.kept:,}",
+            "rows/s": f"{self._rate(stage):,.0f}",
+            "left": self._left(stage),
+            "rejected": ", ".join(f"{k} {n:,}" for k, n in Counter(counts.rejected).most_common(4)),
+        }
 
     def _line(self) -> str:
         units = self._units
@@ -131,5 +167,4 @@ class Progress:
         recent = sum(1 for _, kind, _ in self._recent if kind == stage.name)
         if not tasks or not recent:
             return ""
-        seconds = tasks * max(1.0, self._clock() - self._recent[0][0]) / recent
-        return f"{seconds / 3600:.1f} h" if seconds > 5400 else f"{seconds:.0f} s"
+        return span(tasks * max(1.0, self._clock() - self._recent[0][0]) / recent)

@@ -1,6 +1,7 @@
 """From selected parts to the release: deal rows to shards, check the result, show it at once."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -177,9 +178,15 @@ def _released(options: EmbedOptions) -> tuple[ReleasedEncoder, ...]:
     )
 
 
-def describe(folder: RunFolder, release: Path) -> Path:
-    """Write report and data card into `release`, or only the report while there is no release."""
+def describe(folder: RunFolder, release: Path, overrides: Sequence[str] = ()) -> Path:
+    """Write report and data card into `release`, or only the report while there is no release.
+
+    `overrides` change what is under `report` in the configuration.
+    """
     summary = folder.summary()
+    if overrides:
+        options = folder.config(overrides).report
+        summary = msgspec.structs.replace(summary, options=options)
     layout = read_layout(release)
     if layout is not None:
         write_card(release / CARD, summary, layout)

@@ -12,11 +12,14 @@ from typing import Protocol
 from cah_dask.run.cluster.access import Dashboard
 from cah_dask.run.cluster.machine import DaskMachine, opened
 from cah_dask.run.driver import Driver, Units, Work
+from cah_dask.run.folder.failures import Then, note
 from cah_dask.run.folder.job_folder import JobFolder
 from cah_dask.run.folder.journal import Commit
+from cah_dask.run.plan import Unit
 from cah_dask.run.pools import Pool
 from cah_dask.run.signals import Signals
 from cah_dask.run.slurm.options import SlurmOptions
+from cah_dask.run.task import Failed
 
 
 class View(Protocol):
@@ -41,6 +44,10 @@ class FolderWork:
     def __init__(self, folder: JobFolder) -> None:
         self.folder = folder
 
+    def failed(self, unit: Unit, failed: Failed, attempt: int, then: Then) -> None:
+        """Write down that an attempt failed."""
+        note(self.folder.failures_file, unit, failed, attempt, then)
+
     def owns(self, path: str) -> bool:
         """Tell whether a file is a part of the job."""
         return self.folder.maker_of(Path(path)) is not None
@@ -63,6 +70,8 @@ class Session:
         lambda _driver, _machine: contextlib.nullcontext()
     )
     """Returns what is entered before any task and left after the last one."""
+    performance: Path | None = None
+    """Where Dask's performance report goes, if anywhere."""
 
     def carry_out(
         self, units: Units, work: Work, view: View, signals: Signals
@@ -83,7 +92,7 @@ class Session:
         folder = self.folder
         with driver.heeds(signals):
             async with opened(
-                self.pools, self.slurm, folder.path, folder.secrets, view.warn
+                self.pools, self.slurm, folder.path, folder.secrets, view.warn, self.performance
             ) as machine:
                 with self.around(driver, machine):
                     machine.dashboard.write(folder.dashboard_file)

@@ -86,3 +86,19 @@ class Signals:
             yield
         finally:
             self._listener = None
+
+
+class StoppedByHand(Signals):
+    """Signals of a job in a thread, which get none: another thread stops it."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing was changed."""
+
+    def stop(self) -> None:
+        """Stop the job as an interrupt would."""
+        self._last = signal.SIGINT
+        if self._listener is not None:
+            self._listener(signal.SIGINT)

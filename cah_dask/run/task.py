@@ -157,7 +157,8 @@ _LIBRARIES = (
         "fastwarc",
     ),
     *("ftfy", "h5py"),
-    *("numpy", "open_clip_torch", "pillow", "protego", "pyarrow", "torch", "zarr"),
+    *("numpy", "onnxruntime", "open_clip_torch", "pillow", "protego", "pyarrow", "resiliparse"),
+    *("tokenizers", "torch", "transformers", "zarr"),
 )
 
 

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from cah_dask.blocklists.exclusion import Exclusion
 from cah_dask.blocklists.optouts import load_optouts
-from cah_dask.candidates.dedup import Bucket, HostQuotas, dedup_bucket
+from cah_dask.candidates.dedup import NO_QUOTAS, Bucket, HostQuotas, dedup_bucket
 from cah_dask.candidates.extract import extract_archive
 from cah_dask.candidates.late_texts import LateTexts, late_lists
 from cah_dask.candidates.seen import (
@@ -33,8 +33,11 @@ from cah_dask.candidates.seen import (
 )
 from cah_dask.errors import DamageError, RetryableError, ShardError
 from cah_dask.groups import buckets_of, group_name_of
-from cah_dask.images.download import download_list
+from cah_dask.images.archived.download import download_archived
+from cah_dask.images.archived.index import ArchiveIndex, opened_index
+from cah_dask.images.download import Downloaded, download_list
 from cah_dask.images.manners.loans import Loans
+from cah_dask.images.options import DownloadOptions
 from cah_dask.images.outcomes import troubled_hosts
 from cah_dask.images.published import expectations
 from cah_dask.images.shards import ShardReader
@@ -149,7 +152,7 @@ def without_place(error: str, place: str, name: str) -> str:
 def dedup_task(task: CrawlTask) -> Receipt:
     """Deduplicate one bucket of one wave against itself and all earlier waves."""
     started = time.perf_counter()
-    unit, options, hosts = task.unit, task.config.dedup, task.config.download.hosts
+    unit, options = task.unit, task.config.dedup
     folder = task.folder
     seen = _earlier(task, folder.seen_path, lambda part, _: kept_keys(part, options.key))
     fetched = _earlier(task, folder.fetched_path, fetched_keys)
@@ -160,7 +163,7 @@ def dedup_task(task: CrawlTask) -> Receipt:
         read_exclusion(task.config, task.folder.lists_dir),
         fetched=itertools.chain.from_iterable(fetched.values()),
         wave=unit.wave,
-        quotas=HostQuotas(hosts.quota, hosts.quota_of),
+        quotas=_quotas(task.config.download),
     )
     side = (
         _write_keys(task, folder.seen_path(unit.bucket, unit.wave), made.keys, seen),
@@ -175,6 +178,13 @@ def dedup_task(task: CrawlTask) -> Receipt:
     published = write_part(task.part, SAMPLES, groups, receipt)
     _drop_merged(task, seen)
     return published
+
+
+def _quotas(options: DownloadOptions) -> HostQuotas:
+    """Return how many urls of a host a wave may have; archives are no hosts that could mind."""
+    if options.source != "web":
+        return NO_QUOTAS
+    return HostQuotas(options.hosts.quota, options.hosts.quota_of)
 
 
 def _late_lists(task: CrawlTask, own: Sequence[pa.Table]) -> Sequence[pa.Table]:
@@ -257,7 +267,8 @@ def download_task(task: CrawlTask) -> Receipt:
     ------
     RetryableError
         If a later attempt has begun meanwhile; or if half of the list could not even be connected
-        to, which speaks of this node's network, and there is another attempt to come.
+        to, which speaks of this node's network, and there is another attempt to come; or if more
+        urls are in archives that cannot be read than `max_lost_share` allows.
     """
     started = time.perf_counter()
     begun = task.part.with_name(f"{TEMPORARY}begun-{task.part.stem}")
@@ -266,34 +277,28 @@ def download_task(task: CrawlTask) -> Receipt:
     samples = _fetch_list(task, columns=["url", PUBLISHED_SHA256.name])
     urls = list(dict.fromkeys(samples["url"].to_pylist()))
     shard = task.part.with_name(f"{task.part.stem}-{attempt[:8]}.h5")
-    hash_lists = read_hash_lists(task.config, task.folder.lists_dir)
-    log = Path(task.run_dir) / REQUESTS_FOLDER / task.part.parent.name / f"{shard.stem}.parquet"
+    download = _downloader(task, attempt, shard.stem)
     with staged(shard) as unfinished:
-        made = download_list(
+        made = download(
             urls,
             unfinished,
             task.config.download,
             task.config.decode,
             exclusion=_not_asked(task),
-            hash_lists=hash_lists,
-            pause_file=task.folder.pause_file,
-            lists_at_once=task.lists_at_once,
-            request_log=log,
-            robots_file=task.folder.robots_path(task.unit.bucket),
-            loans=_loans(task, attempt),
+            hash_lists=read_hash_lists(task.config, task.folder.lists_dir),
             published=expectations(samples),
         )
     if begun.exists() and begun.read_text() != attempt:
         shard.unlink()
         raise RetryableError("a later attempt at this list has begun")
-    n_unconnected = made.counts.rejected.get(Status.CONNECT_ERROR, 0)
-    if n_unconnected and 2 * n_unconnected >= made.counts.seen and not task.is_last_attempt:
+    if trouble := _trouble(task, made):
         shard.unlink()
-        raise RetryableError(f"no route to {n_unconnected} of {made.counts.seen} urls of a list")
+        raise RetryableError(trouble)
     receipt = task.receipt(
         made.counts,
         started,
         inputs=(_input(task),),
+        errors=made.errors,
         side=(side_file(shard),),
         hosts=troubled_hosts(made.outcomes),
     )
@@ -302,6 +307,41 @@ def download_task(task: CrawlTask) -> Receipt:
     if published.side != receipt.side:
         shard.unlink()  # another attempt was first, and its part names its own shard
     return published
+
+
+def _downloader(task: CrawlTask, attempt: str, log: str) -> Callable[..., Downloaded]:
+    """Return what takes a list from where its pictures are: the web, or archives."""
+    folder, options = task.folder, task.config.download
+    progress = folder.progress_path(task.unit.name)
+    if options.source == "archives":
+        path = Path(options.index) if options.index else folder.index_dir
+        about = opened_index(path, options.index_id)
+        place_of = cache(partial(about.place_of, root=options.archives_root))
+        index = ArchiveIndex(path, about.buckets)
+        return partial(download_archived, index=index, place_of=place_of, progress_file=progress)
+    logs = Path(task.run_dir) / REQUESTS_FOLDER / task.part.parent.name
+    return partial(
+        download_list,
+        pause_file=folder.pause_file,
+        lists_at_once=task.lists_at_once,
+        request_log=logs / f"{log}.parquet",
+        robots_file=folder.robots_path(task.unit.bucket),
+        loans=_loans(task, attempt),
+        progress_file=progress,
+    )
+
+
+def _trouble(task: CrawlTask, made: Downloaded) -> str:
+    """Return why a download must be tried again, from another node if there is one; else ""."""
+    rejected, n_urls = made.counts.rejected, made.counts.seen
+    n_unconnected = rejected.get(Status.CONNECT_ERROR, 0)
+    if n_unconnected and 2 * n_unconnected >= n_urls and not task.is_last_attempt:
+        return f"no route to {n_unconnected} of {n_urls} urls of a list"
+    n_lost = rejected.get(Status.ARCHIVE_LOST, 0)
+    may_be_lost = task.is_last_attempt and n_lost <= task.config.max_lost_share * n_urls
+    if n_lost and not may_be_lost:
+        return f"{n_lost} of {n_urls} urls of a list are in archives out of reach: {made.errors[0]}"
+    return ""
 
 
 def _loans(task: CrawlTask, attempt: str) -> Loans | None:

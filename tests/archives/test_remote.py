@@ -4,7 +4,14 @@ from typing import Any
 
 import pytest
 
-from cah_dask.archives.remote import ATTEMPTS, BACKOFF_S, RemoteFile, _Redirects
+from cah_dask.archives.remote import (
+    ATTEMPTS,
+    BACKOFF_S,
+    SKIPPED_BYTES,
+    RemoteFile,
+    _Redirects,
+    open_places,
+)
 from cah_dask.errors import RetryableError
 from tests.fileserver import FileServer, serve
 
@@ -132,3 +139,40 @@ def test_a_public_server_leads_to_public_ones_only(here, there, is_followed):
     else:
         with pytest.raises(RetryableError, match="which is not public"):
             _Redirects().redirect_request(*arguments)
+
+
+def places(server: FileServer, offsets: list[int], size: int = 100) -> list[bytes]:
+    found = []
+    with open_places(server.url, 1000) as file:
+        for offset in offsets:
+            file.seek(offset)
+            found.append(file.read(size))
+    return found
+
+
+def test_places_are_asked_for_alone_and_those_that_are_near_with_one_request():
+    content = random.Random(2).randbytes(SKIPPED_BYTES * 3)
+    far = SKIPPED_BYTES * 2
+    offsets = [70_000, 70_050, 90_000, 400_000, 90_000, far, far + 200_000]
+    with serve(FileServer(content)) as server:
+        assert places(server, offsets) == [content[at : at + 100] for at in offsets]
+    assert server.requests == ["bytes=70000-", f"bytes={far}-"]
+
+
+def test_a_connection_that_breaks_on_the_way_to_a_place_is_made_again_there():
+    offsets = [5000, 60_000, 200_000, 299_950, 10_000]
+    with serve(FileServer(CONTENT, cut_after=30_000)) as server:
+        assert places(server, offsets) == [CONTENT[at : at + 100] for at in offsets]
+
+
+def test_nothing_is_behind_the_end():
+    with serve(FileServer(CONTENT)) as server:
+        assert places(server, [400_000, 299_990, 500_000]) == [b"", CONTENT[-10:], b""]
+
+
+def test_a_server_without_ranges_gives_no_places():
+    with (
+        serve(FileServer(CONTENT, has_ranges=False)) as server,
+        pytest.raises(RetryableError, match="cannot go on from byte 5000"),
+    ):
+        places(server, [5000])

@@ -1,11 +1,14 @@
 import gzip
+from pathlib import Path
 
 import pytest
 
+from cah_dask.archives.kind import Kind, look
 from cah_dask.archives.records import Records
 from cah_dask.archives.sources import COMMON_CRAWL, check_archive, list_archives
 from cah_dask.candidates.extract import ExtractOptions, extract_archive
 from cah_dask.errors import InputError, RetryableError
+from tests import warcs
 from tests.fileserver import FileServer, serve
 from tests.wats import WARCINFO, image, page, write_pages, write_wat
 
@@ -63,7 +66,7 @@ def test_a_list_may_be_remote():
         (["{}/missing.wat.gz"], "does not exist"),
         (["{}/*.nothing"], "matches no file"),
         (["{}"], "is a folder"),
-        (["s3://bucket/x.wat.gz"], "unknown scheme"),
+        (["gs://bucket/x.wat.gz"], "unknown scheme"),
         (["{}/missing.paths"], "does not exist"),
         (["{}/empty.paths"], "is empty"),
         (["{}/broken.paths.gz"], "no readable list"),
@@ -78,15 +81,39 @@ def test_bad_inputs_are_a_clear_error(folder, entries, message):
         list_archives([entry.format(folder) for entry in entries])
 
 
-def test_a_wat_passes_the_check_and_a_remote_one_is_taken_on_trust(tmp_path):
+def test_wats_and_warcs_pass_the_check_and_a_remote_one_is_taken_on_trust(tmp_path):
     check_archive(write_pages(tmp_path / "x.wat.gz", page()))
+    responses = [warcs.response("http://h.test/", b"<p>A page")]
+    check_archive(warcs.write_warc(tmp_path / "x.warc.gz", responses, requests=True))
     check_archive("http://example.org/x.wat.gz")
 
 
+def test_an_archive_is_told_by_its_records_and_not_by_its_name(tmp_path):
+    notes = warcs.record("metadata", "http://h.test/", b'{"a": 1}', "application/json")
+    answered = warcs.response("http://h.test/", b"<p>A page")
+    wat = Path(write_pages(tmp_path / "a.warc.gz", page())).read_bytes()
+    warc = Path(warcs.write_warc(tmp_path / "b.warc.wat.gz", [notes, answered])).read_bytes()
+    for name, data, kind in (
+        ("wat", wat, Kind.WAT),
+        ("warc", warc, Kind.WARC),
+        ("wat-first", wat + warc, Kind.WAT),
+        ("warc-first", warc + wat, Kind.WARC),
+        ("damaged", warc[20:], Kind.WARC),
+    ):
+        path = tmp_path / name
+        path.write_bytes(data)
+        assert look(str(path))[0] == kind, name
+
+
 @pytest.mark.parametrize(
-    "content", [b"", b"<html>", b"\x1f\x8b", gzip.compress(WARCINFO), WARCINFO]
+    "content",
+    [
+        *(b"", b"<html>", b"\x1f\x8b", gzip.compress(WARCINFO), WARCINFO),
+        warcs.record("conversion", "http://h.test/", b"A page", "text/plain"),
+        warcs.record("metadata", "http://h.test/", b'{"a": 1}', "application/json"),
+    ],
 )
-def test_what_is_no_wat_fails_the_check(tmp_path, content):
+def test_what_holds_no_pages_fails_the_check(tmp_path, content):
     path = tmp_path / "x.wat.gz"
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"x\.wat\.gz"):
@@ -95,7 +122,7 @@ def test_what_is_no_wat_fails_the_check(tmp_path, content):
 
 def test_a_missing_file_and_a_folder_fail_the_check(tmp_path):
     for path in (tmp_path / "missing", tmp_path):
-        with pytest.raises(InputError, match="expected a WAT archive"):
+        with pytest.raises(InputError, match="expected a WAT or WARC archive"):
             check_archive(str(path))
 
 

@@ -20,6 +20,7 @@ from cah_dask.candidates.extract import (
     ExtractOptions,
     extract_archive,
 )
+from cah_dask.candidates.page import PageRules
 from cah_dask.candidates.page_images import Extra
 from cah_dask.candidates.wat import parse_page
 from cah_dask.errors import RecordError
@@ -158,11 +159,11 @@ def test_ten_thousand_mutated_records_raise_nothing_but_that_they_are_none():
         headers={"X-Robots-Tag": "noindex", "tdm-reservation": "1"},
     )  # fmt: skip
     data = as_json(made)
-    reserve = frozenset(RESPECTED)
+    rules = PageRules(frozenset(RESPECTED), ALSO)
     n_pages = 0
     for _ in range(10_000):
         try:
-            found = parse_page("http://p.test/", mutated(data, rng), reserve, ALSO)
+            found = parse_page("http://p.test/", mutated(data, rng), rules)
         except RecordError:
             continue
         n_pages += 1

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 
 from cah_dask.candidates.extract import RESPECTED
+from cah_dask.candidates.page import PageRules
 from cah_dask.candidates.page_images import Link
 from cah_dask.candidates.wat import _decode, _decode_tolerantly, parse_page
 from cah_dask.errors import RecordError
@@ -14,7 +15,7 @@ PAGE = "https://www.example.org/a/page.html"
 
 
 def parse(tree):
-    return parse_page(PAGE, as_json(tree), frozenset(RESPECTED))
+    return parse_page(PAGE, as_json(tree), PageRules(frozenset(RESPECTED)))
 
 
 @settings(max_examples=50)
@@ -87,4 +88,4 @@ def test_a_link_that_calls_itself_the_licence_is_believed():
 @pytest.mark.parametrize("data", [b"", b"{", b'{"a": ' + b"[" * 100_000, b"\xff"])
 def test_what_is_no_json_is_a_record_error(data):
     with pytest.raises(RecordError, match="no JSON"):
-        parse_page(PAGE, data, frozenset())
+        parse_page(PAGE, data, PageRules(frozenset()))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from cah_dask.images.web.codings import codings_of, inflate, read_text
+from cah_dask.codings import codings_of, inflate, read_text
 from cah_dask.images.web.heads import begins_like_head, read_head, start_of_head
 from cah_dask.images.web.responses import escaped
 from tests.hostile import picture

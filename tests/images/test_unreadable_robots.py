@@ -15,11 +15,11 @@ from typing import Any
 import brotli
 import pytest
 
+from cah_dask.codings import read_text
 from cah_dask.images.download import download_list
 from cah_dask.images.manners.hosts import HostOptions
 from cah_dask.images.options import DownloadOptions
 from cah_dask.images.picture.decode import DecodeOptions
-from cah_dask.images.web.codings import read_text
 from cah_dask.images.web.fetch import ROBOTS_BYTES
 from tests.hostile import picture
 from tests.images.downloads import download, options, statuses

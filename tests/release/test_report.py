@@ -1,103 +1,27 @@
 """The report tells what happened, alone in one file, and nothing from the web runs in it."""
 
-import io
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
 import msgspec
-import numpy as np
-import pyarrow as pa
-import pytest
-from PIL import Image
 
-from cah_dask.images.shards import ShardWriter
-from cah_dask.pairs.select import select_list
+from cah_dask.images.web.request_log import RequestLog
+from cah_dask.images.web.responses import Answer
 from cah_dask.release.card import MEANINGS, write_card
 from cah_dask.release.layout import Layout
 from cah_dask.release.report import write_report
-from cah_dask.release.summary import StageSummary, Summary, funnel, similarity_histogram
-from cah_dask.schema import OUTCOMES, PAIRS, SELECTED, Counts, scored
-from cah_dask.storage import Receipt, side_file, write_part
+from cah_dask.release.summary import (
+    ReportOptions,
+    StageSummary,
+    Summary,
+    funnel,
+    similarity_histogram,
+)
+from cah_dask.release.timeline import TimelineSum
+from cah_dask.schema import PAIRS, Counts, Status
 from tests.encoders import released_encoder
-
-SELECTED_PART = "selected/0123abcd/w00000/b00000.parquet"
-HOSTILE = '<script>alert(1)</script> & "quotes"'
-COUNTS = {
-    "extract": Counts(100, 40, {"no_text": 50, "format": 10}, {"lists": 1}),
-    "dedup": Counts(40, 30, {"duplicate": 10}),
-    "download": Counts(30, 20, {"http_404": 7, "too_small": 3}),
-    "embed": Counts(
-        30, 20, {"http_404": 7, "too_small": 3},
-        {"long_texts/clip/en": 4, "similarity/clip/en/60": 12, "similarity/clip/en/52": 5,
-         "similarity/clip/multi/50": 3},
-    ),
-    "select": Counts(
-        20, 12, {"below_threshold": 8},
-        {"scored/en/en": 17, "kept/en/en": 12, "scored/multi/de": 3, "crc32": 1},
-    ),
-    "pack": Counts(12, 12),
-}  # fmt: skip
-
-
-@pytest.fixture
-def summary() -> Summary:
-    time = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
-    return Summary(
-        stages={name: StageSummary(2, counts, 1.5, "rows") for name, counts in COUNTS.items()},
-        archives=["x.warc.wat.gz", "y|`z`.warc.wat.gz"],
-        lost=["x.warc.wat.gz: cut after 10 records"],
-        started=time,
-        finished=time,
-        versions={"cah_dask": "0.1.0"},
-        settings={"embed.model": "tiny"},
-        encoder="clip",
-        thresholds={"en": 0.2, "multi": 0.1, "nolang": 0.1},
-        selected=[SELECTED_PART],
-    )
-
-
-def jpeg(colour: str) -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (300, 200), colour).save(file, "JPEG")
-    return file.getvalue()
-
-
-@pytest.fixture
-def run_dir(tmp_path: Path) -> Path:
-    """One scored list of two pairs (one kept) with its image shard."""
-    images = tmp_path / "images" / "w00000"
-    images.mkdir(parents=True)
-    with ShardWriter(images / "b00000-l00000-a.h5") as writer:
-        for colour in ("red", "blue"):
-            writer.add(jpeg(colour))
-    receipt = Receipt(
-        stage="download", unit="u", config="c", counts=Counts(),
-        side=(side_file(images / "b00000-l00000-a.h5"),),
-    )  # fmt: skip
-    write_part(images / "b00000-l00000.parquet", OUTCOMES, [], receipt)
-    schema = scored({"clip": 2})
-    made = {
-        "uid": [b"0" * 16, b"1" * 16],
-        "text": [HOSTILE, "a dog"],
-        "url": ["http://a.example/1", "javascript:alert(2)"],
-        "split": ["en", "en"],
-        "image_row": [0, 1],
-        "similarity_clip": [0.25, 0.05],
-    }
-    fill = {pa.string(): "x", pa.int64(): 0, pa.int32(): 0, pa.float32(): 0.0, pa.bool_(): False}
-    columns = [
-        pa.array(made.get(f.name, [fill.get(f.type, np.zeros(2, "<f2").tobytes())] * 2), f.type)
-        for f in schema
-    ]
-    path = tmp_path / "scored" / "w00000" / "b00000-l00000.parquet"
-    table = pa.table(columns, schema=schema)
-    write_part(path, schema, [table], receipt)
-    name = path.relative_to(tmp_path).as_posix()
-    rows, counts = select_list(name, table, "clip", {"en": 0.2})
-    receipt = Receipt(stage="select", unit="u", config="c", counts=counts, inputs=(name,))
-    write_part(tmp_path / SELECTED_PART, SELECTED, [rows], receipt)
-    return tmp_path
+from tests.release.small_run import COUNTS, HOSTILE
 
 
 class Page(HTMLParser):
@@ -154,6 +78,37 @@ def test_what_came_from_the_web_is_escaped_and_nothing_is_loaded(run_dir: Path, 
     assert all(link.startswith("data:image/jpeg;base64,") for link in found.links)
 
 
+def test_work_is_shown_over_time_and_its_cost_for_a_million_pairs(run_dir: Path, summary: Summary):
+    sums = TimelineSum()
+    sums.add("embed", datetime(2026, 5, 1, 12, 0, 10, tzinfo=UTC), 10.0)
+    stages = {name: StageSummary(1, each, 3600.0, "rows") for name, each in COUNTS.items()}
+    found = msgspec.structs.replace(
+        summary,
+        stages=stages,
+        timeline=sums.total,
+        pools=dict.fromkeys(COUNTS, "cpu") | {"embed": "gpu"},
+        options=ReportOptions(prices={"gpu": 2.5}, currency="EUR"),
+    )
+    text = " ".join(page(run_dir, found).text.split())
+    assert "from 2026-05-01 12:00:00 UTC to 2026-05-01 12:00:11 UTC" in text
+    assert "gpu1 h 0 min2.50 EUR" in text
+    assert "cpu5 h 0 minno price (report.prices)" in text
+    million = 2.5 / COUNTS["pack"].kept * 1e6
+    assert f"{million:,.2f} for a million pairs, without the pools that have no price" in text
+
+
+def test_manners_are_told_from_the_logs_of_requests(run_dir: Path, summary: Summary):
+    assert "No log of requests is there" in page(run_dir, summary).text
+    log = RequestLog(run_dir / "requests/w00000/b00000-l00000-a.parquet")
+    with log:
+        for host, requests in (("a.example", 5), ("b.example", 1), ("c.example", 1)):
+            for n in range(requests):
+                log.note(f"http://{host}/{n}", "192.0.2.1", Answer(Status.OK, 200), 10)
+    text = " ".join(page(run_dir, summary).text.split())
+    assert "Fetch lists drawn from the run: 1. Requests that a list sent to one host: 1 in" in text
+    assert "5 at the 99th percentile and 5 at most (3 hosts;" in text
+
+
 def test_a_report_without_images_still_shows_the_pairs(run_dir: Path, summary: Summary):
     next((run_dir / "images").rglob("*.h5")).unlink()
     found = page(run_dir, summary)
@@ -168,6 +123,7 @@ def test_a_run_that_did_nothing_yet_has_a_report(tmp_path: Path, summary: Summar
         started=None,
         finished=None,
         selected=[],
+        lists=[],
     )
     assert "Nothing is committed yet" in page(tmp_path, empty).text
 

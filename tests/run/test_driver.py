@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from cah_dask.errors import RunError
 from cah_dask.run.driver import Driver
+from cah_dask.run.folder.failures import Then
 from cah_dask.run.plan import Unit
 from cah_dask.run.pools import Pool
 from cah_dask.run.signals import Signals
@@ -38,6 +39,7 @@ class Archives:
         self.lost: dict[Unit, tuple[str, int]] = {}
         self.moved: list[str] = []
         self.last: list[Unit] = []
+        self.failures: list[tuple[Unit, str, int, Then]] = []
         self.later = 0
 
     def take(self, stages):
@@ -63,6 +65,9 @@ class Archives:
         self.finished[unit] += 1
         if unit.stage == EXTRACT:
             self.ready.append(Unit(EMBED, number=int(unit.archive)))
+
+    def failed(self, unit, failed, attempt, then):
+        self.failures.append((unit, failed.message, attempt, then))
 
     def given_up(self, unit, reason, attempts):
         self.lost[unit] = (reason, attempts)
@@ -236,6 +241,22 @@ def test_damage_is_believed_when_it_is_found_twice():
     with pytest.raises(RunError, match="damaged; it was set aside: the same command"):
         drive(work := Archives(20), Workers(fate(2)))
     assert work.moved == ["run/x.parquet"]
+
+
+def test_every_failed_attempt_is_told_and_what_follows_from_it():
+    def fate(task, worker):
+        return Failed("bad", worker=worker) if task.unit.archive == "1" else well(task, worker)
+
+    drive(work := Archives(3), Workers(fate))
+    unit = Unit(EXTRACT, archive="1")
+    assert work.failures == [
+        (unit, "bad", 1, Then.AGAIN),
+        (unit, "bad", 2, Then.AGAIN),
+        (unit, "bad", 3, Then.GIVEN_UP),
+    ]
+    with pytest.raises(RunError):
+        drive(work := Archives(1), Workers(lambda _, w: Failed("full", is_fatal=True, worker=w)))
+    assert [each[1:] for each in work.failures] == [("full", 1, Then.STOPPED)]
 
 
 def test_damage_of_a_file_that_nothing_makes_again_stops_the_job():

@@ -34,6 +34,9 @@ OTHERWISE: dict[str, Any] = {
     "download.alarm_share": 0,
     "download.alarm_dns_share": 0,
     "embed.device": "cpu",
+    "report.prices": {"cpu": 0.04, "gpu": 2.5},
+    "report.currency": "EUR",
+    "performance_report": "/dev/null",
 }
 """Each of them with another value than in the first run."""
 ELSEWHERE = {

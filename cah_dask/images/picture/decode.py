@@ -9,9 +9,9 @@ library must cost one image.
 import contextlib
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeAlias, get_args
+from typing import Annotated, Literal, TypeAlias, TypeVar, get_args
 
 import msgspec
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
@@ -71,6 +71,9 @@ class DecodeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     hash lists that hold such hashes are matched without it, too."""
 
 
+_T = TypeVar("_T")
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
     """A picture worth keeping: the bytes to store, and what was received."""
@@ -87,21 +90,35 @@ class Picture:
 
 def decode(data: bytes, options: DecodeOptions) -> Picture | Status:
     """Judge and decode one file; return the picture, or the status that says why there is none."""
+    return _judged(data, options, lambda image: _picture(data, image, options))
+
+
+def decode_rgb(data: bytes, options: DecodeOptions) -> Image.Image | Status:
+    """Judge one file as `decode` does; return it as models see it: upright, sRGB, alpha over white.
+
+    Its shorter side is `options.side_px` at the most; what the other options say of how a picture
+    is stored has no part in it.
+    """
+    return _judged(data, options, lambda image: _shown(image, _size(image, options.side_px)))
+
+
+def _judged(data: bytes, options: DecodeOptions, make: Callable[[Image.Image], _T]) -> _T | Status:
+    """Judge one file; return what is made of it, or the status that says why nothing is."""
     if len(data) < options.min_bytes:
         return Status.TOO_SMALL
-    result = _decoded(data, options)
+    result = _decoded(data, options, make)
     if result is Status.DECODE_TRUNCATED and jpeg.is_complete(data):
-        return _decoded(data, options, data + jpeg.END)
+        return _decoded(data + jpeg.END, options, make)
     if result is Status.DECODE_ERROR and data.startswith(png.SIGNATURE):
-        return _decoded(data, options, png.without_checksum(data))
+        return _decoded(png.without_checksum(data), options, make)
     return result
 
 
-def _decoded(data: bytes, options: DecodeOptions, mended: bytes = b"") -> Picture | Status:
+def _decoded(data: bytes, options: DecodeOptions, make: Callable[[Image.Image], _T]) -> _T | Status:
     """Judge and decode a file, or what has been made of it that a decoder reads."""
     try:
-        with _opened(mended or data, options.formats) as image:
-            return _fault(image, options) or _picture(data, image, options)
+        with _opened(data, options.formats) as image:
+            return _fault(image, options) or make(image)
     except UnidentifiedImageError:
         marks = (_MAGIC[name] for name in options.formats)
         is_known = any(data.startswith(magic, at) for at, magic in marks)
@@ -141,7 +158,7 @@ def open_rgb(data: bytes) -> Image.Image:
 def _rgb(data: bytes) -> Image.Image:
     with _opened(data, get_args(Format)) as image:
         image.load()
-        return _upright(_flat(_srgb(_plain(image))), _orientation(image))
+        return _as_seen(image, _plain(image))
 
 
 @contextlib.contextmanager
@@ -178,29 +195,37 @@ def _is_animated(image: Image.Image) -> bool:
 def _picture(data: bytes, image: Image.Image, options: DecodeOptions) -> Picture:
     mime = Image.MIME["JPEG" if image.format == "MPO" else str(image.format)]
     width, height = image.size
-    size = _stored_size(image, options)
-    draft = image.draft(None, size)
-    image.load()
-    orientation = _orientation(image)
     if options.store == "jpeg":
-        # bicubic is as close to a picture resized in one step as others come, but after a decoding
-        # at 1/4 or 1/8, Lanczos is (docs/benchmarks.md)
-        resample = Resampling.LANCZOS if width > 2 * image.width else Resampling.BICUBIC
-        small = shrunk(_plain(image), size, resample, draft[1] if draft else None)
-        image = _upright(_flat(_srgb(small)), orientation)
-        data = _jpeg(image, options.quality)
-    elif options.phash:
-        image = _upright(_flat(_srgb(_plain(image))), orientation)
-    if orientation >= 5:
+        shown = _shown(image, _size(image, options.side_px))
+    else:  # decoding only proves it sound
+        image.draft(None, (2 * SIDE_PX, 2 * SIDE_PX) if options.phash else (1, 1))
+        image.load()
+        shown = _as_seen(image, _plain(image)) if options.phash else image
+    if _orientation(image) >= 5:
         width, height = height, width
-    return Picture(data, mime, width, height, _phash(image) if options.phash else None)
+    if options.store == "jpeg":
+        data = _jpeg(shown, options.quality)
+    return Picture(data, mime, width, height, _phash(shown) if options.phash else None)
 
 
-def _stored_size(image: Image.Image, options: DecodeOptions) -> tuple[int, int]:
-    """Return the size to store; for an original the least, as decoding only proves it sound."""
-    if options.store == "original":
-        return (2 * SIDE_PX, 2 * SIDE_PX) if options.phash else (1, 1)
-    scale = min(1.0, (options.side_px or min(image.size)) / min(image.size))
+def _shown(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Load a picture and return it as it is seen, of a size that is not larger."""
+    width, draft = image.width, image.draft(None, size)
+    image.load()
+    # bicubic is as close to a picture resized in one step as others come, but after a decoding
+    # at 1/4 or 1/8, Lanczos is (docs/benchmarks.md)
+    resample = Resampling.LANCZOS if width > 2 * image.width else Resampling.BICUBIC
+    return _as_seen(image, shrunk(_plain(image), size, resample, draft[1] if draft else None))
+
+
+def _as_seen(image: Image.Image, plain: Image.Image) -> Image.Image:
+    """Return what was made `_plain` of a loaded picture upright, in sRGB and flat."""
+    return _upright(_flat(_srgb(plain)), _orientation(image))
+
+
+def _size(image: Image.Image, side_px: int | None) -> tuple[int, int]:
+    """Return the size of a picture that is made smaller to a shorter side."""
+    scale = min(1.0, (side_px or min(image.size)) / min(image.size))
     return round(image.width * scale), round(image.height * scale)
 
 

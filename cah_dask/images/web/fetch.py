@@ -12,12 +12,13 @@ from typing import Annotated, Self, TypeAlias
 
 import aiohttp
 import msgspec
+from multidict import MultiMapping
 from yarl import URL
 
+from cah_dask.codings import codings_of, inflate, read_text
 from cah_dask.directives import allows_training
 from cah_dask.images.web.budgets import Budgets
 from cah_dask.images.web.clock import now
-from cah_dask.images.web.codings import codings_of, inflate, read_text
 from cah_dask.images.web.connection import StaleConnectionError
 from cah_dask.images.web.network import (
     AddressError,
@@ -207,7 +208,9 @@ class Fetcher:
         response = incoming.response
         if not has_body(response.status):
             answer = without_body(response.status, response.headers)
-            is_refused = answer.location is not None and self._is_reserved(response)
+            is_refused = answer.location is not None and is_reserved(
+                response.headers, self._options
+            )
             return Answer(Status.OPTOUT, response.status) if is_refused else answer
         status = self._refusal(response)
         body = bytearray()
@@ -227,34 +230,23 @@ class Fetcher:
 
     def _refusal(self, response: aiohttp.ClientResponse) -> Status:
         """Judge by the headers alone."""
-        if self._is_reserved(response):
+        if is_reserved(response.headers, self._options):
             return Status.OPTOUT
         if (response.content_length or 0) > self._options.max_bytes:
             return Status.TOO_BIG
         return Status.OK
 
-    def _is_reserved(self, response: aiohttp.ClientResponse) -> bool:
-        """Tell whether the headers forbid to keep an image, or what they redirect to."""
-        options, read = self._options, response.headers.getall
-        tdm = ",".join(read("TDM-Reservation", ())) if options.respect_tdm else ""
-        preferences = [
-            *(read("Content-Signal", ()) if options.respect_content_signal else ()),
-            *(read("Content-Usage", ()) if options.respect_content_usage else ()),
-        ]
-        return is_opted_out(read("X-Robots-Tag", ()), tdm, options.opt_outs) or (
-            allows_training(",".join(preferences)) is False
-        )
-
     async def _fill(self, body: bytearray, incoming: Incoming) -> Status:
         """Read the body as far as it is worth it; our own waiting does not count as its time."""
         began_at = now()
-        is_doubtful = _is_doubtful(incoming.response) and not _codings(incoming.response)
+        response = incoming.response
+        may_be_none = is_doubtful(response.content_type) and not _codings(response)
         async for chunk in incoming.response.content.iter_any():
             began_at += await self._admit(body, chunk, incoming)
             seconds = now() - began_at
             if len(body) > self._options.max_bytes:
                 return Status.TOO_BIG
-            if is_doubtful and len(body) >= _MAGIC_BYTES and not looks_like_picture(body):
+            if may_be_none and len(body) >= _MAGIC_BYTES and not looks_like_picture(body):
                 return Status.BAD_TYPE
             if seconds > _GRACE_S and len(body) < seconds * self._options.min_bytes_per_s:
                 return Status.TOO_SLOW
@@ -284,7 +276,7 @@ class Fetcher:
             return Status.TOO_BIG
         if not body:
             return Status.EMPTY
-        is_other = _is_doubtful(response) and not looks_like_picture(body)
+        is_other = is_doubtful(response.content_type) and not looks_like_picture(body)
         return Status.BAD_TYPE if is_other else Status.OK
 
     async def _admit(self, body: bytearray, chunk: bytes, incoming: Incoming) -> float:
@@ -317,9 +309,25 @@ def _codings(response: aiohttp.ClientResponse) -> list[str]:
     return codings_of(",".join(response.headers.getall("Content-Encoding", ())))
 
 
-def _is_doubtful(response: aiohttp.ClientResponse) -> bool:
+def is_reserved(headers: MultiMapping[str], options: FetchOptions) -> bool:
+    """Tell whether the headers of an answer forbid to keep an image, or what they redirect to."""
+
+    def read(name: str) -> list[str]:
+        return headers.getall(name, [])
+
+    tdm = ",".join(read("TDM-Reservation")) if options.respect_tdm else ""
+    preferences = [
+        *(read("Content-Signal") if options.respect_content_signal else ()),
+        *(read("Content-Usage") if options.respect_content_usage else ()),
+    ]
+    return is_opted_out(read("X-Robots-Tag"), tdm, options.opt_outs) or (
+        allows_training(",".join(preferences)) is False
+    )
+
+
+def is_doubtful(media_type: str) -> bool:
     """Tell whether an answer is no image by what it says; that is often wrong."""
-    return response.content_type.startswith(_NOT_PICTURES)
+    return media_type.startswith(_NOT_PICTURES)
 
 
 def looks_like_picture(head: bytes | bytearray) -> bool:

@@ -52,9 +52,14 @@ def has_body(code: int) -> bool:
     return code // 100 == HTTPStatus.OK // 100 and code not in _BODILESS
 
 
+def is_redirect(code: int) -> bool:
+    """Tell whether an HTTP status code sends who asks to another place."""
+    return code in _REDIRECTS
+
+
 def without_body(code: int, headers: Mapping[str, str]) -> Answer:
     """Answer for every HTTP status code that brings nothing to be kept."""
-    if code in _REDIRECTS:
+    if is_redirect(code):
         return Answer(Status.OK, code, location=escaped(headers.get("Location", "")))
     pause_s = None
     if code in _PAUSES:

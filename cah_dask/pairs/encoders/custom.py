@@ -3,9 +3,6 @@
 docs/encoders.md says what it must offer.
 """
 
-import importlib
-import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,33 +12,12 @@ from PIL import Image
 
 from cah_dask.errors import ConfigError
 from cah_dask.pairs.options import EmbedOptions
-
-_NAME = re.compile(r"(?!hf:)[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*")
+from cah_dask.user_code import import_named, is_name, source_files
 
 
 def is_custom(model: str) -> bool:
     """Tell whether a model's name is ``module:Class``."""
-    return _NAME.fullmatch(model) is not None
-
-
-def import_class(model: str) -> Any:
-    """Import a class from the working directory or from where Python looks for modules.
-
-    Raises
-    ------
-    ConfigError
-        If it cannot be imported.
-    """
-    module_name, class_name = model.split(":")
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.append(here)
-    try:
-        return getattr(importlib.import_module(module_name), class_name)
-    except Exception as error:  # whatever the module does when it is imported
-        raise ConfigError(
-            f"{model} cannot be imported from {here} or PYTHONPATH: "
-            f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        ) from error
+    return is_name(model) and not model.startswith("hf:")
 
 
 def custom_class(model: str) -> Any:
@@ -52,7 +28,7 @@ def custom_class(model: str) -> Any:
     ConfigError
         If it cannot be imported, or does not say what a tower has to say.
     """
-    found = import_class(model)
+    found = import_named(model)
     dim = getattr(found, "dim", None)
     if not isinstance(dim, int) or dim < 1:
         raise ConfigError(f"{model} has no class attribute dim, the length of its vectors")
@@ -82,16 +58,7 @@ def custom_files(model: str) -> Mapping[str, Path]:
     ConfigError
         If one of them is missing.
     """
-    found = import_class(model)
-    source = getattr(sys.modules[found.__module__], "__file__", None)
-    if source is None:
-        raise ConfigError(f"{model} has no source file, so nothing tells it from another one")
-    files = {Path(source).name: Path(source)}
-    for name in getattr(found, "files", ()):
-        files[str(name)] = Path(source).parent / name
-        if not files[str(name)].is_file():
-            raise ConfigError(f"{model} names a file that is missing: {files[str(name)]}")
-    return files
+    return source_files(model, getattr(import_named(model), "files", ()))
 
 
 def require_working(model: str) -> None:

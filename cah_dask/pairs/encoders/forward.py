@@ -16,6 +16,9 @@ Rows: TypeAlias = npt.NDArray[np.intp]
 Features: TypeAlias = Callable[[Any, Any, Rows], Any]
 """Runs ``(model, dtype of its inputs, rows)``; returns a tensor of shape ``(len(rows), dim)``."""
 
+Finish: TypeAlias = Callable[[Any], Embeddings]
+"""Makes float32 of shape ``(n, any)`` of features, on the CPU."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -27,14 +30,15 @@ class Forward:
     either stay so, for the caller to count.
     """
 
-    def __init__(self, model: Any, dtype: Any) -> None:
+    def __init__(self, model: Any, dtype: Any, finish: Finish | None = None) -> None:
         self._model = model
         self._dtype = dtype
+        self._finish = finish or _unit
         self._exact: Any = None
-        self._pieces = 1
+        self._pieces = Pieces(_is_full_of_torch)
 
     def __call__(self, features: Features, n: int) -> Embeddings:
-        """Return the unit vectors of a batch of `n`, in its order.
+        """Return the unit vectors of a batch of `n`, or what `finish` makes, in its order.
 
         Raises
         ------
@@ -53,18 +57,42 @@ class Forward:
         return vectors
 
     def _in_pieces(self, features: Features, model: Any, dtype: Any, rows: Rows) -> Embeddings:
-        import torch
+        return self._pieces(lambda piece: self._finish(features(model, dtype, piece)), rows)
 
+
+class Pieces:
+    """Runs batches whole, or in as many pieces as the memory asks for.
+
+    Parameters
+    ----------
+    is_full
+        Tells of an exception whether it says that the memory did not suffice, and makes room.
+    """
+
+    def __init__(self, is_full: Callable[[Exception], bool]) -> None:
+        self._is_full = is_full
+        self._number = 1
+
+    def __call__(self, run: Callable[[Rows], Embeddings], rows: Rows) -> Embeddings:
+        """Return what `run` gives for rows, piece by piece; raise what it raises."""
         while True:
-            pieces = np.array_split(rows, min(self._pieces, len(rows)))
+            pieces = np.array_split(rows, min(self._number, len(rows)))
             try:
-                return np.concatenate([_unit(features(model, dtype, piece)) for piece in pieces])
-            except torch.OutOfMemoryError:
-                if len(pieces) == len(rows):
+                return np.concatenate([run(piece) for piece in pieces])
+            except Exception as error:
+                if not self._is_full(error) or len(pieces) == len(rows):
                     raise
-            self._pieces *= 2
-            logger.warning("out of memory; batches are embedded in %d pieces", self._pieces)
-            torch.cuda.empty_cache()
+            self._number *= 2
+            logger.warning("out of memory; batches are run in %d pieces", self._number)
+
+
+def _is_full_of_torch(error: Exception) -> bool:
+    import torch
+
+    is_full = isinstance(error, torch.OutOfMemoryError)
+    if is_full:
+        torch.cuda.empty_cache()
+    return is_full
 
 
 def _unit(features: Any) -> Embeddings:

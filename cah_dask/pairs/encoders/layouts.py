@@ -200,8 +200,12 @@ def _sentence_length(files: _Files, root: str) -> int:
 
 def _positions(files: _Files, name: str) -> int:
     config = files.json(name)
-    unused = config.get("pad_token_id", 1) + 1 if config.get("model_type") in _ROBERTA else 0
-    return files.positive(name, config, "max_position_embeddings") - unused
+    return files.positive(name, config, "max_position_embeddings") - unused_positions(config)
+
+
+def unused_positions(config: Mapping[str, Any]) -> int:
+    """Return how many positions a transformer has that no token is ever at."""
+    return config.get("pad_token_id", 1) + 1 if config.get("model_type") in _ROBERTA else 0
 
 
 def _m_clip(files: _Files) -> TextLayout:

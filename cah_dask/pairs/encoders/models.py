@@ -187,6 +187,18 @@ def embedding_dim(model: str) -> int:
     return locate(model).dim
 
 
+def image_side(model: ModelFiles) -> int:
+    """Return the pixels of the shorter side of what an image tower looks at; 0 if not known."""
+    if model.kind is not Kind.OPEN_CLIP:
+        return 0
+    if OPEN_CLIP_CONFIG in model.files:
+        config = json.loads(model.files[OPEN_CLIP_CONFIG].read_bytes())["model_cfg"]
+    else:
+        config = open_clip().get_model_config(model.library_name)
+    size = config.get("vision_cfg", {}).get("image_size", 0)
+    return int(size if isinstance(size, int) else min(size))
+
+
 def checksums(model: ModelFiles) -> dict[str, str]:
     """Return the hex SHA-256 of each file of a model by its name."""
     return {name: file_sha256(path) for name, path in model.files.items()}

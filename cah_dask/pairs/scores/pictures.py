@@ -10,11 +10,13 @@ import numpy as np
 from PIL import Image
 
 from cah_dask.errors import ConfigError
-from cah_dask.pairs.encoders.custom import custom_files, import_class, is_custom
+from cah_dask.pairs.encoders.custom import custom_files, is_custom
 from cah_dask.pairs.encoders.towers import Pixels
 from cah_dask.pairs.scores.files import require_pinned
 from cah_dask.pairs.scores.numbers import Scores, softmax
+from cah_dask.pairs.scores.onnx import session
 from cah_dask.pairs.scores.options import OnnxInput, PictureOptions
+from cah_dask.user_code import import_named
 
 OPEN_NSFW = "opennsfw"
 """Yahoo's open_nsfw: the probability that a picture is pornographic."""
@@ -37,19 +39,7 @@ class OnnxScorer:
     """A model in ONNX's format, run by onnxruntime, on a GPU where it was built for one."""
 
     def __init__(self, path: Path, options: PictureOptions, *, device: str, threads: int) -> None:
-        import onnxruntime
-
-        settings = onnxruntime.SessionOptions()
-        settings.intra_op_num_threads = threads
-        settings.log_severity_level = 4  # what is wrong is raised, too
-        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        wanted = ["CPUExecutionProvider"]
-        if device != "cpu":
-            wanted.insert(0, "CUDAExecutionProvider")
-        known = onnxruntime.get_available_providers()
-        self._session = onnxruntime.InferenceSession(
-            str(path), settings, [each for each in wanted if each in known]
-        )
+        self._session = session(path, device=device, threads=threads)
         self._name = self._session.get_inputs()[0].name
         self._output = self._session.get_outputs()[0].name
         self._options = options
@@ -164,7 +154,7 @@ def load_picture_scorer(
             return OpenNsfw(path, device=device, threads=threads)
         if options.model.endswith(".onnx"):
             return OnnxScorer(path, options, device=device, threads=threads)
-        return cast("PictureScorer", import_class(options.model)(**options.arguments))
+        return cast("PictureScorer", import_named(options.model)(**options.arguments))
     except Exception as error:
         said = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(f"{option}: {options.model} cannot be loaded: {said[:300]}") from error

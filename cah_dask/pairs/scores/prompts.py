@@ -41,15 +41,27 @@ def read_prompts(path: Path) -> dict[str, list[str]]:
         tree = yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    prompts = as_prompts(str(path), tree)
+    _require_whole_lines(path, yaml.compose(text, yaml.SafeLoader))
+    return prompts
+
+
+def as_prompts(name: str, tree: Any) -> dict[str, list[str]]:
+    """Check a set of prompts, which `name` stands for in errors; return it as `read_prompts`.
+
+    Raises
+    ------
+    ConfigError
+        If it is no such set, or holds a prompt twice.
+    """
     if not _is_set(tree):
         raise ConfigError(
-            f"{path} is no set of prompts; it needs two labels or more, each with a list of prompts"
+            f"{name} is no set of prompts; it needs two labels or more, each with a list of prompts"
         )
-    _require_whole_lines(path, yaml.compose(text, yaml.SafeLoader))
     seen: set[str] = set()
     for prompt in (prompt for prompts in tree.values() for prompt in prompts):
         if prompt.casefold() in seen:
-            raise ConfigError(f"{path} has the prompt {prompt!r} twice; leave one of them out")
+            raise ConfigError(f"{name} has the prompt {prompt!r} twice; leave one of them out")
         seen.add(prompt.casefold())
     return {label: sorted(tree[label]) for label in sorted(tree)}
 

@@ -34,7 +34,8 @@ from cah_dask.run.stages import (
 from cah_dask.words import counted
 
 LINKS_PER_ARCHIVE = 105_800
-"""Usable links of a WAT: mean of 9,186 WATs at crawling@home. Yours may differ by half."""
+"""Usable links of a WAT or its WARC: mean of 9,186 WATs at crawling@home. Yours may differ by
+half."""
 ROW_BYTES = 200
 """A row of a CSV or TSV of urls and captions, roughly."""
 LOOKED_AT = 3
@@ -83,12 +84,12 @@ class Inodes(msgspec.Struct, frozen=True):
 def count_links(archives: Sequence[str], options: ExtractOptions) -> int:
     """Estimate the candidates of all archives: of local ones from their bytes."""
     local = {name: Path(name).stat().st_size for name in archives if Path(name).is_file()}
-    wats = sorted((name for name in local if not is_table(name)), key=lambda name: -local[name])
-    looked_at = wats[:LOOKED_AT]
+    held = sorted((name for name in local if not is_table(name)), key=lambda name: -local[name])
+    looked_at = held[:LOOKED_AT]
     rates = [links_per_byte(name, options, LOOKED_AT_BYTES) for name in looked_at]
     rate = sum(rates) / len(rates) if rates else 0.0
-    found = rate * sum(local[name] for name in wats)
-    for name in local.keys() - wats:
+    found = rate * sum(local[name] for name in held)
+    for name in local.keys() - held:
         is_parquet = Path(name).suffix == ".parquet"
         found += pq.read_metadata(name).num_rows if is_parquet else local[name] / ROW_BYTES
     return math.ceil(found) + (len(archives) - len(local)) * LINKS_PER_ARCHIVE
@@ -98,7 +99,8 @@ def advice(config: Config, n_archives: int, links: int) -> str:
     """Return what would make a small run faster, or "" if nothing would."""
     waves = _waves(config, n_archives)
     urls, buckets = links / waves, config.dedup.buckets
-    if buckets == 1 or urls / buckets >= LIST_HOSTS_URLS:
+    waits_for_hosts = config.download.source == "web"
+    if not waits_for_hosts or buckets == 1 or urls / buckets >= LIST_HOSTS_URLS:
         return ""
     fewer = 2 ** max(0, round(math.log2(max(1.0, urls / config.dedup.list_urls))))
     return (

@@ -81,7 +81,9 @@ def check_node(config: Config, pool: Pool | None, url: str) -> list[Finding]:
     else:
         per_stage: dict[Stage, list[Callable[[], Iterator[Finding]]]] = {
             EXTRACT: [lambda: _submits(config, pool)],
-            DOWNLOAD: [lambda: _internet(config, url), lambda: _time(config, pool)],
+            DOWNLOAD: []
+            if config.download.source == "archives"
+            else [lambda: _internet(config, url), lambda: _time(config, pool)],
             EMBED: [lambda: _weights(config), _gpu],
         }
         checks.append(lambda: _memory(config, pool))

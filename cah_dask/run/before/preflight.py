@@ -14,6 +14,7 @@ from cah_dask.pairs import catalogue, select
 from cah_dask.pairs.options import EmbedOptions
 from cah_dask.pairs.resolve import is_as_pinned, resolve, with_names_of
 from cah_dask.pairs.scores.checks import complete_scores
+from cah_dask.run.before.picture_archives import require_index, with_index
 from cah_dask.run.before.slurm_limits import check_with_slurm
 from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.pools import check_pools, pools
@@ -31,6 +32,9 @@ class Prepared(msgspec.Struct, frozen=True):
     loaded: Loaded
     archives: dict[str, str]
     """Where each archive of the run lies, by its name; those that are extracted may be gone."""
+    sources: dict[str, str] = {}
+    """Where each archive or CDX file lies, by its name, that the run is to index for its pictures.
+    Empty if it has an index, or does not need one."""
     model_fault: str = ""
     """Why no embedding can be made here. A run whose pairs are scored may not need any."""
     warnings: tuple[str, ...] = ()
@@ -45,6 +49,7 @@ class Prepared(msgspec.Struct, frozen=True):
         """Raise ConfigError unless there is what the stages need that are left of a begun run."""
         if DOWNLOAD in stages:
             _require_consent(self.loaded)
+            require_index(self.config, self.sources)
         if EMBED in stages and self.model_fault:
             raise ConfigError(self.model_fault)
 
@@ -85,6 +90,7 @@ def prepare(
     if not may_select_only:
         _require_consent(loaded)
     config = pin_lists(config)
+    config, sources = with_index(config, folder)
     archives = _archives(config, folder)
     preset = catalogue.of(config.embed)
     embed, fault = _models(config.embed, folder)
@@ -98,7 +104,8 @@ def prepare(
     warnings = () if is_commercial else (f"the licence of the models is {licence}",)
     if asks_slurm:
         check_with_slurm(config)
-    return Prepared(msgspec.structs.replace(loaded, config=config), archives, fault, warnings)
+    loaded = msgspec.structs.replace(loaded, config=config)
+    return Prepared(loaded, archives, sources, fault, warnings)
 
 
 def _archives(config: Config, folder: RunFolder) -> dict[str, str]:
@@ -173,6 +180,8 @@ def _require_consent(loaded: Loaded) -> None:
     A site is where Slurm starts workers or has started this process, or what a site file describes.
     """
     config = loaded.config
+    if config.download.source != "web":
+        return
     is_site = (
         config.site is not None
         or any(pool.job is not None for pool in pools(config.pools, config.slurm.launch))

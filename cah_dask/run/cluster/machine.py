@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import msgspec
-from distributed import Client, Future, KilledWorker, Scheduler
+from distributed import Client, Future, KilledWorker, Scheduler, performance_report
 
 from cah_dask.run.cluster.access import Dashboard, grant
 from cah_dask.run.cluster.cluster import Cluster, pool_of, started
@@ -132,8 +132,14 @@ async def opened(
     folder: Path,
     secrets: Path,
     warn: Callable[[str], None],
+    performance: Path | None = None,
 ) -> AsyncIterator[DaskMachine]:
     """Yield the machine of a job whose folder and secrets lie where they are said to.
+
+    Parameters
+    ----------
+    performance
+        Where Dask's performance report goes at the end, if anywhere.
 
     Raises
     ------
@@ -145,5 +151,19 @@ async def opened(
         return Cluster(pools, options, folder, grant(secrets), warn=warn)
 
     with dask_settings():
-        async with started(make) as cluster, Client(cluster, asynchronous=True) as client:
+        async with (
+            started(make) as cluster,
+            Client(cluster, asynchronous=True) as client,
+            _reported(performance),
+        ):
             yield DaskMachine(cluster, client)
+
+
+@contextlib.asynccontextmanager
+async def _reported(path: Path | None) -> AsyncIterator[None]:
+    """Have Dask write its performance report of the block, one page that needs nothing else."""
+    if path is None:
+        yield
+        return
+    async with performance_report(filename=str(path), mode="inline"):
+        yield

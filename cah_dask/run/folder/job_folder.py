@@ -61,6 +61,16 @@ class JobFolder:
         """One line per finished task, and what a person should know."""
         return self.path / "logs" / "driver.log"
 
+    @property
+    def journal_file(self) -> Path:
+        """The receipts of all parts, a line each."""
+        return self.path / JOURNAL_FILE
+
+    @property
+    def failures_file(self) -> Path:
+        """Every failed attempt at a unit."""
+        return self.path / "logs" / "failures.jsonl"
+
     @contextlib.contextmanager
     def held(
         self,
@@ -98,7 +108,7 @@ class JobFolder:
             sweep(self.path)
             with disk_errors(self.path):
                 begin()
-                self._journal = Journal(self.path / JOURNAL_FILE)
+                self._journal = Journal(self.journal_file)
             try:
                 yield
             finally:
@@ -120,6 +130,12 @@ class JobFolder:
     def has_driver(self, wait_s: float = 0.0) -> bool:
         """Tell whether a process drives this run; see `lock.is_held`."""
         return lock.is_held(self.path / LOCK_FILE, wait_s)
+
+    @property
+    def is_driven(self) -> bool:
+        """Whether a driver is at work, as far as can be told without waiting."""
+        lease = lock.read_lease(self.path / LOCK_FILE)
+        return lease is not None and (lease.is_alive_here if lease.is_here else True)
 
     @property
     def _open_journal(self) -> Journal:
@@ -153,12 +169,15 @@ class JobFolder:
 
     def commits(self) -> Iterator[Commit]:
         """Yield the commits of the journal that can be believed, oldest first."""
-        entries = read_journal(self.path / JOURNAL_FILE)
-        return (entry for entry in entries if isinstance(entry, Commit))
+        return (entry for entry in self.all_entries() if isinstance(entry, Commit))
+
+    def all_entries(self) -> Iterator[Commit | Void]:
+        """Yield what the journal says, oldest first."""
+        return read_journal(self.journal_file)
 
     def entries(self, stage: Stage) -> Iterator[Commit | Void]:
         """Yield what the journal says of one stage, oldest first."""
-        return read_journal(self.path / JOURNAL_FILE, stage.name)
+        return read_journal(self.journal_file, stage.name)
 
     def void(self, stage: str, unit: str) -> None:
         """Write down that a unit is to be done again; that is on the disk before its part goes."""
@@ -279,7 +298,7 @@ class Existing:
     def __init__(self, folder: JobFolder) -> None:
         self.folder = folder
         self.listing = self._look()
-        self._lines = LastLines(folder.path / JOURNAL_FILE)
+        self._lines = LastLines(folder.journal_file)
         self._gone: set[tuple[str, str]] = set()  # since the listing
         self._variants = folder.variants()
         folder.void_lost(self._lines, self.listing)

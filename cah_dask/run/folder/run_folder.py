@@ -14,14 +14,17 @@ from cah_dask.blocklists.optouts import load_optouts
 from cah_dask.errors import ConfigError, DamageError
 from cah_dask.groups import INDEX_FOLDER, group_name_of
 from cah_dask.pairs.select import SelectOptions
+from cah_dask.release.draw import SEED, Draw
 from cah_dask.release.layout import read_layout
 from cah_dask.release.summary import StageTotal, Summary
+from cah_dask.release.timeline import TimelineSum
 from cah_dask.run.folder import compaction
 from cah_dask.run.folder.existing import RunParts
 from cah_dask.run.folder.job_folder import JOURNAL_FILE, JobFolder
 from cah_dask.run.folder.journal import Commit, LastLines
 from cah_dask.run.folder.listing import Listing
 from cah_dask.run.plan import Unit, slug
+from cah_dask.run.pools import pools
 from cah_dask.run.settings import identity, loading, render
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.loading import Loaded
@@ -34,6 +37,8 @@ CONFIG_FILE = "config.yaml"
 ARCHIVES_FILE = "archives.jsonl"
 RELEASE = "release"
 LOST = "lost"
+_LISTS_DRAWN = 96
+"""Lists that a summary names; a report shows samples of 24 that have any."""
 """The note in the counts of a part that holds nothing because its archive was lost."""
 
 
@@ -71,9 +76,28 @@ class RunFolder(JobFolder):
         return self.path / "PAUSE"
 
     @property
+    def progress_dir(self) -> Path:
+        """How far the fetch lists at work are, a small file for each."""
+        return self.path / "progress"
+
+    def progress_path(self, unit: str) -> Path:
+        """How far a fetch list at work is: see `images.list_progress`."""
+        return self.progress_dir / f"{unit.replace('/', '-')}.json"
+
+    @property
+    def retry_file(self) -> Path:
+        """While this file exists, a driver that has done all else tries again what it gave up."""
+        return self.path / "RETRY"
+
+    @property
     def optout_file(self) -> Path:
         """Hosts, one a line, that are not asked any more; read at the start of each list."""
         return self.path / "OPTOUT"
+
+    @property
+    def index_dir(self) -> Path:
+        """Which records answer which urls, if pictures come from archives that the run indexes."""
+        return self.path / "index"
 
     @property
     def lists_dir(self) -> Path:
@@ -245,8 +269,8 @@ class RunFolder(JobFolder):
         """Say which lines of `optout_file` mean no host; they are ignored."""
         return load_optouts(self.optout_file)[1] if self.optout_file.exists() else []
 
-    def config(self) -> Config:
-        """Return the configuration that the run was started with.
+    def config(self, overrides: Sequence[str] = ()) -> Config:
+        """Return the configuration that the run was started with, some keys changed.
 
         Raises
         ------
@@ -255,7 +279,7 @@ class RunFolder(JobFolder):
         """
         if not self.has_begun:
             raise ConfigError(f"{self.path} is not a run folder: it has no {CONFIG_FILE}")
-        return loading.load(self.path / CONFIG_FILE).config
+        return loading.load(self.path / CONFIG_FILE, overrides).config
 
     def archives(self) -> list[str]:
         """Return the names of the archives of the run in canonical order.
@@ -289,20 +313,29 @@ class RunFolder(JobFolder):
         totals = {stage.name: StageTotal(stage.rows) for stage in self.stages}
         lost: list[tuple[str, str, str]] = []
         selected: list[str] = []
+        lists, timeline = Draw(SEED, _LISTS_DRAWN), TimelineSum()
         started: datetime | None = None
         finished: datetime | None = None
         versions: dict[str, str] = {}
-        for commit in LastLines(self.path / JOURNAL_FILE).commits():
+        for commit in LastLines(self.journal_file).commits():
             stage, name, receipt = commit.stage, commit.unit, commit.receipt
             if stage in variants and not name.startswith(f"{variants[stage]}/"):
                 continue
             totals[stage].add(receipt, commit.seconds, commit.peak_mb)
             lost += [(stage, name, f"{receipt.inputs[0]}: {error}") for error in receipt.errors]
+            timeline.add(stage, commit.at, commit.seconds)
+            if stage == DOWNLOAD.name:
+                lists.add(name)
             if stage == SELECT.name:
                 selected.append(f"{SELECT.folder}/{name}.parquet")
             started = min(started or commit.at, commit.at)
             finished = max(finished or commit.at, commit.at)
             versions = versions or receipt.versions
+        lost += [
+            ("index", commit.unit, error)
+            for commit in LastLines(self.index_dir / JOURNAL_FILE).commits()
+            for error in commit.receipt.errors
+        ]
         return Summary(
             stages={stage: total.summary for stage, total in totals.items()},
             archives=self.archives(),
@@ -315,7 +348,23 @@ class RunFolder(JobFolder):
             thresholds=config.select.thresholds,
             rules=msgspec.to_builtins(config.select.drop),
             selected=sorted(selected),
+            lists=lists.names,
+            timeline=timeline.total,
+            pools={
+                stage.name: pool.name
+                for pool in pools(config.pools, config.slurm.launch, self.stages)
+                for stage in pool.stages
+            },
+            options=config.report,
         )
+
+    def lists(self, seed: int, most: int) -> list[str]:
+        """Return the names of some downloaded fetch lists, as a seed draws them."""
+        draw = Draw(seed, most)
+        for commit in LastLines(self.journal_file).commits():
+            if commit.stage == DOWNLOAD.name:
+                draw.add(commit.unit)
+        return draw.names
 
     def existing(self, *, keep_images: bool = True) -> RunParts:
         """Return what is finished, by looking at the parts that exist."""

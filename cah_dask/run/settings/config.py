@@ -11,6 +11,7 @@ from cah_dask.images.picture.decode import DecodeOptions
 from cah_dask.pairs.options import EmbedOptions
 from cah_dask.pairs.select import SelectOptions
 from cah_dask.release.layout import PackOptions
+from cah_dask.release.summary import ReportOptions
 from cah_dask.run.slurm.options import JobOptions, SlurmOptions
 
 
@@ -43,7 +44,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     run_dir: str
     """Run folder: all that the run reads again or publishes. Run the same command to resume."""
     inputs: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
-    """WAT archives: files, globs, http(s) urls, or `wat.paths(.gz)` lists of them."""
+    """WAT or WARC archives: files, globs, http(s) urls, `s3://bucket/key`, or `wat.paths(.gz)` and
+    `warc.paths(.gz)` lists of them."""
     archives_per_wave: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 300
     """Archives that are extracted and deduplicated together; the next wave is extracted while this
     one downloads."""
@@ -61,7 +63,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Attempts at one task before it is given up and named at the end of the run."""
     max_lost_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
     """Share of the archives that a release may lack because their server refused them or did not
-    answer. Each time the same command runs it asks for them again."""
+    answer. Each time the same command runs it asks for them again. Of pictures out of archives:
+    share of the urls of a list whose archive may be out of reach."""
+    performance_report: str | None = None
+    """File that Dask's performance report of a driver goes to, such as `dask.html`: what all
+    workers did when. It is of the last driver, if several carry a run to its end."""
     lists_sha256: dict[str, str] = {}
     """SHA-256 of each file of `dedup.exclude` and `download.hash_lists`, and of the subset of
     `extract.table`. Filled in at the start, so that a run cannot go on with other lists."""
@@ -79,6 +85,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Similarities to the pairs of a release."""
     pack: PackOptions = PackOptions()
     """Sizes of the published files."""
+    report: ReportOptions = ReportOptions()
+    """What a report says beside the facts of the run."""
     pools: PoolsOptions = PoolsOptions()
     """Where tasks run."""
     slurm: SlurmOptions = SlurmOptions()

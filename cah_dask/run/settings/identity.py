@@ -22,6 +22,8 @@ OPERATIONAL = (
     "quota_files",
     "max_attempts",
     "max_lost_share",
+    "report",
+    "performance_report",
     "pools",
     "slurm",
     "site",
@@ -72,6 +74,7 @@ def _without_places(config: Config, found: dict[str, Any]) -> dict[str, Any]:
     """
     for key in (
         "inputs", "lists_sha256", "embed.model", "embed.checksums", "embed.names", "embed.licence",
+        "download.archives", "download.archives_root", "download.index",
     ):  # fmt: skip
         found.pop(key, None)
     found["embed.encoders"] = list(identity_of_models(config.embed).items())  # in their order
@@ -117,7 +120,8 @@ def published_settings(config: Config) -> dict[str, Any]:
     for key in (
         "inputs", "lists_sha256", "dedup.exclude", "download.hash_lists", "download.resolve",
         "download.ca_file", "download.allow_addresses", "download.deny_addresses",
-        "download.allow_ports", "embed.model", "embed.checksums",
+        "download.allow_ports", "download.archives", "download.archives_root", "download.index",
+        "embed.model", "embed.checksums",
         "embed.names",
     ):  # fmt: skip
         shown.pop(key, None)

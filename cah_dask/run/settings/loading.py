@@ -8,7 +8,7 @@ import copy
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import msgspec
 import yaml
@@ -26,6 +26,9 @@ _MOVED = {
 }
 
 
+Kind = TypeVar("Kind", bound=msgspec.Struct)
+
+
 class Loaded(msgspec.Struct, frozen=True):
     """A configuration and where each value that is not a default came from, by dotted key."""
 
@@ -41,7 +44,15 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Loaded:
     ConfigError
         One line: what was found, what is accepted.
     """
-    return _load(_read_yaml(path), path, overrides)
+    return Loaded(*_load(_read_yaml(path), path, overrides, Config))
+
+
+def load_as(kind: type[Kind], path: Path, overrides: Sequence[str] = ()) -> Kind:
+    """Read a YAML file like `load` does, but the configuration of another job than a run.
+
+    It may name a site file; of what that says it takes what it knows.
+    """
+    return _load(_read_yaml(path), path, overrides, kind)[0]
 
 
 def load_machine(path: Path | None, overrides: Sequence[str] = ()) -> Config:
@@ -54,25 +65,29 @@ def load_machine(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     """
     if path is not None:
         return load(path, overrides).config
-    return _load({"run_dir": ".", "inputs": ["none"]}, Path("--set"), overrides).config
+    tree = {"run_dir": ".", "inputs": ["none"]}
+    return _load(tree, Path("--set"), overrides, Config)[0]
 
 
-def _load(tree: dict[str, Any], path: Path, overrides: Sequence[str]) -> Loaded:
+def _load(
+    tree: dict[str, Any], path: Path, overrides: Sequence[str], kind: type[Kind]
+) -> tuple[Kind, dict[str, str]]:
+    """Return a configuration, and where its values came from."""
     origins = dict.fromkeys(_leaves(tree), str(path))
     for override in overrides:
         key = _apply(tree, override)
         origins = {k: v for k, v in origins.items() if not k.startswith(f"{key}.")}
         origins[key] = f"--set {override}"
     if isinstance(tree.get("site"), str):
-        tree = _above_site(tree, origins, path.parent)
-    _require_known_keys(tree, Config, "")
+        tree = _above_site(tree, origins, path.parent, kind)
+    _require_known_keys(tree, kind, "")
     try:
-        return Loaded(msgspec.convert(tree, Config), origins)
+        return msgspec.convert(tree, kind), origins
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{path}: {_plain(_with_entry(str(error), tree))}") from error
+        raise ConfigError(f"{path}: {_plain(_with_entry(str(error), tree, kind))}") from error
 
 
-def _with_entry(message: str, tree: dict[str, Any]) -> str:
+def _with_entry(message: str, tree: dict[str, Any], kind: type[msgspec.Struct]) -> str:
     """Name the entries of mappings that msgspec calls ``[...]``, by converting each alone."""
     trimmed: Any = copy.deepcopy(tree)
     named = message
@@ -80,33 +95,36 @@ def _with_entry(message: str, tree: dict[str, Any]) -> str:
         entries = trimmed
         for name in named.partition("[...]")[0].rpartition("$.")[2].split("."):
             entries = entries[name]
-        key = _faulty_entry(entries, trimmed, message)
+        key = _faulty_entry(entries, trimmed, message, kind)
         if key is None:
             return named
         named = named.replace("[...]", f".{key}", 1)
     return named
 
 
-def _faulty_entry(entries: Any, tree: Any, message: str) -> str | None:
+def _faulty_entry(entries: Any, tree: Any, message: str, kind: type[msgspec.Struct]) -> str | None:
     """Leave of the entries of a tree only the one that is told of by a message; return its key."""
     for key, value in dict(entries).items() if isinstance(entries, dict) else ():
         entries.clear()
         entries[key] = value
         try:
-            msgspec.convert(tree, Config)
+            msgspec.convert(tree, kind)
         except msgspec.ValidationError as error:
             if str(error) == message:
                 return str(key)
     return None
 
 
-def _above_site(tree: dict[str, Any], origins: dict[str, str], folder: Path) -> dict[str, Any]:
+def _above_site(
+    tree: dict[str, Any], origins: dict[str, str], folder: Path, kind: type[msgspec.Struct]
+) -> dict[str, Any]:
     """Lay a configuration above the site file that it names; add the origins of what shows."""
     path = folder / tree["site"]
     path = path if path.exists() else Path(tree["site"])
     if not path.exists():
         raise ConfigError(f"site file {path} does not exist, neither here nor in {folder}/")
-    below = defaults(_read_yaml(path), path)
+    known = kind.__struct_fields__
+    below = {k: v for k, v in defaults(_read_yaml(path), path).items() if k in known}
     for key in _leaves(below):
         if not any(key == k or k.startswith(f"{key}.") or key.startswith(f"{k}.") for k in origins):
             origins[key] = str(path)

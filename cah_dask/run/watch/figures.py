@@ -76,6 +76,20 @@ class StagedFigures(msgspec.Struct, frozen=True, kw_only=True):
     bound: int
 
 
+class ListsFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """The fetch lists that are being downloaded, together."""
+
+    lists: int = 0
+    urls: int = 0
+    done: int = 0
+    """Urls of them that have an outcome."""
+    n_bytes: int = 0
+    bytes_per_s: float = 0.0
+    """Over the time that each was at work so far, added up."""
+    hosts: dict[str, int] = {}
+    """Urls to go of the hosts with the most of them: those hold their lists back."""
+
+
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
     """What became of the urls whose lists were committed in one span of time."""
 
@@ -132,6 +146,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds until its last list is embedded; None while that cannot be said."""
     stages: list[StageFigures]
     pools: list[PoolFigures]
+    at_work: ListsFigures = ListsFigures()
     staged: StagedFigures
     model: ModelFigures
     """Over the last lists."""

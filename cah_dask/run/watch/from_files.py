@@ -13,6 +13,7 @@ from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.stages import COMPACT, DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT
 from cah_dask.run.watch.figures import AT_WORK, NOT_DRIVEN, PAUSED, PUBLISHED, Figures
 from cah_dask.run.watch.history import History
+from cah_dask.run.watch.lists import lists_at_work
 from cah_dask.run.watch.view import Beside, Facts, Tasks, facts, figures
 from cah_dask.schema import CountsSum
 
@@ -110,7 +111,11 @@ class FromFiles:
         else:
             self._add(later)
         added = self._added
-        beside = Beside(state=_state(self._folder, wait_s), staged=added.staged)
+        beside = Beside(
+            state=_state(self._folder, wait_s),
+            staged=added.staged,
+            at_work=lists_at_work(self._folder),
+        )
         tasks = added.tasks(self._n_archives, self._n_waves)
         return figures(self._facts, tasks, added.history, beside, datetime.now(UTC))
 

@@ -16,8 +16,16 @@ from cah_dask.run.folder.journal import Commit, LastLines
 from cah_dask.run.plan import Plan
 from cah_dask.run.pools import Pool
 from cah_dask.run.stages import PACK, Stage
-from cah_dask.run.watch.figures import AT_WORK, PAUSED, Figures, PairFigures, PoolFigures
+from cah_dask.run.watch.figures import (
+    AT_WORK,
+    PAUSED,
+    Figures,
+    ListsFigures,
+    PairFigures,
+    PoolFigures,
+)
 from cah_dask.run.watch.history import RECENT_S, History
+from cah_dask.run.watch.lists import lists_at_work
 from cah_dask.run.watch.pairs import newest_pairs
 from cah_dask.run.watch.view import Beside, Facts, Tasks, figures
 
@@ -87,6 +95,7 @@ class Watch:
         self._busy: deque[tuple[float, dict[str, float]]] = deque(maxlen=int(RECENT_S / LOOK_S))
         self._made: tuple[float, Figures] | None = None
         self._pairs: list[PairFigures] = []
+        self._at_work = ListsFigures()
         self._pairs_due = 0.0
         self._lists_read: list[str] = []
         self._reader: threading.Thread | None = None
@@ -126,7 +135,7 @@ class Watch:
         now = self._clock()
         if self._made is None or now - self._made[0] >= FRESH_S:
             self._made = now, self._make()
-            self._look_for_pairs(now)
+            self._look_at_files(now)
         return self._made[1]
 
     def _make(self) -> Figures:
@@ -142,6 +151,7 @@ class Watch:
         beside = Beside(
             state=PAUSED if self._facts.folder.pause_file.exists() else AT_WORK,
             staged=plan.staged,
+            at_work=self._at_work,
             pools=[self._pool(team, pool) for pool in team.pools] if team else (),
             pairs=self._pairs,
             workers_given_up=team.crew.workers_given_up if team else (),
@@ -154,23 +164,22 @@ class Watch:
         looks = [busy[pool.name] for _, busy in self._busy if pool.name in busy]
         return msgspec.structs.replace(found, busy=sum(looks) / len(looks) if looks else None)
 
-    def _look_for_pairs(self, now: float) -> None:
-        """Have new pairs read in a thread, if it is time and the last one is through."""
+    def _look_at_files(self, now: float) -> None:
+        """Have a thread read lists at work and new pairs, if it is time and the last is through."""
         if now < self._pairs_due or (self._reader is not None and self._reader.is_alive()):
             return
         with self._lock:
             lists = list(self._history.embedded)
-        if lists == self._lists_read:
-            return
-        self._lists_read = lists
         self._pairs_due = now + PAIRS_EVERY_S
-        self._reader = threading.Thread(target=self._read_pairs, args=(lists,), daemon=True)
+        self._reader = threading.Thread(target=self._read_files, args=(lists,), daemon=True)
         self._reader.start()
 
-    def _read_pairs(self, lists: Sequence[str]) -> None:
+    def _read_files(self, lists: list[str]) -> None:
         began, used = self._clock(), time.thread_time()
-        pairs = newest_pairs(self._facts, lists)
-        self._pairs = pairs or self._pairs
+        self._at_work = lists_at_work(self._facts.folder)
+        if lists != self._lists_read:
+            self._lists_read = lists
+            self._pairs = newest_pairs(self._facts, lists) or self._pairs
         used = time.thread_time() - used
         self._pairs_due = max(self._pairs_due, began + used / _PAIRS_SHARE)
 

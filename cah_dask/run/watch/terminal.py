@@ -14,9 +14,9 @@ from rich.text import Text
 
 from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.signals import Signals, Stopped
-from cah_dask.run.watch.figures import PUBLISHED, Figures
+from cah_dask.run.watch.figures import PUBLISHED, Figures, ListsFigures
 from cah_dask.run.watch.from_files import FromFiles
-from cah_dask.words import printable
+from cah_dask.words import counted, printable, span
 
 EVERY_S = 5.0
 """Seconds between two looks at the files."""
@@ -81,7 +81,18 @@ def view(figures: Figures) -> Group:
             ", ".join(f"{reason} {n:,}" for reason, n in stage.rejected.items()),
         )
     words = [f"{figures.run}: {figures.state}; left: {span(figures.left_s)}", *figures.verdict]
+    words += [at_work(figures.at_work)] if figures.at_work.lists else []
     return Group(*(Text(printable(each)) for each in words), table)
+
+
+def at_work(lists: ListsFigures) -> str:
+    """Return how far the lists are that are being downloaded, and who holds them back."""
+    hosts = ", ".join(f"{printable(host)} {left:,}" for host, left in lists.hosts.items())
+    return (
+        f"in {counted(lists.lists, 'list')} at work: {lists.done:,} of {lists.urls:,} urls done, "
+        f"{lists.n_bytes / 1e6:,.1f} MB, {lists.bytes_per_s / 1e6:,.2f} MB/s"
+        + (f"; most to go: {hosts}" if hosts else "")
+    )
 
 
 def line(figures: Figures) -> str:
@@ -89,18 +100,6 @@ def line(figures: Figures) -> str:
     parts = [f"{stage.name} {stage.done:,}/{stage.known:,}" for stage in figures.stages]
     words = f"{figures.state}; left: {span(figures.left_s)}; {figures.verdict[0]}"
     return printable(f"{clock(figures.at)} {', '.join(parts)}; {words}")
-
-
-def span(seconds: float | None) -> str:
-    """Return a time span in words, in two units; a dash if there is none."""
-    if seconds is None:
-        return "-"
-    for unit, name, part, smaller in (
-        (86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"),
-    ):  # fmt: skip
-        if seconds >= unit:
-            return f"{seconds // unit:.0f} {name} {seconds % unit // part:.0f} {smaller}"
-    return f"{seconds:.0f} s"
 
 
 def clock(at: datetime | None) -> str:

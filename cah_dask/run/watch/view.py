@@ -15,6 +15,7 @@ from cah_dask.run.watch import eta
 from cah_dask.run.watch.figures import (
     Figures,
     HistogramFigures,
+    ListsFigures,
     PairFigures,
     PoolFigures,
     StagedFigures,
@@ -78,6 +79,7 @@ class Beside(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     staged: int
     """Bytes of images that wait to be embedded."""
+    at_work: ListsFigures = ListsFigures()
     pools: Sequence[PoolFigures] = ()
     pairs: Sequence[PairFigures] = ()
     workers_given_up: Sequence[str] = ()
@@ -96,6 +98,7 @@ def figures(known: Facts, tasks: Tasks, history: History, beside: Beside, now: d
         left_s=eta.left_s({stage.name: stage for stage in stages}),
         stages=stages,
         pools=list(beside.pools),
+        at_work=beside.at_work,
         staged=StagedFigures(n_bytes=beside.staged, bound=known.staged_bound),
         model=history.model(),
         recent_outcomes=history.recent_outcomes(now),

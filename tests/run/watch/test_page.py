@@ -16,9 +16,10 @@ from cah_dask.run.cluster.page.metrics import metrics
 from cah_dask.run.cluster.page.sections import LONGEST_TEXT, Sections, short, size
 from cah_dask.run.stages import DOWNLOAD, EMBED
 from cah_dask.run.watch.figures import Figures, HistogramFigures, Moment, PairFigures
-from cah_dask.run.watch.terminal import line, span, view
+from cah_dask.run.watch.terminal import line, view
 from cah_dask.run.watch.verdict import judged
 from cah_dask.schema import Status
+from cah_dask.words import span
 from tests.run.watch.loads import NOW, host, load, pool
 
 HOSTILE = '<script>alert(1)</script> & "quotes" \u202eturned\x1b[31m \x00' + "long " * 2000

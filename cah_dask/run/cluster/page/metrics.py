@@ -129,6 +129,10 @@ def _of_the_run(figures: Figures) -> Iterator[tuple[str, str, tuple[str, ...], S
         ],
     )
     yield "staged_bytes", "Images that wait to be embedded", (), [((), staged.n_bytes)]
+    at_work = figures.at_work
+    yield "lists_at_work", "Fetch lists that are being downloaded", (), [((), at_work.lists)]
+    yield "lists_at_work_urls", "Urls of these lists", (), [((), at_work.urls)]
+    yield "lists_at_work_done_urls", "Urls of them with an outcome", (), [((), at_work.done)]
     yield "staged_bound_bytes", "At more than these downloads wait", (), [((), staged.bound)]
     yield (
         "host_trouble_urls",

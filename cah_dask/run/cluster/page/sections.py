@@ -7,8 +7,8 @@ from bokeh.models import InlineStyleSheet
 from bokeh.models.widgets.markups import Div
 
 from cah_dask.run.watch.figures import Figures
-from cah_dask.run.watch.terminal import clock, span
-from cah_dask.words import printable
+from cah_dask.run.watch.terminal import at_work, clock
+from cah_dask.words import printable, span
 
 NAMES = ("head", "stages", "funnel", "pools", "hosts", "pairs")
 """Macros of ``sections.html``, and roots of the document."""
@@ -54,7 +54,7 @@ def _templates() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"short": short, "printable": printable}
-    environment.filters |= {"span": span, "clock": clock, "size": size}
+    environment.filters |= {"at_work": at_work, "span": span, "clock": clock, "size": size}
     return environment
 
 

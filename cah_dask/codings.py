@@ -1,4 +1,4 @@
-"""What came packed, although we ask for it as it is, read within bounds (RFC 9110 8.4).
+"""What came packed, off the web or out of an archive, read within bounds (RFC 9110 8.4).
 
 What a header says of the packing is often wrong: what counts is what can be unpacked, and, of a
 text, whether the result is one. Of a damaged image what was unpacked before the fault is kept, as
@@ -6,19 +6,24 @@ in browsers; of a text nothing is, as rules that were cut say less than they sho
 """
 
 import codecs
+import io
 import itertools
 import re
 import zlib
+from collections.abc import Sequence
 
 import brotli
+from fastwarc.stream_io import ZstdReader
 
 _MAX_CODINGS = 3
 _FORMATS = {"gzip": (31,), "x-gzip": (31,), "deflate": (15, -15)}
 """The window bits that zlib wants for a coding; deflate is sent with and without zlib's frame."""
 _FRAMED = 47  # gzip or zlib, told by their first bytes
 _GZIP = b"\x1f\x8b"
+_ZSTD = b"\x28\xb5\x2f\xfd"
 _TRAILER_BYTES = 8  # of gzip: CRC-32 and length
 _PIECE_BYTES = 4 << 10
+_ZSTD_PIECE_BYTES = 64 << 10
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # Tabs, line ends, escapes (ISO 2022) and the end mark of DOS may be in a text.
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x19\x1c-\x1f]")
@@ -83,12 +88,18 @@ def _unpack(body: bytes, coding: str, limit: int) -> bytes:
 
 
 def _unpack_brotli(body: bytes, limit: int) -> bytes:
+    text, is_whole = _brotli(body, limit)
+    return text if is_whole else body
+
+
+def _brotli(body: bytes, limit: int) -> tuple[bytes, bool]:
+    """Unpack what may be packed with Brotli, which has no mark that tells; else return the body."""
     unpacker = brotli.Decompressor()
     try:
         text: bytes = unpacker.process(body, output_buffer_limit=limit)[:limit]
     except brotli.error:
-        return body
-    return text if unpacker.is_finished() or len(text) == limit else body
+        return body, True
+    return text, unpacker.is_finished() or len(text) == limit
 
 
 def _inflate(body: bytes, window_bits: int, limit: int) -> bytes | None:
@@ -144,12 +155,22 @@ def _unpack_member(text: bytearray, body: memoryview, window_bits: int, limit: i
 def codings_of(value: str) -> list[str]:
     """Return what a Content-Encoding says that can be undone, the last one first."""
     named = [coding.strip().lower() for coding in value.split(",")]
-    known = {*_FORMATS, "br"}
+    known = {*_FORMATS, "br", "zstd"}
     return [coding for coding in reversed(named) if coding in known][:_MAX_CODINGS]
 
 
-def inflate(body: bytes | bytearray, codings: list[str], limit: int) -> bytes | bytearray:
+def inflate(body: bytes | bytearray, codings: Sequence[str], limit: int) -> bytes:
+    """Return what a body holds, as `unpacked` does, whether it is whole or not."""
+    return unpacked(body, codings, limit)[0]
+
+
+def unpacked(body: bytes | bytearray, codings: Sequence[str], limit: int) -> tuple[bytes, bool]:
     """Return what a body holds, cut at `limit` bytes; one that is not packed is returned as it is.
+
+    Returns
+    -------
+    body, is_whole
+        Whether all packings were sound to their end, or to the limit.
 
     Notes
     -----
@@ -157,20 +178,44 @@ def inflate(body: bytes | bytearray, codings: list[str], limit: int) -> bytes | 
     to its fault is what a browser shows. "deflate" is sent with and without the frame of zlib, and
     a raw one is known by nothing but its success.
     """
+    text, is_whole = bytes(body), True
     for coding in codings:
-        if coding == "br":
-            body = _unpack_brotli(bytes(body), limit)
-        elif coding != "deflate":
-            is_packed = body.startswith(_GZIP)
-            body = _members(bytes(body), _FORMATS["gzip"][0], limit)[0] if is_packed else body
-        else:
-            plain = (_inflated(body, window_bits, limit) for window_bits in _FORMATS[coding])
-            body = next((each for each in plain if each is not None), body)
-    return body
+        text, is_sound = _UNPACKERS[coding](text, limit)
+        is_whole = is_whole and is_sound
+    return text, is_whole
 
 
-def _inflated(body: bytes | bytearray, window_bits: int, limit: int) -> bytes | None:
-    try:
-        return zlib.decompressobj(window_bits).decompress(body, limit)
-    except zlib.error:
-        return None
+def _gzip(body: bytes, limit: int) -> tuple[bytes, bool]:
+    if not body.startswith(_GZIP):
+        return body, True
+    text, rest = _members(body, _FORMATS["gzip"][0], limit)
+    return bytes(text), rest is not None
+
+
+def _deflate(body: bytes, limit: int) -> tuple[bytes, bool]:
+    for window_bits in _FORMATS["deflate"]:
+        unpacker = zlib.decompressobj(window_bits)
+        try:
+            text = unpacker.decompress(body, limit)
+        except zlib.error:
+            continue
+        return text, unpacker.eof or len(text) == limit
+    return body, True
+
+
+def _zstd(body: bytes, limit: int) -> tuple[bytes, bool]:
+    if not body.startswith(_ZSTD):
+        return body, True
+    reader, text = ZstdReader(io.BytesIO(body)), bytearray()
+    while len(text) < limit:
+        try:
+            piece = reader.read(min(_ZSTD_PIECE_BYTES, limit - len(text)))
+        except OSError:
+            return bytes(text), False
+        if not piece:
+            break
+        text += piece
+    return bytes(text), True
+
+
+_UNPACKERS = {"gzip": _gzip, "x-gzip": _gzip, "deflate": _deflate, "br": _brotli, "zstd": _zstd}

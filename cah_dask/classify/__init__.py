@@ -1,0 +1,1 @@
+"""Records of archives through a model of one's own: read, prepare, score, keep."""

@@ -1,0 +1,208 @@
+"""The process in which `read` and `prepare` of a user run, because they may crash or hang.
+
+It gets batches of records through a mailbox and answers each with what became of its records. In
+other memory that it shares with who started it, it says which record it is at, and since when. It
+ends when whoever started it does.
+"""
+
+import ctypes
+import mmap
+import os
+import signal
+import struct
+import sys
+import time
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any
+
+import msgspec
+
+from cah_dask.archives.responses import Response
+from cah_dask.classify.arrays import packed
+from cah_dask.classify.hooks import Item, Prepare, Read
+from cah_dask.classify.identity import Digests, require_same
+from cah_dask.classify.loading import prepare_of, read_of, told
+from cah_dask.classify.mailbox import Mailbox
+from cah_dask.classify.options import ClassifyOptions
+from cah_dask.classify.outcomes import Outcome
+from cah_dask.errors import ConfigError
+
+AT = struct.Struct("<qq")
+"""What is shared: the place of a record in its batch, -1 for none, and when it was begun, ns."""
+
+NOBODY = -1
+
+_READY = b""
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Answer(msgspec.Struct, frozen=True, array_like=True):
+    """What became of one record."""
+
+    outcome: str
+    """Empty if it is an item now; else why not."""
+    arrays: bytes = b""
+    payload: bytes = b""
+    """The item as bytes, if it was asked for."""
+    message: str = ""
+    """What a hook that failed said."""
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What the process is told at its start."""
+
+    options: ClassifyOptions
+    folder: str
+    """Where modules of the user are looked for first."""
+    expected: Digests
+    """What the files of the hooks hold."""
+    shows: bool = False
+    """Whether it makes what a report shows, not what a model takes."""
+
+
+class HookTimeout(BaseException):
+    """A hook takes too long; no Exception, so that hooks do not take it for one of theirs."""
+
+
+class Hooks:
+    """`read` and `prepare`, which cost the record that they fail for.
+
+    Parameters
+    ----------
+    prepare
+        None if there is no model that takes arrays.
+    with_payload
+        Whether items are wanted as bytes, too.
+    """
+
+    def __init__(
+        self,
+        read: Read,
+        prepare: Prepare | None,
+        *,
+        timeout_s: float,
+        with_payload: bool,
+        shows: bool,
+    ) -> None:
+        self._read = read
+        self._prepare = prepare
+        self._timeout_s = timeout_s
+        self._with_payload = with_payload
+        self._shows = shows
+
+    def answer(self, record: Response) -> Answer:
+        """Return what becomes of a record."""
+        try:
+            signal.setitimer(signal.ITIMER_REAL, self._timeout_s)
+            try:
+                return self._answer(record)
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+        except HookTimeout:
+            message = f"takes more than {self._timeout_s:g} s"
+            return Answer(Outcome.HOOK_TIMEOUT, message=message)
+
+    def _answer(self, record: Response) -> Answer:
+        found, fault = _called(self._item, "read", record)
+        if fault:
+            return Answer(Outcome.HOOK_ERROR, message=fault)
+        item, payload = found
+        if item is None:
+            return Answer(Outcome.NOT_WANTED)
+        if self._shows:
+            from cah_dask.classify.shown import shown  # noqa: PLC0415  # Pillow is slow to start
+
+            return Answer("", payload=shown(item, record.body))
+        return Answer("", payload=payload) if self._prepare is None else self._made(item, payload)
+
+    def _item(self, record: Response) -> tuple[Item | None, bytes]:
+        item = self._read(record)
+        return item, payload_of(item, record.body) if self._with_payload else b""
+
+    def _made(self, item: Item, payload: bytes) -> Answer:
+        arrays, fault = _called(self._prepare, "prepare", item)
+        if fault:
+            return Answer(Outcome.HOOK_ERROR, message=fault)
+        try:
+            return Answer("", packed(arrays), payload)
+        except TypeError as error:
+            return Answer(Outcome.BAD_ITEM, message=f"prepare: {error}")
+
+
+def _called(hook: Any, name: str, given: Any) -> tuple[Any, str]:
+    """Return what a hook returns, and what went wrong if it raises."""
+    try:
+        return hook(given), ""
+    except HookTimeout:
+        raise
+    except BaseException as error:  # noqa: BLE001  # whatever it does; Rust's panics, exit()
+        return None, f"{name}: {told(error)}"
+
+
+def payload_of(item: Any, body: bytes) -> bytes:
+    """Return what is stored of an item: its own `payload` if it has one, else the item itself.
+
+    A text becomes UTF-8, bytes stay as they are; of anything else the body of its record is stored.
+    """
+    item = getattr(item, "payload", item)
+    if isinstance(item, str):
+        return item.encode("utf-8", "replace")
+    return item if isinstance(item, bytes) else body
+
+
+def main() -> None:
+    """Serve until whoever started this process is gone."""
+    socket, memory, shared, parent = map(int, sys.argv[1:])
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was gone before we asked
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver; our input will end
+    signal.signal(signal.SIGALRM, _on_alarm)
+    place = mmap.mmap(shared, AT.size)
+    try:
+        _serve(Mailbox(memory, socket), place)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+
+
+def _on_alarm(_: int, __: FrameType | None) -> None:
+    raise HookTimeout
+
+
+def _serve(mailbox: Mailbox, place: mmap.mmap) -> None:
+    order = msgspec.msgpack.decode(mailbox.receive(), type=Order)
+    sys.path.insert(0, order.folder)
+    options = order.options
+    try:
+        if order.expected:
+            require_same(options, order.expected, ("read", "prepare"))
+        hooks = Hooks(
+            read_of(options),
+            prepare_of(options) if options.model else None,
+            timeout_s=options.hook_timeout_s,
+            with_payload=options.payload != "none",
+            shows=order.shows,
+        )
+    except ConfigError as error:
+        mailbox.send(str(error).encode())
+        return
+    mailbox.send(_READY)
+    decoder = msgspec.msgpack.Decoder(list[Response])
+    while True:
+        batch = decoder.decode(mailbox.receive())
+        mailbox.send(msgspec.msgpack.encode(_answers(batch, hooks, place)))
+
+
+def _answers(batch: Sequence[Response], hooks: Hooks, place: mmap.mmap) -> list[Answer]:
+    answers = []
+    for number, record in enumerate(batch):
+        AT.pack_into(place, 0, number, time.monotonic_ns())
+        answers.append(hooks.answer(record))
+    AT.pack_into(place, 0, NOBODY, 0)
+    return answers
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""Asks a process of hooks about batches of records, and replaces it when it dies or hangs."""
+
+import contextlib
+import mmap
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from cah_dask.archives.responses import Response
+from cah_dask.classify.hook_process import AT, NOBODY, Answer, Order
+from cah_dask.classify.identity import Digests
+from cah_dask.classify.mailbox import Mailbox
+from cah_dask.classify.options import ClassifyOptions
+from cah_dask.classify.outcomes import Outcome
+from cah_dask.errors import RetryableError, RunError
+
+NOTHING: Digests = {}
+
+_TRIES = 2
+"""A record is not to blame for a process that dies before it has done the same to another one."""
+_STARTS = 5
+_START_S = 300.0  # a cold import from a busy parallel file system
+_GRACE = 1.0
+_LOOK_S = 1.0
+
+_DECODER = msgspec.msgpack.Decoder(list[Answer])
+
+
+class HookRunner:
+    """`read` and `prepare` in a process of their own; a context manager.
+
+    Ask with `send`, then `receive`; whoever asks may do something else in between.
+
+    Parameters
+    ----------
+    expected
+        What the files of the hooks hold; nothing if that does not matter.
+    shows
+        Whether it makes what a report shows, not what a model takes.
+    """
+
+    def __init__(
+        self, options: ClassifyOptions, expected: Digests = NOTHING, *, shows: bool = False
+    ) -> None:
+        self._order = Order(options, str(Path.cwd()), dict(expected), shows)
+        self._timeout_s = options.hook_timeout_s
+        self._process: _Process | None = None
+        self._batch: Sequence[Response] = ()
+
+    def __enter__(self) -> Self:
+        self._process = self._started()
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop()
+
+    def send(self, batch: Sequence[Response]) -> None:
+        """Have records worked on; `receive` tells what became of them."""
+        self._batch = batch
+        self._ask(batch)
+
+    def receive(self) -> list[Answer]:
+        """Return what became of each record of the batch that was sent.
+
+        Raises
+        ------
+        RetryableError
+            If the process does not start again.
+        RunError
+            If its hooks cannot be built on this node.
+        """
+        settled: dict[int, Answer] = {}
+        tries: Counter[int] = Counter()
+        n_deaths = 0
+        left = list(range(len(self._batch)))
+        while True:
+            answers, at, hangs = self._answers()
+            if answers is not None:
+                settled.update(zip(left, answers, strict=True))
+                return [settled[number] for number in range(len(self._batch))]
+            if at == NOBODY:
+                n_deaths += 1
+                if n_deaths == _STARTS:
+                    raise RetryableError("the process of the hooks dies between records")
+            else:
+                culprit = left[at]
+                tries[culprit] += 1
+                if hangs or tries[culprit] == _TRIES:
+                    settled[culprit] = _blamed(self._timeout_s, hangs=hangs)
+                    left.remove(culprit)
+            self._stop()
+            self._process = self._started()
+            self._ask([self._batch[number] for number in left])
+
+    def _ask(self, batch: Sequence[Response]) -> None:
+        if self._process is not None:
+            with contextlib.suppress(OSError):  # it died: `receive` finds out
+                self._process.mailbox.send(msgspec.msgpack.encode(batch))
+
+    def _answers(self) -> tuple[list[Answer] | None, int, bool]:
+        """Return the answers; or None, where the process was, and whether it hung."""
+        process = self._process
+        if process is None:
+            return None, NOBODY, False
+        limit_ns = int((self._timeout_s * (1 + _GRACE) + _GRACE) * 1e9)
+        with contextlib.suppress(EOFError, OSError):
+            while not process.mailbox.poll(_LOOK_S):
+                at, since = AT.unpack_from(process.place)
+                if at != NOBODY and time.monotonic_ns() - since > limit_ns:
+                    return None, at, True
+            return _DECODER.decode(process.mailbox.receive()), NOBODY, False
+        return None, AT.unpack_from(process.place)[0], False
+
+    def _started(self) -> "_Process":
+        """Start a process; one that dies before it is ready may have been killed, as later ones."""
+        for _ in range(_STARTS):
+            process = _Process()
+            try:
+                process.mailbox.send(msgspec.msgpack.encode(self._order))
+                if process.mailbox.poll(_START_S):
+                    refusal = process.mailbox.receive().decode()
+                    if not refusal:
+                        return process
+                    process.stop()
+                    raise RunError(f"{os.uname().nodename}: {refusal}")
+            except (EOFError, OSError):
+                pass
+            process.stop()
+        raise RetryableError("the process of the hooks does not start")
+
+    def _stop(self) -> None:
+        if self._process is not None:
+            self._process.stop()
+            self._process = None
+
+
+def _blamed(timeout_s: float, *, hangs: bool) -> Answer:
+    if hangs:
+        message = f"takes more than {timeout_s:g} s, and could not be interrupted"
+        return Answer(Outcome.HOOK_TIMEOUT, message=message)
+    return Answer(Outcome.HOOK_CRASH, message="its process died")
+
+
+class _Process:
+    """A process, the way to it, and the memory in which it says where it is."""
+
+    def __init__(self) -> None:
+        shared, memory = os.memfd_create("place"), os.memfd_create("mailbox")
+        ours, theirs = socket.socketpair()
+        os.ftruncate(shared, AT.size)
+        self.place = mmap.mmap(shared, AT.size)
+        AT.pack_into(self.place, 0, NOBODY, 0)
+        with theirs:
+            fds = (theirs.fileno(), memory, shared)
+            module = "cah_dask.classify.hook_process"
+            words = (sys.executable, "-m", module, *map(str, fds), str(os.getpid()))
+            self._process = subprocess.Popen(  # noqa: S603  # ourselves
+                words, stdin=subprocess.DEVNULL, stdout=2, pass_fds=fds
+            )
+        os.close(shared)
+        self.mailbox = Mailbox(memory, ours.detach())
+
+    def stop(self) -> None:
+        """Kill it and wait until it is gone."""
+        self._process.kill()
+        self._process.wait()
+        self.mailbox.close()
+        self.place.close()

@@ -1,0 +1,1 @@
+"""Readers: what makes items of records of archives."""

@@ -1,0 +1,74 @@
+"""How far a list is while it is at work: a small file for people, on which nothing depends."""
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from cah_dask.images.outcomes import Ledger
+from cah_dask.images.web.repeater import Repeater
+
+EVERY_S = 5.0
+"""Seconds between two looks."""
+
+HOSTS = 3
+"""Hosts that are named: those with the most urls without an outcome."""
+
+
+class ListProgress(msgspec.Struct, frozen=True):
+    """A list at one moment."""
+
+    urls: int
+    done: int
+    """Urls that have an outcome."""
+    n_bytes: int
+    """Bytes received so far, in bodies."""
+    seconds: float
+    """Since it began."""
+    hosts: dict[str, int]
+    """Urls without an outcome of the hosts with the most of them."""
+
+
+@contextlib.contextmanager
+def progress_written(
+    path: Path | None, ledger: Ledger, n_bytes: Callable[[], int], *, every_s: float = EVERY_S
+) -> Iterator[None]:
+    """Write down how far a list is, again and again while the block lasts; then the file goes.
+
+    A file that cannot be written is not: whatever is wrong shows where it matters.
+    """
+    if path is None:
+        yield
+        return
+    started = time.monotonic()
+    unfinished = path.with_suffix(".unfinished")
+
+    def write() -> None:
+        left = ledger.left()
+        hosts = Counter(urlsplit(url).hostname or "" for url in left).most_common(HOSTS)
+        seconds = time.monotonic() - started
+        now = ListProgress(len(ledger), len(ledger) - len(left), n_bytes(), seconds, dict(hosts))
+        with contextlib.suppress(OSError):
+            unfinished.write_bytes(msgspec.json.encode(now))
+            unfinished.replace(path)
+
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with Repeater(write, every_s):
+            yield
+    finally:
+        for each in (unfinished, path):
+            with contextlib.suppress(OSError):
+                each.unlink()
+
+
+def read_progress(path: Path) -> ListProgress | None:
+    """Return what a file says; None if it is gone, or torn."""
+    with contextlib.suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return msgspec.json.decode(path.read_bytes(), type=ListProgress)
+    return None

@@ -1,0 +1,176 @@
+"""Samples of a run for people to look at, chosen by a seed over all its fetch lists."""
+
+import base64
+import contextlib
+import io
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cah_dask.errors import RetryableError, RunError
+from cah_dask.groups import group_name_of
+from cah_dask.images.picture.decode import open_rgb
+from cah_dask.images.shards import ShardReader
+from cah_dask.release.draw import lot
+from cah_dask.release.summary import Summary
+from cah_dask.schema import Status, similarity_of
+from cah_dask.storage import read_part, read_receipt
+
+THUMBNAIL_PX = 112
+_SPREAD = 24
+"""Lists that the samples are spread over, if there are as many with any."""
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Which samples are to be shown; what is not set admits all."""
+
+    outcome: str = Status.OK.value
+    split: str = ""
+    lang: str = ""
+    host: str = ""
+    low: float = -math.inf
+    high: float = math.inf
+    """Similarity, from `low` to `high` inclusively."""
+    is_kept: bool | None = None
+
+    @property
+    def needs_similarity(self) -> bool:
+        """Whether samples that are not scored are left out."""
+        return self.is_kept is not None or self.low > -math.inf or self.high < math.inf
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """One sample as a page shows it; ``thumbnail`` is a data url, or empty if it is gone."""
+
+    text: str
+    url: str
+    split: str
+    lang: str
+    outcome: str
+    similarity: float | None
+    thumbnail: str
+
+
+def choose(
+    run_dir: Path, summary: Summary, lists: Sequence[str], wanted: Wanted, number: int, seed: int
+) -> Iterator[Sample]:
+    """Yield up to `number` samples of some lists, a few of each.
+
+    Where rules drop pairs, only kept ones are shown: the others may be what the rules are for.
+
+    Parameters
+    ----------
+    lists
+        Names such as ``w00000/b00003-l00000``, looked at in this order until there are enough.
+    """
+    each = math.ceil(number / max(1, min(len(lists), _SPREAD)))
+    left = number
+    for name in lists:
+        if not left:
+            return
+        with contextlib.suppress(RetryableError):  # set aside, or not there any more
+            rows = _rows(run_dir, summary, name, wanted)
+            lots = pa.array([lot(uid, seed) for uid in rows["uid"].to_pylist()], pa.binary())
+            rows = rows.take(pc.sort_indices(lots)).slice(0, min(each, left))
+            left -= len(rows)
+            yield from _samples(run_dir, name, rows, wanted.outcome)
+
+
+def _rows(run_dir: Path, summary: Summary, name: str, wanted: Wanted) -> pa.Table:
+    """Return the wanted rows of a list with url, text, image_row and, where known, similarity."""
+    outcomes = read_part(_part(run_dir, "images", name), columns=["url", "status", "image_row"])
+    outcomes = outcomes.filter(pc.equal(outcomes["status"], wanted.outcome))
+    bucket, _, number = name.rpartition("-l")
+    rows = read_part(
+        _part(run_dir, "fetch", bucket),
+        row_group=int(number),
+        columns=["uid", "url", "text", "split", "lang"],
+    )
+    found = pc.index_in(rows["url"], outcomes["url"].combine_chunks())
+    rows = rows.append_column("image_row", outcomes["image_row"].take(found))
+    rows = rows.filter(pc.is_valid(found))
+    for column, value in (("split", wanted.split), ("lang", wanted.lang)):
+        rows = rows.filter(pc.equal(rows[column], value)) if value else rows
+    if wanted.host:
+        rows = rows.filter(pa.array([_is_of(wanted.host, u) for u in rows["url"].to_pylist()]))
+    rows = _with_similarity(run_dir, summary, name, rows)
+    if wanted.needs_similarity:
+        similarity = rows["similarity"]
+        at_least = pc.greater_equal(similarity, wanted.low)
+        rows = rows.filter(pc.and_(at_least, pc.less_equal(similarity, wanted.high)))
+    if wanted.is_kept is None and not (summary.rules and wanted.outcome == Status.OK):
+        return rows
+    is_kept = _is_kept(run_dir, summary, name, rows)
+    if wanted.is_kept is False:
+        return rows.filter(pc.and_(pc.invert(is_kept), not summary.rules))
+    return rows.filter(is_kept)
+
+
+def _is_of(host: str, url: str) -> bool:
+    found = urlsplit(url).hostname or ""
+    return found == host or found.endswith(f".{host}")
+
+
+def _with_similarity(run_dir: Path, summary: Summary, name: str, rows: pa.Table) -> pa.Table:
+    """Add the similarity that decides; null where the list is not embedded yet."""
+    column = similarity_of(summary.encoder)
+    try:
+        scored = read_part(_part(run_dir, "scored", name), columns=["uid", column])
+    except RetryableError:
+        return rows.append_column("similarity", pa.nulls(len(rows), pa.float32()))
+    found = pc.index_in(rows["uid"], scored["uid"].combine_chunks())
+    return rows.append_column("similarity", scored[column].take(found))
+
+
+def _is_kept(run_dir: Path, summary: Summary, name: str, rows: pa.Table) -> pa.Array:
+    """Tell which rows are selected; before the selection, which reach their threshold."""
+    group = group_name_of(name)
+    for part in summary.selected:
+        if part.endswith(f"/{group}.parquet"):
+            selected = read_part(run_dir / part, columns=["part", "uid"])
+            selected = selected.filter(pc.equal(selected["part"], f"scored/{name}.parquet"))
+            return pc.is_in(rows["uid"], selected["uid"].combine_chunks())
+    limits = [summary.thresholds.get(split, math.inf) for split in rows["split"].to_pylist()]
+    reach = pc.greater_equal(rows["similarity"], pa.array(limits, pa.float32()))
+    return pc.and_(pc.coalesce(reach, pa.scalar(value=False)), not summary.rules)
+
+
+def _part(run_dir: Path, folder: str, name: str) -> Path:
+    return run_dir / folder / f"{name}.parquet"
+
+
+def _samples(run_dir: Path, name: str, rows: pa.Table, outcome: str) -> Iterator[Sample]:
+    images = _images(_part(run_dir, "images", name), rows["image_row"].to_pylist())
+    shown = rows.select(["text", "url", "split", "lang", "similarity"]).to_pylist()
+    for row, image in zip(shown, images, strict=True):
+        yield Sample(**row, outcome=outcome, thumbnail=thumbnail(image))
+
+
+def _images(outcomes: Path, rows: Sequence[int | None]) -> list[bytes | None]:
+    """Read images from the shard behind an outcomes part; None for each that is not there."""
+    there = [row for row in rows if row is not None]
+    if not there:
+        return [None] * len(rows)
+    try:
+        (side,) = read_receipt(outcomes).side
+        with ShardReader(outcomes.with_name(side.name)) as shard:
+            found = dict(zip(there, shard.read(there), strict=True))
+    except (RetryableError, RunError):
+        return [None] * len(rows)
+    return [found.get(row) if row is not None else None for row in rows]
+
+
+def thumbnail(data: bytes | None) -> str:
+    """Return a picture as the data url of a small JPEG; empty for none."""
+    if data is None:
+        return ""
+    image = open_rgb(data)
+    image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

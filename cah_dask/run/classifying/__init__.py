@@ -1,0 +1,1 @@
+"""The job of `cah classify`: archives -> items -> scores.  tasks -> job -> output."""

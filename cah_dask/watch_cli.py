@@ -1,0 +1,279 @@
+"""The command line that looks at a run by its folder alone: `cah logs | failures | samples | ...`.
+
+No scheduler is needed, and a copy of the folder will do; the run may be alive or long over.
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from cah_dask.errors import ConfigError
+from cah_dask.jobs_cli import EXIT_CODES
+from cah_dask.terminal import answer, say, tell
+from cah_dask.words import counted, printable
+
+if TYPE_CHECKING:
+    from cah_dask.release.samples import Wanted
+    from cah_dask.run.folder.run_folder import RunFolder
+
+watch_app = typer.Typer()
+
+RunPath = Annotated[Path, typer.Argument(help="Run folder.")]
+
+_FOLLOW_S = 0.5
+_BLOCK_BYTES = 1 << 16
+
+
+def begun(folder: Path) -> "RunFolder":
+    """Return a run folder.
+
+    Raises
+    ------
+    ConfigError
+        If no run was started there.
+    """
+    from cah_dask.run.folder.run_folder import RunFolder
+
+    found = RunFolder(folder)
+    if not found.has_begun:
+        raise ConfigError(f"{folder} is no run folder; `cah runs {folder}` finds those below it")
+    return found
+
+
+@watch_app.command()
+def logs(
+    folder: RunPath,
+    name: Annotated[
+        str, typer.Argument(help="Of `driver` or of worker jobs, such as `cpu-3`; `list` lists.")
+    ] = "driver",
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Last lines shown.")] = 40,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Show what is added, too.")
+    ] = False,
+) -> None:
+    """Print the log of the driver, or those of worker jobs."""
+    run = begun(folder)
+    found = [run.log_file, *sorted((folder / "jobs").glob("*.out"))]
+    if name == "list":
+        for path in found:
+            tell(f"{path.stem}: {counted(path.stat().st_size if path.exists() else 0, 'byte')}")
+        return
+    paths = [path for path in found if f"-{name}-" in f"-{path.stem}-"]
+    if not paths:
+        raise ConfigError(f"{folder} has no log of {name}; `cah logs {folder} list` names them")
+    ends = {path: _print_end(path, lines, is_named=len(paths) > 1) for path in paths}
+    while follow:
+        time.sleep(_FOLLOW_S)
+        for path, end in ends.items():
+            ends[path] = _print_from(path, end)
+
+
+def _print_end(path: Path, lines: int, *, is_named: bool) -> int:
+    """Print the last lines of a log; return where it ends."""
+    if is_named:
+        tell(f"== {path.name}")
+    if not path.exists():
+        return 0
+    with path.open("rb") as file:
+        end = file.seek(0, 2)
+        data, start = b"", end
+        while start and data.count(b"\n") <= lines:
+            start = max(0, start - _BLOCK_BYTES)
+            file.seek(start)
+            data = file.read(end - start)
+    for line in data.decode("utf-8", "replace").splitlines()[-lines:] if lines else ():
+        tell(line)
+    return end
+
+
+def _print_from(path: Path, start: int) -> int:
+    """Print the whole lines that were added; return where they end."""
+    if not path.exists():
+        return 0
+    with path.open("rb") as file:
+        file.seek(start)
+        data = file.read()
+    whole, newline, _ = data.rpartition(b"\n")
+    for line in whole.decode("utf-8", "replace").split("\n") if newline else ():
+        tell(line)
+    return start + len(whole) + len(newline)
+
+
+@watch_app.command(epilog=EXIT_CODES)
+def failures(
+    folder: RunPath,
+    trace: Annotated[bool, typer.Option("--trace", help="Print where each fault arose.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also those that another attempt made good.")
+    ] = False,
+) -> None:
+    """Print the tasks that were given up and the archives that were lost, and why.
+
+    Ends with 6 if there are any.
+    """
+    from cah_dask.run.folder import failures
+
+    run = begun(folder)
+    known = list(failures.read(run.failures_file))
+    shown = known if everything else failures.undone(known, run.all_entries)
+    lost = run.summary().lost
+    for each in shown:
+        where = f" on {each.worker}" if each.worker else ""
+        tell(
+            f"{each.at:%Y-%m-%d %H:%M:%S} {each.stage} {each.unit}: {each.then} after attempt "
+            f"{each.attempt}{where}: {each.message}"
+        )
+        for line in each.detail.splitlines() if trace else ():
+            tell(f"    {line}")
+    for line in lost:
+        tell(f"lost: {line}")
+    if not shown and not lost:
+        tell("no task was given up, no archive was lost")
+        return
+    if any(each.then is not failures.Then.AGAIN for each in shown) or lost:
+        say(f"`cah retry {folder}` has them tried again")
+        sys.exit(6)
+
+
+@watch_app.command()
+def retry(folder: RunPath) -> None:
+    """Have the driver at work try again what it gave up, once it has done all else."""
+    run = begun(folder)
+    if run.is_driven:
+        run.retry_file.touch()
+        tell("the driver tries again what it gave up, once it has done all else")
+    else:
+        tell(
+            "no driver is at work: the command that began the run (cah run CONFIG, or sbatch "
+            "slurm/launch.sh CONFIG) goes on with it, and tries again all that was given up"
+        )
+
+
+@watch_app.command()
+def pause(folder: RunPath) -> None:
+    """Stop downloads within seconds; what is downloaded is still worked on."""
+    run = begun(folder)
+    run.pause_file.touch()
+    tell(f"downloads are paused; `cah resume {folder}` has them go on")
+
+
+@watch_app.command()
+def resume(folder: RunPath) -> None:
+    """Have downloads go on that were paused."""
+    run = begun(folder)
+    was_paused = run.pause_file.exists()
+    run.pause_file.unlink(missing_ok=True)
+    tell("downloads go on" if was_paused else "downloads were not paused")
+
+
+@watch_app.command()
+def samples(
+    folder: RunPath,
+    to: Annotated[Path, typer.Option(help="FILE.html or FILE.png.")],
+    outcome: Annotated[str, typer.Option(help="Of the download, such as decode_error.")] = "ok",
+    split: Annotated[str, typer.Option(help="en, multi or nolang.")] = "",
+    lang: Annotated[str, typer.Option(help="Language of the text, such as de.")] = "",
+    host: Annotated[str, typer.Option(help="Of the image, with those below it.")] = "",
+    similarity: Annotated[
+        str, typer.Option(metavar="LOW:HIGH", help="Such as 0.28:0.3 or :0.1.")
+    ] = ":",
+    kept: Annotated[
+        bool | None, typer.Option("--kept/--rejected", help="What a release holds, or the others.")
+    ] = None,
+    number: Annotated[int, typer.Option(min=1, max=2000, help="Samples shown.")] = 96,
+    seed: Annotated[int, typer.Option(help="Another one shows others.")] = 0,
+    lists: Annotated[int, typer.Option(min=1, help="Fetch lists looked at, at most.")] = 400,
+) -> None:
+    """Write a contact sheet: samples of the whole run, drawn by a seed.
+
+    Where rules drop pairs, only kept ones are shown.
+    """
+    from cah_dask.release.samples import Wanted, choose
+    from cah_dask.release.sheet import write_sheet
+
+    if to.suffix not in (".html", ".png"):
+        raise ConfigError(f"--to {to}: expected FILE.html or FILE.png")
+    low, high = _range(similarity)
+    wanted = Wanted(
+        outcome=outcome, split=split, lang=lang, host=host, low=low, high=high, is_kept=kept
+    )
+    _check(wanted)
+    run = begun(folder)
+    names = run.lists(seed, lists)
+    found = list(choose(folder, run.summary(), names, wanted, number, seed))
+    about = _described(wanted, similarity)
+    title = f"{counted(len(found), 'sample')} of {folder.resolve().name}"
+    write_sheet(to, found, title, f"{about}; drawn by seed {seed} from {len(names):,} fetch lists")
+    tell(f"{to}: {counted(len(found), 'sample')} ({about})")
+
+
+def _range(text: str) -> tuple[float, float]:
+    low, colon, high = text.partition(":")
+    try:
+        limits = float(low or "-inf"), float(high or "inf")
+    except ValueError:
+        limits = 1.0, 0.0
+    if not colon or not limits[0] <= limits[1]:
+        raise ConfigError(f"--similarity {text}: expected LOW:HIGH, such as 0.28:0.3 or :0.1")
+    return limits
+
+
+def _check(wanted: "Wanted") -> None:
+    from cah_dask.schema import SPLITS, Status
+
+    if wanted.split not in ("", *SPLITS):
+        raise ConfigError(f"--split {wanted.split}: expected one of {', '.join(SPLITS)}")
+    if wanted.outcome not in list(Status):
+        raise ConfigError(f"--outcome {wanted.outcome}: expected one of {', '.join(Status)}")
+
+
+def _described(wanted: "Wanted", similarity: str) -> str:
+    kept = {None: "", True: "kept", False: "rejected"}[wanted.is_kept]
+    told = [wanted.outcome, wanted.split, wanted.lang, wanted.host, kept]
+    told += [f"similarity {similarity}"] if similarity != ":" else []
+    return ", ".join(filter(None, told))
+
+
+@watch_app.command()
+def runs(
+    folder: Annotated[Path, typer.Argument(help="Folder that runs lie in, at any depth.")],
+) -> None:
+    """Print a table of the runs below a folder: how far each is, and who drives it."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("run", "archives", "pairs", "last commit", "state"):
+        table.add_column(name, justify="right" if name in ("archives", "pairs") else "left")
+    for run in _below(folder):
+        summary = run.summary()
+        last = summary.finished
+        extracted, packed = summary.stages["extract"].tasks, summary.counts("pack").kept
+        table.add_row(
+            escape(printable(str(run.path))),
+            f"{extracted:,}/{len(summary.archives):,}",
+            f"{packed:,}",
+            f"{last:%Y-%m-%d %H:%M}" if last else "none yet",
+            escape(printable(_state(run))),
+        )
+    if not table.rows:
+        raise ConfigError(f"{folder} has no run folder in it")
+    answer.print(table)
+
+
+def _below(folder: Path) -> Iterator["RunFolder"]:
+    from cah_dask.run.folder.run_folder import CONFIG_FILE, RunFolder
+
+    for path in sorted(folder.rglob(CONFIG_FILE)):
+        run = RunFolder(path.parent)
+        if run.journal_file.exists():
+            yield run
+
+
+def _state(run: "RunFolder") -> str:
+    if run.is_driven:
+        return f"at work: {run.driver()}" + (", paused" if run.pause_file.exists() else "")
+    return "published" if run.release.exists() else "stopped"

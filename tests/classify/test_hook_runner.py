@@ -1,0 +1,82 @@
+"""What a hook may do to a worker: nothing that costs more than its record."""
+
+import numpy as np
+import pytest
+
+from cah_dask.archives.responses import Response
+from cah_dask.classify.arrays import unpacked
+from cah_dask.classify.hook_runner import HookRunner
+from cah_dask.classify.options import ClassifyOptions, HookOptions
+from cah_dask.errors import RunError
+
+READ = "tests.classify.bad_hooks:read"
+MODEL = "tests.classify.models:Lengths"
+
+
+def record(body: str) -> Response:
+    return Response(
+        offset=0, kind="response", url="https://a.example/", date="2024-01-01T00:00:00Z",
+        digest="", status=200, headers=(), mime="text/plain", refers_to=("", ""),
+        body=body.encode(), fault="",
+    )  # fmt: skip
+
+
+def outcomes(*bodies: str, **options) -> list[str]:
+    given = {"read": READ, "model": MODEL, "hook_timeout_s": 0.2}
+    chosen = ClassifyOptions(**{**given, **options})
+    with HookRunner(chosen) as runner:
+        runner.send([record(body) for body in bodies])
+        first = [answer.outcome for answer in runner.receive()]
+        runner.send([record("fine")])
+        assert [answer.outcome for answer in runner.receive()] == [""], "it goes on"
+    return first
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome"),
+    [
+        ("raise", "hook_error"),
+        ("exit", "hook_error"),
+        ("loop", "hook_timeout"),
+        ("stubborn", "hook_timeout"),
+        ("crash", "hook_crash"),
+        ("none", "not_wanted"),
+        ("number", "hook_error"),
+        ("object", "bad_item"),
+        ("print", ""),
+    ],
+)
+def test_a_hook_that_misbehaves_costs_its_record(body: str, outcome: str):
+    assert outcomes("a", body, "b") == ["", outcome, ""]
+
+
+def test_a_process_that_is_killed_costs_no_record(tmp_path):
+    assert outcomes("a", f"once {tmp_path / 'mark'}", "b") == ["", "", ""]
+
+
+def test_several_bad_records_in_one_batch():
+    found = outcomes("crash", "a", "stubborn", "raise", "crash", "b")
+    crash = "hook_crash"
+    assert found == [crash, "", "hook_timeout", "hook_error", crash, ""]
+
+
+def test_arrays_and_payloads_come_back():
+    prepare = HookOptions(use="tests.classify.bad_hooks:Scaled", arguments={"by": 3})
+    options = ClassifyOptions(read=READ, prepare=prepare, model=MODEL, payload="all")
+    with HookRunner(options) as runner:
+        runner.send([record("abc"), record("x")])
+        some, other = runner.receive()
+    assert (some.payload, other.payload) == (b"abc", b"x")
+    (array,) = unpacked(some.arrays).values()
+    assert array.dtype == np.dtype("<i2")
+    assert array.tolist() == [0, 3, 6]
+    assert unpacked(other.arrays)["x"].shape == (1,)
+
+
+def test_hooks_that_cannot_be_built_there_are_one_line():
+    prepare = HookOptions(use="tests.classify.bad_hooks:Scaled", arguments={"with": 3})
+    with (
+        pytest.raises(RunError, match=r"prepare: tests.classify.bad_hooks:Scaled cannot be built"),
+        HookRunner(ClassifyOptions(prepare=prepare, model=MODEL)),
+    ):
+        pass

@@ -1,0 +1,119 @@
+"""A run of one list, two of whose three images were had and one of whose pairs is kept."""
+
+import io
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from cah_dask.images.shards import ShardWriter
+from cah_dask.pairs.select import select_list
+from cah_dask.release.summary import StageSummary, Summary
+from cah_dask.schema import (
+    MODALITIES,
+    OUTCOMES,
+    SAMPLES,
+    SELECTED,
+    Counts,
+    scored,
+    vector_of,
+)
+from cah_dask.storage import Receipt, side_file, write_part
+
+SELECTED_PART = "selected/0123abcd/w00000/g00000.parquet"
+LIST = "w00000/b00000-l00000"
+HOSTILE = '<script>alert(1)</script> & "quotes"'
+COUNTS = {
+    "extract": Counts(100, 40, {"no_text": 50, "format": 10}, {"lists": 1}),
+    "dedup": Counts(40, 30, {"duplicate": 10}),
+    "download": Counts(30, 20, {"http_404": 7, "too_small": 3}),
+    "embed": Counts(
+        30, 20, {"http_404": 7, "too_small": 3},
+        {"long_texts/clip/en": 4, "similarity/clip/en/60": 12, "similarity/clip/en/52": 5,
+         "similarity/clip/multi/50": 3},
+    ),
+    "select": Counts(
+        20, 12, {"below_threshold": 8},
+        {"scored/en/en": 17, "kept/en/en": 12, "scored/multi/de": 3, "crc32": 1},
+    ),
+    "pack": Counts(12, 12),
+}  # fmt: skip
+
+
+@pytest.fixture
+def summary() -> Summary:
+    time = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
+    return Summary(
+        stages={name: StageSummary(2, counts, 1.5, "rows") for name, counts in COUNTS.items()},
+        archives=["x.warc.wat.gz", "y|`z`.warc.wat.gz"],
+        lost=["x.warc.wat.gz: cut after 10 records"],
+        started=time,
+        finished=time,
+        versions={"cah_dask": "0.1.0"},
+        settings={"embed.model": "tiny"},
+        encoder="clip",
+        thresholds={"en": 0.2, "multi": 0.1, "nolang": 0.1},
+        selected=[SELECTED_PART],
+        lists=[LIST],
+    )
+
+
+def jpeg(colour: str) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (300, 200), colour).save(file, "JPEG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    """One scored list of two pairs (one kept) with its image shard."""
+    images = tmp_path / "images" / "w00000"
+    images.mkdir(parents=True)
+    with ShardWriter(images / "b00000-l00000-a.h5") as writer:
+        for colour in ("red", "blue"):
+            writer.add(jpeg(colour))
+    receipt = Receipt(
+        stage="download", unit="u", config="c", counts=Counts(),
+        side=(side_file(images / "b00000-l00000-a.h5"),),
+    )  # fmt: skip
+    fill = {pa.string(): "x", pa.int64(): 0, pa.int32(): 0, pa.int16(): 1, pa.float32(): 0.0,
+            pa.bool_(): False, pa.binary(): None, OUTCOMES.field("fetched_at").type: 0}  # fmt: skip
+
+    def rows(schema: pa.Schema, made: dict) -> pa.Table:
+        n = len(made["url"])
+        columns = [pa.array(made.get(f.name, [fill.get(f.type, b"")] * n), f.type) for f in schema]
+        return pa.table(columns, schema=schema)
+
+    urls = ["http://a.example/1", "javascript:alert(2)", "http://b.example/3"]
+    outcomes = {"url": urls, "status": ["ok", "ok", "http_404"], "image_row": [0, 1, None]}
+    table = rows(OUTCOMES, outcomes)
+    write_part(images / "b00000-l00000.parquet", OUTCOMES, [table], receipt)
+    samples = {
+        "uid": [b"0" * 16, b"1" * 16, b"2" * 16],
+        "text": [HOSTILE, "a dog", "ein Haus"],
+        "url": urls,
+        "split": ["en", "en", "multi"],
+        "lang": ["en", "en", "de"],
+    }
+    fetch = tmp_path / "fetch" / "w00000" / "b00000.parquet"
+    write_part(fetch, SAMPLES, [rows(SAMPLES, samples)], receipt)
+    schema = scored({"clip": 2})
+    made = {
+        "uid": [b"0" * 16, b"1" * 16],
+        "text": [HOSTILE, "a dog"],
+        "url": ["http://a.example/1", "javascript:alert(2)"],
+        "split": ["en", "en"],
+        "image_row": [0, 1],
+        "similarity_clip": [0.25, 0.05],
+    }
+    made |= {vector_of("clip", modality): [bytes(4)] * 2 for modality in MODALITIES}
+    path = tmp_path / "scored" / "w00000" / "b00000-l00000.parquet"
+    table = rows(schema, made)
+    write_part(path, schema, [table], receipt)
+    name = path.relative_to(tmp_path).as_posix()
+    selected, counts = select_list(name, table, "clip", {"en": 0.2})
+    receipt = Receipt(stage="select", unit="u", config="c", counts=counts, inputs=(name,))
+    write_part(tmp_path / SELECTED_PART, SELECTED, [selected], receipt)
+    return tmp_path

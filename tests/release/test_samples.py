@@ -1,0 +1,95 @@
+"""Samples for people to look at: those that were asked for, the same for the same seed."""
+
+import io
+from pathlib import Path
+
+import msgspec
+import pytest
+from PIL import Image
+
+from cah_dask.release.draw import Draw
+from cah_dask.release.samples import Sample, Wanted, choose
+from cah_dask.release.sheet import write_sheet
+from cah_dask.release.summary import Summary
+from tests.release.small_run import HOSTILE, LIST
+from tests.release.test_report import Page
+
+
+def chosen(run_dir: Path, summary: Summary, number: int = 9, **wanted) -> list[Sample]:
+    return list(choose(run_dir, summary, [LIST], Wanted(**wanted), number, 0))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "texts"),
+    [
+        ({}, {HOSTILE, "a dog"}),
+        ({"is_kept": True}, {HOSTILE}),
+        ({"is_kept": False}, {"a dog"}),
+        ({"low": 0.2}, {HOSTILE}),
+        ({"low": 0.05, "high": 0.1}, {"a dog"}),
+        ({"outcome": "http_404"}, {"ein Haus"}),
+        ({"outcome": "http_404", "split": "en"}, set()),
+        ({"outcome": "http_404", "lang": "de"}, {"ein Haus"}),
+        ({"host": "a.example"}, {HOSTILE}),
+        ({"host": "example"}, {HOSTILE}),
+        ({"host": "b.example"}, set()),
+        ({"outcome": "http_404", "low": -1.0}, set()),
+    ],
+)
+def test_only_what_was_asked_for_is_shown(
+    run_dir: Path, summary: Summary, wanted: dict, texts: set[str]
+):
+    found = chosen(run_dir, summary, **wanted)
+    assert {sample.text for sample in found} == texts
+    assert all(sample.thumbnail for sample in found if sample.outcome == "ok")
+
+
+def test_where_rules_drop_pairs_only_kept_ones_are_shown(run_dir: Path, summary: Summary):
+    ruled = msgspec.structs.replace(summary, rules={"unsafe": {"nsfw": {"at_least": 0.5}}})
+    assert [sample.text for sample in chosen(run_dir, ruled)] == [HOSTILE]
+    assert chosen(run_dir, ruled, is_kept=False) == []
+    unselected = msgspec.structs.replace(ruled, selected=[])
+    assert chosen(run_dir, unselected) == []
+
+
+def test_before_the_selection_thresholds_tell_what_is_kept(run_dir: Path, summary: Summary):
+    unselected = msgspec.structs.replace(summary, selected=[])
+    assert [sample.text for sample in chosen(run_dir, unselected, is_kept=True)] == [HOSTILE]
+
+
+def test_what_is_not_embedded_yet_has_no_similarity(run_dir: Path, summary: Summary):
+    (run_dir / "scored" / f"{LIST}.parquet").unlink()
+    assert [sample.similarity for sample in chosen(run_dir, summary)] == [None, None]
+    assert chosen(run_dir, summary, low=-1.0) == []
+
+
+def test_a_draw_depends_on_names_and_seed_only():
+    names = [f"w00000/b{number:05d}-l00000" for number in range(1000)]
+
+    def drawn(names: list[str], seed: int) -> list[str]:
+        draw = Draw(seed, 10)
+        for name in names:
+            draw.add(name)
+        return draw.names
+
+    assert drawn(names, 0) == drawn(names[::-1], 0)
+    assert drawn(names, 0) != drawn(names, 1)
+    assert len(drawn(names, 0)) == 10
+    assert max(map(names.index, drawn(names, 0))) > 500
+
+
+def test_a_sheet_is_a_page_or_a_picture_in_which_nothing_runs(
+    run_dir: Path, summary: Summary, tmp_path: Path
+):
+    samples = [*chosen(run_dir, summary), *chosen(run_dir, summary, outcome="http_404")]
+    write_sheet(tmp_path / "sheet.html", samples, "title <b>", "about")
+    page = Page((tmp_path / "sheet.html").read_text())
+    assert "script" not in page.tags
+    assert "b" not in page.tags
+    assert HOSTILE in page.text
+    assert "http_404" in page.text
+    assert page.tags.count("img") == 2
+    write_sheet(tmp_path / "sheet.png", samples, "title \x1b[2J", "about")
+    with Image.open(io.BytesIO((tmp_path / "sheet.png").read_bytes())) as picture:
+        colours = {picture.convert("RGB").getpixel((8 + 152 * n + 50, 30)) for n in range(2)}
+    assert colours == {(254, 0, 0), (0, 0, 254)}

@@ -1,0 +1,76 @@
+"""The work of a run over time and by pool: nothing is lost, whatever its length."""
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cah_dask.release.summary import ReportOptions, StageSummary, Summary
+from cah_dask.release.timeline import BUCKETS, TimelineSum, ends_of
+from cah_dask.release.work import work_by_pool
+from cah_dask.schema import Counts
+
+START = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
+
+
+def task(stage: str, start_s: float, seconds: float) -> tuple[str, datetime, float]:
+    return stage, START + timedelta(seconds=start_s + seconds), seconds
+
+
+def test_a_timeline_says_how_many_tasks_were_at_work():
+    sums = TimelineSum()
+    for each in (task("embed", 0, 2), task("embed", 1, 1), task("dedup", 3, 0.5)):
+        sums.add(*each)
+    found = sums.total
+    assert found is not None
+    assert found.width_s == 1
+    assert found.at_work["embed"][:4] == pytest.approx([1, 2, 0, 0])
+    assert found.at_work["dedup"][:4] == pytest.approx([0, 0, 0, 0.5])
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["extract", "embed"]),
+            st.floats(0, 1e7).map(lambda x: round(x, 3)),
+            st.floats(0, 1e5).map(lambda x: round(x, 3)),
+        ),
+        min_size=1,
+        max_size=30,
+    )
+)
+def test_a_timeline_stays_small_and_loses_no_second(tasks: list[tuple[str, float, float]]):
+    sums = TimelineSum()
+    for each in tasks:
+        sums.add(*task(*each))
+    found = sums.total
+    assert found is not None
+    assert found.length <= BUCKETS
+    spent = found.width_s * sum(map(sum, found.at_work.values()))
+    assert spent == pytest.approx(sum(seconds for *_, seconds in tasks), abs=1e-2)
+    begins, ends = ends_of(found)
+    assert begins <= min(START + timedelta(seconds=start) for _, start, _ in tasks)
+    assert ends >= max(START + timedelta(seconds=start + s) for _, start, s in tasks)
+
+
+def test_no_task_makes_no_timeline():
+    assert TimelineSum().total is None
+
+
+def test_work_and_cost_are_those_of_the_pool_that_did_it(summary: Summary):
+    stages = {
+        "extract": StageSummary(1, Counts(), 7200.0, "rows"),
+        "download": StageSummary(1, Counts(), 3600.0, "rows"),
+        "embed": StageSummary(2, Counts(), 9000.0, "rows", timings={"worker": 5_400_000}),
+    }
+    pools = {"extract": "cpu", "download": "io", "embed": "gpu"}
+    options = ReportOptions(prices={"cpu": 0.5, "gpu": 2.0})
+    priced = msgspec.structs.replace(summary, stages=stages, pools=pools, options=options)
+    found = {each.pool: each for each in work_by_pool(priced)}
+    assert found["gpu"].hours == 1.5  # of two lists at once
+    assert found["gpu"].cost == 3.0
+    assert found["cpu"].cost == 1.0
+    assert found["io"].hours == 1.0
+    assert found["io"].cost is None

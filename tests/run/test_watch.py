@@ -1,0 +1,148 @@
+"""What a run tells by its folder alone: failures and their retry, logs, samples, tables."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests import runs
+from tests.commands import cah, refused
+from tests.webserver import WebServer
+
+ESCAPE = "\x1b]0;owned\x07"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of which a list was given up, and done when `cah retry` asked for it."""
+    folder = tmp_path_factory.mktemp("watched")
+    with WebServer() as web:
+        links = [
+            (web.url(f"/ok-{n}.jpg", host=f"h{n % 5}.test"), f"A picture of thing {n} {ESCAPE}")
+            for n in range(60)
+        ]
+        links += [(web.url("/404-1.jpg", host="h1.test"), "A picture that is gone")]
+        config = runs.write_config(
+            folder / "run.yaml", inputs=runs.write_inputs(folder / "wats", links), port=web.port
+        )
+        run_dir = config.with_suffix("")
+        driver = runs.start(config)
+        runs.wait_for_commits(run_dir, 1, driver)
+        obstacle = run_dir / "scored/w00001"
+        obstacle.parent.mkdir(exist_ok=True)
+        obstacle.write_text("a file where a folder should be")
+        code, lines, _ = cah("retry", run_dir)
+        assert (code, lines) == (
+            0, ["the driver tries again what it gave up, once it has done all else"],
+        )  # fmt: skip
+        asked_for = "what was given up is tried again"
+        assert runs.wait_for(lambda: asked_for in runs.output(config)), runs.output(config)
+        code, lines, said = cah("failures", run_dir, "--trace")
+        assert code == 6
+        assert " embed w00001/b0" in lines[0]
+        assert "given up after attempt 3 on " in lines[0]
+        assert any(line.startswith("    Traceback") for line in lines)
+        assert "cah retry" in said
+        obstacle.unlink()
+        assert driver.wait(120) == 0, runs.output(config)
+    return run_dir
+
+
+def test_what_was_given_up_and_done_later_is_no_failure_any_more(finished: Path):
+    assert cah("failures", finished)[:2] == (0, ["no task was given up, no archive was lost"])
+    code, lines, _ = cah("failures", finished, "--all")
+    assert code == 6
+    assert sum("given up after attempt 3" in line for line in lines) >= 1
+
+
+def test_without_a_driver_a_retry_says_how_to_go_on(finished: Path):
+    _, (line,), _ = cah("retry", finished)
+    assert "no driver is at work: the command that began the run" in line
+    assert not (finished / "RETRY").exists()
+
+
+def test_downloads_are_paused_and_go_on(finished: Path):
+    cah("pause", finished)
+    assert (finished / "PAUSE").exists()
+    assert cah("resume", finished)[1] == ["downloads go on"]
+    assert cah("resume", finished)[1] == ["downloads were not paused"]
+
+
+def test_logs_are_shown_from_their_end_without_escapes(finished: Path):
+    log = finished / "logs" / "driver.log"
+    before = log.read_bytes()
+    try:
+        log.write_bytes(before + f"a host says {ESCAPE}\n".encode())
+        _, lines, _ = cah("logs", finished, "--lines", "2")
+    finally:
+        log.write_bytes(before)
+    assert len(lines) == 2
+    assert lines[1] == r"a host says \x1b]0;owned\x07"
+    assert cah("logs", finished, "list")[1][0].startswith("driver: ")
+
+
+def test_quiet_is_silent_and_verbose_shows_the_log(finished: Path):
+    config = finished.parent / "run.yaml"
+    assert cah("-q", "run", config) == (0, [], "")
+    code, _, said = cah("--quiet", "run", config, "--set", "extract.min_text=7")
+    assert code == 3
+    assert "was started with extract.min_text" in said
+    release = finished / "release"
+    release.rename(finished / "other")
+    performance = config.with_name("dask.html")
+    code, _, said = cah("-v", "run", config, "--set", f"performance_report={performance}")
+    assert code == 0
+    assert re.search(r" INFO cah_dask\.\S+ task=\S+ stage=pack ", said)
+    assert "Dask Performance Report" in performance.read_text()
+
+
+def test_a_contact_sheet_shows_what_was_asked_for(finished: Path, tmp_path: Path):
+    sheet = tmp_path / "sheet.html"
+    _, lines, _ = cah("samples", finished, "--to", sheet, "--number", "20", "--kept")
+    assert lines == [f"{sheet}: 20 samples (ok, kept)"]
+    html = sheet.read_text()
+    assert html.count("<img ") == 20
+    assert "\x1b" not in html
+    cah("samples", finished, "--to", tmp_path / "again.html", "--number", "20", "--kept")
+    assert (tmp_path / "again.html").read_text() == html
+    _, lines, _ = cah("samples", finished, "--to", sheet, "--outcome", "http_404")
+    assert lines == [f"{sheet}: 1 sample (http_404)"]
+    picture = tmp_path / "sheet.png"
+    cah("samples", finished, "--to", picture, "--similarity", "-1:0")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_copy_tells_the_same(finished: Path, tmp_path: Path):
+    copy = tmp_path / "somewhere" / "else"
+    shutil.copytree(finished, copy)
+    _, lines, _ = cah("runs", tmp_path)
+    assert len(lines) == 2
+    assert lines[1].split()[1:3] == ["2/2", "60"]
+    assert lines[1].split()[-1] == "published"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("logs", "."), "is no run folder"),
+        (("runs", "."), "has no run folder in it"),
+        (("samples", ".", "--to", "x.gif"), "expected FILE.html or FILE.png"),
+        (("samples", ".", "--to", "x.png", "--similarity", "0.3"), "expected LOW:HIGH"),
+        (("samples", ".", "--to", "x.png", "--similarity", "1:0"), "expected LOW:HIGH"),
+        (("samples", ".", "--to", "x.png", "--split", "de"), "expected one of en, multi, nolang"),
+        (("samples", ".", "--to", "x.png", "--outcome", "gone"), "expected one of ok, dns_not"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    message: str,
+):
+    monkeypatch.chdir(tmp_path)
+    code, _, said = refused(capsys, *arguments)
+    assert code == 3
+    assert message in said
+    assert said.count("\n") == 1

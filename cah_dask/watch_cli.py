@@ -159,6 +159,8 @@ def retry(folder: RunPath) -> None:
 def pause(folder: RunPath) -> None:
     """Stop downloads within seconds; what is downloaded is still worked on."""
     run = begun(folder)
+    if run.config().download.source == "archives":
+        raise ConfigError(f"pictures of {folder} come from archives: no site is asked")
     run.pause_file.touch()
     tell(f"downloads are paused; `cah resume {folder}` has them go on")
 
@@ -251,7 +253,7 @@ def runs(
     for run in _below(folder):
         summary = run.summary()
         last = summary.finished
-        extracted, packed = summary.stages["extract"].tasks, summary.counts("pack").kept
+        extracted, packed = summary.n_archives, summary.counts("pack").kept
         table.add_row(
             escape(printable(str(run.path))),
             f"{extracted:,}/{len(summary.archives):,}",

@@ -13,17 +13,16 @@ MAX_RECORD_BYTES = 256 << 20
 """Largest record that is read, in bytes; WATs hold at most some megabytes a record."""
 
 MAGIC = b"\x1f\x8b"
-_MEMBER = MAGIC + b"\x08"  # with deflate, the only method there is
+MEMBER = MAGIC + b"\x08"
+"""How a member begins: with deflate, the only method there is."""
 _CHUNK_BYTES = 1 << 16
 _SCAN_BYTES = 1 << 20
 _PROBE_BYTES = 512
 _BEGINNING_BYTES = 64 << 10
 _INFLATED_BYTES = 1 << 20
 _RECORD = re.compile(rb"[\xef\xbb\xbf\s\0]*WARC/")
-_ANOTHER = re.compile(rb"\r?\n\r?\nWARC/\d\.\d\r?\n")
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _BLANK_LINE_AT_END = re.compile(rb"(?:\r?\n){1,2}\Z")
-_BEFORE_BYTES = 3
 _BLANK = b"\r\n"
 _LENGTH_DIGITS = 18
 
@@ -111,11 +110,11 @@ def _beginnings(file: BinaryIO, position: int) -> Iterator[int]:
         data = file.read(_SCAN_BYTES)
         held += data
         n_looked_at = max(0, len(held) - _PROBE_BYTES) if data else len(held)
-        at = held.find(_MEMBER)
+        at = held.find(MEMBER)
         while 0 <= at < n_looked_at:
             if _may_inflate(held[at : at + _PROBE_BYTES]):
                 yield position + at
-            at = held.find(_MEMBER, at + 1)
+            at = held.find(MEMBER, at + 1)
         if not data:
             return
         position += n_looked_at
@@ -145,9 +144,21 @@ def _n_not_zero(file: BinaryIO, start: int, stop: int | None = None) -> int:
 
 
 def holds_several(member: bytes) -> bool:
-    """Tell whether a member holds more than one record, so that it bounds none of them."""
-    at = member.find(b"\nWARC/")  # as a pattern takes longer than the inflating
-    return at >= 0 and bool(_ANOTHER.search(member, max(0, at - _BEFORE_BYTES)))
+    """Tell whether another record begins where the first one of a member says that it ends.
+
+    The member bounds none of them then. What a record quotes within its length is its own.
+    """
+    end = head_end(member)
+    length = content_length(warc_fields(member[:end])) if end else None
+    return bool(end and length is not None and _RECORD.match(member, end + length))
+
+
+def begins_record(file: BinaryIO, start: int) -> bool:
+    """Tell whether a gzip member begins here that holds a record, as far as its first bytes say."""
+    file.seek(start)
+    if not _may_inflate(file.read(_PROBE_BYTES)):
+        return False
+    return is_record(read_start(file, start, _BEGINNING_BYTES) or b"")
 
 
 def is_record(data: bytes) -> bool:

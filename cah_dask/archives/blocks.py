@@ -23,6 +23,7 @@ from cah_dask.archives.block import (
 from cah_dask.archives.lookup import is_frame
 from cah_dask.archives.members import (
     MAGIC,
+    MAX_RATIO,
     MAX_RECORD_BYTES,
     Member,
     holds_several,
@@ -89,6 +90,7 @@ class Blocks(Generic[T]):
         self._most = most
         self._keep = keep
         self._start = self._offset = self._n_seen = 0
+        self._n_wasted = self._reached = 0
         self._held: T | None = None
         self._held_bytes = 0
         self._go_on_at: int | None = None
@@ -319,6 +321,7 @@ class Blocks(Generic[T]):
         """Yield the last record out of its member, or count it as bad."""
         if not member.is_sound:
             self._lose()
+            self._waste(member)
             return
         block = self._block(member)
         if block.kind in self._kinds:
@@ -333,6 +336,11 @@ class Blocks(Generic[T]):
         self.n_bad += 1
         if fault:
             self.errors.append(f"the record at byte {self._offset}: {fault}")
+
+    def _waste(self, member: Member) -> None:
+        """Note what was inflated of a damaged member, as others may begin within it."""
+        self._n_wasted += member.n_bytes
+        self._reached = max(self._reached, member.reached)
 
     def _block(self, member: Member) -> Block:
         fields, body = payload(member.data)
@@ -352,6 +360,7 @@ class Blocks(Generic[T]):
         while position <= self._offset:
             member = read_member(file, position, keep=0)
             if not member.is_sound:
+                self._waste(member)
                 return None
             position = member.end
         return position
@@ -363,6 +372,11 @@ class Blocks(Generic[T]):
         if self._is_lenient:
             if fault:
                 self.errors.append(f"unreadable after byte {self._offset}: {fault}")
+            return None
+        if self._n_wasted > MAX_RATIO * self._reached:
+            self.errors.append(
+                f"unreadable after byte {self._offset}: damaged members that begin in one another"
+            )
             return None
         position = self._go_on_at
         if position is None and (position := self._end_of_last(self._file)) is None:

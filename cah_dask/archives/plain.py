@@ -173,11 +173,10 @@ class Inflated(io.RawIOBase):
 
 def read_head(stream: BinaryIO | io.BufferedReader, line: bytes) -> bytes | None:
     """Return the head of a record whose first line was read; None if it does not end."""
-    lines, n_bytes = [line], len(line)
-    while line.strip(b"\r\n") and n_bytes < MAX_HEAD_BYTES:
-        line = stream.readline(MAX_HEAD_BYTES - n_bytes)
+    head = bytearray(line)
+    while line.strip(b"\r\n"):
+        line = stream.readline(max(0, MAX_HEAD_BYTES - len(head)))
         if not line:
             return None
-        lines.append(line)
-        n_bytes += len(line)
-    return b"".join(lines) if not line.strip(b"\r\n") else None
+        head += line
+    return bytes(head)

@@ -3,7 +3,6 @@
 import gzip
 import itertools
 import random
-import struct
 import time
 import zlib
 from pathlib import Path
@@ -16,6 +15,7 @@ from cah_dask.archives import members
 from cah_dask.archives.records import Records
 from cah_dask.candidates.extract import Extraction, ExtractOptions, extract_archive
 from tests.fileserver import FileServer, serve
+from tests.warcs import within_one_another
 from tests.wats import WARCINFO, as_json, image, page, record
 
 CAPTION = "two brown dogs playing in the green grass"
@@ -154,21 +154,6 @@ def test_rubbish_that_looks_like_members_is_gone_through_in_linear_time(tmp_path
     assert time.process_time() - started < 5
     assert len(rows) == 2
     assert "600000 bytes" in found.errors[0]
-
-
-def within_one_another(begin: bytes, n: int, stream: bytes) -> bytes:
-    """Members in a row, each of which begins so and goes on with what all the others hold.
-
-    Behind its beginning each has a block that is stored and ends where all do; what they share is
-    inflated again for each of them.
-    """
-    stored = b"\0" + struct.pack("<HH", len(begin), len(begin) ^ 0xFFFF) + begin if begin else b""
-    head = b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + stored
-    step, data = len(head) + 5, b""
-    for number in range(n):
-        n_left = step * (n - number - 1)
-        data += head + b"\0" + struct.pack("<HH", n_left, n_left ^ 0xFFFF)
-    return data + stream
 
 
 @pytest.mark.parametrize("n", [40, 1200])

@@ -3,6 +3,7 @@
 import base64
 import gzip as gz
 import hashlib
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -122,3 +123,18 @@ def write_warc(
         pieces += around if requests else (piece,)
     path.write_bytes(b"".join(gz.compress(p, 6, mtime=0) if gzip else p for p in pieces))
     return str(path)
+
+
+def within_one_another(begin: bytes, n: int, stream: bytes) -> bytes:
+    """Members in a row, each of which begins so and goes on with what all the others hold.
+
+    Behind its beginning each has a block that is stored and ends where all do; what they share is
+    inflated again for each of them.
+    """
+    stored = b"\0" + struct.pack("<HH", len(begin), len(begin) ^ 0xFFFF) + begin if begin else b""
+    head = b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + stored
+    step, data = len(head) + 5, b""
+    for number in range(n):
+        n_left = step * (n - number - 1)
+        data += head + b"\0" + struct.pack("<HH", n_left, n_left ^ 0xFFFF)
+    return data + stream

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from fastwarc.warc import HeaderMap
 
+from cah_dask.archives.members import content_length
 from cah_dask.errors import CahError
 
 _EMPTY_LINES = (b"\r\n", b"\n")
@@ -128,6 +129,16 @@ def readable_kind(headers: HeaderMap, kind: str) -> str:
     if "\n" in "".join(headers.values()):
         return ""
     return kind or (headers.get("WARC-Type") or "").strip().lower()
+
+
+def hides_length(headers: HeaderMap) -> bool:
+    """Tell whether a record that FastWARC takes for an empty one does not say that it is.
+
+    Its Content-Length is written in another case than usual, or is no number.
+    """
+    if "\n" in "".join(headers.values()):
+        return False
+    return content_length(_readable(headers)) != 0
 
 
 def kind_of(fields: Mapping[str, str]) -> str:

@@ -6,16 +6,24 @@ one of a wrong length, is read again out of its own gzip member.
 """
 
 import io
-import re
 from collections.abc import Callable, Collection, Generator, Iterator
 from itertools import islice
 from typing import BinaryIO, Generic, TypeVar
 
 from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 
-from cah_dask.archives.block import Block, CutError, is_panic, kind_of, readable_kind
+from cah_dask.archives.block import (
+    Block,
+    CutError,
+    hides_length,
+    is_panic,
+    kind_of,
+    readable_kind,
+)
+from cah_dask.archives.lookup import is_frame
 from cah_dask.archives.members import (
     MAGIC,
+    MAX_RATIO,
     MAX_RECORD_BYTES,
     Member,
     holds_several,
@@ -23,11 +31,10 @@ from cah_dask.archives.members import (
     payload,
     read_member,
 )
+from cah_dask.archives.plain import Inflated, Plain
 from cah_dask.archives.remote import open_stream
 from cah_dask.errors import CahError, RecordError, RetryableError
 
-_RECORD = re.compile(rb"[\xef\xbb\xbf\s]*WARC/")
-_LOOK_BYTES = 64
 _KINDS = {
     int(getattr(WarcRecordType, kind)): kind
     for kind in (
@@ -82,7 +89,8 @@ class Blocks(Generic[T]):
         self._take = take
         self._most = most
         self._keep = keep
-        self._offset = self._n_seen = 0
+        self._start = self._offset = self._n_seen = 0
+        self._n_wasted = self._reached = 0
         self._held: T | None = None
         self._held_bytes = 0
         self._go_on_at: int | None = None
@@ -139,21 +147,46 @@ class Blocks(Generic[T]):
         """Go through the archive, again and again from where there is a record.
 
         FastWARC is strict with members, as it would make rubbish and the record behind it into one.
-        Where it stops at a record, that one is read out of its member; only what is not gzipped, or
-        several records in one member, needs its lenient way, which takes bare line ends.
+        Where it stops at a record, that one is read out of its member. What has no member of its
+        own is read by `Plain`; only frames need FastWARC's lenient way.
         """
         start: int | None = self._first(file)
         while start is not None:
-            self._is_lenient = not self._is_at_member(start)
+            is_member, self._is_lenient = self._is_at_member(start), is_frame(file, start)
+            if not (is_member or self._is_lenient):
+                start = yield from self._read_plain(start, file)
+                continue
             fault = yield from self._read_from(start, file)
             if self._is_several:
-                self._is_lenient = True
-                fault = yield from self._read_from(self._offset, file)
+                self._go_on_at = yield from self._read_several(file)
             start = self._next(fault)
 
+    def _read_plain(self, start: int, file: BinaryIO) -> Generator[T, None, int | None]:
+        """Read records that are not packed; return where a gzip member with one follows, if any."""
+        file.seek(start)
+        plain = Plain(file, self.errors.append)
+        yield from self._taken(plain)
+        return plain.member_at if self._most is None else None
+
+    def _read_several(self, file: BinaryIO) -> Generator[T, None, int | None]:
+        """Read the records of the member at the present offset; return its end, None if damaged."""
+        inflated = Inflated(file, self._offset)
+        with io.BufferedReader(inflated) as stream:
+            yield from self._taken(Plain(stream, self.errors.append, at=self._offset))
+            return inflated.end
+
+    def _taken(self, plain: Plain) -> Iterator[T]:
+        """Yield what is taken of records that no member bounds."""
+        for block in islice(plain, self._most):
+            self._offset = block.offset
+            fault = self._hold(block) if block.kind in self._kinds else None
+            if fault is not None:
+                self._lose(fault)
+            yield from self._released()
+
     def _first(self, file: BinaryIO) -> int:
-        """Return where the first record begins, whatever stands before it."""
-        if _RECORD.match(file.read(_LOOK_BYTES)):
+        """Return where the first record begins, or what is not packed."""
+        if not self._is_at_member(0):
             return 0
         start, n_lost = next_record(file, 0)
         if start is not None and n_lost:
@@ -165,7 +198,8 @@ class Blocks(Generic[T]):
 
         It is left as soon as a record was read out of its member: it would be astray.
         """
-        self._go_on_at, self._offset, self._n_seen = None, start, 0
+        self._go_on_at, self._n_seen = None, 0
+        self._start = self._offset = start
         self._held, self._is_several = None, False
         try:
             for taken in self._parsed(file):
@@ -207,15 +241,13 @@ class Blocks(Generic[T]):
         for record in islice(records, self._most):
             # Of the first one we know where it is; FastWARC is wrong if blanks precede it.
             offset = record.stream_pos if self._n_seen else self._offset
-            if self._held is not None:
-                held, self._held = self._held, None
-                yield held
+            yield from self._released()
             self._offset = offset
             self._n_seen += 1
-            kind = _KINDS.get(int(record.record_type), "")
-            if kind not in self._kinds:
-                kind = readable_kind(record.headers, kind)
-            n_left = record.content_length
+            kind, n_left = self._kind(record), record.content_length
+            if not n_left and hides_length(record.headers):
+                yield from self._mended("FastWARC does not know where it ends, nor what follows")
+                return
             if kind in self._kinds:
                 block = Block(offset, kind, n_left, record.headers, record.reader)
                 fault = self._hold(block)
@@ -224,13 +256,18 @@ class Blocks(Generic[T]):
                 fault = None if kind or self._is_lenient else "its head is unreadable"
             if fault is not None:
                 yield from self._mended(fault)
-                if not kind or self._was_read_apart():
+                if not kind or self._was_read_apart() or self._is_several:
                     return
             elif n_left and _is_short(record, n_left):
                 yield from self._doubted()
                 if self._was_read_apart():
                     return
         yield from self._released()
+
+    def _kind(self, record: WarcRecord) -> str:
+        """Return the WARC-Type of a record; "" if it is unreadable."""
+        kind = _KINDS.get(int(record.record_type), "")
+        return kind if kind in self._kinds else readable_kind(record.headers, kind)
 
     def _hold(self, block: Block) -> str | None:
         """Take a block; return what is wrong with its length, if anything is."""
@@ -271,10 +308,11 @@ class Blocks(Generic[T]):
     def _mended(self, fault: str) -> Iterator[T]:
         """Read a record out of its member, or count it as bad; `fault` says what was wrong."""
         member = self._member()
-        if member is None or holds_several(member.data):
-            self._is_several = member is not None and not self._is_lenient
-            if not self._is_several:
-                self._lose(fault)
+        if member is None:
+            self._lose(fault)
+            return
+        if holds_several(member.data):
+            self._is_several = True
             return
         self._go_on_at = member.end
         yield from self._again(member)
@@ -283,6 +321,7 @@ class Blocks(Generic[T]):
         """Yield the last record out of its member, or count it as bad."""
         if not member.is_sound:
             self._lose()
+            self._waste(member)
             return
         block = self._block(member)
         if block.kind in self._kinds:
@@ -298,26 +337,52 @@ class Blocks(Generic[T]):
         if fault:
             self.errors.append(f"the record at byte {self._offset}: {fault}")
 
+    def _waste(self, member: Member) -> None:
+        """Note what was inflated of a damaged member, as others may begin within it."""
+        self._n_wasted += member.n_bytes
+        self._reached = max(self._reached, member.reached)
+
     def _block(self, member: Member) -> Block:
         fields, body = payload(member.data)
         return Block(self._offset, kind_of(fields), len(body), fields, io.BytesIO(body))
+
+    def _end_of_last(self, file: BinaryIO) -> int | None:
+        """Return where the member of the last record ends, None if it is cut or damaged.
+
+        FastWARC knows where a member begins by its first record only, so where another one was the
+        last, the members before it are gone through.
+        """
+        file.seek(self._offset)
+        magic = file.read(len(MAGIC))
+        if not magic:
+            return self._offset
+        position = self._offset if magic == MAGIC else self._start
+        while position <= self._offset:
+            member = read_member(file, position, keep=0)
+            if not member.is_sound:
+                self._waste(member)
+                return None
+            position = member.end
+        return position
 
     def _next(self, fault: str) -> int | None:
         """Return where to go on once FastWARC has stopped, None at the end."""
         if self._file is None or self._most is not None:
             return None
-        if not self._is_at_member(self._offset):  # uncompressed; members may follow
-            start, _ = next_record(self._file, self._offset)
-            if start is None and fault:
+        if self._is_lenient:
+            if fault:
                 self.errors.append(f"unreadable after byte {self._offset}: {fault}")
-            return start
+            return None
+        if self._n_wasted > MAX_RATIO * self._reached:
+            self.errors.append(
+                f"unreadable after byte {self._offset}: damaged members that begin in one another"
+            )
+            return None
         position = self._go_on_at
-        if position is None:
-            member = read_member(self._file, self._offset, keep=0)
-            position = member.end
-            if not member.is_sound:
-                what = fault or "its gzip member is cut or damaged"
-                self.errors.append(f"unreadable at byte {self._offset}: {what}")
+        if position is None and (position := self._end_of_last(self._file)) is None:
+            what = fault or "its gzip member is cut or damaged"
+            self.errors.append(f"unreadable at byte {self._offset}: {what}")
+            position = self._offset + len(MAGIC)
         start, n_lost = next_record(self._file, position)
         if n_lost:
             self.errors.append(f"{n_lost} bytes after byte {position} are no records")

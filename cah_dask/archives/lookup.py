@@ -19,11 +19,11 @@ from cah_dask.archives.members import (
     read_start,
     warc_fields,
 )
+from cah_dask.archives.plain import MAX_HEAD_BYTES, read_head
 from cah_dask.errors import RecordError
 
 _FRAMES = {b"\x04\x22\x4d\x18": Lz4Reader, b"\x28\xb5\x2f\xfd": ZstdReader}
 _MAGIC_BYTES = 4
-_MAX_HEAD_BYTES = 1 << 20
 
 
 def block_at(file: BinaryIO, offset: int, keep: int) -> Block:
@@ -54,6 +54,12 @@ def block_at(file: BinaryIO, offset: int, keep: int) -> Block:
         return _in_stream(io.BufferedReader(_Frames(_FRAMES[magic](file))), offset)
     except OSError as error:
         raise RecordError(f"it is damaged: {error}") from error
+
+
+def is_frame(file: BinaryIO, offset: int) -> bool:
+    """Tell whether a frame of LZ4 or Zstandard begins at an offset."""
+    file.seek(offset)
+    return file.read(_MAGIC_BYTES) in _FRAMES
 
 
 class _Frames(io.RawIOBase):
@@ -90,14 +96,9 @@ def _in_member(file: BinaryIO, offset: int, keep: int) -> Block:
 
 
 def _in_stream(stream: BinaryIO | io.BufferedReader, offset: int) -> Block:
-    head = b""
-    while len(head) < _MAX_HEAD_BYTES:
-        line = stream.readline(_MAX_HEAD_BYTES)
-        head += line
-        if not head.startswith(b"WARC/") or not line:
-            break
-        if not line.strip(b"\r\n"):
-            fields = warc_fields(head)
-            length = content_length(fields) or 0
-            return Block(offset, kind_of(fields), length, fields, stream)
-    raise RecordError("no record begins there")
+    line = stream.readline(MAX_HEAD_BYTES)
+    head = read_head(stream, line) if line.startswith(b"WARC/") else None
+    if head is None:
+        raise RecordError("no record begins there")
+    fields = warc_fields(head)
+    return Block(offset, kind_of(fields), content_length(fields) or 0, fields, stream)

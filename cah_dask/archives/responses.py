@@ -20,6 +20,7 @@ from cah_dask.archives.http_message import (
 )
 from cah_dask.archives.lookup import block_at
 from cah_dask.archives.members import content_length
+from cah_dask.archives.plain import MAX_HEAD_BYTES
 from cah_dask.archives.remote import open_places
 from cah_dask.errors import RecordError, RetryableError
 
@@ -30,7 +31,6 @@ MAX_BYTES = 64 << 20
 """Largest body that is read, in bytes, if nothing else is said."""
 
 _BUFFER_BYTES = 64 << 10  # more than most records take
-_WARC_HEAD_BYTES = 2 << 20
 _WITH_HTTP = ("response", "revisit")
 
 
@@ -181,7 +181,7 @@ def read_response(archive: str, offset: int, *, max_bytes: int = MAX_BYTES) -> R
 
 def _keep(max_bytes: int) -> int:
     """Return how much of a member may be held for a body of this length."""
-    return _WARC_HEAD_BYTES + HEAD_BYTES + max_bytes + 1
+    return MAX_HEAD_BYTES + HEAD_BYTES + max_bytes + 1
 
 
 def read_block(block: Block, wanted: Wanted) -> Response | LeftOut:

@@ -66,8 +66,9 @@ class S3File(io.RawIOBase):
     Raises (from the constructor and `readinto`)
     --------------------------------------------
     RetryableError
-        There is no such object, it may not be read, or the store is in trouble. What it does not
-        give now it may give later: it is for the run to ask again, and to say what is lost.
+        There is no such object, it may not be read, it changed while it was read to its end, or the
+        store is in trouble. What it does not give now it may give later: it is for the run to ask
+        again, and to say what is lost.
     """
 
     def __init__(self, name: str) -> None:
@@ -77,6 +78,7 @@ class S3File(io.RawIOBase):
         try:
             self._file = _store().open_input_file(name.removeprefix(SCHEME))
             self._length: int = self._file.size()
+            self._version: bytes | None = self._file.metadata().get("ETag")
         except OSError as error:
             raise RetryableError(f"{name}: {_reason(error)}") from error
 
@@ -99,9 +101,13 @@ class S3File(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # a Buffer
-        """Read some bytes into `buffer`; 0 at the end of the object."""
+        """Read some bytes into `buffer`; 0 at the end of the object, if it is still the same one.
+
+        Who reads it to its end is told of a change so: pyarrow's ranges cannot name a version.
+        """
         wanted = min(len(buffer), self._length - self._position)
         if wanted <= 0:
+            self._require_same()
             return 0
         try:
             data: bytes = self._file.read_at(wanted, self._position)
@@ -114,6 +120,18 @@ class S3File(io.RawIOBase):
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)
+
+    def _require_same(self) -> None:
+        """Ask once for the version that the store has now."""
+        if self._version is None:
+            return
+        version, self._version = self._version, None
+        try:
+            now = _store().open_input_file(self._name.removeprefix(SCHEME)).metadata().get("ETag")
+        except OSError as error:
+            raise RetryableError(f"{self._name}: {_reason(error)}") from error
+        if now != version:
+            raise RetryableError(f"{self._name}: changed while it was read")
 
 
 def list_objects(pattern: str) -> list[str]:

@@ -12,7 +12,7 @@ import brotli
 import pyarrow as pa
 import pytest
 
-from tests.warcs import chunked, http, record, response
+from tests.warcs import chunked, http, record, response, within_one_another
 
 MAX_BYTES = 1 << 20
 ROOM_MB = 16
@@ -89,6 +89,10 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     ),
     "a million chunks": lambda: packed("", chunked(b"x" * 10**6, 1), "chunked"),
     "ten million lines of headers": lambda: bomb(response_of(0, b"A: b\r\n" * 10**7), 0),
+    "members that begin within one another": lambda: within_one_another(
+        b"", 4000, GZIP_BOMB[10:-9]
+    ),
+    "a WARC head of a million lines": lambda: bomb(b"WARC/1.0\r\n" + b"A:\n" * 10**6, 0),
     "a length of 10 EB": lambda: member(
         record("response", "http://h.test/bomb", http(b"x"), length=10**19)
     ),
@@ -113,6 +117,18 @@ def test_harm_costs_no_memory_and_no_neighbour(tmp_path: Path, usual_mb: float, 
     assert len(found) + n_bad <= 3
     assert peak_mb < usual_mb + ROOM_MB
     assert seconds < 60
+
+
+def test_a_head_of_lines_without_end_in_an_archive_that_is_not_packed_costs_no_memory(
+    tmp_path: Path, usual_mb: float
+):
+    path = tmp_path / "x.warc"
+    before = response("http://h.test/1", b"sound")
+    path.write_bytes(before + b"WARC/1.0\r\n" + b"A:\n" * 10**7)
+    found, _, peak_mb, seconds = read(path, len(before))
+    assert found == [["http://h.test/1", 5, ""]]
+    assert peak_mb < usual_mb + ROOM_MB
+    assert seconds < 10
 
 
 def test_a_record_of_100_mb_in_an_archive_that_is_not_packed_costs_no_memory(

@@ -15,6 +15,7 @@ from cah_dask.archives import members
 from cah_dask.archives.records import Records
 from cah_dask.candidates.extract import Extraction, ExtractOptions, extract_archive
 from tests.fileserver import FileServer, serve
+from tests.warcs import within_one_another
 from tests.wats import WARCINFO, as_json, image, page, record
 
 CAPTION = "two brown dogs playing in the green grass"
@@ -153,6 +154,43 @@ def test_rubbish_that_looks_like_members_is_gone_through_in_linear_time(tmp_path
     assert time.process_time() - started < 5
     assert len(rows) == 2
     assert "600000 bytes" in found.errors[0]
+
+
+@pytest.mark.parametrize("n", [40, 1200])
+@pytest.mark.parametrize("begin", [b"", b"WARC/1.0\r\nWARC-Type: metadata\r\n", b"\0" * 10])
+@pytest.mark.parametrize("ends", [b"", b"\xff" * 20])
+def test_members_that_begin_within_one_another_are_gone_through_in_linear_time(
+    tmp_path: Path, n: int, begin: bytes, ends: bytes
+):
+    """What they share are 200 MB of zeros, which were inflated for each, and no end."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    shared = packer.compress(bytes(200 << 20)) + packer.flush(zlib.Z_FULL_FLUSH) + ends
+    hostile = within_one_another(begin, n, shared)
+    (tmp_path / "x.wat.gz").write_bytes(member(good(1)) + hostile + member(good(2)))
+    started = time.process_time()
+    found, rows = extract(str(tmp_path / "x.wat.gz"))
+    assert time.process_time() - started < 10
+    assert found.errors
+    assert rows[0]["url"] == "http://h.test/1.jpg"
+    assert len(rows) == 2 or b"WARC" in begin  # what follows is named, not read
+
+
+@pytest.mark.parametrize("n", [1, 3000])
+def test_a_member_that_is_damaged_anywhere_costs_its_record_which_is_counted(
+    tmp_path: Path, n: int
+):
+    """FastWARC stops before it and says nothing."""
+    whole = member(record(as_json(page(image("http://h.test/x.jpg", CAPTION))) + b" " * 200))
+    rng = random.Random(4)
+    for at in (len(whole) // 2, len(whole) - 6, len(whole) - 2):
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 + rng.randrange(255)
+        path = tmp_path / "x.wat.gz"
+        path.write_bytes(member(good(1)) + (bytes(damaged) + member(good(2))) * n)
+        found, _ = extract(str(path))
+        assert found.counts.notes["bad_records"] == n
+        assert found.counts.notes["records"] == n + 1
+        assert f"the record at byte {len(member(good(1)))}: it is cut" in found.errors[0]
 
 
 def is_something(piece: bytes) -> bool:

@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import itertools
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -433,6 +434,24 @@ def test_a_large_record_is_cut_and_not_passed_over(tmp_path: Path):
     archive = write_warc(tmp_path / "x.warc.gz", [response("u", b"x" * 5000), page(2)])
     found = read_response(archive, len(member(WARCINFO)), max_bytes=100)
     assert (found.url, found.fault, found.body) == ("u", Fault.TOO_LARGE, b"x" * 100)
+
+
+def test_the_lines_of_a_head_are_gone_through_in_linear_time(tmp_path: Path):
+    """Of 1 MB; each line was put behind a copy of all before."""
+    head = b"WARC/1.0\r\nWARC-Type: resource\r\nContent-Length: 1\r\n" + b"a\n" * 500_000
+    archive = write(tmp_path / "x.warc", head + b"\r\nx\r\n\r\n")
+    started = time.process_time()
+    assert read_response(archive, 0).body == b"x"
+    assert time.process_time() - started < 3
+
+
+@pytest.mark.parametrize("lines", [b"a\n" * 2_000_000, b"a" * 4_000_000])
+def test_a_head_that_is_longer_than_any_is_no_record(tmp_path: Path, lines: bytes):
+    archive = write(tmp_path / "x.warc", b"WARC/1.0\r\n" + lines + b"\r\n\r\n", page(1))
+    with pytest.raises(RecordError, match="no record begins"):
+        read_response(archive, 0)
+    _, responses = read(archive)
+    assert "its head does not end" in responses.errors[0]
 
 
 def test_an_archive_that_is_not_there_may_come_back(tmp_path: Path):

@@ -155,6 +155,18 @@ def test_an_object_that_shrinks_while_it_is_read_is_lost(store: Path):
         list(responses)
 
 
+def test_an_object_that_is_another_one_of_the_same_length_at_the_end_is_lost(store: Path):
+    client = boto3.client("s3")
+    one = (store / "b.warc.gz").read_bytes() * 80
+    other = one[: len(one) // 2] + one[len(one) // 2 :][::-1]
+    client.put_object(Bucket=BUCKET, Key="d.warc.gz", Body=one)
+    responses = iter(Responses(f"s3://{BUCKET}/d.warc.gz"))
+    next(responses)
+    client.put_object(Bucket=BUCKET, Key="d.warc.gz", Body=other)
+    with pytest.raises(RetryableError, match=r"d.warc.gz: changed while it was read"):
+        list(responses)
+
+
 @pytest.mark.usefixtures("store")
 def test_without_credentials_the_store_is_asked_as_everybody_may(monkeypatch):
     client = boto3.client("s3")

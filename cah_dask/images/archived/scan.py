@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from cah_dask.archives.block import Block
 from cah_dask.archives.blocks import Blocks
+from cah_dask.archives.plain import MAX_HEAD_BYTES
 from cah_dask.images.archived.captures import (
     RESOURCE_STATUS,
     Capture,
@@ -61,7 +62,7 @@ def scan(place: str, name: str, buckets: int) -> Scanned:
     return Scanned(rows.table(), counts, tuple(source.errors))
 
 
-_HELD_BYTES = 64 << 10  # of a record that is read again: its head is within
+_HELD_BYTES = MAX_HEAD_BYTES + (64 << 10)  # of a record that is read again: its head is within
 
 
 def _capture(archive: str, block: Block) -> Capture:

@@ -94,6 +94,11 @@ class Blocks(Generic[T]):
         """Records that are larger than any may be, or not what they claim to be."""
         self.errors: list[str] = []
         """What could not be read, and where."""
+        self.knows_offsets = True
+        """Whether all offsets so far are those of one record each; they are not where a gzip member
+        holds several, and frames of LZ4 or Zstandard do not tell."""
+        self.unsound: list[int] = []
+        """Offsets of records that were yielded, and turned out to be cut behind what was read."""
 
     def __iter__(self) -> Generator[T, None, None]:
         try:
@@ -158,6 +163,7 @@ class Blocks(Generic[T]):
         start, n_lost = next_record(file, 0)
         if start is not None and n_lost:
             self.errors.append(f"{n_lost} bytes before the first record are none")
+        self.knows_offsets = self._is_at_member(start or 0)
         return start or 0
 
     def _read_from(self, start: int, file: BinaryIO) -> Generator[T, None, str]:
@@ -207,6 +213,8 @@ class Blocks(Generic[T]):
         for record in islice(records, self._most):
             # Of the first one we know where it is; FastWARC is wrong if blanks precede it.
             offset = record.stream_pos if self._n_seen else self._offset
+            if self._n_seen and offset == self._offset:
+                self.knows_offsets = False
             if self._held is not None:
                 held, self._held = self._held, None
                 yield held
@@ -227,7 +235,7 @@ class Blocks(Generic[T]):
                 if not kind or self._was_read_apart():
                     return
             elif n_left and _is_short(record, n_left):
-                yield from self._doubted()
+                yield from self._doubted(is_cut=True)
                 if self._was_read_apart():
                     return
         yield from self._released()
@@ -252,13 +260,15 @@ class Blocks(Generic[T]):
         if held is not None:
             yield held
 
-    def _doubted(self) -> Iterator[T]:
+    def _doubted(self, *, is_cut: bool = False) -> Iterator[T]:
         """Yield the last record, behind which FastWARC found none, as its member has it.
 
         One of a wrong length ends where another one does not begin.
         """
         member = self._member()
         if member is None or holds_several(member.data):
+            if is_cut:
+                self.unsound.append(self._offset)
             yield from self._released()
         elif self._held is not None:
             self._go_on_at, self._held = member.end, None
@@ -316,6 +326,7 @@ class Blocks(Generic[T]):
             member = read_member(self._file, self._offset, keep=0)
             position = member.end
             if not member.is_sound:
+                self.unsound.append(self._offset)
                 what = fault or "its gzip member is cut or damaged"
                 self.errors.append(f"unreadable at byte {self._offset}: {what}")
         start, n_lost = next_record(self._file, position)

@@ -1,23 +1,17 @@
 """`cah index`: what an index holds, whoever made it, and what kills and damage cost."""
 
-import gzip
-import hashlib
 import json
-import random
 import shutil
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from cah_dask.archives.blocks import Blocks
-from cah_dask.errors import ConfigError, DamageError, InputError, ShardError
+from cah_dask.errors import ConfigError, DamageError, InputError
 from cah_dask.images.archived.captures import GROUP_ROWS, Key, key_of
 from cah_dask.images.archived.index import ArchiveIndex, bucket_part, read_about
-from cah_dask.images.archived.scan import scan
 from cah_dask.run.indexing.job import IndexJob, sources_of
-from cah_dask.schema import Counts
 from cah_dask.storage import open_part, read_part
 from tests import warcs
 from tests.archived import make_index, take, write_gzip
@@ -26,7 +20,6 @@ from tests.fileserver import FileServer, serve
 from tests.hostile import picture
 from tests.run.test_damage import flip
 from tests.warcs import response, revisit, write_warc
-from tests.wats import WARCINFO
 
 JPEG = {"Content-Type": "image/jpeg"}
 N = 40
@@ -48,7 +41,6 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     ]
 
 
-RECORDS = [response(url(n), picture(seed=n), JPEG) for n in range(3)]
 URLS = [*map(url, range(N)), "http://again.test/1.jpg", "http://moved.test/2.jpg"]
 
 
@@ -281,69 +273,6 @@ def test_an_index_knows_an_archive_by_what_it_holds(tmp_path, which):
     shutil.copytree(tmp_path / "p", tmp_path / "r")
     same = names[0].replace("/p/", "/r/")
     assert IndexJob(sources_of([same]), tmp_path / "index", 4).is_complete
-
-
-@pytest.mark.parametrize(
-    "data", [b"", bytes(9), random.Random(2).randbytes(9000), gzip.compress(b"url,text\n")]
-)
-def test_what_is_no_archive_is_refused_as_one(tmp_path, data):
-    (tmp_path / "x.warc.gz").write_bytes(data)
-    with pytest.raises(ShardError, match=r"x\.warc\.gz holds no records of a WARC archive"):
-        scan(str(tmp_path / "x.warc.gz"), "x", 4)
-
-
-def test_an_archive_that_was_only_begun_holds_nothing(tmp_path):
-    assert scan(write_warc(tmp_path / "x.warc.gz", []), "x", 4).counts == Counts(0, 0)
-
-
-def test_records_behind_another_one_in_their_member_are_counted(tmp_path):
-    data = Path(write_warc(tmp_path / "x.warc", RECORDS[:3], gzip=False)).read_bytes()
-    (tmp_path / "x.warc.gz").write_bytes(gzip.compress(data))
-    found = scan(str(tmp_path / "x.warc.gz"), "x", 4)
-    assert found.counts == Counts(3, 0, {"behind_another": 3})
-    whole = gzip.compress(RECORDS[2])
-    (tmp_path / "x.warc.gz").write_bytes(gzip.compress(b"".join(RECORDS[:2])) + whole)
-    found = scan(str(tmp_path / "x.warc.gz"), "x", 4)
-    assert found.counts == Counts(3, 2, {"behind_another": 1})
-    index = make_index(tmp_path / "index", [str(tmp_path / "x.warc.gz")])
-    made, _ = take([url(n) for n in range(3)], index, tmp_path / "x.h5")
-    assert made.outcomes["status"].to_pylist() == ["ok", "not_archived", "ok"]
-
-
-@pytest.mark.parametrize("codec", ["lz4", "zstd"])
-def test_records_of_frames_of_their_own_are_found(tmp_path, codec):
-    def compress(data: bytes) -> bytes:
-        return pa.compress(data, codec=codec, asbytes=True)
-
-    pieces = [WARCINFO, *RECORDS]
-    (tmp_path / "x.warc").write_bytes(b"".join(map(compress, pieces)))
-    index = make_index(tmp_path / "index", [str(tmp_path / "x.warc")])
-    made, _ = take([url(n) for n in range(3)], index, tmp_path / "x.h5")
-    assert made.counts.kept == 3
-    (tmp_path / "x.warc").write_bytes(compress(b"".join(pieces)))
-    found = scan(str(tmp_path / "x.warc"), "x", 4)
-    assert found.counts == Counts(3, 0, {"behind_another": 3})
-
-
-@pytest.mark.parametrize("is_packed", [True, False])
-@pytest.mark.parametrize("n_cut", [1, 4, 8, 40, 400])
-def test_a_cut_record_does_not_hide_an_older_one_that_is_whole(tmp_path, n_cut, is_packed):
-    old = response(url(0), picture(seed=1), JPEG, fields={"WARC-Date": "2016-01-01T00:00:00Z"})
-    path = tmp_path / "x.warc"
-    write_warc(path, [old, response(url(0), picture(seed=2), JPEG)], gzip=is_packed)
-    path.write_bytes(path.read_bytes()[: -n_cut - (0 if is_packed else 4)])
-    index = make_index(tmp_path / "index", [str(path)])
-    made, _ = take([url(0)], index, tmp_path / "x.h5")
-    assert made.outcomes["status"].to_pylist() == ["ok"]
-    assert made.outcomes["sha256"].to_pylist() == [hashlib.sha256(picture(seed=1)).hexdigest()]
-
-
-def test_the_errors_of_an_archive_are_as_few_as_a_person_reads(tmp_path):
-    sound, cut = gzip.compress(RECORDS[0]), gzip.compress(RECORDS[1])[:-4]
-    (tmp_path / "x.warc.gz").write_bytes((sound + cut) * 50)
-    errors = scan(str(tmp_path / "x.warc.gz"), "x", 4).errors
-    assert len(errors) == 11
-    assert errors[-1].endswith(" more places")
 
 
 def test_a_folder_of_something_else_is_refused(archives, tmp_path):

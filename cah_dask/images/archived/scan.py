@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from cah_dask.archives.block import Block, CutError
 from cah_dask.archives.blocks import Blocks
 from cah_dask.archives.lookup import block_at
-from cah_dask.archives.members import MAGIC
+from cah_dask.archives.members import MAGIC, content_length
 from cah_dask.archives.remote import is_remote, open_places
 from cah_dask.errors import RecordError, RetryableError, ShardError
 from cah_dask.images.archived.captures import (
@@ -128,6 +128,8 @@ def _capture(archive: str, block: Block) -> Capture | None:
     if block.kind == _INFO:
         return None
     fields = block.fields()
+    if not block.n_bytes and content_length(fields) is None:
+        raise CutError("it has no length")
     is_revisit = block.kind == "revisit"
     status = RESOURCE_STATUS if block.kind == "resource" else _status(block.read(_HEAD_BYTES))
     return Capture(

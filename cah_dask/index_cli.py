@@ -34,6 +34,7 @@ def index(
 
     job = IndexJob(sources_of(archives), to, buckets)
     if job.is_complete:
+        job.renew()
         tell(news(to, is_new=False))
         return
     ended = carry_out(job, config, overrides or (), option="--to")

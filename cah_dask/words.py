@@ -1,6 +1,7 @@
 """Words for people: counts, and texts of strangers that may be shown on a terminal."""
 
 import re
+from collections.abc import Sequence
 
 # C0 but for tab and newline, DEL, C1, what ends a line or turns its direction, what is not seen but
 # for the joiners of emoji and Persian, halves of characters, private characters and tags.
@@ -18,6 +19,12 @@ def printable(text: str) -> str:
 def counted(number: int, noun: str, plural: str = "") -> str:
     """Return a number with a noun, as in "1 archive" and "2,000 archives"."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def few(errors: Sequence[str], most: int = 10) -> list[str]:
+    """Return the first errors, and how many more there are."""
+    more = [f"{len(errors) - most:,} more places"] if len(errors) > most else []
+    return [*errors[:most], *more]
 
 
 def span(seconds: float | None) -> str:

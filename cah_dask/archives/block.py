@@ -6,13 +6,17 @@ from typing import Protocol
 from fastwarc.warc import HeaderMap
 
 from cah_dask.archives.members import content_length
-from cah_dask.errors import CahError
+from cah_dask.errors import CahError, RecordError
 
 _EMPTY_LINES = (b"\r\n", b"\n")
 
 
 class CutError(CahError):
     """A block is not as long as it says: what its own gzip member holds is asked for."""
+
+
+class LostRecordError(RecordError):
+    """What was at an offset is cut or damaged, or lies behind the end of the archive."""
 
 
 class Stream(Protocol):

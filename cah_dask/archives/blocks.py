@@ -102,6 +102,11 @@ class Blocks(Generic[T]):
         """Records that are larger than any may be, or not what they claim to be."""
         self.errors: list[str] = []
         """What could not be read, and where."""
+        self.knows_offsets = True
+        """Whether all offsets so far are those of one record each; they are not where a gzip member
+        holds several, and frames of LZ4 or Zstandard do not tell."""
+        self.unsound: list[int] = []
+        """Offsets of records that were yielded, and turned out to be cut behind what was read."""
 
     def __iter__(self) -> Generator[T, None, None]:
         try:
@@ -166,6 +171,8 @@ class Blocks(Generic[T]):
         file.seek(start)
         plain = Plain(file, self.errors.append)
         yield from self._taken(plain)
+        if plain.cut_at is not None:
+            self.unsound.append(plain.cut_at)
         return plain.member_at if self._most is None else None
 
     def _read_several(self, file: BinaryIO) -> Generator[T, None, int | None]:
@@ -191,6 +198,7 @@ class Blocks(Generic[T]):
         start, n_lost = next_record(file, 0)
         if start is not None and n_lost:
             self.errors.append(f"{n_lost} bytes before the first record are none")
+        self.knows_offsets = self._is_at_member(start or 0)
         return start or 0
 
     def _read_from(self, start: int, file: BinaryIO) -> Generator[T, None, str]:
@@ -241,6 +249,8 @@ class Blocks(Generic[T]):
         for record in islice(records, self._most):
             # Of the first one we know where it is; FastWARC is wrong if blanks precede it.
             offset = record.stream_pos if self._n_seen else self._offset
+            if self._n_seen and offset == self._offset:
+                self.knows_offsets = False
             yield from self._released()
             self._offset = offset
             self._n_seen += 1
@@ -259,7 +269,7 @@ class Blocks(Generic[T]):
                 if not kind or self._was_read_apart() or self._is_several:
                     return
             elif n_left and _is_short(record, n_left):
-                yield from self._doubted()
+                yield from self._doubted(is_cut=True)
                 if self._was_read_apart():
                     return
         yield from self._released()
@@ -289,13 +299,15 @@ class Blocks(Generic[T]):
         if held is not None:
             yield held
 
-    def _doubted(self) -> Iterator[T]:
+    def _doubted(self, *, is_cut: bool = False) -> Iterator[T]:
         """Yield the last record, behind which FastWARC found none, as its member has it.
 
         One of a wrong length ends where another one does not begin.
         """
         member = self._member()
         if member is None or holds_several(member.data):
+            if is_cut:
+                self.unsound.append(self._offset)
             yield from self._released()
         elif self._held is not None:
             self._go_on_at, self._held = member.end, None
@@ -380,6 +392,7 @@ class Blocks(Generic[T]):
             return None
         position = self._go_on_at
         if position is None and (position := self._end_of_last(self._file)) is None:
+            self.unsound.append(self._offset)
             what = fault or "its gzip member is cut or damaged"
             self.errors.append(f"unreadable at byte {self._offset}: {what}")
             position = self._offset + len(MAGIC)

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from fastwarc.stream_io import Lz4Reader, ZstdReader
 
-from cah_dask.archives.block import Block, is_panic, kind_of
+from cah_dask.archives.block import Block, LostRecordError, is_panic, kind_of
 from cah_dask.archives.members import (
     MAGIC,
     content_length,
@@ -41,10 +41,14 @@ def block_at(file: BinaryIO, offset: int, keep: int) -> Block:
     Raises
     ------
     RecordError
-        No record begins there, or what begins there is damaged.
+        No record begins there.
+    LostRecordError
+        What begins there is damaged, or the archive ends before it.
     """
     file.seek(offset)
     magic = file.read(_MAGIC_BYTES)
+    if not magic:
+        raise LostRecordError("the archive ends before that")
     if magic.startswith(MAGIC):
         return _in_member(file, offset, keep)
     file.seek(offset)
@@ -53,7 +57,7 @@ def block_at(file: BinaryIO, offset: int, keep: int) -> Block:
     try:
         return _in_stream(io.BufferedReader(_Frames(_FRAMES[magic](file))), offset)
     except OSError as error:
-        raise RecordError(f"it is damaged: {error}") from error
+        raise LostRecordError(f"it is damaged: {error}") from error
 
 
 def is_frame(file: BinaryIO, offset: int) -> bool:
@@ -85,7 +89,7 @@ class _Frames(io.RawIOBase):
 def _in_member(file: BinaryIO, offset: int, keep: int) -> Block:
     data = read_start(file, offset, keep)
     if data is None:
-        raise RecordError("it is cut or damaged")
+        raise LostRecordError("it is cut or damaged")
     if not is_record(data):
         raise RecordError("no record begins there")
     fields, body = payload(data)

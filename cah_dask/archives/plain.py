@@ -51,6 +51,8 @@ class Plain:
         self._position = stream.tell() if at is None else 0
         self.member_at: int | None = None
         """Where a gzip member follows, and no record of this stream."""
+        self.cut_at: int | None = None
+        """Where the last record begins if it is cut."""
 
     def __iter__(self) -> Iterator[Block]:
         while (line := self._next_begin()) is not None:
@@ -72,6 +74,7 @@ class Plain:
                 )
                 return
             if not self._pass(block.n_left):
+                self.cut_at = at
                 self._tell(f"the record at {self._place(offset)}: it is cut")
                 return
             self._position += length

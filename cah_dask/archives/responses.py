@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import BinaryIO, NamedTuple
 
-from cah_dask.archives.block import Block, CutError, bare_url
+from cah_dask.archives.block import Block, CutError, LostRecordError, bare_url
 from cah_dask.archives.blocks import Blocks
 from cah_dask.archives.http_message import (
     HEAD_BYTES,
@@ -137,16 +137,24 @@ class Archive:
     def read_response(self, offset: int, *, max_bytes: int = MAX_BYTES) -> Response:
         """Return the record at an offset, as `read_response` does."""
         try:
-            block = block_at(self._file, offset, _keep(max_bytes))
-            found = read_block(block, Wanted(max_bytes=max_bytes))
-        except (RecordError, CutError) as error:
-            raise RecordError(f"{self.name}: at byte {offset}: {error}") from error
+            found, block = self._read(offset, max_bytes)
+        except RecordError as error:
+            raise type(error)(f"{self.name}: at byte {offset}: {error}") from error
         if not isinstance(found, Response):
             raise RecordError(
                 f"{self.name}: at byte {offset}: a record of type {block.kind!r}; "
                 f"those with content are {', '.join(KINDS)}"
             )
         return found
+
+    def _read(self, offset: int, max_bytes: int) -> tuple[Response | LeftOut, Block]:
+        block = block_at(self._file, offset, _keep(max_bytes))
+        n_bytes = block.n_bytes
+        try:
+            return read_block(block, Wanted(max_bytes=max_bytes)), block
+        except CutError as error:
+            lost = LostRecordError if n_bytes else RecordError  # it may just not say how long it is
+            raise lost(str(error)) from error
 
 
 @contextmanager
@@ -171,7 +179,8 @@ def read_response(archive: str, offset: int, *, max_bytes: int = MAX_BYTES) -> R
     Raises
     ------
     RecordError
-        No record begins there, it is damaged, or of a type without content.
+        No record begins there, or one of a type without content; `LostRecordError` if it is cut or
+        damaged, or the archive ends before that.
     RetryableError
         The archive is out of reach, or its server does not give it.
     """

@@ -6,6 +6,7 @@ An archive is named by a path, an http(s) url or s3://bucket/key; the name is it
 import glob
 import gzip
 import hashlib
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -43,7 +44,7 @@ def list_archives(inputs: Sequence[str]) -> list[str]:
     ------
     InputError
         A file is missing, a glob matches nothing or cannot be listed, a list is empty or
-        unreadable.
+        unreadable, a url has credentials in it.
     """
     found = [archive for entry in inputs for archive in _expand(entry)]
     if not found:
@@ -139,6 +140,7 @@ def _public_url(url: str) -> str:
 
 
 def _expand(entry: str) -> Iterator[str]:
+    _require_no_credentials(entry)
     if entry.endswith(_LIST_SUFFIXES):
         for line in _list_lines(entry):
             archive = _locate(line, entry)
@@ -149,7 +151,18 @@ def _expand(entry: str) -> Iterator[str]:
         yield from _expand_plain(entry)
 
 
+def _require_no_credentials(entry: str) -> None:
+    """Raise InputError for a url that holds a secret, which is not repeated."""
+    if is_s3(entry):
+        check_name(entry)
+    elif is_remote(entry) and "@" in re.split(r"[/?#]", entry, maxsplit=3)[2]:
+        raise InputError(
+            "an http url with credentials, which would be written down with it; leave them out"
+        )
+
+
 def _expand_plain(entry: str) -> Iterator[str]:
+    _require_no_credentials(entry)
     if is_s3(entry):
         yield from _expand_s3(entry)
     elif is_remote(entry):
@@ -172,7 +185,6 @@ def _expand_plain(entry: str) -> Iterator[str]:
 
 
 def _expand_s3(entry: str) -> Iterator[str]:
-    check_name(entry)
     if not glob.has_magic(entry):
         yield entry
         return

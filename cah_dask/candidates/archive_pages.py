@@ -1,7 +1,7 @@
 """The pages of an archive that have image links, one by one."""
 
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 
 from cah_dask.archives.kind import Kind, look
 from cah_dask.archives.records import Record, Records
@@ -12,11 +12,12 @@ from cah_dask.candidates.page import Page, PageRules
 from cah_dask.candidates.page_images import marks
 from cah_dask.candidates.wat import is_json, parse_page
 from cah_dask.errors import RecordError, ShardError
+from cah_dask.words import few
 
 Pages = Generator[tuple[int, Page], None, None]
 """Pages, each with the offset of its record."""
 
-_ERRORS_SHOWN = 10
+_WAT = (".wat", ".wat.gz")
 
 
 def read_pages(archive: str, rules: PageRules, notes: Counter[str]) -> Pages:
@@ -40,14 +41,14 @@ def read_pages(archive: str, rules: PageRules, notes: Counter[str]) -> Pages:
     RetryableError
         A local archive is out of reach, or the server of a remote one does not answer.
     """
-    if is_remote(archive) and ".wat" in archive:
+    if is_remote(archive) and archive.partition("?")[0].endswith(_WAT):
         kind: Kind | None = Kind.WAT
     else:
         kind, _ = look(archive)
     read = _read_warc if kind is Kind.WARC else _read_wat
     errors = yield from read(archive, rules, notes)
     if errors:
-        raise ShardError(f"{archive}: {'; '.join(_few(errors))}")
+        raise ShardError(f"{archive}: {'; '.join(few(errors))}")
 
 
 def _read_warc(
@@ -110,9 +111,3 @@ def _page(record: Record, records: Records, rules: PageRules) -> Page | None:
         return parse_page(record.url, data, rules)
     except RecordError:
         return None
-
-
-def _few(errors: Sequence[str]) -> list[str]:
-    """Return the first errors, and how many more there are."""
-    more = [f"{len(errors) - _ERRORS_SHOWN} more places"] if len(errors) > _ERRORS_SHOWN else []
-    return [*errors[:_ERRORS_SHOWN], *more]

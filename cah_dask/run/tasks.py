@@ -340,7 +340,7 @@ def _trouble(task: CrawlTask, made: Downloaded) -> str:
     n_lost = rejected.get(Status.ARCHIVE_LOST, 0)
     may_be_lost = task.is_last_attempt and n_lost <= task.config.max_lost_share * n_urls
     if n_lost and not may_be_lost:
-        return f"{n_lost} of {n_urls} urls of a list are in archives out of reach: {made.errors[0]}"
+        return f"{n_lost} of {n_urls} urls of a list are lost: {made.errors[0]}"
     return ""
 
 

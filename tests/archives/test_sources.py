@@ -81,6 +81,17 @@ def test_bad_inputs_are_a_clear_error(folder, entries, message):
         list_archives([entry.format(folder) for entry in entries])
 
 
+@pytest.mark.parametrize("scheme", ["http", "https", "s3"])
+@pytest.mark.parametrize("end", ["x.warc.gz", "x.paths", ""])
+def test_a_url_with_credentials_is_refused_and_not_repeated(tmp_path, scheme, end):
+    url = f"{scheme}://me:secret@127.0.0.1:1/{end}"
+    (tmp_path / "l.paths").write_text(f"{url}\n")
+    for entry in (url, str(tmp_path / "l.paths")):
+        with pytest.raises(InputError, match="url with credentials") as refused:
+            list_archives([entry])
+        assert "secret" not in str(refused.value)
+
+
 def test_wats_and_warcs_pass_the_check_and_a_remote_one_is_taken_on_trust(tmp_path):
     check_archive(write_pages(tmp_path / "x.wat.gz", page()))
     responses = [warcs.response("http://h.test/", b"<p>A page")]

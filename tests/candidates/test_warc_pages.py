@@ -151,9 +151,12 @@ def test_an_archive_that_is_cut_gives_what_is_sound(tmp_path):
     assert "cut or damaged" in found.errors[0]
 
 
-def test_a_remote_archive_is_told_by_its_records_too(tmp_path):
+@pytest.mark.parametrize(
+    "name", ["x.warc.gz", "www.watson/x.warc.gz", "x.wats.warc.gz", "x.warc.gz?as=.wat.gz"]
+)
+def test_a_remote_archive_is_told_by_its_records_too(tmp_path, name):
     path = Path(write(tmp_path, warcs.response(URL, PAGE)))
-    with serve(FileServer(path.read_bytes()), "x.warc.gz") as server:
+    with serve(FileServer(path.read_bytes()), name) as server:
         assert rows(extract(server.url)) == rows(extract(str(path)))
 
 

@@ -208,7 +208,7 @@ def test_archives_that_are_gone_end_the_run_unless_they_may_be(links, tmp_path):
     once = ["--set", "max_attempts=1"]
     assert runs.finish(config, options=once) == 6
     said = " ".join(runs.output(config).split())
-    assert "are in archives out of reach: 1 archive out of reach, such as 0.warc.gz is" in said
+    assert "are lost: 1 archive out of reach or damaged: 0.warc.gz is out of reach" in said
     assert not (tmp_path / "lost" / "release").exists()
     assert runs.finish(config, options=[*once, "--set", "max_lost_share=0.9"]) == 0
     assert outcomes(tmp_path / "lost")["archive_lost"] > 0

@@ -210,8 +210,69 @@ def test_archives_on_a_server_are_indexed_and_read_by_ranges(archives, tmp_path)
         assert take(URLS[:10:2], index, tmp_path / "2.h5")[0].counts.rejected == {"archive_lost": 5}
         code, _, said = cah("index", place, "--to", tmp_path / "none", "--buckets", "1")
         assert (code, "HTTP 404" in said, "run again" in said) == (6, True, True)
+        server.failures = [404] * 9
+        code, _, said = cah("index", f"{place}?sign=secret", "--to", tmp_path / "signed")
+        assert (code, "HTTP 404" in said, "secret" in said) == (6, True, False)
+        assert "secret" not in "".join(p.read_text() for p in tmp_path.glob("signed/**/*.jsonl"))
         server.failures = []
         assert cah("index", place, "--to", tmp_path / "none", "--buckets", "1")[0] == 0
+
+
+def test_two_cdx_files_may_mean_different_archives_by_one_name(tmp_path):
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for n, folder in enumerate(folders):
+        folder.mkdir()
+        archive = write_warc(folder / "out.warc.gz", [response(url(n), picture(seed=n), JPEG)])
+        (folder / "index.cdxj").write_text(cdxj(archive))
+    sources = [str(folder / "index.cdxj") for folder in folders]
+    index = make_index(tmp_path / "index", sources)
+    made, images = take([url(0), url(1)], index, tmp_path / "1.h5")
+    assert (made.counts.kept, len(set(images))) == (2, 2)
+    (folders[1] / "out.warc.gz").unlink()
+    made, _ = take([url(0), url(1)], index, tmp_path / "2.h5")
+    assert made.outcomes["status"].to_pylist() == ["ok", "archive_lost"]
+
+
+def test_an_archive_is_not_that_of_its_name_beside_a_cdx_file(archives, tmp_path):
+    other = write_warc(tmp_path / "a.warc.gz", [response(url(99), picture(seed=99), JPEG)])
+    (tmp_path / "x.cdx").write_text(classic(other))
+    index = make_index(tmp_path / "index", [archives[0], str(tmp_path / "x.cdx")])
+    made, _ = take([url(0), url(99)], index, tmp_path / "1.h5")
+    assert made.counts.kept == 2
+    Path(other).unlink()
+    (tmp_path / "x.cdx").write_text(classic(archives[0]))
+    index = make_index(tmp_path / "again", [archives[0], str(tmp_path / "x.cdx")])
+    assert take([url(0)], index, tmp_path / "2.h5")[0].counts.kept == 1
+
+
+def test_an_index_of_archives_that_lie_elsewhere_now_says_where(archives, tmp_path):
+    places = [tmp_path / "old", tmp_path / "new"]
+    places[0].mkdir()
+    shutil.copy(archives[0], places[0])
+    command = ("--to", tmp_path / "index", "--buckets", "4")
+    assert cah("index", places[0] / "a.warc.gz", *command)[0] == 0
+    places[0].rename(places[1])
+    code, said, _ = cah("index", places[1] / "a.warc.gz", *command)
+    assert (code, said) == (0, [f"{tmp_path / 'index'}: whole, nothing was to be done"])
+    job = IndexJob(sources_of([str(places[1] / "a.warc.gz")]), tmp_path / "index", 4)
+    assert read_about(job.to) == job.about
+    assert take([url(0)], job, tmp_path / "1.h5")[0].counts.kept == 1
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_an_index_knows_an_archive_by_what_it_holds(tmp_path, which):
+    names = []
+    for n, folder in enumerate((tmp_path / "p", tmp_path / "q")):
+        folder.mkdir()
+        archive = write_warc(folder / "out.warc.gz", [response(url(n), picture(seed=n), JPEG)])
+        (folder / "x.cdx").write_text(classic(archive))
+        names.append(str((folder / "out.warc.gz", folder / "x.cdx")[which]))
+    make_index(tmp_path / "index", names[:1])
+    with pytest.raises(ConfigError, match="is an index of other archives"):
+        IndexJob(sources_of(names[1:]), tmp_path / "index", 4)
+    shutil.copytree(tmp_path / "p", tmp_path / "r")
+    same = names[0].replace("/p/", "/r/")
+    assert IndexJob(sources_of([same]), tmp_path / "index", 4).is_complete
 
 
 def test_a_folder_of_something_else_is_refused(archives, tmp_path):
@@ -224,10 +285,11 @@ def test_a_folder_of_something_else_is_refused(archives, tmp_path):
             IndexJob(sources_of(sources), tmp_path / "index", buckets)
 
 
-def test_archives_that_hold_no_pictures_are_refused(tmp_path):
-    (tmp_path / "x.warc.wat.gz").touch()
+@pytest.mark.parametrize("end", ["warc.wat.gz", "WET", "parquet", "csv", "csv.gz", "tsv.gz"])
+def test_archives_that_hold_no_pictures_are_refused(tmp_path, end):
+    (tmp_path / f"x.{end}").touch()
     with pytest.raises(InputError, match=r"holds no pictures; name WARC archives \(.warc.gz\) or"):
-        sources_of([str(tmp_path / "x.warc.wat.gz")])
+        sources_of([str(tmp_path / f"x.{end}")])
 
 
 def test_the_command_says_what_it_did(archives, tmp_path):

@@ -28,6 +28,7 @@ _LAYOUTS = {
     11: _ELEVEN,
     14: [*_ELEVEN, "orig_length", "orig_offset", "orig_filename"],
 }
+_MAX_OFFSET: Final = 1 << 63
 _REVISIT = "warc/revisit"
 _NONE = ("", "-")
 
@@ -102,7 +103,7 @@ class CdxLines:
             fields = text.split()
             letters = self._letters or _LAYOUTS[len(fields)]
             return _of_fields(dict(zip(letters, fields, strict=True)))
-        except (KeyError, IndexError, ValueError, msgspec.DecodeError):
+        except (KeyError, IndexError, ValueError, RecursionError, msgspec.DecodeError):
             return None
 
 
@@ -123,7 +124,9 @@ def _of_fields(fields: Mapping[str, str]) -> Capture | None:
         If there is none to be told.
     """
     offset = int(fields["V"] if "V" in fields else fields["v"])
-    if offset < 0 or fields["g"] in _NONE or fields["a"] in _NONE:
+    if not 0 <= offset < _MAX_OFFSET or fields["a"] in _NONE:
+        return None
+    if fields["g"] in _NONE or not fields["g"].isprintable():
         return None
     is_revisit = fields.get("m", "") == _REVISIT
     status = fields.get("s", "")

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
 
+from cah_dask.archives.block import LostRecordError
 from cah_dask.archives.responses import Archive, Response, opened
 from cah_dask.blocklists.exclusion import Exclusion
 from cah_dask.blocklists.hashlists import HashLists, load_hash_lists
@@ -31,7 +32,7 @@ from cah_dask.images.published import Expectations
 from cah_dask.images.shards import ShardWriter
 from cah_dask.images.web.clock import run
 from cah_dask.schema import Status
-from cah_dask.words import counted
+from cah_dask.words import counted, few
 
 _AHEAD = 2
 """Bodies for each decoder that are in memory at most."""
@@ -92,6 +93,7 @@ class _Records:
         self._archive: Archive | None = None
         self._name = ""
         self._lost: dict[str, str] = {}
+        self._unreachable: set[str] = set()
         self._n_records = self._n_bytes = 0
 
     def __enter__(self) -> Self:
@@ -112,28 +114,37 @@ class _Records:
 
     @property
     def errors(self) -> tuple[str, ...]:
-        """What could not be read, in one line."""
+        """What could not be read, in one line that names the archives."""
         if not self._lost:
             return ()
-        _, reason = min(self._lost.items())
-        return (f"{counted(len(self._lost), 'archive')} out of reach, such as {reason}",)
+        reasons = "; ".join(few([reason for _, reason in sorted(self._lost.items())]))
+        return (f"{counted(len(self._lost), 'archive')} out of reach or damaged: {reasons}",)
 
     def read(self, where: Found) -> Response | Status:
         """Return a record, or why there is none."""
-        if where.archive in self._lost:
+        if where.archive in self._unreachable:
             return Status.ARCHIVE_LOST
         try:
             archive = self._open(where.archive)
             response = archive.read_response(where.offset, max_bytes=self._max_bytes)
+        except LostRecordError as error:
+            return self._lose(where.archive, error)
         except RecordError:
             return Status.NOT_ARCHIVED
         except (RetryableError, ShardError, OSError) as error:
-            place, name = self._place_of(where.archive), PurePosixPath(where.archive).name
-            self._lost[where.archive] = str(error).replace(place, name)
-            return Status.ARCHIVE_LOST
+            self._unreachable.add(where.archive)
+            return self._lose(where.archive, error)
         self._n_records += 1
         self._n_bytes += len(response.body)
         return response
+
+    def _lose(self, archive: str, error: Exception) -> Status:
+        """Note what of an archive could not be read first."""
+        reason = str(error)
+        with contextlib.suppress(ShardError):
+            reason = reason.replace(self._place_of(archive), PurePosixPath(archive).name)
+        self._lost.setdefault(archive, reason)
+        return Status.ARCHIVE_LOST
 
     def _open(self, name: str) -> Archive:
         if self._archive is None or self._name != name:

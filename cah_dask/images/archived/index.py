@@ -20,8 +20,8 @@ import numpy as np
 import pyarrow as pa
 
 from cah_dask.archives.remote import is_remote
-from cah_dask.archives.sources import COMMON_CRAWL
-from cah_dask.errors import InputError, RunError
+from cah_dask.archives.sources import COMMON_CRAWL, COMMON_CRAWL_S3
+from cah_dask.errors import InputError, RunError, ShardError
 from cah_dask.images.archived.captures import Key, digest_hash, is_first, key_of
 from cah_dask.images.web.responses import has_body
 from cah_dask.storage import Part, open_part, write_atomic
@@ -30,6 +30,7 @@ FORMAT = "cah_dask index 1"
 INDEX_FILE = "index.json"
 CAPTURES_FOLDER = "captures"
 _GREATEST = (1 << 64) - 1
+_OF_CDX = "::"
 
 
 class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -44,34 +45,89 @@ class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     cdx: dict[str, str]
     """Where each CDX file lies, by its name."""
 
+    def label_of(self, cdx: str) -> str:
+        """Return what stands before the names of archives that a CDX file tells.
+
+        That is the name of the first CDX file in its folder, as those of two folders may mean
+        different archives by one name; "" if all sources lie in one.
+        """
+        here = _folder_of(self.cdx[cdx])
+        if all(_folder_of(each) == here for each in (*self.archives.values(), *self.cdx.values())):
+            return ""
+        first = min(name for name, place in self.cdx.items() if _folder_of(place) == here)
+        return f"{first}{_OF_CDX}"
+
     def place_of(self, archive: str, root: str = "") -> str:
         """Return where an archive lies that the index names.
 
         What a CDX file names may lie under `root`, beside the CDX file, or where Common Crawl has
-        it; on disk it is looked for by its path, then by its file name alone. A `root` on a server
-        is not asked: all is taken to be there.
+        it; on disk it is looked for by its path, then by its file name alone, and nowhere outside
+        of these folders. A `root` on a server is not asked: all is taken to be there.
+
+        Raises
+        ------
+        ShardError
+            A CDX file names a server that is not among the sources.
         """
+        cdx, name = self._told_by(archive)
         if is_remote(root):
-            return f"{root.rstrip('/')}/{archive}"
-        if root and (known := _first_file([root], archive)):
+            return f"{root.rstrip('/')}/{_below('', name)}"
+        if root and (known := _file_in(root, name)):
             return known
-        return self.archives.get(archive) or self._named(archive)
+        return self.archives.get(archive) or self._named(cdx, name)
 
-    def _named(self, archive: str) -> str:
+    def _told_by(self, archive: str) -> tuple[str, str]:
+        """Return the CDX file that names an archive, and what it calls it."""
+        for cdx in self.cdx:
+            if archive.startswith(f"{cdx}{_OF_CDX}"):
+                return cdx, archive.removeprefix(f"{cdx}{_OF_CDX}")
+        return next(iter(self.cdx), ""), archive
+
+    def _named(self, cdx: str, name: str) -> str:
         """Return where an archive lies that a CDX file names."""
-        if is_remote(archive) or PurePosixPath(archive).is_absolute():
-            return archive
-        folders = [place.rpartition("/")[0] or "." for place in self.cdx.values()]
-        if known := _first_file(dict.fromkeys(folders), archive):
+        if is_remote(name) and self._is_known(_server_of(name)):
+            return name
+        folder = _folder_of(self.cdx[cdx])
+        if known := _file_in(folder, name) or self.archives.get(name):
             return known
-        is_crawled = archive.startswith("crawl-data/")
-        return COMMON_CRAWL + archive if is_crawled else f"{folders[0]}/{archive}"
+        if is_remote(name):
+            raise ShardError(
+                f"{name} is on a server that only a CDX file names; give its archives with "
+                "download.archives_root, or index them themselves"
+            )
+        is_crawled = name.startswith("crawl-data/") and _below("", name) == name
+        return COMMON_CRAWL + name if is_crawled else f"{folder}/{_below(folder, name)}"
+
+    def _is_known(self, server: str) -> bool:
+        """Tell whether a server is one of the sources, or Common Crawl's."""
+        named = (COMMON_CRAWL, COMMON_CRAWL_S3, *self.cdx.values(), *self.archives.values())
+        return any(is_remote(place) and _server_of(place) == server for place in named)
 
 
-def _first_file(folders: Iterable[str], archive: str) -> str:
-    names = dict.fromkeys((archive, PurePosixPath(archive).name))
-    paths = (f"{folder}/{name}" for folder in folders if not is_remote(folder) for name in names)
-    return next((path for path in paths if Path(path).is_file()), "")
+def _server_of(url: str) -> str:
+    """Return scheme and host of a url, or scheme and bucket, as written."""
+    return "/".join(url.split("/", 3)[:3])
+
+
+def _folder_of(place: str) -> str:
+    path = place.partition("?")[0] if is_remote(place) else place
+    return path.rpartition("/")[0] or "."
+
+
+def _file_in(folder: str, name: str) -> str:
+    """Return the path of a file in a folder on disk, or "" if there is none."""
+    if is_remote(folder):
+        return ""
+    names = dict.fromkeys((_below(folder, name), PurePosixPath(name).name))
+    return next((path for each in names if Path(path := f"{folder}/{each}").is_file()), "")
+
+
+def _below(folder: str, name: str) -> str:
+    """Return a name as a path below a folder: the file name alone of one that leads elsewhere."""
+    path = PurePosixPath(name)
+    if folder and path.is_relative_to(folder):
+        path = path.relative_to(folder)
+    return path.name if is_remote(name) or path.is_absolute() or ".." in path.parts else str(path)
 
 
 def write_about(folder: Path, about: About) -> None:

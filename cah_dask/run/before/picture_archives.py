@@ -35,7 +35,7 @@ def with_index(config: Config, folder: RunFolder) -> tuple[Config, dict[str, str
         before = folder.config().download.index_id if folder.has_begun else ""
         try:
             sources = sources_of(download.archives or config.inputs)
-            index_id = id_of(list(sources))
+            index_id = id_of(sources)
         except InputError:
             if not before:
                 raise

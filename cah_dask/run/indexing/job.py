@@ -1,11 +1,15 @@
 """What drives `cah index`, also when it is the first thing that a run does."""
 
+import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from cah_dask.archives.remote import is_remote
 from cah_dask.archives.sources import list_archives, public_names
+from cah_dask.candidates.tables import is_table
 from cah_dask.errors import ConfigError, InputError
 from cah_dask.images.archived.cdx import is_cdx
 from cah_dask.images.archived.index import About, n_lacking, read_about, write_about
@@ -17,7 +21,8 @@ from cah_dask.run.plan import Unit
 from cah_dask.run.stagewise import Committed, Stagewise
 from cah_dask.words import counted
 
-_NO_WARC = (".wat.gz", ".wat", ".wet.gz", ".wet", ".parquet", ".csv", ".tsv")
+_NO_WARC = (".wat.gz", ".wat", ".wet.gz", ".wet")
+_END_BYTES = 4096
 
 
 def sources_of(entries: Sequence[str]) -> dict[str, str]:
@@ -30,7 +35,8 @@ def sources_of(entries: Sequence[str]) -> dict[str, str]:
     """
     places = list_archives(entries)
     for place in places:
-        if place.partition("?")[0].endswith(_NO_WARC):
+        path = place.partition("?")[0] if is_remote(place) else place
+        if path.lower().endswith(_NO_WARC) or is_table(path):
             raise InputError(
                 f"{place} holds no pictures; name WARC archives (.warc.gz) or CDX files (.cdx, "
                 ".cdxj, cdx-*.gz)"
@@ -38,9 +44,31 @@ def sources_of(entries: Sequence[str]) -> dict[str, str]:
     return dict(sorted((name, place) for place, name in public_names(places).items()))
 
 
-def id_of(names: Sequence[str]) -> str:
-    """Return what an index of other sources does not have."""
-    return name_of(sorted(names))
+def id_of(sources: Mapping[str, str]) -> str:
+    """Return what an index of other sources does not have.
+
+    These are known by their names; those on disk also by their sizes, beginnings and ends.
+
+    Raises
+    ------
+    InputError
+        If one cannot be read.
+    """
+    return name_of([(name, _mark_of(place)) for name, place in sorted(sources.items())])
+
+
+def _mark_of(place: str) -> str:
+    """Return what tells a file from others of its name; "" for one that is elsewhere."""
+    if is_remote(place):
+        return ""
+    try:
+        with Path(place).open("rb") as file:
+            start = file.read(_END_BYTES)
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _END_BYTES))
+            return hashlib.sha256(b"%d %b" % (size, start + file.read())).hexdigest()
+    except OSError as error:
+        raise InputError(f"{place} cannot be read: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -78,7 +106,7 @@ class IndexJob(Job):
         archives = {name: place for name, place in self.sources.items() if name not in cdx}
         located = {name: _absolute(place) for name, place in archives.items()}
         return About(
-            id=id_of(list(self.sources)),
+            id=id_of(self.sources),
             buckets=self.buckets,
             archives=located,
             cdx={name: _absolute(place) for name, place in cdx.items()},
@@ -113,6 +141,7 @@ class IndexJob(Job):
             config_hash=self.about.id,
             name=name,
             place=self.sources.get(name, ""),
+            label=self.about.label_of(name) if name in self.about.cdx else name,
             n_sources=len(self.sources),
             buckets=self.buckets,
             is_last_attempt=is_last_attempt,

@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cah_dask.errors import RetryableError, ShardError
 from cah_dask.images.archived.captures import in_order, row_groups
 from cah_dask.images.archived.index import CAPTURES_FOLDER
 from cah_dask.images.archived.scan import scan
@@ -45,6 +46,8 @@ class IndexTask(Task, frozen=True, kw_only=True):
     """What the source of the unit is called; "" for a bucket."""
     place: str
     """Where it lies."""
+    label: str
+    """What an archive is called; of a CDX file, see `About.label_of`."""
     n_sources: int
     buckets: int
 
@@ -52,7 +55,10 @@ class IndexTask(Task, frozen=True, kw_only=True):
 def scan_task(task: IndexTask) -> Receipt:
     """Write down which records an archive, or the archives of a CDX file, hold of which urls."""
     started = time.perf_counter()
-    found = scan(task.place, task.name, task.buckets)
+    try:
+        found = scan(task.place, task.label, task.buckets)
+    except (ShardError, RetryableError) as error:  # it is shown, and a url may hold a secret
+        raise type(error)(str(error).replace(task.place, task.name)) from None
     errors = tuple(f"{task.name}: {error}" for error in found.errors)
     receipt = task.receipt(found.counts, started, inputs=(task.name,), errors=errors)
     return write_part(task.part, CAPTURES, row_groups(found.captures), receipt)

@@ -77,6 +77,13 @@ def test_revisits_and_resources_are_told_by_type_and_status(tmp_path):
         CDXJ.replace('"offset": "1234", ', ""),
         f"{DATE} {{}}",
         ' {"url": 1}',
+        CLASSIC.replace(" 1234 ", f" {1 << 63} "),
+        CDXJ.replace('"1234"', f'"{1 << 64}"'),
+        CDXJ.replace('"1234"', str(1 << 64)),
+        CDXJ.replace('"1234"', "[" * 100_000),
+        CDXJ.replace('"mime"', f'"more": {"[" * 100_000}, "mime"'),
+        CDXJ.replace("a.warc", "a\\u0000.warc"),
+        CLASSIC.replace("a.warc", "a\0.warc"),
         "x" * (3 << 20),
     ],
 )

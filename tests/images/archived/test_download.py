@@ -246,7 +246,43 @@ def test_an_archive_that_is_gone_costs_its_own_urls(sources, tmp_path):
     assert {found[name] for name in set(names[1::2]) - elsewhere} == {"archive_lost"}
     assert found["plain.jpg"] == "ok"
     (error,) = made.errors
-    assert error.startswith("1 archive out of reach, such as b.warc is out of reach")
+    assert error.startswith("1 archive out of reach or damaged: b.warc is out of reach")
+
+
+@pytest.mark.parametrize(
+    ("damage", "lost", "is_packed"),
+    [
+        *((lambda data: data[: len(data) // 2], set("2345"), packed) for packed in (True, False)),
+        *((lambda data: data[:-5], set("5"), packed) for packed in (True, False)),
+        *((lambda _: b"", set("012345"), packed) for packed in (True, False)),
+        (lambda data: data[:1900] + b"\0\xff\0\xff" + data[1904:], set("1"), True),
+    ],
+)
+def test_what_an_archive_does_not_hold_any_more_is_lost(tmp_path, damage, lost, is_packed):
+    records = [response(url(f"{n}.jpg"), picture(seed=n), JPEG) for n in range(6)]
+    path = tmp_path / "x.warc"
+    index = make_index(tmp_path / "index", [write_warc(path, records, gzip=is_packed)])
+    path.write_bytes(damage(path.read_bytes()))
+    made, _ = take([url(f"{n}.jpg") for n in range(6)], index, tmp_path / "x.h5")
+    statuses = made.outcomes["status"].to_pylist()
+    assert statuses == ["archive_lost" if n in lost else "ok" for n in "012345"]
+    (error,) = made.errors
+    assert error.startswith("1 archive out of reach or damaged: x.warc: at byte ")
+
+
+def test_every_archive_that_is_lost_is_named(tmp_path):
+    paths = [tmp_path / f"{n}.warc.gz" for n in range(3)]
+    for n, path in enumerate(paths):
+        write_warc(path, [response(url(f"{n}.jpg"), picture(seed=n), JPEG)])
+    index = make_index(tmp_path / "index", [str(path) for path in paths])
+    paths[0].unlink()
+    paths[2].write_bytes(paths[2].read_bytes()[:-9])
+    made, _ = take([url(f"{n}.jpg") for n in range(3)], index, tmp_path / "x.h5")
+    assert made.outcomes["status"].to_pylist() == ["archive_lost", "ok", "archive_lost"]
+    (error,) = made.errors
+    assert error.startswith("2 archives out of reach or damaged: 0.warc.gz is out of reach")
+    assert "2.warc.gz: at byte " in error
+    assert str(tmp_path) not in error
 
 
 def test_another_archive_in_the_place_of_an_indexed_one_gives_no_wrong_picture(tmp_path):

@@ -81,6 +81,8 @@ class Response(NamedTuple):
     """Transfer and content codings undone."""
     fault: str = ""
     """A `Fault`, or "" if there is none."""
+    content_type: str = ""
+    """Content-Type as written: of the HTTP message, or else of the record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +203,8 @@ def read_block(block: Block, wanted: Wanted) -> Response | LeftOut:
     if wanted.statuses and head.status is not None and head.status not in wanted.statuses:
         return LeftOut.STATUS
     is_message = head is not NO_HEAD or fault
-    mime = media_type((head.first if is_message else fields).get("content-type", ""))
+    content_type = (head.first if is_message else fields).get("content-type", "")
+    mime = media_type(content_type)
     if not wanted.has_mime(mime):
         return LeftOut.MIME
     limit = wanted.max_bytes
@@ -226,6 +229,7 @@ def read_block(block: Block, wanted: Wanted) -> Response | LeftOut:
         refers_to=_refers_to(fields) if is_revisit else ("", ""),
         body=body.data[:limit],
         fault=fault,
+        content_type=content_type,
     )
 
 

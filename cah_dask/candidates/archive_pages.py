@@ -78,7 +78,8 @@ def _read_warc(
                 continue
             notes["bytes"] += len(response.body)
             notes["cut_pages"] += bool(response.fault)
-            page = parse_html(response.url, response.headers, response.body, rules)
+            headers = response.headers or (("Content-Type", response.content_type),)
+            page = parse_html(response.url, headers, response.body, rules)
             if page.images:
                 notes["pages"] += 1
                 yield response.offset, page

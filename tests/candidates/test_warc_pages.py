@@ -101,6 +101,16 @@ def test_directives_of_a_warc_count(tmp_path):
     assert extract(archive, respect=()).counts.kept == 2
 
 
+@pytest.mark.parametrize("kind", ["response", "resource"])
+@pytest.mark.parametrize("codec", ["iso8859-2", "cp1250", "koi8-r"])
+def test_the_charset_is_that_of_the_message_or_else_of_the_record(tmp_path, kind, codec):
+    text = {"koi8-r": "Чёрный кот"}.get(codec, "Žlutý kůň")
+    headers = {"Content-Type": f"text/html; charset={codec}"}
+    body = f"<img src=1.png alt='{text}'>".encode(codec)
+    found = extract(write(tmp_path, warcs.response(URL, body, headers, kind=kind)))
+    assert [row["text"] for row in rows(found)] == [text]
+
+
 def test_codings_are_undone(tmp_path):
     html = {"Content-Type": "text/html"}
     packed = warcs.chunked(gzip.compress(PAGE), 20)

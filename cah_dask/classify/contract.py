@@ -123,11 +123,11 @@ def hostile_records(record: Response) -> Iterator[Response]:
         yield record._replace(body=other)
     lies = "text/html; charset=utf-16", "image/png", "text/html; charset=\xff\0", "", "a" * 10_000
     for lie in lies:
-        said = record._replace(headers=(("Content-Type", lie),), content_type=lie)
-        yield said._replace(mime=lie.partition(";")[0])
-        yield said._replace(headers=said.headers * 3, body=noise)
-    nothing = dict.fromkeys(("content_type", "mime", "url", "date", "digest"), "")
-    yield record._replace(headers=(), status=None, **nothing)
+        one, said = ("Content-Type", lie), record._replace(content_type=lie)
+        yield said._replace(headers=(one,), mime=lie.partition(";")[0])
+        yield said._replace(headers=(one,) * 3, body=noise)
+    untold = record._replace(headers=(), content_type="", mime="", status=None)
+    yield untold._replace(url="", date="", digest="")
     yield record._replace(kind="revisit", body=b"")
 
 

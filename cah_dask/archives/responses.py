@@ -113,11 +113,11 @@ class Responses(Blocks[Response]):
     are left out.
     """
 
-    def __init__(self, archive: str, wanted: Wanted = Wanted(), *, most: int | None = None) -> None:
-        """Read all that are wanted, out of the first `most` records of any type."""
+    def __init__(self, archive: str, wanted: Wanted = Wanted()) -> None:
+        """Read all that are wanted."""
         self._wanted = wanted
         keep = _keep(wanted.max_bytes)
-        super().__init__(archive, KINDS, self._response, most=most, keep=keep)
+        super().__init__(archive, KINDS, self._response, keep=keep)
         self.left_out: Counter[LeftOut] = Counter()
         """Records that were not wanted, by reason."""
 

@@ -206,7 +206,7 @@ def report(folder: RunPath, overrides: Overrides = None) -> None:
     from cah_dask.run.folder.run_folder import RunFolder
 
     run_folder = RunFolder(folder)
-    print(publish.describe(run_folder, run_folder.release, overrides or ()))
+    print(publish.describe_again(run_folder, run_folder.release, overrides or ()))
 
 
 @config_app.command("show")

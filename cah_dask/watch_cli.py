@@ -188,6 +188,8 @@ def retry(folder: RunPath) -> None:
 def pause(folder: RunPath) -> None:
     """Stop downloads within seconds; what is downloaded is still worked on."""
     run = begun(folder)
+    if run.config().download.source == "archives":
+        raise ConfigError(f"pictures of {folder} come from archives: no site is asked")
     run.pause_file.touch()
     tell(f"downloads are paused; `cah resume {folder}` has them go on")
 
@@ -294,7 +296,7 @@ def _told(run: "RunFolder") -> tuple[str, str, str, str]:
     """Return how many archives and pairs a run has, its last commit and its state."""
     summary = run.summary()
     last = summary.finished
-    extracted, packed = summary.stages["extract"].tasks, summary.counts("pack").kept
+    extracted, packed = summary.n_archives, summary.counts("pack").kept
     return (
         f"{extracted:,}/{len(summary.archives):,}",
         f"{packed:,}",

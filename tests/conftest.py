@@ -31,14 +31,14 @@ ARCHITECTURE = {
     },
 }  # fmt: skip
 
-LONGEST = ["slurm", "run", "demo"]
-"""Folders that several processes begin with, so that no long test is left for the end."""
+LONGEST = ["slurm", "run", "demo", "browser", "test_examples.py", "test_tour.py"]
+"""Folders and files that several processes begin with, so that no long test is left for the end."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if hasattr(config, "workerinput"):  # one of several processes, of pytest-xdist
         order = [Path(__file__).parent / name for name in LONGEST]
-        items.sort(key=lambda item: [folder not in item.path.parents for folder in order])
+        items.sort(key=lambda item: [not item.path.is_relative_to(place) for place in order])
 
 
 class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # untyped library

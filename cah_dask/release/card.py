@@ -131,7 +131,7 @@ def write_card(path: Path, summary: Summary, layout: Layout) -> None:
         f"{', '.join(f'{reason} {count:,}' for reason, count in step.rejected.items())} |"
         for step in funnel(summary)
     )
-    n_archives = summary.stages["extract"].tasks
+    n_archives = summary.n_archives
     columns = meanings(layout)
     text = _TEXT.format(
         rows=layout.rows,

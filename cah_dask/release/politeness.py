@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 import numpy as np
 
-from cah_dask.errors import RetryableError
+from cah_dask.errors import DamageError, RetryableError
 from cah_dask.release.summary import Summary
 from cah_dask.schema import Reject, Status
 from cah_dask.storage import read_part, read_receipt
@@ -48,7 +48,7 @@ def politeness(run_dir: Path, summary: Summary, lists: Sequence[str]) -> Politen
     counts: list[int] = []
     n_lists = 0
     for name in lists:
-        with contextlib.suppress(RetryableError):
+        with contextlib.suppress(RetryableError, DamageError):
             (side,) = read_receipt(run_dir / "images" / f"{name}.parquet").side
             wave = name.partition("/")[0]
             log = run_dir / "requests" / wave / f"{Path(side.name).stem}.parquet"

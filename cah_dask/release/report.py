@@ -21,6 +21,7 @@ from cah_dask.release.summary import (
     Summary,
     by_language,
     funnel,
+    left_edge,
     long_texts,
     similarity_histogram,
 )
@@ -143,8 +144,8 @@ def _chart(split: str, bins: dict[int, int], threshold: float | None) -> Chart:
     bars = []
     for index, count in sorted(bins.items()):
         size = height * count / tallest
-        label = f"{_left(index):.2f} to {_left(index + 1):.2f}: {count:,}"
-        is_kept = threshold is not None and _left(index) >= threshold
+        label = f"{left_edge(index):.2f} to {left_edge(index + 1):.2f}: {count:,}"
+        is_kept = threshold is not None and left_edge(index) >= threshold
         bars.append(Bar((index - first) * step, height - size, step * 0.9, size, label, is_kept))
     return Chart(
         split=split,
@@ -152,8 +153,8 @@ def _chart(split: str, bins: dict[int, int], threshold: float | None) -> Chart:
         threshold=threshold,
         threshold_x=((threshold or 0) + 1) / 2 * HISTOGRAM_BINS * step - first * step,
         bars=bars,
-        low=_left(first),
-        high=_left(end),
+        low=left_edge(first),
+        high=left_edge(end),
         width=width,
         height=height,
     )
@@ -175,8 +176,3 @@ def _timeline(timeline: Timeline | None) -> list[Row]:
             bars.append(Bar(index * step, height - size, step, size, label, is_kept=True))
         rows.append(Row(stage, most, [bar for bar in bars if bar.height]))
     return rows
-
-
-def _left(index: int) -> float:
-    """Return the similarity at the left edge of a bin."""
-    return -1 + 2 * index / HISTOGRAM_BINS

@@ -13,7 +13,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cah_dask.errors import RetryableError, RunError
+from cah_dask.errors import DamageError, RetryableError, RunError
 from cah_dask.groups import group_name_of
 from cah_dask.images.picture.decode import open_rgb
 from cah_dask.images.shards import ShardReader
@@ -75,7 +75,7 @@ def choose(
     for name, start in itertools.chain(zip(lists, itertools.repeat(0)), have_more):
         if not left:
             return
-        with contextlib.suppress(RetryableError):  # set aside, or not there any more
+        with contextlib.suppress(RetryableError, DamageError):  # set aside, damaged, or gone
             rows = _rows(run_dir, summary, name, wanted)
             lots = pa.array([lot(uid, seed) for uid in rows["uid"].to_pylist()], pa.binary())
             if not start and len(rows) > each:
@@ -125,7 +125,7 @@ def _with_similarity(run_dir: Path, summary: Summary, name: str, rows: pa.Table)
     column = similarity_of(summary.encoder)
     try:
         scored = read_part(_part(run_dir, "scored", name), columns=["uid", column])
-    except RetryableError:
+    except (RetryableError, DamageError):
         return rows.append_column("similarity", pa.nulls(len(rows), pa.float32()))
     found = pc.index_in(rows["uid"], scored["uid"].combine_chunks())
     return rows.append_column("similarity", scored[column].take(found))

@@ -1,6 +1,7 @@
 """A contact sheet: samples of a run on one page or in one picture, for people to look at."""
 
 import base64
+import contextlib
 import io
 import textwrap
 from collections.abc import Sequence
@@ -17,13 +18,15 @@ _COLUMNS = 8
 _TILE_PX = (152, 188)
 _LINES, _LINE_CHARACTERS, _LINE_PX = 4, 24, 13
 _FONT_PX = 11
+_FONTS = ("NotoSansCJK-Regular.ttc", "NotoSans-Regular.ttf", "DejaVuSans.ttf")
+"""Those with the most letters first; without any, Pillow's own."""
 
 
 def write_sheet(path: Path, samples: Sequence[Sample], title: str, about: str) -> None:
     """Write samples as HTML, or as PNG where the path ends so; an older file is replaced.
 
-    The page is one file without scripts and links. The picture has letters of Pillow's own font
-    only, others become boxes.
+    The page is one file without scripts and links. The picture has the letters of the first of
+    `_FONTS` that this machine has, others become boxes.
     """
     if path.suffix == ".png":
         write_atomic(path, _picture(samples, title))
@@ -37,7 +40,7 @@ def _picture(samples: Sequence[Sample], title: str) -> bytes:
     rows = -(-len(samples) // _COLUMNS)
     sheet = Image.new("RGB", (_COLUMNS * width, 2 * _LINE_PX + rows * height), "white")
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(_FONT_PX)
+    font = _font()
     draw.text((8, 6), printable(title), "black", font)
     for index, sample in enumerate(samples):
         left = index % _COLUMNS * width + 8
@@ -50,6 +53,13 @@ def _picture(samples: Sequence[Sample], title: str) -> bytes:
     file = io.BytesIO()
     sheet.save(file, "PNG")
     return file.getvalue()
+
+
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    for name in _FONTS:
+        with contextlib.suppress(OSError):
+            return ImageFont.truetype(name, _FONT_PX)
+    return ImageFont.load_default(_FONT_PX)
 
 
 def _lines(sample: Sample) -> list[str]:

@@ -2,11 +2,12 @@
 
 from collections import Counter
 from datetime import datetime
+from typing import Annotated, Literal
 
 import msgspec
 
 from cah_dask.candidates.dedup import BEYOND_QUOTA
-from cah_dask.pairs.embed import LONG_TEXTS
+from cah_dask.pairs.embed import HISTOGRAM_BINS, LONG_TEXTS
 from cah_dask.pairs.select import KEPT_LANGUAGE, SCORED_LANGUAGE
 from cah_dask.pairs.timings import WORKER
 from cah_dask.release.timeline import Timeline
@@ -70,7 +71,7 @@ class StageTotal:
 class ReportOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a report says beside the facts of the run."""
 
-    prices: dict[str, float] = {}
+    prices: dict[Literal["cpu", "gpu", "io"], Annotated[float, msgspec.Meta(ge=0)]] = {}
     """Price of an hour of one worker of each pool, such as `{cpu: 0.04, gpu: 2.5}`; a worker of the
     gpu pool has one GPU."""
     currency: str = ""
@@ -111,6 +112,11 @@ class Summary(msgspec.Struct, frozen=True):
         notes = self.counts("dedup").notes.items()
         hosts = [(key[len(BEYOND_QUOTA) :], n) for key, n in notes if key.startswith(BEYOND_QUOTA)]
         return sorted(hosts, key=lambda item: (-item[1], item[0]))
+
+    @property
+    def n_archives(self) -> int:
+        """How many archives are extracted; one that was lost and came later counts once."""
+        return min(self.stages["extract"].tasks, len(self.archives))
 
     def counts(self, stage: str) -> Counts:
         """Return the counts of one stage."""
@@ -164,6 +170,11 @@ def long_texts(summary: Summary) -> int:
     """Return how many texts were longer than the context of the tower that decides."""
     notes = summary.counts("embed").notes
     return sum(notes.get(f"{LONG_TEXTS}/{summary.encoder}/{split}", 0) for split in SPLITS)
+
+
+def left_edge(index: int) -> float:
+    """Return the similarity at the left edge of a bin, as the decimal that it stands for."""
+    return round(-1 + 2 * index / HISTOGRAM_BINS, 6)
 
 
 def similarity_histogram(summary: Summary) -> dict[Split, dict[int, int]]:

@@ -29,7 +29,7 @@ def work_by_pool(summary: Summary) -> list[PoolWork]:
     hours: defaultdict[str, float] = defaultdict(float)
     for name, stage in summary.stages.items():
         hours[summary.pools.get(name, "cpu")] += worker_hours(stage)
-    prices = summary.options.prices
+    prices = {str(pool): price for pool, price in summary.options.prices.items()}
     return [
         PoolWork(pool, spent, spent * prices[pool] if pool in prices else None)
         for pool, spent in sorted(hours.items())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from cah_dask.errors import RunError
+from cah_dask.errors import ConfigError, RunError
 from cah_dask.pairs.options import EmbedOptions
 from cah_dask.pairs.scores.describe import described
 from cah_dask.pairs.select import SELECTION, SelectOptions
@@ -27,6 +27,7 @@ from cah_dask.release.layout import (
 )
 from cah_dask.release.pack import create_release
 from cah_dask.release.report import write_report
+from cah_dask.release.summary import ReportOptions
 from cah_dask.run.folder.run_folder import LOST, RunFolder
 from cah_dask.run.plan import Plan, Unit
 from cah_dask.run.settings.config import Config
@@ -178,14 +179,35 @@ def _released(options: EmbedOptions) -> tuple[ReleasedEncoder, ...]:
     )
 
 
-def describe(folder: RunFolder, release: Path, overrides: Sequence[str] = ()) -> Path:
+def describe_again(folder: RunFolder, release: Path, overrides: Sequence[str]) -> Path:
+    """Write report and data card of a run anew, as `describe` does.
+
+    Raises
+    ------
+    ConfigError
+        If the release is not that of the settings that the run has now: the figures would be those
+        of another one.
+    """
+    config = folder.config(overrides)
+    layout = read_layout(release)
+    if layout is not None and layout.config != config_hash(config):
+        raise ConfigError(
+            f"{release} was made with other settings of select or pack than {folder.path} was last "
+            "run with, so its report stays what it is; run that configuration again first"
+        )
+    return describe(folder, release, config.report)
+
+
+def describe(folder: RunFolder, release: Path, options: ReportOptions | None = None) -> Path:
     """Write report and data card into `release`, or only the report while there is no release.
 
-    `overrides` change what is under `report` in the configuration.
+    Parameters
+    ----------
+    options
+        What the report says beside the facts; by default as the run was told.
     """
     summary = folder.summary()
-    if overrides:
-        options = folder.config(overrides).report
+    if options is not None:
         summary = msgspec.structs.replace(summary, options=options)
     layout = read_layout(release)
     if layout is not None:

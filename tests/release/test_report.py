@@ -109,6 +109,44 @@ def test_manners_are_told_from_the_logs_of_requests(run_dir: Path, summary: Summ
     assert "5 at the 99th percentile and 5 at most (3 hosts;" in text
 
 
+def test_a_damaged_file_costs_its_own_figures_and_no_report(run_dir: Path, summary: Summary):
+    (log,) = [run_dir / "requests/w00000/b00000-l00000-a.parquet"]
+    with RequestLog(log) as requests:
+        requests.note("http://a.example/1", "192.0.2.1", Answer(Status.OK, 200), 10)
+    for path in (log, run_dir / "images/w00000/b00000-l00000.parquet"):
+        data = bytearray(path.read_bytes())
+        data[4:20] = bytes(16)
+        path.write_bytes(data)
+        text = page(run_dir, summary).text
+        assert "No log of requests is there" in text
+    assert "12 pairs from 2 archives" in text
+    assert "a dog" not in text
+
+
+def test_very_many_lost_archives_are_told_in_a_few_lines(run_dir: Path, summary: Summary):
+    lost = [f"{n}.warc.wat.gz: " + "x" * 1000 for n in range(30_000)]
+    text = page(run_dir, msgspec.structs.replace(summary, lost=lost)).text
+    assert "29,900 more: cah failures names them" in text
+    assert (run_dir / "report.html").stat().st_size < 500_000
+
+
+def test_a_bin_that_begins_at_the_threshold_is_kept(run_dir: Path, summary: Summary):
+    for index in range(50, 100):
+        threshold = (2 * index - 100) / 100
+        bins = {f"similarity/clip/en/{index}": 1}
+        embed = StageSummary(1, Counts(1, 1, {}, bins), 1.0, "rows")
+        found = msgspec.structs.replace(
+            summary,
+            stages=summary.stages | {"embed": embed},
+            thresholds={"en": threshold},
+            lists=[],
+        )
+        page(run_dir, found)
+        html = (run_dir / "report.html").read_text()
+        chart = html.partition('aria-label="similarity histogram of en"')[2].partition("</svg>")[0]
+        assert 'class="kept"' in chart, threshold
+
+
 def test_a_report_without_images_still_shows_the_pairs(run_dir: Path, summary: Summary):
     next((run_dir / "images").rglob("*.h5")).unlink()
     found = page(run_dir, summary)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cah_dask.run.cluster.machine import free_name
 from tests import runs
 from tests.commands import cah, refused
 from tests.webserver import WebServer
@@ -121,6 +122,39 @@ def test_a_copy_tells_the_same(finished: Path, tmp_path: Path):
     assert len(lines) == 2
     assert lines[1].split()[1:3] == ["2/2", "60"]
     assert lines[1].split()[-1] == "published"
+
+
+def test_a_report_is_not_written_over_with_the_figures_of_another_selection(
+    finished: Path, tmp_path: Path
+):
+    copy = tmp_path / "run"
+    shutil.copytree(finished, copy)
+    config = finished.parent / "run.yaml"
+    before = (copy / "release/report.html").read_bytes()
+    done = cah(
+        "run", config, "--to", tmp_path / "other", "--set", f"run_dir={copy}",
+        "--set", "select.thresholds.en=0.0",
+    )  # fmt: skip
+    assert done[0] == 0, done
+    code, _, said = cah("report", copy)
+    assert code == 3
+    assert "release was made with other settings of select or pack" in said
+    assert (copy / "release/report.html").read_bytes() == before
+
+
+def test_a_performance_report_takes_the_place_of_no_other(tmp_path: Path):
+    for expected in ("dask.html", "dask-2.html", "dask-3.html"):
+        path = free_name(tmp_path / "dask.html")
+        assert path == tmp_path / expected
+        path.touch()
+
+
+def test_a_performance_report_that_cannot_be_written_is_told_before_the_run(finished: Path):
+    place = finished.parent / "run.yaml" / "dask.html"
+    code, _, said = cah("run", finished.parent / "run.yaml", "--set", f"performance_report={place}")
+    assert code == 3
+    assert "performance_report: " in said
+    assert "lies in no folder that can be written" in said
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,7 @@ def prepare(
         )
     check_options(config.download)
     check_pools(config)
+    _check_performance_report(config)
     folder = RunFolder(Path(config.run_dir))
     may_select_only = may_select_only and folder.has_selected
     if not may_select_only:
@@ -106,6 +107,12 @@ def prepare(
         check_with_slurm(config)
     loaded = msgspec.structs.replace(loaded, config=config)
     return Prepared(loaded, archives, sources, fault, warnings)
+
+
+def _check_performance_report(config: Config) -> None:
+    path = config.performance_report
+    if path is not None and not os.access(Path(path).resolve().parent, os.W_OK | os.X_OK):
+        raise ConfigError(f"performance_report: {path} lies in no folder that can be written")
 
 
 def _archives(config: Config, folder: RunFolder) -> dict[str, str]:

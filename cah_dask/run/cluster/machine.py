@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
@@ -154,16 +155,33 @@ async def opened(
         async with (
             started(make) as cluster,
             Client(cluster, asynchronous=True) as client,
-            _reported(performance),
+            _reported(performance, warn),
         ):
             yield DaskMachine(cluster, client)
 
 
 @contextlib.asynccontextmanager
-async def _reported(path: Path | None) -> AsyncIterator[None]:
-    """Have Dask write its performance report of the block, one page that needs nothing else."""
+async def _reported(path: Path | None, warn: Callable[[str], None]) -> AsyncIterator[None]:
+    """Have Dask write its performance report of the block, one page that needs nothing else.
+
+    One that is there stays, and the new one gets a number. What cannot be written stops nothing.
+    """
     if path is None:
         yield
         return
-    async with performance_report(filename=str(path), mode="inline"):
+    report = performance_report(mode="inline")
+    await report.__aenter__()
+    try:
         yield
+    finally:
+        report.filename = str(free_name(path))
+        try:
+            await report.__aexit__(None, None, None, code="")
+        except OSError as error:
+            warn(f"performance_report: {path} cannot be written: {error}")
+
+
+def free_name(path: Path) -> Path:
+    """Return a path, or the first one like it with a number, where nothing is yet."""
+    numbered = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
+    return next(each for each in itertools.chain([path], numbered) if not each.exists())

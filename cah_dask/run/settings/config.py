@@ -66,8 +66,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     answer. Each time the same command runs it asks for them again. Of pictures out of archives:
     share of the urls of a list whose archive may be out of reach."""
     performance_report: str | None = None
-    """File that Dask's performance report of a driver goes to, such as `dask.html`: what all
-    workers did when. It is of the last driver, if several carry a run to its end."""
+    """File that Dask's performance report goes to, such as `dask.html`: what all workers did when.
+    Each driver writes one; those that follow get a number, `dask-2.html`."""
     lists_sha256: dict[str, str] = {}
     """SHA-256 of each file of `dedup.exclude` and `download.hash_lists`, and of the subset of
     `extract.table`. Filled in at the start, so that a run cannot go on with other lists."""

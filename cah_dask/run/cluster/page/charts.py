@@ -15,6 +15,7 @@ from bokeh.plotting import figure
 
 from cah_dask.images.outcomes import TROUBLE
 from cah_dask.pairs.embed import HISTOGRAM_BINS
+from cah_dask.release.summary import left_edge
 from cah_dask.run.watch.figures import Figures, HistogramFigures, Moment
 from cah_dask.schema import SPLITS, Status
 
@@ -154,7 +155,7 @@ class _Histogram:
         if found is None:
             return
         bins = sorted(found.bins.items())
-        lefts = [-1 + 2 * index / HISTOGRAM_BINS for index, _ in bins]
+        lefts = [left_edge(index) for index, _ in bins]
         threshold = found.threshold
         is_kept = [threshold is not None and left >= threshold for left in lefts]
         columns = {

@@ -25,7 +25,7 @@ from cah_dask.errors import InputError, RunError
 from cah_dask.jobs_cli import carry_run
 from cah_dask.release.layout import EMBEDDINGS, PAIRS_FOLDER, Layout, read_layout
 from cah_dask.run.signals import StoppedByHand
-from cah_dask.schema import Modality
+from cah_dask.schema import MODALITIES, Modality
 
 if TYPE_CHECKING:
     from cah_dask.release.samples import Sample
@@ -58,11 +58,19 @@ class Release:
         ----------
         encoder
             By default the one that decided what was kept.
+
+        Raises
+        ------
+        InputError
+            If the release has no such vectors.
         """
-        group = zarr.open_group(self.path / EMBEDDINGS, mode="r")
-        found = group[f"{encoder or self.layout.encoder}/{modality}"]
+        name = f"{encoder or self.layout.encoder}/{modality}"
+        known = [f"{each}/{of}" for each in self.layout.encoder_names for of in MODALITIES]
+        if name not in known:
+            raise InputError(f"{self.path} has no vectors {name}; it has {', '.join(known)}")
+        found = zarr.open_group(self.path / EMBEDDINGS, mode="r")[name]
         if not isinstance(found, zarr.Array):
-            raise InputError(f"{self.path} has no vectors {encoder}/{modality}")
+            raise InputError(f"{self.path}: {name} is no array")
         return found
 
 
@@ -93,8 +101,9 @@ class Run:
         from cah_dask.release.samples import Wanted, choose
 
         folder = _folder(self.path)
-        names = folder.lists(seed, _LISTS)
-        return list(choose(self.path, folder.summary(), names, Wanted(**wanted), number, seed))
+        which = Wanted(**wanted)
+        names = folder.lists(seed, _LISTS, which.host)
+        return list(choose(self.path, folder.summary(), names, which, number, seed))
 
 
 def open_release(path: str | Path) -> Release:

@@ -49,6 +49,12 @@ def group_name_of(unit: str) -> str | None:
     return f"{found['wave']}/g{group_of(int(found['bucket'])):05d}"
 
 
+def bucket_of(unit: str) -> int | None:
+    """Return the bucket of a bucket or list by its name; None if it names something else."""
+    found = _NAME.fullmatch(unit)
+    return int(found["bucket"]) if found and found["bucket"] else None
+
+
 def index_of(part: Path) -> Path | None:
     """Return where the index is that has a part once it is compacted; None if it never is.
 

@@ -3,6 +3,7 @@
 No scheduler is needed, and a copy of the folder will do; the run may be alive or long over.
 """
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from cah_dask.errors import ConfigError
+from cah_dask.errors import CahError, ConfigError
 from cah_dask.jobs_cli import EXIT_CODES
 from cah_dask.terminal import answer, say, tell
 from cah_dask.words import counted, printable
@@ -28,6 +29,11 @@ RunPath = Annotated[Path, typer.Argument(help="Run folder.")]
 
 _FOLLOW_S = 0.5
 _BLOCK_BYTES = 1 << 16
+_END_BYTES = 16 << 20
+"""How much of the end of a log is looked at, however few lines that has."""
+_BEAT_WAIT_S = 10.0
+"""How long the driver on another machine is listened for."""
+_GOES_ON = "the command that began the run (cah run CONFIG, sbatch slurm/launch.sh CONFIG) goes on"
 
 
 def begun(folder: Path) -> "RunFolder":
@@ -59,19 +65,26 @@ def logs(
 ) -> None:
     """Print the log of the driver, or those of worker jobs."""
     run = begun(folder)
-    found = [run.log_file, *sorted((folder / "jobs").glob("*.out"))]
     if name == "list":
-        for path in found:
+        for path in _logs(run):
             tell(f"{path.stem}: {counted(path.stat().st_size if path.exists() else 0, 'byte')}")
         return
-    paths = [path for path in found if f"-{name}-" in f"-{path.stem}-"]
+    paths = _logs(run, name)
     if not paths:
         raise ConfigError(f"{folder} has no log of {name}; `cah logs {folder} list` names them")
     ends = {path: _print_end(path, lines, is_named=len(paths) > 1) for path in paths}
     while follow:
         time.sleep(_FOLLOW_S)
-        for path, end in ends.items():
-            ends[path] = _print_from(path, end)
+        for path in _logs(run, name):
+            if path not in ends:
+                tell(f"== {path.name}")
+            ends[path] = _print_from(path, ends.get(path, 0))
+
+
+def _logs(run: "RunFolder", name: str = "") -> list[Path]:
+    """Return the logs that there are now, all or those of a name."""
+    found = [run.log_file, *sorted((run.path / "jobs").glob("*.out"))]
+    return [path for path in found if not name or f"-{name}-" in f"-{path.stem}-"]
 
 
 def _print_end(path: Path, lines: int, *, is_named: bool) -> int:
@@ -81,12 +94,15 @@ def _print_end(path: Path, lines: int, *, is_named: bool) -> int:
     if not path.exists():
         return 0
     with path.open("rb") as file:
-        end = file.seek(0, 2)
-        data, start = b"", end
-        while start and data.count(b"\n") <= lines:
-            start = max(0, start - _BLOCK_BYTES)
-            file.seek(start)
-            data = file.read(end - start)
+        start = end = file.seek(0, 2)
+        blocks: list[bytes] = []
+        n_lines = 0
+        while start and n_lines <= lines and end - start < _END_BYTES:
+            before = max(0, start - _BLOCK_BYTES)
+            file.seek(before)
+            blocks.append(file.read(start - before))
+            start, n_lines = before, n_lines + blocks[-1].count(b"\n")
+    data = b"".join(reversed(blocks))
     for line in data.decode("utf-8", "replace").splitlines()[-lines:] if lines else ():
         tell(line)
     return end
@@ -115,44 +131,57 @@ def failures(
 ) -> None:
     """Print the tasks that were given up and the archives that were lost, and why.
 
-    Ends with 6 if there are any.
+    Ends with 6 if there are any. What could not be read of other archives is printed, too; no retry
+    changes that.
     """
     from cah_dask.run.folder import failures
 
     run = begun(folder)
     known = list(failures.read(run.failures_file))
-    shown = known if everything else failures.undone(known, run.all_entries)
-    lost = run.summary().lost
-    for each in shown:
+    undone = failures.undone(known, run.all_entries)
+    lost, damaged = _lost(run)
+    for each in known if everything else undone:
         where = f" on {each.worker}" if each.worker else ""
         tell(
             f"{each.at:%Y-%m-%d %H:%M:%S} {each.stage} {each.unit}: {each.then} after attempt "
-            f"{each.attempt}{where}: {each.message}"
+            f"{each.attempt}{where}: {_in_a_line(each.message)}"
         )
         for line in each.detail.splitlines() if trace else ():
             tell(f"    {line}")
-    for line in lost:
-        tell(f"lost: {line}")
-    if not shown and not lost:
+    for word, lines in (("lost", lost), ("read in part", damaged)):
+        for line in lines:
+            tell(f"{word}: {_in_a_line(line)}")
+    if not undone and not lost:
         tell("no task was given up, no archive was lost")
         return
-    if any(each.then is not failures.Then.AGAIN for each in shown) or lost:
-        say(f"`cah retry {folder}` has them tried again")
-        sys.exit(6)
+    say(f"`cah retry {folder}` has them tried again")
+    sys.exit(6)
+
+
+def _lost(run: "RunFolder") -> tuple[list[str], list[str]]:
+    """Return why archives are lost that are asked for again, and what others could not give."""
+    from cah_dask.run.folder.lost import LOST_FOR_NOW
+
+    is_there = run.extracted()
+    asked_again = tuple(f"{name}: " for name in run.lost().values() if not is_there(name))
+    faults = run.summary().lost
+    lost = [line for line in faults if LOST_FOR_NOW in line and line.startswith(asked_again)]
+    return lost, [line for line in faults if LOST_FOR_NOW not in line]
+
+
+def _in_a_line(text: str) -> str:
+    return " ".join(text.split("\n"))
 
 
 @watch_app.command()
 def retry(folder: RunPath) -> None:
     """Have the driver at work try again what it gave up, once it has done all else."""
     run = begun(folder)
-    if run.is_driven:
+    if run.has_driver(_BEAT_WAIT_S):
         run.retry_file.touch()
         tell("the driver tries again what it gave up, once it has done all else")
     else:
-        tell(
-            "no driver is at work: the command that began the run (cah run CONFIG, or sbatch "
-            "slurm/launch.sh CONFIG) goes on with it, and tries again all that was given up"
-        )
+        tell(f"no driver is at work: {_GOES_ON} with it, and tries again all that was given up")
 
 
 @watch_app.command()
@@ -172,6 +201,8 @@ def resume(folder: RunPath) -> None:
     was_paused = run.pause_file.exists()
     run.pause_file.unlink(missing_ok=True)
     tell("downloads go on" if was_paused else "downloads were not paused")
+    if not run.release.exists() and not run.has_driver(_BEAT_WAIT_S):
+        tell(f"no driver is at work: {_GOES_ON} with it")
 
 
 @watch_app.command()
@@ -207,7 +238,7 @@ def samples(
     )
     _check(wanted)
     run = begun(folder)
-    names = run.lists(seed, lists)
+    names = run.lists(seed, lists, host)
     found = list(choose(folder, run.summary(), names, wanted, number, seed))
     about = _described(wanted, similarity)
     title = f"{counted(len(found), 'sample')} of {folder.resolve().name}"
@@ -251,31 +282,45 @@ def runs(
     for name in ("run", "archives", "pairs", "last commit", "state"):
         table.add_column(name, justify="right" if name in ("archives", "pairs") else "left")
     for run in _below(folder):
-        summary = run.summary()
-        last = summary.finished
-        extracted, packed = summary.n_archives, summary.counts("pack").kept
-        table.add_row(
-            escape(printable(str(run.path))),
-            f"{extracted:,}/{len(summary.archives):,}",
-            f"{packed:,}",
-            f"{last:%Y-%m-%d %H:%M}" if last else "none yet",
-            escape(printable(_state(run))),
-        )
+        try:
+            told = _told(run)
+        except (CahError, OSError) as error:
+            told = "", "", "", f"damaged: {_in_a_line(str(error))}"
+        table.add_row(*(escape(printable(cell)) for cell in (str(run.path), *told)))
     if not table.rows:
         raise ConfigError(f"{folder} has no run folder in it")
     answer.print(table)
 
 
+def _told(run: "RunFolder") -> tuple[str, str, str, str]:
+    """Return how many archives and pairs a run has, its last commit and its state."""
+    summary = run.summary()
+    last = summary.finished
+    extracted, packed = summary.n_archives, summary.counts("pack").kept
+    return (
+        f"{extracted:,}/{len(summary.archives):,}",
+        f"{packed:,}",
+        f"{last:%Y-%m-%d %H:%M}" if last else "none yet",
+        _state(run),
+    )
+
+
 def _below(folder: Path) -> Iterator["RunFolder"]:
+    """Yield the runs below a folder; what lies in one is not looked at."""
     from cah_dask.run.folder.run_folder import CONFIG_FILE, RunFolder
 
-    for path in sorted(folder.rglob(CONFIG_FILE)):
-        run = RunFolder(path.parent)
-        if run.journal_file.exists():
+    for path, folders, files in os.walk(folder):
+        run = RunFolder(Path(path))
+        if CONFIG_FILE in files and run.journal_file.exists():
+            folders.clear()
             yield run
+        folders.sort()
 
 
 def _state(run: "RunFolder") -> str:
-    if run.is_driven:
-        return f"at work: {run.driver()}" + (", paused" if run.pause_file.exists() else "")
+    paused = ", paused" if run.pause_file.exists() else ""
+    if run.has_driver():
+        return f"at work: {run.driver()}{paused}"
+    if who := run.driver_elsewhere:
+        return f"perhaps at work: {who}{paused}"
     return "published" if run.release.exists() else "stopped"

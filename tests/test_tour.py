@@ -22,6 +22,9 @@ def test_the_tour_runs_and_shows_funnel_vectors_and_pictures(tmp_path: Path):
     assert [grid.count("<img") for grid in grids] == [12, 12]
     release = open_release(tmp_path / "runs/tour/run/release")
     assert len(release) == release.pairs.count_rows() == release.vectors("text").shape[0] > 100
+    for encoder in ("nope", "../x"):
+        with pytest.raises(InputError, match=r"has no vectors \S+; it has \w+/image, \w+/text"):
+            release.vectors("image", encoder)
 
 
 def test_what_is_no_release_is_said(tmp_path: Path):

@@ -7,7 +7,6 @@ one of a wrong length, is read again out of its own gzip member.
 
 import io
 from collections.abc import Callable, Collection, Generator, Iterator
-from itertools import islice
 from typing import BinaryIO, Generic, TypeVar
 
 from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
@@ -65,10 +64,9 @@ class Blocks(Generic[T]):
         kinds: Collection[str],
         take: Callable[[Block], T | None],
         *,
-        most: int | None = None,
         keep: int = MAX_RECORD_BYTES + 1,
     ) -> None:
-        """Read all records, or the first ones of any type up to `most`.
+        """Read all records.
 
         Parameters
         ----------
@@ -79,15 +77,12 @@ class Blocks(Generic[T]):
         take
             Makes of a block what is yielded; None passes over it, a `RecordError` counts it as bad,
             a `CutError` has it read again out of its member.
-        most
-            Records of any type that are read at most; what damage hides is not looked for then.
         keep
             Bytes of a record that are held at most when it is read again.
         """
         self._archive = archive
         self._kinds = frozenset(kinds)
         self._take = take
-        self._most = most
         self._keep = keep
         self._start = self._offset = self._n_seen = 0
         self._n_wasted = self._reached = 0
@@ -246,7 +241,7 @@ class Blocks(Generic[T]):
             quirks_mode=self._is_lenient,
             fsspec_args=False,
         )
-        for record in islice(records, self._most):
+        for record in records:
             # Of the first one we know where it is; FastWARC is wrong if blanks precede it.
             offset = record.stream_pos if self._n_seen else self._offset
             if self._n_seen and offset == self._offset:
@@ -379,7 +374,7 @@ class Blocks(Generic[T]):
 
     def _next(self, fault: str) -> int | None:
         """Return where to go on once FastWARC has stopped, None at the end."""
-        if self._file is None or self._most is not None:
+        if self._file is None:
             return None
         if self._is_lenient:
             if fault:

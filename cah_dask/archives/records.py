@@ -25,18 +25,13 @@ class Record(NamedTuple):
 class Records(Blocks[Record]):
     """The WAT records of one archive in its order; an iterator, to be gone through once."""
 
-    def __init__(
-        self,
-        archive: str,
-        is_wanted: Callable[[bytes], object] = bool,
-        most: int | None = None,
-    ) -> None:
-        """Read all records, or the first ones of any type up to `most`.
+    def __init__(self, archive: str, is_wanted: Callable[[bytes], object] = bool) -> None:
+        """Read all records.
 
         Those whose JSON is not wanted are counted, and cost a tenth less time each.
         """
         self._is_wanted = is_wanted
-        super().__init__(archive, ("metadata",), self._record, most=most)
+        super().__init__(archive, ("metadata",), self._record)
 
     def reread(self) -> bytes | None:
         """Return the JSON of the last record as its own gzip member has it.

@@ -81,6 +81,8 @@ class Response(NamedTuple):
     """Transfer and content codings undone."""
     fault: str = ""
     """A `Fault`, or "" if there is none."""
+    content_type: str = ""
+    """Content-Type as written: of the HTTP message, or else of the record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +113,11 @@ class Responses(Blocks[Response]):
     are left out.
     """
 
-    def __init__(self, archive: str, wanted: Wanted = Wanted(), *, most: int | None = None) -> None:
-        """Read all that are wanted, out of the first `most` records of any type."""
+    def __init__(self, archive: str, wanted: Wanted = Wanted()) -> None:
+        """Read all that are wanted."""
         self._wanted = wanted
         keep = _keep(wanted.max_bytes)
-        super().__init__(archive, KINDS, self._response, most=most, keep=keep)
+        super().__init__(archive, KINDS, self._response, keep=keep)
         self.left_out: Counter[LeftOut] = Counter()
         """Records that were not wanted, by reason."""
 
@@ -210,7 +212,8 @@ def read_block(block: Block, wanted: Wanted) -> Response | LeftOut:
     if wanted.statuses and head.status is not None and head.status not in wanted.statuses:
         return LeftOut.STATUS
     is_message = head is not NO_HEAD or fault
-    mime = media_type((head.first if is_message else fields).get("content-type", ""))
+    content_type = (head.first if is_message else fields).get("content-type", "")
+    mime = media_type(content_type)
     if not wanted.has_mime(mime):
         return LeftOut.MIME
     limit = wanted.max_bytes
@@ -235,6 +238,7 @@ def read_block(block: Block, wanted: Wanted) -> Response | LeftOut:
         refers_to=_refers_to(fields) if is_revisit else ("", ""),
         body=body.data[:limit],
         fault=fault,
+        content_type=content_type,
     )
 
 

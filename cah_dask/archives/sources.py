@@ -23,7 +23,7 @@ COMMON_CRAWL = "https://data.commoncrawl.org/"
 COMMON_CRAWL_S3 = "s3://commoncrawl/"
 """The same files within AWS; prefixed to the lines of lists that lie there."""
 
-_CHECKED_RECORDS = 100
+_CHECKED_BYTES = 64 << 20
 _CRAWL_PREFIXES = ("crawl-data/", "cc-index/", "contrib/")
 _LIST_SUFFIXES = (".paths", ".paths.gz")
 
@@ -221,18 +221,19 @@ def _locate(line: str, list_name: str) -> str:
 
 
 def check_archive(archive: str) -> None:
-    """Look at the first records of a local archive; a remote one is taken on trust.
+    """Look at the beginning of a local archive; a remote one is taken on trust.
+
+    One without pages passes if it has records, such as the last one of a crawl that is cut by size.
 
     Raises
     ------
     InputError
-        It cannot be read, or holds neither WAT records nor what servers answered where these must
-        be.
+        It cannot be read, or holds no records, or texts (WET) in place of pages.
     """
     if is_remote(archive):
         return
     try:
-        kind, errors = look(archive, most=_CHECKED_RECORDS)
+        kind, errors = look(archive, within=_CHECKED_BYTES)
     except (ShardError, RetryableError) as error:
         raise InputError(
             f"{error}; expected a WAT or WARC archive (.warc.wat.gz or .warc.gz)"

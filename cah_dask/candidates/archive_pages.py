@@ -1,7 +1,9 @@
 """The pages of an archive that have image links, one by one."""
 
+import re
 from collections import Counter
 from collections.abc import Generator
+from urllib.parse import urlsplit
 
 from cah_dask.archives.kind import Kind, look
 from cah_dask.archives.records import Record, Records
@@ -17,7 +19,7 @@ from cah_dask.words import few
 Pages = Generator[tuple[int, Page], None, None]
 """Pages, each with the offset of its record."""
 
-_WAT = (".wat", ".wat.gz")
+_CALLED_WAT = re.compile(r"\.wat(?:\.gz)?\Z", re.IGNORECASE)
 
 
 def read_pages(archive: str, rules: PageRules, notes: Counter[str]) -> Pages:
@@ -26,8 +28,8 @@ def read_pages(archive: str, rules: PageRules, notes: Counter[str]) -> Pages:
     Parameters
     ----------
     archive
-        Path or url. Its records tell whether it is a WAT or a WARC; a remote one whose name says
-        that it is a WAT is believed, which saves a request.
+        Path or url. Its records tell whether it is a WAT or a WARC; a remote one that is called a
+        WAT (``.wat``, ``.wat.gz``) is read as one first, which saves a request.
     rules
         What to look for in a page.
     notes
@@ -41,14 +43,26 @@ def read_pages(archive: str, rules: PageRules, notes: Counter[str]) -> Pages:
     RetryableError
         A local archive is out of reach, or the server of a remote one does not answer.
     """
-    if is_remote(archive) and archive.partition("?")[0].endswith(_WAT):
-        kind: Kind | None = Kind.WAT
-    else:
-        kind, _ = look(archive)
-    read = _read_warc if kind is Kind.WARC else _read_wat
-    errors = yield from read(archive, rules, notes)
+    errors: list[str] = []
+    if is_remote(archive) and _CALLED_WAT.search(urlsplit(archive).path):
+        errors = yield from _read_wat(archive, rules, notes)
+    if not notes["records"]:
+        notes["bad_records"] = 0  # they are counted as what they are
+        errors = yield from _read_as_told(archive, rules, notes)
     if errors:
         raise ShardError(f"{archive}: {'; '.join(few(errors))}")
+
+
+def _read_as_told(
+    archive: str, rules: PageRules, notes: Counter[str]
+) -> Generator[tuple[int, Page], None, list[str]]:
+    """Yield the pages of an archive by what its records are; return what could not be read."""
+    kind, errors = look(archive)
+    if kind is None:
+        why = f" ({'; '.join(few(errors))})" if errors else ""
+        raise ShardError(f"{archive} holds neither WAT records nor responses{why}")
+    read = _read_wat if kind is Kind.WAT else _read_warc
+    return (yield from read(archive, rules, notes))
 
 
 def _read_warc(
@@ -64,7 +78,8 @@ def _read_warc(
                 continue
             notes["bytes"] += len(response.body)
             notes["cut_pages"] += bool(response.fault)
-            page = parse_html(response.url, response.headers, response.body, rules)
+            headers = response.headers or (("Content-Type", response.content_type),)
+            page = parse_html(response.url, headers, response.body, rules)
             if page.images:
                 notes["pages"] += 1
                 yield response.offset, page

@@ -24,7 +24,14 @@ _MARKS = (
 _CHARSET = re.compile(r"charset\s*+=\s*+[\"']?\s*+([^\s\"';,]++)", re.IGNORECASE)
 _FALLBACK = "cp1252"
 # Python's codecs know fewer characters than the WHATWG's of the same name.
-_LARGER = {"gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949", "big5": "big5hkscs"}
+_LARGER = {
+    "gbk": "gb18030",
+    "shift_jis": "cp932",
+    "euc_kr": "cp949",
+    "big5": "big5hkscs",
+    "iso8859-11": "cp874",
+}
+_MORE_LABELS = dict.fromkeys(("x-mac-cyrillic", "x-mac-ukrainian"), "mac-cyrillic")
 # What Common Crawl's detector can find. Another one knows more, and takes French for Hungarian.
 _GUESSED = frozenset(
     (
@@ -87,7 +94,8 @@ def _labels_in_meta(text: str) -> Iterator[str]:
 
 def _codec(label: str) -> str | None:
     ascii_label = label.encode("ascii", "ignore").decode()
-    codec = map_encoding_to_html5(ascii_label, fallback_utf8=False)
+    known = map_encoding_to_html5(ascii_label, fallback_utf8=False)
+    codec = known or _MORE_LABELS.get(ascii_label.strip().lower())
     return _LARGER.get(codec, codec) if codec else None
 
 

@@ -137,7 +137,7 @@ def extract_archive(
     Raises
     ------
     ShardError
-        Nothing of the archive can be read, or it holds no records.
+        Nothing of the archive can be read, or it is none.
     RetryableError
         The server of a remote archive does not answer.
     """
@@ -159,8 +159,8 @@ def extract_archive(
     n_others = notes.pop(Reject.NOT_IN_SUBSET, 0)
     links.leave_out(Reject.NOT_IN_SUBSET, n_others)
     notes["records"] += n_others
-    if not notes["records"]:
-        raise ShardError(*errors or (f"{archive} holds no records",))
+    if not notes["records"] and (errors or notes["bad_records"]):
+        raise ShardError(*errors or (f"{archive} holds no sound record",))
     groups = links.rows.groups(name or archive)
     return Extraction(groups, links.counts(groups.n_rows, dict(notes)), errors)
 
@@ -188,6 +188,8 @@ def _read_rows(
     for number, page in read_table(archive, options.table, notes, subset):
         notes["records"] += 1
         yield number, page
+    if not notes["records"] and not notes[Reject.NOT_IN_SUBSET]:
+        raise ShardError(f"{archive} holds no records")
 
 
 class _Links:

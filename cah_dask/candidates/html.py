@@ -20,7 +20,7 @@ Headers = Sequence[tuple[str, str]]
 
 MEDIA_TYPES = ("text/html", "application/xhtml+xml")
 
-_OF_IMAGES = ("img", "base", "meta", "source")
+_OF_IMAGES = ("img", "base", "meta", "source", "picture", "/picture")
 _OF_LICENSES = ("link", "a", "area")
 _META = ("name", "rel", "content", "http-equiv", "property")
 _SOURCES = ("src", "data-src", "srcset")
@@ -80,7 +80,8 @@ class _Found:
         self.images: list[Link] = []
         self.head_links: list[Link] = []
         self.links: list[Link] = []
-        self._sources: list[Link] = []
+        self._sources: list[Link] = []  # of a picture whose image is still to come
+        self._is_in_picture = False
 
     def add(self, tag: Tag) -> None:
         """Note what a tag says; of several bases the first one counts."""
@@ -88,7 +89,9 @@ class _Found:
         match tag.name:
             case "img":
                 self._add_image(attributes)
-            case "source" if "srcset" in attributes:
+            case "picture" | "/picture":
+                self._sources, self._is_in_picture = [], tag.name == "picture"
+            case "source" if self._is_in_picture and "srcset" in attributes:
                 self._sources.append(Link("SOURCE@/srcset", attributes["srcset"]))
             case "meta":
                 self.metas.append({name: attributes[name] for name in _META if name in attributes})
@@ -101,6 +104,7 @@ class _Found:
 
     def _add_image(self, attributes: dict[str, str]) -> None:
         """Add an image and what else it can be loaded from; its sources have no text but its."""
+        self._is_in_picture = False
         alt, title = attributes.get("alt"), attributes.get("title")
         for source in self._sources:
             source.alt, source.title = alt, title

@@ -27,16 +27,18 @@ _LONGEST_REFERENCE = 20  # characters; one of 4,300 digits is an error for Pytho
 
 
 class Tag(NamedTuple):
-    """A start tag."""
+    """A start tag, or an end tag that was looked for."""
 
     name: str
-    """In lower case."""
+    """In lower case; that of an end tag begins with a slash."""
     attributes: dict[str, str]
     """By lower-case name, the first of equal names, character references resolved."""
 
 
 def tags(text: str, names: tuple[str, ...]) -> Iterator[Tag]:
-    """Yield the start tags of a page that have one of `names` (lower case), in document order.
+    """Yield the tags of a page that have one of `names` (lower case), in document order.
+
+    A name is that of start tags, with a slash before it that of end tags.
 
     None is found in comments, scripts, styles and attributes; within ``<noscript>``, ``<template>``
     and ``<textarea>`` they are, as Common Crawl's writer finds them. One that has no end is none.

@@ -123,9 +123,11 @@ def hostile_records(record: Response) -> Iterator[Response]:
         yield record._replace(body=other)
     lies = "text/html; charset=utf-16", "image/png", "text/html; charset=\xff\0", "", "a" * 10_000
     for lie in lies:
-        yield record._replace(headers=(("Content-Type", lie),), mime=lie.partition(";")[0])
-        yield record._replace(headers=(("content-type", lie),) * 3, body=noise)
-    yield record._replace(headers=(), mime="", status=None, url="", date="", digest="")
+        one, said = ("Content-Type", lie), record._replace(content_type=lie)
+        yield said._replace(headers=(one,), mime=lie.partition(";")[0])
+        yield said._replace(headers=(one,) * 3, body=noise)
+    untold = record._replace(headers=(), content_type="", mime="", status=None)
+    yield untold._replace(url="", date="", digest="")
     yield record._replace(kind="revisit", body=b"")
 
 

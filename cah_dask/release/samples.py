@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import io
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -59,7 +60,7 @@ class Sample(msgspec.Struct, frozen=True):
 def choose(
     run_dir: Path, summary: Summary, lists: Sequence[str], wanted: Wanted, number: int, seed: int
 ) -> Iterator[Sample]:
-    """Yield up to `number` samples of some lists, a few of each.
+    """Yield up to `number` samples of some lists: a few of each, then what else those have.
 
     Where rules drop pairs, only kept ones are shown: the others may be what the rules are for.
 
@@ -70,13 +71,16 @@ def choose(
     """
     each = math.ceil(number / max(1, min(len(lists), _SPREAD)))
     left = number
-    for name in lists:
+    have_more: list[tuple[str, int]] = []
+    for name, start in itertools.chain(zip(lists, itertools.repeat(0)), have_more):
         if not left:
             return
         with contextlib.suppress(RetryableError, DamageError):  # set aside, damaged, or gone
             rows = _rows(run_dir, summary, name, wanted)
             lots = pa.array([lot(uid, seed) for uid in rows["uid"].to_pylist()], pa.binary())
-            rows = rows.take(pc.sort_indices(lots)).slice(0, min(each, left))
+            if not start and len(rows) > each:
+                have_more.append((name, each))
+            rows = rows.take(pc.sort_indices(lots)).slice(start, left if start else min(each, left))
             left -= len(rows)
             yield from _samples(run_dir, name, rows, wanted.outcome)
 

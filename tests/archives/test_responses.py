@@ -88,6 +88,7 @@ def test_a_response_is_given_with_what_its_record_and_its_message_say(tmp_path: 
         mime="text/html",
         refers_to=("", ""),
         body=b"<html>",
+        content_type="Text/HTML; charset=x",
     )
 
 
@@ -96,6 +97,7 @@ def test_a_record_without_http_has_the_type_of_the_record(tmp_path: Path, kind: 
     block = b"HTTP/1.1 200 OK\r\n\r\n"
     found = of_one(tmp_path, response("urn:x", block, {"Content-Type": "Text/Plain; a"}, kind=kind))
     assert (found.kind, found.status, found.mime) == (kind, None, "text/plain")
+    assert (found.content_type, found.headers) == ("Text/Plain; a", ())
     assert found.body == block
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from cah_dask.archives.kind import Kind, look
 from cah_dask.archives.records import Records
+from cah_dask.archives.responses import Responses
 from cah_dask.archives.sources import COMMON_CRAWL, check_archive, list_archives
 from cah_dask.candidates.extract import ExtractOptions, extract_archive
 from cah_dask.errors import InputError, RetryableError
@@ -116,12 +117,59 @@ def test_an_archive_is_told_by_its_records_and_not_by_its_name(tmp_path):
         assert look(str(path))[0] == kind, name
 
 
+def member(data: bytes) -> bytes:
+    return gzip.compress(data, mtime=0)
+
+
+ANSWER = warcs.response("http://h.test/", b"<p>A page")
+OTHERS = {
+    "warcinfo": WARCINFO,
+    "request": warcs.request("http://h.test/"),
+    "metadata": warcs.metadata("http://h.test/"),
+    "JSON": warcs.record("metadata", "http://h.test/", b'{"a": 1}', "application/json"),
+}
+
+
+@pytest.mark.parametrize("is_gzip", [True, False])
+@pytest.mark.parametrize("others", OTHERS)
+def test_an_archive_passes_the_check_however_late_its_pages_come_or_if_it_has_none(
+    tmp_path, others, is_gzip
+):
+    data = member(OTHERS[others]) if is_gzip else OTHERS[others]
+    for end in (b"", member(ANSWER) if is_gzip else ANSWER):
+        path = tmp_path / "x.warc.gz"
+        path.write_bytes(data * 120 + end)
+        check_archive(str(path))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [member(ANSWER)[:-30], member(ANSWER * 9).replace(b"\x00", b"\x01"), b"rubbish" * 99],
+)
+def test_an_archive_passes_the_check_if_there_are_pages_behind_damage(tmp_path, damage):
+    path = tmp_path / "x.warc.gz"
+    for start in (b"", member(WARCINFO)):
+        path.write_bytes(start + damage + member(ANSWER) * 2)
+        check_archive(str(path))
+        assert len(list(Responses(str(path)))) == 2
+
+
+def test_the_check_looks_no_further_than_it_must(tmp_path):
+    path = tmp_path / "x.warc.gz"
+    request = member(OTHERS["request"])
+    path.write_bytes(request * 30 + member(ANSWER))
+    assert look(str(path), within=len(request) * 20) == (Kind.EMPTY, [])
+    assert look(str(path), within=len(request) * 40) == (Kind.WARC, [])
+
+
 @pytest.mark.parametrize(
     "content",
     [
-        *(b"", b"<html>", b"\x1f\x8b", gzip.compress(WARCINFO), WARCINFO),
+        *(b"", b"<html>", b"\x1f\x8b", bytes(9999)),
+        *(member(b""), member(b"a,b\n" * 9)),
+        member(WARCINFO)[:-60],
         warcs.record("conversion", "http://h.test/", b"A page", "text/plain"),
-        warcs.record("metadata", "http://h.test/", b'{"a": 1}', "application/json"),
+        WARCINFO + warcs.record("conversion", "http://h.test/", b"A page", "text/plain"),
     ],
 )
 def test_what_holds_no_pages_fails_the_check(tmp_path, content):

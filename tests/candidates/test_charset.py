@@ -1,4 +1,6 @@
 import codecs
+import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,6 +17,24 @@ HEBREW = "חתול יושב על הגדר ליד הבית."
 FORMOSAN = "中文網頁沒有聲明, 這是貓的照片。"
 FRENCH = "Un café à la crème brûlée 5 €"
 
+LABELS_OF = json.loads(Path(__file__).with_name("whatwg_labels.json").read_text("utf-8"))
+"""All labels of the Encoding Standard (encoding.spec.whatwg.org), by the codec that is nearest to
+what each means there. Two encodings are left out: replacement and x-user-defined hold no text."""
+
+
+@pytest.mark.parametrize("codec", LABELS_OF)
+def test_all_labels_of_the_web_are_known(codec):
+    body = bytes(range(128, 256)) * 2 + "Zürich".encode(codec, "ignore")
+    expected = body.decode(codec, "replace")
+    for label in LABELS_OF[codec].split():
+        for written in (label, label.upper(), f"' {label} '"):
+            assert decoded(body, f"text/html; charset={written}") == expected, written
+
+
+@pytest.mark.parametrize("label", ["replacement", "iso-2022-kr", "hz-gb-2312", "x-user-defined"])
+def test_a_label_that_stands_for_no_text_counts_for_nothing(label):
+    assert decoded(FRENCH.encode(), f"text/html; charset={label}") == FRENCH
+
 
 @pytest.mark.parametrize(
     ("text", "codec", "labels"),
@@ -25,6 +45,8 @@ FRENCH = "Un café à la crème brûlée 5 €"
         (JAPANESE, "euc_jp", ["EUC-JP"]),
         (JAPANESE, "iso2022_jp", ["ISO-2022-JP"]),
         (CHINESE + "镕", "gb18030", ["GB2312", "gbk"]),
+        ("“แมว” 5 €…", "cp874", ["TIS-620", "ISO-8859-11", "windows-874"]),
+        ("Кіт ґ €", "mac-cyrillic", ["x-mac-cyrillic", "X-Mac-Ukrainian"]),
         (KOREAN + "똠", "cp949", ["EUC-KR", "ks_c_5601-1987"]),
         (FRENCH, "cp1252", ["ISO-8859-1", "latin1", "us-ascii"]),
         (FRENCH, "utf-16-le", ["utf-16"]),

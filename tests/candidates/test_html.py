@@ -125,6 +125,31 @@ def test_all_sources_of_an_image_can_count_with_its_text():
     ]
 
 
+CAT, DOG_LINK = Link("SOURCE@/srcset", "cat.webp", "a dog"), Link("IMG@/src", "dog.png", "a dog")
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        ("<picture><source srcset=cat.webp>", [CAT]),
+        ("<PICTURE class=a><source srcset=cat.webp><br>", [CAT]),
+        ("<picture><source srcset=no.webp></picture><picture><source srcset=cat.webp>", [CAT]),
+        ("<picture><source srcset=no.webp><picture><source srcset=cat.webp>", [CAT]),
+        ("<source srcset=no.webp><picture><source srcset=cat.webp>", [CAT]),
+        ("<picture><source srcset=no.webp></picture>", []),
+        ("<picture><source srcset=no.webp></PICTURE\n>", []),
+        ("<video><source srcset=no.webp></video>", []),
+        ("<video><source srcset=no.webp>", []),
+        ("<source srcset=no.webp>", []),
+        ("<picture><source srcset=no.webp></picture><p><video><source srcset=v.webp></video>", []),
+        ("<picture><img><source srcset=no.webp>", []),
+        ("<picture></picture><source srcset=no.webp>", []),
+    ],
+)
+def test_a_source_is_that_of_the_image_of_its_picture_and_of_no_other(before, expected):
+    assert parse(f"{before}<img src=dog.png alt='a dog'>", ALL).images == [*expected, DOG_LINK]
+
+
 @pytest.mark.parametrize(
     ("mime", "body", "expected"),
     [

@@ -45,6 +45,11 @@ def test_a_tag_is_found_wherever_a_browser_finds_one():
     assert found("<ab><imgs src=x></a></img><a<img><!a><!--<a>--><p t='<a>'>") == []
 
 
+def test_an_end_tag_is_found_where_it_is_looked_for():
+    text = "<a><!--</a>--></A\n><script></a></script><b></ab></a t='>'></a<a"
+    assert [tag.name for tag in tags(text, ("a", "/a"))] == ["a", "/a", "/a"]
+
+
 @pytest.mark.parametrize("start", ["<img src='", "<img ", "<!--", "<script>", '<p title="', "<a "])
 def test_what_is_left_open_lasts_to_the_end_of_the_page(start):
     assert found(start + "<img src=x") == []

@@ -101,6 +101,16 @@ def test_directives_of_a_warc_count(tmp_path):
     assert extract(archive, respect=()).counts.kept == 2
 
 
+@pytest.mark.parametrize("kind", ["response", "resource"])
+@pytest.mark.parametrize("codec", ["iso8859-2", "cp1250", "koi8-r"])
+def test_the_charset_is_that_of_the_message_or_else_of_the_record(tmp_path, kind, codec):
+    text = {"koi8-r": "Чёрный кот"}.get(codec, "Žlutý kůň")
+    headers = {"Content-Type": f"text/html; charset={codec}"}
+    body = f"<img src=1.png alt='{text}'>".encode(codec)
+    found = extract(write(tmp_path, warcs.response(URL, body, headers, kind=kind)))
+    assert [row["text"] for row in rows(found)] == [text]
+
+
 def test_codings_are_undone(tmp_path):
     html = {"Content-Type": "text/html"}
     packed = warcs.chunked(gzip.compress(PAGE), 20)
@@ -160,9 +170,62 @@ def test_a_remote_archive_is_told_by_its_records_too(tmp_path, name):
         assert rows(extract(server.url)) == rows(extract(str(path)))
 
 
-def test_an_archive_without_records_is_an_error(tmp_path):
-    with pytest.raises(ShardError, match="holds no records"):
-        extract(write(tmp_path))
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("www.watson/x.warc.gz", "x.wat.d/x.warc.gz", "x.wat.warc.gz", "x.watch.warc.gz"),
+        *("xwat.gz", "x.warc.gz?was=x.wat.gz", "x.warc.gz#.wat", "really-a-warc.wat.gz"),
+    ],
+)
+def test_no_name_hides_the_pages_of_a_remote_warc(tmp_path, name):
+    path = Path(write(tmp_path, warcs.response(URL, PAGE)))
+    with serve(FileServer(path.read_bytes()), name) as server:
+        assert rows(extract(server.url)) == rows(extract(str(path)))
+
+
+@pytest.mark.parametrize("name", ["x.warc.wat.gz", "X.WAT", "x.wat.gz?token=a.warc.gz"])
+def test_a_remote_archive_that_is_called_a_wat_is_asked_for_once(tmp_path, name):
+    path = Path(wats.write_pages(tmp_path / "x.wat.gz", wats.page(wats.image("x.jpg", "A cat"))))
+    with serve(FileServer(path.read_bytes()), name) as server:
+        assert extract(server.url).counts.seen == 1
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("is_remote", [False, True])
+@pytest.mark.parametrize("records", [(), (warcs.request(URL),) * 3, (warcs.metadata(URL),) * 3])
+def test_an_archive_may_hold_no_pages(tmp_path, records, is_remote):
+    path = Path(write(tmp_path, *records))
+    with serve(FileServer(path.read_bytes())) as server:
+        found = extract(server.url if is_remote else str(path))
+    notes = found.counts.notes
+    assert (notes["records"], notes["pages"], found.counts.seen, found.errors) == (0, 0, 0, ())
+
+
+@pytest.mark.parametrize("is_remote", [False, True])
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(b"", b"<html>Not found</html>", b"\x1f\x8b", bytes(5000)),
+        gzip.compress(b"a,b\n" * 9, mtime=0),
+        gzip.compress(warcs.response(URL, PAGE), mtime=0)[:-30],
+        gzip.compress(warcs.response(URL, b"A page", kind="conversion"), mtime=0),
+    ],
+)
+def test_what_is_no_archive_of_pages_is_an_error(tmp_path, data, is_remote):
+    path = tmp_path / "x.wat.gz"
+    path.write_bytes(data)
+    with (
+        serve(FileServer(data)) as server,
+        pytest.raises(ShardError, match="holds neither WAT records nor responses"),
+    ):
+        extract(server.url if is_remote else str(path))
+
+
+def test_an_archive_whose_pages_are_all_lost_is_an_error(tmp_path):
+    archive = Path(write(tmp_path, warcs.response(URL, PAGE)))
+    archive.write_bytes(archive.read_bytes()[:-30])
+    with pytest.raises(ShardError, match="cut or damaged"):
+        extract(str(archive))
 
 
 def test_candidates_of_a_warc_can_be_estimated(tmp_path):

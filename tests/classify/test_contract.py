@@ -30,8 +30,8 @@ PROMPTS = {"circles": ["three red circles"], "squares": ["a blue square", "two g
 
 
 def response(body: bytes, mime: str) -> Response:
-    headers = (("Content-Type", mime),)
-    return Response(0, "response", "http://a.test/", "", "", 200, headers, mime, ("", ""), body)
+    known = "response", "http://a.test/", "", "", 200, (("Content-Type", mime),), mime, ("", "")
+    return Response(0, *known, body, content_type=mime)
 
 
 def pictures(side: int) -> list[Arrays]:

@@ -21,8 +21,11 @@ from tests.warcs import chunked, response, write_warc
 
 
 def record(body: bytes, mime: str = "text/html", content_type: str = "") -> Response:
-    headers = (("Content-Type", content_type or mime),)
-    return Response(0, "response", "http://a.test/", "", "", 200, headers, mime, ("", ""), body)
+    """Of a resource, which has no headers but the type of its record."""
+    said = content_type or mime
+    return Response(
+        0, "resource", "http://a.test/", "", "", None, (), mime, ("", ""), body, content_type=said
+    )
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF"])

@@ -44,6 +44,13 @@ def test_only_what_was_asked_for_is_shown(
     assert all(sample.thumbnail for sample in found if sample.outcome == "ok")
 
 
+def test_where_few_lists_have_any_those_give_more(run_dir: Path, summary: Summary):
+    lists = [LIST, *(f"w00000/b{number:05d}-l00000" for number in range(1, 100))]
+    assert len(list(choose(run_dir, summary, lists, Wanted(), 1, 0))) == 1
+    found = list(choose(run_dir, summary, lists, Wanted(), 9, 0))
+    assert sorted(sample.text for sample in found) == sorted([HOSTILE, "a dog"])
+
+
 def test_where_rules_drop_pairs_only_kept_ones_are_shown(run_dir: Path, summary: Summary):
     ruled = msgspec.structs.replace(summary, rules={"unsafe": {"nsfw": {"at_least": 0.5}}})
     assert [sample.text for sample in chosen(run_dir, ruled)] == [HOSTILE]

@@ -1,7 +1,5 @@
 """The text of a page whose charset is not what it says."""
 
-from collections.abc import Sequence
-
 from resiliparse.parse.encoding import bytes_to_str, detect_encoding
 
 from cah_dask.candidates import charset
@@ -11,7 +9,7 @@ _GOOD_PER_BAD = 10
 more faults than letters if it is read as UTF-8; a page that was cut has one fault."""
 
 
-def decoded(body: bytes, headers: Sequence[tuple[str, str]]) -> str:
+def decoded(body: bytes, content_type: str) -> str:
     """Return a page as text; what cannot be decoded becomes U+FFFD.
 
     Bytes that are UTF-8, and more than ASCII, are UTF-8 even where another charset is declared:
@@ -20,8 +18,7 @@ def decoded(body: bytes, headers: Sequence[tuple[str, str]]) -> str:
     """
     if not body.isascii() and _is_sound(text := body.decode("utf-8-sig", "replace")):
         return text
-    types = (value for name, value in headers if name.lower() == "content-type")
-    text = charset.decoded(body, next(types, ""))
+    text = charset.decoded(body, content_type)
     if _is_sound(text):
         return text
     return str(

@@ -92,7 +92,7 @@ class MainTexts:
         is_page = is_html(record.mime, record.body)
         if not is_page and record.mime != _PLAIN:
             return None
-        source = decoded(record.body[: self._max_bytes], record.headers)
+        source = decoded(record.body[: self._max_bytes], record.content_type)
         main = self._main_content and not _is_deep(source)
         text = Text(_extracted(source, main) if is_page else " ".join(source.split()))
         if not self._min_chars <= len(text) <= self._max_chars or not self._is_of_language(text):

@@ -82,9 +82,9 @@ def undone(failures: Iterable[Failure], entries: Callable[[], Iterable[Entry]]) 
     entries
         Gives the lines of the journal; asked for if there is any failure.
     """
-    last = {(each.stage, each.unit): each for each in failures}
+    last = {(each.stage, each.unit): each for each in failures if each.then is not Then.AGAIN}
     for entry in entries() if last else ():
         failure = last.get((entry.stage, entry.unit))
         if failure and isinstance(entry, Commit) and entry.at >= failure.at:
             del last[entry.stage, entry.unit]
-    return [each for each in last.values() if each.then is not Then.AGAIN]
+    return list(last.values())

@@ -132,10 +132,10 @@ class JobFolder:
         return lock.is_held(self.path / LOCK_FILE, wait_s)
 
     @property
-    def is_driven(self) -> bool:
-        """Whether a driver is at work, as far as can be told without waiting."""
+    def driver_elsewhere(self) -> str:
+        """Who on another machine drives this run or was killed there, "" if nobody."""
         lease = lock.read_lease(self.path / LOCK_FILE)
-        return lease is not None and (lease.is_alive_here if lease.is_here else True)
+        return "" if lease is None or lease.is_here else lease.who
 
     @property
     def _open_journal(self) -> Journal:

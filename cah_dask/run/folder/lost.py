@@ -17,6 +17,7 @@ from cah_dask.schema import CANDIDATES, Counts
 from cah_dask.storage import Receipt, write_atomic, write_part
 
 LATE_FILE = "late.json"
+LOST_FOR_NOW = "lost for now: "
 
 
 def write_lost(folder: RunFolder, unit: Unit, config_hash: str, reason: str) -> Receipt:
@@ -27,7 +28,7 @@ def write_lost(folder: RunFolder, unit: Unit, config_hash: str, reason: str) -> 
         config=config_hash,
         counts=Counts(notes={LOST: 1}),
         inputs=(unit.archive,),
-        errors=(f"lost for now: {reason}",),
+        errors=(f"{LOST_FOR_NOW}{reason}",),
     )
     return write_part(folder.path / unit.part, CANDIDATES, [], receipt)
 

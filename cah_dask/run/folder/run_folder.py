@@ -11,8 +11,9 @@ import msgspec
 import pyarrow as pa
 
 from cah_dask.blocklists.optouts import load_optouts
+from cah_dask.candidates.dedup import host_bucket
 from cah_dask.errors import ConfigError, DamageError
-from cah_dask.groups import INDEX_FOLDER, group_name_of
+from cah_dask.groups import INDEX_FOLDER, bucket_of, group_name_of
 from cah_dask.pairs.select import SelectOptions
 from cah_dask.release.draw import SEED, Draw
 from cah_dask.release.layout import read_layout
@@ -358,13 +359,18 @@ class RunFolder(JobFolder):
             options=config.report,
         )
 
-    def lists(self, seed: int, most: int) -> list[str]:
-        """Return the names of some downloaded fetch lists, as a seed draws them."""
-        draw = Draw(seed, most)
+    def lists(self, seed: int, most: int, host: str = "") -> list[str]:
+        """Return the names of some downloaded fetch lists, as a seed draws them.
+
+        First come those of the bucket of `host`, if one is given: no other has its urls, but any
+        may have those of hosts below it.
+        """
+        bucket = host_bucket(host, self.config().dedup.buckets) if host else None
+        near, others = Draw(seed, most), Draw(seed, most)
         for commit in LastLines(self.journal_file).commits():
             if commit.stage == DOWNLOAD.name:
-                draw.add(commit.unit)
-        return draw.names
+                (near if bucket_of(commit.unit) == bucket else others).add(commit.unit)
+        return [*near.names, *others.names][:most]
 
     def existing(self, *, keep_images: bool = True) -> RunParts:
         """Return what is finished, by looking at the parts that exist."""

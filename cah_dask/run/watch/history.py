@@ -11,6 +11,7 @@ from cah_dask.run.folder.journal import Commit
 from cah_dask.run.stages import DOWNLOAD, EMBED, Stage
 from cah_dask.run.watch.figures import HostFigures, ModelFigures, Moment
 from cah_dask.run.watch.series import Series
+from cah_dask.run.watch.work_time import WorkTime
 from cah_dask.run.watch.worst import WorstHosts
 
 WINDOWS_S = (60.0, 600.0, 3600.0)
@@ -60,13 +61,17 @@ class _StageHistory:
         seconds = max(1.0, now - since)
         return sum(each.rows for each in found) / seconds, len(found) / seconds
 
-    def steady_rates(self, now: float) -> tuple[float, float]:
-        """Return tasks per second over the second half of its time, and over all of it."""
+    def steady_rates(self, now: float, work: WorkTime) -> tuple[float, float]:
+        """Return tasks per second over the second half of its time at work, and over all of it."""
         if self.began is None:
             return 0.0, 0.0
-        seconds = max(1.0, now - self.began)
-        all_tasks = self.tasks.since(self.began).get("tasks", 0.0)
-        half = self.tasks.since(now - seconds / 2).get("tasks", 0.0)
+
+        def worked(begin: float, end: float) -> float:
+            return work.between(begin, min(end, now))
+
+        seconds = max(1.0, worked(self.began, now))
+        all_tasks = self.tasks.since(float("-inf")).get("tasks", 0.0)
+        half = self.tasks.since(work.back(seconds / 2, now), worked).get("tasks", 0.0)
         return 2 * half / seconds, all_tasks / seconds
 
 
@@ -77,6 +82,7 @@ class History:
         self._stages = {stage.name: _StageHistory() for stage in stages}
         self._outcomes = Series()
         self._hosts = WorstHosts()
+        self._work = WorkTime()
         self.started: datetime | None = None
         self.last_commit: datetime | None = None
         self.embedded: deque[str] = deque(maxlen=6)
@@ -89,6 +95,7 @@ class History:
             return
         at = commit.at.timestamp()
         stage.add(at, commit)
+        self._work.add(at - commit.seconds, at)
         self.started = min(self.started or commit.at, commit.at)
         self.last_commit = max(self.last_commit or commit.at, commit.at)
         if commit.stage == DOWNLOAD.name:
@@ -109,8 +116,11 @@ class History:
         return self._stages[stage].rate(now.timestamp())
 
     def steady_rates(self, stage: str, now: datetime) -> tuple[float, float]:
-        """Return its tasks per second over the second half of its time, and over all of it."""
-        return self._stages[stage].steady_rates(now.timestamp())
+        """Return its tasks per second over the second half of its time, and over all of it.
+
+        The time between two drivers, in which no task ran, is not counted.
+        """
+        return self._stages[stage].steady_rates(now.timestamp(), self._work)
 
     def moments(self) -> list[Moment]:
         """Return the outcomes of urls over time, the earliest first."""

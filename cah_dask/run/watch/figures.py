@@ -112,10 +112,10 @@ class HostFigures(msgspec.Struct, frozen=True, kw_only=True):
 
     host: str
     trouble: int
-    """Urls that came to nothing for reasons of the host, at most so many."""
-    too_many: int
-    """By how much that may be too many, as not every host can be kept in mind."""
+    """Urls that came to nothing for reasons of the host, at least so many: not every host can be
+    kept in mind."""
     outcomes: dict[str, int]
+    """Of the urls that were counted, by status."""
 
 
 class PairFigures(msgspec.Struct, frozen=True, kw_only=True):

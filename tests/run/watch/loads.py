@@ -70,4 +70,4 @@ def load(
 def host(name: str, **outcomes: int) -> HostFigures:
     """Return a host all of whose urls but the ok ones had trouble."""
     trouble = sum(outcomes.values()) - outcomes.get("ok", 0)
-    return HostFigures(host=name, trouble=trouble, too_many=0, outcomes=outcomes)
+    return HostFigures(host=name, trouble=trouble, outcomes=outcomes)

@@ -155,6 +155,9 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     moments: list[Moment]
     histograms: list[HistogramFigures]
     hosts: list[HostFigures]
+    """Those of the whole run."""
+    recent_hosts: list[HostFigures]
+    """Those of the last 10 minutes, without hosts that are in the file OPTOUT of the run."""
     pairs: list[PairFigures]
     workers_given_up: list[str]
     can_start: dict[str, int]

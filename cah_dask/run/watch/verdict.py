@@ -180,28 +180,31 @@ def _cpu(figures: Figures) -> list[str]:
 
 def _blocking_hosts(figures: Figures) -> list[str]:
     lines = []
-    for host in figures.hosts:
+    for host in figures.recent_hosts:
         refused, all_urls = _refused(host), sum(host.outcomes.values())
         if refused >= BLOCK_URLS and refused >= BLOCK_SHARE * all_urls:
             what = max(_REFUSALS, key=lambda status: host.outcomes.get(status, 0))
             lines.append(
-                f"{host.host} refuses {refused:,} of {all_urls:,} urls (most are {what}): it does "
-                "not want to be asked; add it to the file OPTOUT of the run"
+                f"{host.host} refused {refused:,} of {all_urls:,} urls in the last 10 minutes "
+                f"(most are {what}): it does not want to be asked; add it to the file OPTOUT of "
+                "the run"
             )
     return lines[:2]
 
 
 def _broken_hosts(figures: Figures) -> list[str]:
-    """Name one host that has more than half of all the trouble of late lists."""
-    recent = sum(figures.recent_outcomes.get(status, 0) for status in TROUBLE)
-    if not figures.hosts or not recent:
+    """Name one host that has half of all the trouble of the last lists, or more."""
+    if not figures.recent_hosts:
         return []
-    worst = figures.hosts[0]
-    trouble = sum(host.trouble for host in figures.hosts)
+    worst = figures.recent_hosts[0]
+    trouble = sum(figures.recent_outcomes.get(status, 0) for status in TROUBLE)
     if worst.trouble < max(BLOCK_URLS, trouble / 2) or _refused(worst) >= worst.trouble / 2:
         return []
     what = max(TROUBLE, key=lambda status: (worst.outcomes.get(status, 0), status))
-    return [f"{worst.host} alone has {worst.trouble:,} urls that came to nothing (most are {what})"]
+    return [
+        f"{worst.host} alone has {worst.trouble:,} of {trouble:,} urls that came to nothing in the "
+        f"last 10 minutes (most are {what})"
+    ]
 
 
 def _refused(host: HostFigures) -> int:

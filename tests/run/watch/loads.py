@@ -60,6 +60,7 @@ def load(
         "moments": [],
         "histograms": [],
         "hosts": [],
+        "recent_hosts": [],
         "pairs": [],
         "workers_given_up": [],
         "can_start": {"download": 40},

@@ -71,8 +71,8 @@ def test_hosts_have_the_trouble_that_receipts_tell_of():
     assert [(host.host, host.trouble) for host in history.hosts()] == [("b.test", 9), ("a.test", 3)]
 
 
-@pytest.mark.parametrize("is_told_first", [True, False])
-def test_what_earlier_drivers_wrote_pushes_out_nothing_of_this_one(is_told_first: bool):
+@pytest.mark.parametrize("told_first", ["remembered", "fresh"])
+def test_what_earlier_drivers_wrote_pushes_out_nothing_of_this_one(told_first: str):
     fresh = [
         commit(
             stage, 50.0 - n, timings={"model": 1, "worker": 1}, hosts={"new.test": {"timeout": 1}}
@@ -87,7 +87,7 @@ def test_what_earlier_drivers_wrote_pushes_out_nothing_of_this_one(is_told_first
     ]
     history, alone = History(RUN), History(RUN)
     alone.add_all([*remembered[:2], *fresh])  # a run that began then
-    history.add_all([*remembered, *fresh] if is_told_first else [*fresh, *remembered])
+    history.add_all([*remembered, *fresh] if told_first == "remembered" else [*fresh, *remembered])
     assert history.rate("download", NOW) == alone.rate("download", NOW)
     assert (
         history.recent_outcomes(NOW) == alone.recent_outcomes(NOW) == {"ok": 3600, "http_404": 400}

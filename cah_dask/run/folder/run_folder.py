@@ -46,7 +46,7 @@ _LISTS_DRAWN = 96
 
 @lru_cache(maxsize=1)
 def _optouts(path: Path, n_bytes: int, changed: int) -> Exclusion:  # noqa: ARG001
-    """Return who is in a file that is so long and was last changed at a time; read once for each."""
+    """Return who is in a file, which is read anew once its length or time is another."""
     return Exclusion(optouts=load_optouts(path)[0])
 
 

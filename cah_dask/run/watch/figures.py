@@ -5,6 +5,7 @@ from datetime import datetime
 import msgspec
 
 AT_WORK, PAUSED, PUBLISHED, NOT_DRIVEN = "at work", "paused", "published", "no driver is at work"
+PACKED = "all is packed"
 """States of a run."""
 
 
@@ -137,7 +138,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     run: str
     """Name of the run folder."""
     state: str
-    """`AT_WORK`, `PAUSED`, `PUBLISHED` or `NOT_DRIVEN`."""
+    """`AT_WORK`, `PAUSED`, `PUBLISHED`, `PACKED` (the release is not in the folder) or
+    `NOT_DRIVEN`."""
     started: datetime | None
     last_commit: datetime | None
     verdict: list[str]

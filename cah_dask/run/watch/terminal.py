@@ -13,7 +13,7 @@ from rich.text import Text
 
 from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.signals import Signals, Stopped
-from cah_dask.run.watch.figures import PUBLISHED, Figures, ListsFigures
+from cah_dask.run.watch.figures import PACKED, PUBLISHED, Figures, ListsFigures
 from cah_dask.run.watch.from_files import FromFiles
 from cah_dask.run.watch.stage_table import stage_table
 from cah_dask.words import counted, printable, span
@@ -26,7 +26,7 @@ WAIT_S = 10.0
 
 
 def show(folder: RunFolder, console: Console, *, as_json: bool, again: bool) -> None:
-    """Show the figures of a run once, or `again` and again until it is published or Ctrl-C.
+    """Show the figures of a run once, or `again` and again until all is packed or Ctrl-C.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def show(folder: RunFolder, console: Console, *, as_json: bool, again: bool) -> 
                 console.print(line(figures), soft_wrap=True, markup=False, highlight=False)
             else:
                 put(view(figures, console.width))
-            if not again or figures.state == PUBLISHED:
+            if not again or figures.state in (PACKED, PUBLISHED):
                 return
             rest.wait(EVERY_S)
 

@@ -9,6 +9,7 @@ from cah_dask.images.outcomes import TROUBLE
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT
 from cah_dask.run.watch.figures import (
     NOT_DRIVEN,
+    PACKED,
     PAUSED,
     PUBLISHED,
     Figures,
@@ -42,6 +43,11 @@ def verdict(figures: Figures) -> list[str]:
     """Return what holds a run back, what matters most first; one line says so if nothing does."""
     if figures.state == PUBLISHED:
         return ["done: the release is published"]
+    if figures.state == PACKED:
+        return [
+            "all is packed, and the release is not in this folder: it is where --to said; if not, "
+            "the same command publishes it"
+        ]
     found = [line for look in _LOOKS for line in look(figures)]
     if not found and figures.pools and not any(stage.done for stage in figures.stages):
         return ["just started: no task is finished yet"]

@@ -5,7 +5,14 @@ from typing import Any
 import pytest
 
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT
-from cah_dask.run.watch.figures import NOT_DRIVEN, PAUSED, PUBLISHED, ModelFigures, StagedFigures
+from cah_dask.run.watch.figures import (
+    NOT_DRIVEN,
+    PACKED,
+    PAUSED,
+    PUBLISHED,
+    ModelFigures,
+    StagedFigures,
+)
 from cah_dask.run.watch.verdict import verdict
 from tests.run.watch.loads import host, load, pool, stage
 
@@ -80,6 +87,11 @@ SLOW_DECODING = ModelFigures(at_work=0.5, waiting_for_pictures=0.4, waiting_for_
         ),
         ({"state": PAUSED}, "downloads are paused: remove run/PAUSE to go on"),
         ({"state": PUBLISHED}, "done: the release is published"),
+        (
+            {"state": PACKED},
+            "all is packed, and the release is not in this folder: it is where --to said; if not, "
+            "the same command publishes it",
+        ),
         ({"state": NOT_DRIVEN}, "no driver is at work: run the same command again to go on"),
         (
             {"stages": [stage(EXTRACT, done=0)]},

@@ -168,7 +168,7 @@ class Blocks(Generic[T]):
         yield from self._taken(plain)
         if plain.cut_at is not None:
             self.unsound.append(plain.cut_at)
-        return plain.member_at if self._most is None else None
+        return plain.member_at
 
     def _read_several(self, file: BinaryIO) -> Generator[T, None, int | None]:
         """Read the records of the member at the present offset; return its end, None if damaged."""
@@ -179,7 +179,7 @@ class Blocks(Generic[T]):
 
     def _taken(self, plain: Plain) -> Iterator[T]:
         """Yield what is taken of records that no member bounds."""
-        for block in islice(plain, self._most):
+        for block in plain:
             self._offset = block.offset
             fault = self._hold(block) if block.kind in self._kinds else None
             if fault is not None:

@@ -5,16 +5,17 @@ from collections import Counter, deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.table import Table
+from rich.text import Text
 
 from cah_dask.run.cluster.access import Dashboard
 from cah_dask.run.driver import Units
 from cah_dask.run.folder.journal import Commit
 from cah_dask.run.stages import Stage
+from cah_dask.run.watch.stage_table import stage_table
 from cah_dask.words import printable, span
 
 PLAIN_INTERVAL_S = 10.0
@@ -22,27 +23,6 @@ PLAIN_INTERVAL_S = 10.0
 
 _RATE_WINDOW_S = 60.0
 _TIME = "%Y-%m-%d %H:%M:%S"
-
-
-class _Column(NamedTuple):
-    """A column of the live table."""
-
-    name: str
-    min_width: int
-    from_width: int = 0
-    """Characters of a terminal that is wide enough for it."""
-    is_text: bool = False
-
-
-_COLUMNS = (
-    _Column("stage", 8, is_text=True),
-    _Column("tasks", 7),
-    _Column("rows", 10, 48),
-    _Column("kept", 10, 48),
-    _Column("rows/s", 6, 64),
-    _Column("left", 7, 40),
-    _Column("rejected", 16, 90, is_text=True),
-)
 
 
 class Progress:
@@ -109,24 +89,12 @@ class Progress:
         line = printable(f"{time}{message}")
         self._console.print(line, soft_wrap=True, markup=False, highlight=False)
 
-    def _table(self) -> Table:
-        """Return what is known of each stage, in as many columns as are readable side by side."""
-        columns = [column for column in _COLUMNS if column.from_width <= self._console.width]
-        table = Table(box=None, padding=(0, 2, 0, 0))
-        for column in columns:
-            table.add_column(
-                column.name,
-                justify="left" if column.is_text else "right",
-                no_wrap=True,
-                min_width=column.min_width,
-            )
+    def _table(self) -> RenderableType:
+        """Return what is known of each stage."""
         if self._units is None:
-            table.add_row("starting workers")
-            return table
-        for stage in self._units.stages:
-            cells = self._cells(self._units, stage)
-            table.add_row(*(cells[column.name] for column in columns))
-        return table
+            return Text("starting workers")
+        cells = [self._cells(self._units, stage) for stage in self._units.stages]
+        return stage_table(cells, self._console.width)
 
     def _cells(self, units: Units, stage: Stage) -> dict[str, str]:
         counts = units.counts[stage]

@@ -5,14 +5,16 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
 import pyarrow as pa
 
+from cah_dask.blocklists.exclusion import Exclusion
 from cah_dask.blocklists.optouts import load_optouts
 from cah_dask.candidates.dedup import host_bucket
-from cah_dask.errors import ConfigError, DamageError
+from cah_dask.errors import ConfigError, DamageError, InputError
 from cah_dask.groups import INDEX_FOLDER, bucket_of, group_name_of
 from cah_dask.pairs.select import SelectOptions
 from cah_dask.release.draw import SEED, Draw
@@ -41,6 +43,12 @@ LOST = "lost"
 _LISTS_DRAWN = 96
 """Lists that a summary names; a report shows samples of 24 that have any."""
 """The note in the counts of a part that holds nothing because its archive was lost."""
+
+
+@lru_cache(maxsize=1)
+def _optouts(path: Path, n_bytes: int, changed: int) -> Exclusion:  # noqa: ARG001
+    """Return who is in a file, which is read anew once its length or time is another."""
+    return Exclusion(optouts=load_optouts(path)[0])
 
 
 class RunFolder(JobFolder):
@@ -265,6 +273,15 @@ class RunFolder(JobFolder):
             else:
                 lost.pop(entry.unit, None)
         return lost
+
+    def has_opted_out(self, host: str) -> bool:
+        """Tell whether a host, or a domain that it belongs to, is in `optout_file`."""
+        try:
+            found = self.optout_file.stat()
+            known = _optouts(self.optout_file, found.st_size, found.st_mtime_ns)
+            return known.excludes_host(host)
+        except (OSError, InputError):  # there is none, or it cannot be read
+            return False
 
     def odd_optouts(self) -> list[str]:
         """Say which lines of `optout_file` mean no host; they are ignored."""

@@ -5,6 +5,7 @@ from datetime import datetime
 import msgspec
 
 AT_WORK, PAUSED, PUBLISHED, NOT_DRIVEN = "at work", "paused", "published", "no driver is at work"
+PACKED = "all is packed"
 """States of a run."""
 
 
@@ -112,10 +113,10 @@ class HostFigures(msgspec.Struct, frozen=True, kw_only=True):
 
     host: str
     trouble: int
-    """Urls that came to nothing for reasons of the host, at most so many."""
-    too_many: int
-    """By how much that may be too many, as not every host can be kept in mind."""
+    """Urls that came to nothing for reasons of the host, at least so many: not every host can be
+    kept in mind."""
     outcomes: dict[str, int]
+    """Of the urls that were counted, by status."""
 
 
 class PairFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,7 +138,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     run: str
     """Name of the run folder."""
     state: str
-    """`AT_WORK`, `PAUSED`, `PUBLISHED` or `NOT_DRIVEN`."""
+    """`AT_WORK`, `PAUSED`, `PUBLISHED`, `PACKED` (the release is not in the folder) or
+    `NOT_DRIVEN`."""
     started: datetime | None
     last_commit: datetime | None
     verdict: list[str]
@@ -155,6 +157,9 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     moments: list[Moment]
     histograms: list[HistogramFigures]
     hosts: list[HostFigures]
+    """Those of the whole run."""
+    recent_hosts: list[HostFigures]
+    """Those of the last 10 minutes, without hosts that are in the file OPTOUT of the run."""
     pairs: list[PairFigures]
     workers_given_up: list[str]
     can_start: dict[str, int]

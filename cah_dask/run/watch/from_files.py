@@ -8,10 +8,17 @@ from cah_dask.groups import group_name_of
 from cah_dask.release.layout import read_layout
 from cah_dask.run.folder.job_folder import JOURNAL_FILE
 from cah_dask.run.folder.journal import Commit, LastLines, Void
-from cah_dask.run.folder.lost import read_late_waves
-from cah_dask.run.folder.run_folder import RunFolder
+from cah_dask.run.folder.lost import LATE_FILE, read_late_waves
+from cah_dask.run.folder.run_folder import ARCHIVES_FILE, CONFIG_FILE, RunFolder
 from cah_dask.run.stages import COMPACT, DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT
-from cah_dask.run.watch.figures import AT_WORK, NOT_DRIVEN, PAUSED, PUBLISHED, Figures
+from cah_dask.run.watch.figures import (
+    AT_WORK,
+    NOT_DRIVEN,
+    PACKED,
+    PAUSED,
+    PUBLISHED,
+    Figures,
+)
 from cah_dask.run.watch.history import History
 from cah_dask.run.watch.lists import lists_at_work
 from cah_dask.run.watch.view import Beside, Facts, Tasks, facts, figures
@@ -28,6 +35,7 @@ class _Added:
         self._counts = {stage.name: CountsSum() for stage in known.stages}
         self._groups: set[str] = set()
         self._staged: dict[str, int] = {}
+        self._packed: set[str] = set()
 
     def add(self, commit: Commit) -> None:
         stage, unit, counts = commit.stage, commit.unit, commit.receipt.counts
@@ -42,6 +50,12 @@ class _Added:
             self._staged[unit] = sum(side.n_bytes for side in commit.receipt.side)
         if stage == EMBED.name:
             self._staged.pop(unit, None)
+        if stage == PACK.name:
+            self._packed.add(unit)
+
+    def has_packed(self, entry: Commit | Void) -> bool:
+        """Tell whether a shard is packed another time, for a release that is made anew."""
+        return entry.stage == PACK.name and entry.unit in self._packed
 
     @property
     def staged(self) -> int:
@@ -63,6 +77,12 @@ class _Added:
         }
         return Tasks(known=known, done=self._done, counts=counts)
 
+    def is_packed(self, tasks: Tasks) -> bool:
+        """Tell whether all is done, and all that was selected is in shards, wherever they lie."""
+        kept = {name: each.kept for name, each in tasks.counts.items()}
+        is_done = all(tasks.done.get(name, 0) == tasks.known[name] for name in kept)
+        return is_done and self._done[PACK.name] > 0 and kept[PACK.name] == kept[SELECT.name]
+
     def _shards(self) -> int:
         folder = self._facts.folder
         layout = read_layout(folder.unfinished_release) or read_layout(folder.release)
@@ -83,6 +103,7 @@ class FromFiles:
         self._begin()
 
     def _begin(self) -> None:
+        self._beside = self._look_beside()
         config = self._folder.config()
         self._facts = facts(config, self._folder)
         self._added = _Added(self._facts)
@@ -91,6 +112,12 @@ class FromFiles:
         archives, late = len(self._folder.archives()), read_late_waves(self._folder)
         self._n_archives = archives + sum(map(len, late))
         self._n_waves = -(-archives // config.archives_per_wave) + len(late)
+
+    def _look_beside(self) -> list[tuple[int, int]]:
+        """Return when the files were last changed that say what the run is to do."""
+        files = (self._folder.path / name for name in (CONFIG_FILE, ARCHIVES_FILE, LATE_FILE))
+        found = [path.stat() for path in files if path.exists()]
+        return [(each.st_mtime_ns, each.st_ino) for each in found]
 
     def _add(self, entries: Iterable[Commit | Void]) -> None:
         for entry in entries:
@@ -106,21 +133,24 @@ class FromFiles:
             Seconds that may pass until a driver on another machine shows that it lives.
         """
         later = self._lines.later()
-        if any(isinstance(entry, Void) for entry in later):
-            self._begin()  # something is to be done again
+        is_again = any(isinstance(each, Void) or self._added.has_packed(each) for each in later)
+        if is_again or self._look_beside() != self._beside:
+            self._begin()  # something is to be done again, or something else
         else:
             self._add(later)
         added = self._added
+        tasks = added.tasks(self._n_archives, self._n_waves)
         beside = Beside(
-            state=_state(self._folder, wait_s),
+            state=_state(self._folder, wait_s, is_packed=added.is_packed(tasks)),
             staged=added.staged,
             at_work=lists_at_work(self._folder),
         )
-        tasks = added.tasks(self._n_archives, self._n_waves)
         return figures(self._facts, tasks, added.history, beside, datetime.now(UTC))
 
 
-def _state(folder: RunFolder, wait_s: float) -> str:
+def _state(folder: RunFolder, wait_s: float, *, is_packed: bool) -> str:
     if folder.has_driver(wait_s):
         return PAUSED if folder.pause_file.exists() else AT_WORK
-    return PUBLISHED if folder.release.exists() else NOT_DRIVEN
+    if folder.release.exists():
+        return PUBLISHED
+    return PACKED if is_packed and not folder.unfinished_release.exists() else NOT_DRIVEN

@@ -1,8 +1,10 @@
 """What the commits of a run tell over time: rates, outcomes, hosts, models; bounded state."""
 
-from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from bisect import insort
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import NamedTuple
 
 from cah_dask.images.outcomes import TROUBLE
@@ -11,6 +13,7 @@ from cah_dask.run.folder.journal import Commit
 from cah_dask.run.stages import DOWNLOAD, EMBED, Stage
 from cah_dask.run.watch.figures import HostFigures, ModelFigures, Moment
 from cah_dask.run.watch.series import Series
+from cah_dask.run.watch.work_time import WorkTime
 from cah_dask.run.watch.worst import WorstHosts
 
 WINDOWS_S = (60.0, 600.0, 3600.0)
@@ -21,15 +24,29 @@ HOSTS_SHOWN = 12
 LISTS_OF_MODEL = 32
 """Embedded lists, the last ones, over which the shares of the models are taken."""
 
+LISTS_OF_PAIRS = 6
+"""Embedded lists, the last ones, whose pairs are shown."""
+
 RECENT_S = 600.0
 _RECENT_COMMITS = 512
 
 
 class _Recent(NamedTuple):
     at: float
+    unit: str
     rows: int
     outcomes: dict[str, int]
     timings: dict[str, int]
+    hosts: dict[str, dict[str, int]]
+
+
+def _outcomes(commit: Commit) -> dict[str, int]:
+    counts = commit.receipt.counts
+    return {"ok": counts.kept, **counts.rejected}
+
+
+def _trouble(outcomes: Mapping[str, int]) -> int:
+    return sum(number for status, number in outcomes.items() if status in TROUBLE)
 
 
 class _StageHistory:
@@ -37,14 +54,17 @@ class _StageHistory:
 
     def __init__(self) -> None:
         self.began: float | None = None
-        self.recent: deque[_Recent] = deque(maxlen=_RECENT_COMMITS)
+        self.recent: list[_Recent] = []
+        """The last ones by their time, whenever they are told."""
         self.tasks = Series()
 
     def add(self, at: float, commit: Commit) -> None:
-        counts = commit.receipt.counts
+        receipt = commit.receipt
         self.began = min(self.began or at, at - commit.seconds)
-        outcomes = {"ok": counts.kept, **counts.rejected}
-        self.recent.append(_Recent(at, counts.seen, outcomes, commit.receipt.timings))
+        outcomes, n_rows = _outcomes(commit), receipt.counts.seen
+        made = _Recent(at, commit.unit, n_rows, outcomes, receipt.timings, receipt.hosts)
+        insort(self.recent, made, key=attrgetter("at"))
+        del self.recent[:-_RECENT_COMMITS]
         self.tasks.add(at, {"tasks": 1})
 
     def rate(self, now: float) -> tuple[float, float]:
@@ -60,13 +80,17 @@ class _StageHistory:
         seconds = max(1.0, now - since)
         return sum(each.rows for each in found) / seconds, len(found) / seconds
 
-    def steady_rates(self, now: float) -> tuple[float, float]:
-        """Return tasks per second over the second half of its time, and over all of it."""
+    def steady_rates(self, now: float, work: WorkTime) -> tuple[float, float]:
+        """Return tasks per second over the second half of its time at work, and over all of it."""
         if self.began is None:
             return 0.0, 0.0
-        seconds = max(1.0, now - self.began)
-        all_tasks = self.tasks.since(self.began).get("tasks", 0.0)
-        half = self.tasks.since(now - seconds / 2).get("tasks", 0.0)
+
+        def worked(begin: float, end: float) -> float:
+            return work.between(begin, min(end, now))
+
+        seconds = max(1.0, worked(self.began, now))
+        all_tasks = self.tasks.since(float("-inf")).get("tasks", 0.0)
+        half = self.tasks.since(work.back(seconds / 2, now), worked).get("tasks", 0.0)
         return 2 * half / seconds, all_tasks / seconds
 
 
@@ -77,10 +101,9 @@ class History:
         self._stages = {stage.name: _StageHistory() for stage in stages}
         self._outcomes = Series()
         self._hosts = WorstHosts()
+        self._work = WorkTime()
         self.started: datetime | None = None
         self.last_commit: datetime | None = None
-        self.embedded: deque[str] = deque(maxlen=6)
-        """Names of the lists that were embedded last."""
 
     def add(self, commit: Commit) -> None:
         """Learn of a commit."""
@@ -89,15 +112,13 @@ class History:
             return
         at = commit.at.timestamp()
         stage.add(at, commit)
+        self._work.add(at - commit.seconds, at)
         self.started = min(self.started or commit.at, commit.at)
         self.last_commit = max(self.last_commit or commit.at, commit.at)
         if commit.stage == DOWNLOAD.name:
-            self._outcomes.add(at, stage.recent[-1].outcomes)
+            self._outcomes.add(at, _outcomes(commit))
             for host, outcomes in commit.receipt.hosts.items():
-                trouble = sum(number for status, number in outcomes.items() if status in TROUBLE)
-                self._hosts.add(host, trouble, outcomes)
-        if commit.stage == EMBED.name:
-            self.embedded.append(commit.unit)
+                self._hosts.add(host, _trouble(outcomes), outcomes)
 
     def add_all(self, commits: Iterable[Commit]) -> None:
         """Learn of many commits."""
@@ -109,8 +130,11 @@ class History:
         return self._stages[stage].rate(now.timestamp())
 
     def steady_rates(self, stage: str, now: datetime) -> tuple[float, float]:
-        """Return its tasks per second over the second half of its time, and over all of it."""
-        return self._stages[stage].steady_rates(now.timestamp())
+        """Return its tasks per second over the second half of its time, and over all of it.
+
+        The time between two drivers, in which no task ran, is not counted.
+        """
+        return self._stages[stage].steady_rates(now.timestamp(), self._work)
 
     def moments(self) -> list[Moment]:
         """Return the outcomes of urls over time, the earliest first."""
@@ -126,11 +150,30 @@ class History:
     def recent_outcomes(self, now: datetime) -> dict[str, int]:
         """Return the outcomes of urls whose lists were committed in the last `RECENT_S`."""
         total: Counter[str] = Counter()
-        since = now.timestamp() - RECENT_S
-        for each in self._stages[DOWNLOAD.name].recent:
-            if each.at >= since:
-                total.update(each.outcomes)
+        for each in self._recent_lists(now):
+            total.update(each.outcomes)
         return dict(total.most_common())
+
+    def recent_hosts(self, now: datetime) -> list[HostFigures]:
+        """Return the hosts that had the most trouble in these lists, the worst first."""
+        found: dict[str, Counter[str]] = {}
+        for each in self._recent_lists(now):
+            for host, outcomes in each.hosts.items():
+                found.setdefault(host, Counter()).update(outcomes)
+        made = [
+            HostFigures(host=host, trouble=_trouble(total), outcomes=dict(total.most_common()))
+            for host, total in found.items()
+        ]
+        return sorted(made, key=lambda each: (-each.trouble, each.host))[:HOSTS_SHOWN]
+
+    def _recent_lists(self, now: datetime) -> list[_Recent]:
+        since = now.timestamp() - RECENT_S
+        return [each for each in self._stages[DOWNLOAD.name].recent if each.at >= since]
+
+    @property
+    def embedded(self) -> list[str]:
+        """Names of the lists that were embedded last."""
+        return [each.unit for each in self._stages[EMBED.name].recent[-LISTS_OF_PAIRS:]]
 
     def hosts(self) -> list[HostFigures]:
         """Return the hosts with the most trouble, the worst first."""
@@ -139,7 +182,7 @@ class History:
     def model(self) -> ModelFigures:
         """Return what the models did over the last lists."""
         total: Counter[str] = Counter()
-        for each in list(self._stages[EMBED.name].recent)[-LISTS_OF_MODEL:]:
+        for each in self._stages[EMBED.name].recent[-LISTS_OF_MODEL:]:
             total.update(each.timings)
         seconds = max(1, total[WORKER])
         return ModelFigures(

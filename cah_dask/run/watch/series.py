@@ -1,7 +1,11 @@
 """Counts over time in bounded memory: by spans, whose length doubles when they are too many."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+
+
+def _length(begin: float, end: float) -> float:
+    return end - begin
 
 
 class Series:
@@ -45,11 +49,20 @@ class Series:
         for index in sorted(self._found):
             yield index * self.seconds, self._found[index]
 
-    def since(self, at: float) -> dict[str, float]:
+    def since(
+        self, at: float, length: Callable[[float, float], float] = _length
+    ) -> dict[str, float]:
         """Return the sum from a time on; of the span that holds it, a share by its length."""
         total: dict[str, float] = {}
         for begin, counts in self._found.items():
-            share = min(1.0, (begin * self.seconds + self.seconds - at) / self.seconds)
+            share = self._share(begin * self.seconds, at, length)
             for name, number in counts.items() if share > 0 else ():
                 total[name] = total.get(name, 0.0) + number * share
         return total
+
+    def _share(self, begin: float, at: float, length: Callable[[float, float], float]) -> float:
+        """Return which share of a span comes after a time."""
+        end = begin + self.seconds
+        if begin >= at:
+            return 1.0
+        return length(at, end) / (length(begin, end) or 1.0) if end > at else 0.0

@@ -9,13 +9,13 @@ from datetime import datetime
 import msgspec
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.signals import Signals, Stopped
-from cah_dask.run.watch.figures import PUBLISHED, Figures, ListsFigures
+from cah_dask.run.watch.figures import PACKED, PUBLISHED, Figures, ListsFigures
 from cah_dask.run.watch.from_files import FromFiles
+from cah_dask.run.watch.stage_table import stage_table
 from cah_dask.words import counted, printable, span
 
 EVERY_S = 5.0
@@ -26,7 +26,7 @@ WAIT_S = 10.0
 
 
 def show(folder: RunFolder, console: Console, *, as_json: bool, again: bool) -> None:
-    """Show the figures of a run once, or `again` and again until it is published or Ctrl-C.
+    """Show the figures of a run once, or `again` and again until all is packed or Ctrl-C.
 
     Parameters
     ----------
@@ -43,8 +43,8 @@ def show(folder: RunFolder, console: Console, *, as_json: bool, again: bool) -> 
             elif again and not is_live:
                 console.print(line(figures), soft_wrap=True, markup=False, highlight=False)
             else:
-                put(view(figures))
-            if not again or figures.state == PUBLISHED:
+                put(view(figures, console.width))
+            if not again or figures.state in (PACKED, PUBLISHED):
                 return
             rest.wait(EVERY_S)
 
@@ -59,30 +59,23 @@ def _screen(console: Console, *, is_live: bool) -> Iterator[Callable[[Renderable
         yield lambda shown: live.update(shown, refresh=True)
 
 
-def view(figures: Figures) -> Group:
-    """Return all that fits a terminal of any width."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("stage", "done", "rows", "kept", "rows/s", "left", "rejected"):
-        is_text = name in ("stage", "rejected")
-        table.add_column(
-            name,
-            justify="left" if is_text else "right",
-            no_wrap=True,
-            overflow="ellipsis" if name == "rejected" else "fold",
-        )
-    for stage in figures.stages:
-        table.add_row(
-            stage.name,
-            f"{stage.done:,}/{stage.known:,}",
-            f"{stage.seen:,}",
-            f"{stage.kept:,}",
-            f"{stage.rows_per_s:,.0f}",
-            span(stage.left_s),
-            ", ".join(f"{reason} {n:,}" for reason, n in stage.rejected.items()),
-        )
+def view(figures: Figures, width: int) -> Group:
+    """Return what fits a terminal of so many characters."""
+    cells = [
+        {
+            "stage": stage.name,
+            "tasks": f"{stage.done:,}/{stage.known:,}",
+            "rows": f"{stage.seen:,}",
+            "kept": f"{stage.kept:,}",
+            "rows/s": f"{stage.rows_per_s:,.0f}",
+            "left": span(stage.left_s),
+            "rejected": ", ".join(f"{reason} {n:,}" for reason, n in stage.rejected.items()),
+        }
+        for stage in figures.stages
+    ]
     words = [f"{figures.run}: {figures.state}; left: {span(figures.left_s)}", *figures.verdict]
     words += [at_work(figures.at_work)] if figures.at_work.lists else []
-    return Group(*(Text(printable(each)) for each in words), table)
+    return Group(*(Text(printable(each)) for each in words), stage_table(cells, width))
 
 
 def at_work(lists: ListsFigures) -> str:

@@ -9,6 +9,7 @@ from cah_dask.images.outcomes import TROUBLE
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT
 from cah_dask.run.watch.figures import (
     NOT_DRIVEN,
+    PACKED,
     PAUSED,
     PUBLISHED,
     Figures,
@@ -42,6 +43,11 @@ def verdict(figures: Figures) -> list[str]:
     """Return what holds a run back, what matters most first; one line says so if nothing does."""
     if figures.state == PUBLISHED:
         return ["done: the release is published"]
+    if figures.state == PACKED:
+        return [
+            "all is packed, and the release is not in this folder: it is where --to said; if not, "
+            "the same command publishes it"
+        ]
     found = [line for look in _LOOKS for line in look(figures)]
     if not found and figures.pools and not any(stage.done for stage in figures.stages):
         return ["just started: no task is finished yet"]
@@ -180,28 +186,31 @@ def _cpu(figures: Figures) -> list[str]:
 
 def _blocking_hosts(figures: Figures) -> list[str]:
     lines = []
-    for host in figures.hosts:
+    for host in figures.recent_hosts:
         refused, all_urls = _refused(host), sum(host.outcomes.values())
         if refused >= BLOCK_URLS and refused >= BLOCK_SHARE * all_urls:
             what = max(_REFUSALS, key=lambda status: host.outcomes.get(status, 0))
             lines.append(
-                f"{host.host} refuses {refused:,} of {all_urls:,} urls (most are {what}): it does "
-                "not want to be asked; add it to the file OPTOUT of the run"
+                f"{host.host} refused {refused:,} of {all_urls:,} urls in the last 10 minutes "
+                f"(most are {what}): it does not want to be asked; add it to the file OPTOUT of "
+                "the run"
             )
     return lines[:2]
 
 
 def _broken_hosts(figures: Figures) -> list[str]:
-    """Name one host that has more than half of all the trouble of late lists."""
-    recent = sum(figures.recent_outcomes.get(status, 0) for status in TROUBLE)
-    if not figures.hosts or not recent:
+    """Name one host that has half of all the trouble of the last lists, or more."""
+    if not figures.recent_hosts:
         return []
-    worst = figures.hosts[0]
-    trouble = sum(host.trouble for host in figures.hosts)
+    worst = figures.recent_hosts[0]
+    trouble = sum(figures.recent_outcomes.get(status, 0) for status in TROUBLE)
     if worst.trouble < max(BLOCK_URLS, trouble / 2) or _refused(worst) >= worst.trouble / 2:
         return []
     what = max(TROUBLE, key=lambda status: (worst.outcomes.get(status, 0), status))
-    return [f"{worst.host} alone has {worst.trouble:,} urls that came to nothing (most are {what})"]
+    return [
+        f"{worst.host} alone has {worst.trouble:,} of {trouble:,} urls that came to nothing in the "
+        f"last 10 minutes (most are {what})"
+    ]
 
 
 def _refused(host: HostFigures) -> int:

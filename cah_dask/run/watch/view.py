@@ -105,6 +105,9 @@ def figures(known: Facts, tasks: Tasks, history: History, beside: Beside, now: d
         moments=history.moments(),
         histograms=_histograms(known, tasks.counts.get(EMBED.name, Counts())),
         hosts=history.hosts(),
+        recent_hosts=[
+            host for host in history.recent_hosts(now) if not known.folder.has_opted_out(host.host)
+        ],
         pairs=list(beside.pairs),
         workers_given_up=list(beside.workers_given_up),
         can_start=dict(tasks.can_start),

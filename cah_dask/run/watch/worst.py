@@ -2,8 +2,8 @@
 
 A. Metwally, D. Agrawal, A. El Abbadi, "Efficient Computation of Frequent and Top-k Elements in Data
 Streams", 2005: who comes when all places are taken gets the place, and the weight, of the lightest.
-So no name of a weight above the mean of the places is missing, and each is too heavy by at most
-what it took over.
+So no name of a weight above the mean of the places is missing. What is told of a name is what was
+counted since it has its place, never what it took over.
 """
 
 from collections import Counter
@@ -15,11 +15,11 @@ from cah_dask.run.watch.figures import HostFigures
 class _Place:
     """What is known of one name."""
 
-    __slots__ = ("outcomes", "taken_over", "weight")
+    __slots__ = ("outcomes", "trouble", "weight")
 
     def __init__(self, taken_over: int) -> None:
         self.weight = taken_over
-        self.taken_over = taken_over
+        self.trouble = 0
         self.outcomes: Counter[str] = Counter()
 
 
@@ -42,6 +42,7 @@ class WorstHosts:
         if place is None:
             place = self._places[host] = _Place(self._make_room())
         place.weight += trouble
+        place.trouble += trouble
         place.outcomes.update(outcomes)
 
     def _make_room(self) -> int:
@@ -53,12 +54,11 @@ class WorstHosts:
 
     def top(self, number: int) -> list[HostFigures]:
         """Return the hosts with the most trouble, the worst first."""
-        ranked = sorted(self._places.items(), key=lambda item: (-item[1].weight, item[0]))
+        ranked = sorted(self._places.items(), key=lambda item: (-item[1].trouble, item[0]))
         return [
             HostFigures(
                 host=host,
-                trouble=place.weight,
-                too_many=place.taken_over,
+                trouble=place.trouble,
                 outcomes=dict(place.outcomes.most_common()),
             )
             for host, place in ranked[:number]

@@ -60,6 +60,7 @@ def load(
         "moments": [],
         "histograms": [],
         "hosts": [],
+        "recent_hosts": [],
         "pairs": [],
         "workers_given_up": [],
         "can_start": {"download": 40},
@@ -70,4 +71,4 @@ def load(
 def host(name: str, **outcomes: int) -> HostFigures:
     """Return a host all of whose urls but the ok ones had trouble."""
     trouble = sum(outcomes.values()) - outcomes.get("ok", 0)
-    return HostFigures(host=name, trouble=trouble, too_many=0, outcomes=outcomes)
+    return HostFigures(host=name, trouble=trouble, outcomes=outcomes)

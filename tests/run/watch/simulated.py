@@ -44,6 +44,10 @@ class Shape:
     """Of how long tasks take, as the sigma of its logarithm."""
     later: Mapping[str, float] = field(default_factory=dict)
     """Second from which on a pool has its slots; before it has one."""
+    stopped_at: float = float("inf")
+    """Second in which its driver is killed, and all tasks that run with it."""
+    standstill: float = 0.0
+    """Seconds until the next driver."""
 
 
 @dataclass
@@ -95,7 +99,12 @@ def simulate(shape: Shape, seed: int = 5) -> Iterator[Simulated]:
                 heapq.heappush(running, (now + took, next(numbers), pool, took, unit))
 
     hand_out()
+    is_stopped = False
     while running:
+        if running[0][0] > shape.stopped_at and not is_stopped:
+            is_stopped, now = True, shape.stopped_at + shape.standstill
+            running = [(now + took, n, pool, took, unit) for _, n, pool, took, unit in running]
+            heapq.heapify(running)
         now, _, pool, took, unit = heapq.heappop(running)
         busy[pool] -= 1
         receipt = _receipt(unit, shape, chance)

@@ -1,5 +1,6 @@
 """The time left is right within a factor of 1.5 from a tenth to nine tenths of replayed runs."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import msgspec
@@ -7,7 +8,7 @@ import pytest
 
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, SELECT
 from cah_dask.run.watch.eta import left_s
-from tests.run.watch.loads import load
+from tests.run.watch.loads import NOW, load
 from tests.run.watch.simulated import Shape, Simulated, simulate
 
 SLOW_EMBED = {EXTRACT: 90, DEDUP: 20, DOWNLOAD: 200, EMBED: 400, SELECT: 3}
@@ -55,6 +56,28 @@ def test_the_time_left_is_right_within_a_factor_of_one_and_a_half(name: str):
         assert truth / 1.5 <= left <= truth * 1.5, f"{share:.0%}: {left:.0f} of {truth:.0f} s"
         judged += 1
     assert judged > 50
+
+
+@pytest.mark.parametrize("standstill", [timedelta(hours=1), timedelta(days=4), timedelta(days=90)])
+@pytest.mark.parametrize("name", ["all pools work", "embed is slow", "download is slow"])
+def test_the_time_between_two_drivers_is_no_time_of_the_run(name: str, standstill: timedelta):
+    shape = SHAPES[name]
+    *_, last = simulate(shape)
+    undisturbed = (last.now - NOW).total_seconds()
+    stopped_at = undisturbed * 0.4
+    shape = replace(shape, stopped_at=stopped_at, standstill=standstill.total_seconds())
+    told = []
+    for number, found in enumerate(simulate(shape)):
+        done = (found.now - NOW - standstill).total_seconds() / undisturbed
+        if 0.4 < done < 0.9 and number % 50 == 0:
+            told.append((found.now, found.figures().left_s))
+        if found.commit.stage == EMBED.name:
+            ended = found.now
+    assert len(told) > 10
+    for at, left in told:
+        truth = (ended - at).total_seconds()
+        assert left is not None
+        assert truth / 1.5 <= left <= truth * 1.5, f"{at}: {left:.0f} of {truth:.0f} s"
 
 
 def test_nothing_is_told_before_a_list_is_embedded_and_nothing_is_left_after_the_last():

@@ -69,3 +69,40 @@ def test_hosts_have_the_trouble_that_receipts_tell_of():
     history.add(commit(DOWNLOAD, 9, hosts={"a.test": {"ok": 5, "timeout": 2, "http_404": 4}}))
     history.add(commit(DOWNLOAD, 8, hosts={"a.test": {"http_403": 1}, "b.test": {"dns_error": 9}}))
     assert [(host.host, host.trouble) for host in history.hosts()] == [("b.test", 9), ("a.test", 3)]
+
+
+@pytest.mark.parametrize("told_first", ["remembered", "fresh"])
+def test_what_earlier_drivers_wrote_pushes_out_nothing_of_this_one(told_first: str):
+    fresh = [
+        commit(
+            stage, 50.0 - n, timings={"model": 1, "worker": 1}, hosts={"new.test": {"timeout": 1}}
+        )
+        for n in range(40)
+        for stage in (DOWNLOAD, EMBED)
+    ]
+    remembered = [
+        commit(stage, 90_000.0 - n, timings={"input": 1, "worker": 1})
+        for n in range(600)
+        for stage in (DOWNLOAD, EMBED)
+    ]
+    history, alone = History(RUN), History(RUN)
+    alone.add_all([*remembered[:2], *fresh])  # a run that began then
+    history.add_all([*remembered, *fresh] if told_first == "remembered" else [*fresh, *remembered])
+    assert history.rate("download", NOW) == alone.rate("download", NOW)
+    assert (
+        history.recent_outcomes(NOW) == alone.recent_outcomes(NOW) == {"ok": 3600, "http_404": 400}
+    )
+    assert history.recent_hosts(NOW) == alone.recent_hosts(NOW)
+    assert history.embedded == alone.embedded
+    assert history.model() == alone.model()
+
+
+def test_recent_hosts_are_those_of_the_last_ten_minutes():
+    history = History(RUN)
+    history.add(commit(DOWNLOAD, 700, hosts={"old.test": {"timeout": 900}}))
+    history.add(commit(DOWNLOAD, 90, hosts={"a.test": {"ok": 5, "timeout": 2}}))
+    history.add(commit(DOWNLOAD, 80, hosts={"a.test": {"timeout": 1}, "b.test": {"http_403": 4}}))
+    assert [(host.host, host.trouble, host.outcomes) for host in history.recent_hosts(NOW)] == [
+        ("b.test", 4, {"http_403": 4}),
+        ("a.test", 3, {"ok": 5, "timeout": 3}),
+    ]

@@ -100,7 +100,7 @@ def test_texts_are_cut_and_sizes_are_readable():
 
 def test_the_terminal_gets_nothing_that_it_would_obey():
     found = figures()
-    printed = line(found) + "".join(str(part) for part in view(found).renderables)
+    printed = line(found) + "".join(str(part) for part in view(found, 200).renderables)
     assert "\x1b" not in printed
     assert printed.startswith("2026-11-01 12:00:00 UTC extract 50/100")
 

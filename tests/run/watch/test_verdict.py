@@ -5,7 +5,14 @@ from typing import Any
 import pytest
 
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT
-from cah_dask.run.watch.figures import NOT_DRIVEN, PAUSED, PUBLISHED, ModelFigures, StagedFigures
+from cah_dask.run.watch.figures import (
+    NOT_DRIVEN,
+    PACKED,
+    PAUSED,
+    PUBLISHED,
+    ModelFigures,
+    StagedFigures,
+)
 from cah_dask.run.watch.verdict import verdict
 from tests.run.watch.loads import host, load, pool, stage
 
@@ -51,14 +58,22 @@ SLOW_DECODING = ModelFigures(at_work=0.5, waiting_for_pictures=0.4, waiting_for_
             "not answer; set download.nameservers, or lower download.connections",
         ),
         (
-            {"hosts": [host("shop.example", ok=80, http_403=4120)]},
-            "shop.example refuses 4,120 of 4,200 urls (most are http_403): it does not want to be "
-            "asked; add it to the file OPTOUT of the run",
+            {"recent_hosts": [host("shop.example", ok=80, http_403=4120)],
+             "recent_outcomes": {"ok": 9000, "http_403": 9000}},
+            "shop.example refused 4,120 of 4,200 urls in the last 10 minutes (most are http_403): "
+            "it does not want to be asked; add it to the file OPTOUT of the run",
         ),
         (
-            {"hosts": [host("dead.example", connect_timeout=900), host("b.example", timeout=9)],
-             "recent_outcomes": {"ok": 900, "connect_timeout": 30}},
-            "dead.example alone has 900 urls that came to nothing (most are connect_timeout)",
+            {"recent_hosts": [host("dead.example", connect_timeout=900), host("b.test", timeout=9)],
+             "recent_outcomes": {"ok": 900, "connect_timeout": 1200}},
+            "dead.example alone has 900 of 1,200 urls that came to nothing in the last 10 minutes "
+            "(most are connect_timeout)",
+        ),
+        (
+            {"hosts": [host("old.example", http_403=900), host("dead.example", timeout=9000)],
+             "recent_hosts": [host("fine.example", ok=90, timeout=9)],
+             "recent_outcomes": {"ok": 90, "timeout": 9}},
+            "all is well: no pool waits for another",
         ),
         (
             {"workers_given_up": ["n7/gpu-3-0"]},
@@ -72,6 +87,11 @@ SLOW_DECODING = ModelFigures(at_work=0.5, waiting_for_pictures=0.4, waiting_for_
         ),
         ({"state": PAUSED}, "downloads are paused: remove run/PAUSE to go on"),
         ({"state": PUBLISHED}, "done: the release is published"),
+        (
+            {"state": PACKED},
+            "all is packed, and the release is not in this folder: it is where --to said; if not, "
+            "the same command publishes it",
+        ),
         ({"state": NOT_DRIVEN}, "no driver is at work: run the same command again to go on"),
         (
             {"stages": [stage(EXTRACT, done=0)]},

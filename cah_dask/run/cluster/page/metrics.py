@@ -9,6 +9,7 @@ from cah_dask.pairs.embed import HISTOGRAM_BINS
 from cah_dask.run.watch.figures import (
     AT_WORK,
     NOT_DRIVEN,
+    PACKED,
     PAUSED,
     PUBLISHED,
     Figures,
@@ -154,7 +155,7 @@ def _of_the_run(figures: Figures) -> Iterator[tuple[str, str, tuple[str, ...], S
         ("state",),
         [
             ((state,), float(state == figures.state))
-            for state in (AT_WORK, PAUSED, PUBLISHED, NOT_DRIVEN)
+            for state in (AT_WORK, PAUSED, PUBLISHED, PACKED, NOT_DRIVEN)
         ],
     )
 

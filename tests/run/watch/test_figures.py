@@ -212,6 +212,7 @@ def test_metrics_are_the_same_figures(watched: Watched):
 def test_the_command_follows_a_run_until_it_is_interrupted(watched: Watched, tmp_path: Path):
     copy = tmp_path / "run"
     shutil.copytree(watched.run_dir, copy, ignore=shutil.ignore_patterns("release"))
+    (copy / "release.partial").mkdir()  # its driver was stopped before it was published
     command = [sys.executable, "-m", "cah_dask", "status", str(copy), "--watch"]
     follower = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert follower.stdout is not None

@@ -90,6 +90,19 @@ class Waiting(Lengths):
         return super().__call__(batch)
 
 
+class Telling(Lengths):
+    """Fails for some texts, and tells of its files then and in its notes."""
+
+    def __init__(self, *, weights: list[str], **where) -> None:
+        super().__init__(**where)
+        self.file, *_ = weights
+
+    def __call__(self, batch) -> Scored:
+        if any(b"bad" in bytes(item["text"]) for item in batch):
+            raise ValueError(f"cannot read {self.file}")
+        return super().__call__(batch)._replace(notes={f"read {self.file}": len(batch)})
+
+
 class Hanging(Lengths):
     """Never comes to an end with a text that says so."""
 

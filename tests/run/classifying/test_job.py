@@ -201,6 +201,22 @@ def test_it_is_said_once_a_minute_which_pool_is_the_bottleneck(inputs: Path, tmp
     assert job.remark(Unit(READ), Done(receipt, 1.0, "here")) == ""
 
 
+PRIVATE = "/scratch/project_9/me"
+
+
+def test_no_path_of_ours_is_published(inputs: Path, tmp_path: Path):
+    model = {
+        "use": "tests.classify.models:Telling",
+        "arguments": {"weights": [f"{PRIVATE}/w.npz", "~/me/w.npz"]},
+    }
+    job = made(tmp_path, inputs, model=model)
+    page, card = ((job.to / name).read_text() for name in ("report.html", "README.md"))
+    assert "cannot read w.npz" in page
+    assert "weights: [w.npz, w.npz]" in card
+    assert "project_9" not in page + card
+    assert "~/me" not in page + card
+
+
 def test_the_report_shows_texts_and_says_what_was_lost(whole: ClassifyJob, inputs: Path):
     page = (whole.to / "report.html").read_text()
     assert f"{len(KEPT)} records from 4 archives" in page

@@ -136,6 +136,47 @@ def test_a_folder_that_is_no_output_is_left_alone(inputs: Path, tmp_path: Path):
     (tmp_path / "c-out").mkdir()
     with pytest.raises(ConfigError, match="holds no output of `cah classify`"):
         archives.job_of(config)
+    (tmp_path / "c-out").rmdir()
+    (tmp_path / "c-out").symlink_to("nowhere")
+    with pytest.raises(ConfigError, match="holds no output of `cah classify`"):
+        archives.job_of(config)
+
+
+def test_one_job_at_a_time_makes_an_output(inputs: Path, tmp_path: Path):
+    config = archives.write_config(tmp_path / "c.yaml", inputs)
+    one = archives.job_of(config)
+    archives.write_config(config, inputs, batch_size=4, scratch=str(tmp_path / "elsewhere"))
+    other = archives.job_of(config)
+    with one.folder.held():
+        with pytest.raises(RunError, match=r"another driver .* is at work in .*c-out\.classify"):
+            jobs_here.carry_out(other)
+        assert not (tmp_path / "elsewhere").exists()
+    jobs_here.carry_out(other)
+    other.folder.forget()
+    assert other.to.exists()
+    one.folder.forget()
+    assert not (tmp_path / "c-out.classify").exists()
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "dangling link"])
+def test_an_output_that_came_meanwhile_is_one_line_and_costs_no_work(
+    inputs: Path, tmp_path: Path, kind: str
+):
+    job = archives.job_of(archives.write_config(tmp_path / "c.yaml", inputs))
+    scratch = job.folder.path
+    if kind == "folder":
+        (job.to / "of somebody").mkdir(parents=True)
+    elif kind == "file":
+        job.to.touch()
+    else:
+        job.to.symlink_to("nowhere")
+    with pytest.raises(RunError, match=r"c-out came to be while the job was at work; move it away"):
+        jobs_here.carry_out(job)
+    job.to.rename(tmp_path / "away")
+    again = archives.job_of(tmp_path / "c.yaml")
+    assert again.folder.path == scratch
+    jobs_here.carry_out(again, at_most=0)
+    assert again.to.exists()
 
 
 def test_archives_of_nothing_that_is_wanted_give_an_empty_output(tmp_path: Path):

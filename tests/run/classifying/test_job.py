@@ -1,5 +1,6 @@
 """The job of `cah classify`, unit by unit: what it leaves, and that nothing depends on order."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -226,6 +227,18 @@ def test_a_hook_that_changes_while_a_job_is_at_work_stops_it(tmp_path: Path, hoo
         mine.write_text(f"{mine.read_text()}\n# changed\n")
         with pytest.raises(RunError, match=f"{hook}: changing_{hook}.py on .* is not what it was"):
             jobs_here.carry_out(job)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": "tests.classify.models:Unbuildable"},
+        {"keep": {"score": "nothing", "at_least": 1}},
+    ],
+)
+def test_a_model_that_cannot_be_built_names_the_node(inputs: Path, tmp_path: Path, changes):
+    with pytest.raises(RunError, match=f"on {os.uname().nodename}: "):
+        made(tmp_path, inputs, **changes)
 
 
 def test_it_is_said_once_a_minute_which_pool_is_the_bottleneck(inputs: Path, tmp_path: Path):

@@ -38,25 +38,31 @@ def import_named(name: str) -> Any:
 
 
 def source_files(name: str, also: Iterable[str | Path]) -> Mapping[str, Path]:
-    """Return the source file of a class or a function, and others that it needs, by their names.
+    """Return the sources of a class or a function, and files that it needs, by their names.
+
+    The sources are that of the module that is named and that of the module that defines it.
 
     Parameters
     ----------
     also
-        Paths, relative ones to the folder of the source.
+        Paths, relative ones to the folder of the source that defines it.
 
     Raises
     ------
     ConfigError
         If one of them is missing.
     """
-    found = import_named(name)
-    source = getattr(sys.modules.get(getattr(found, "__module__", "")), "__file__", None)
-    if source is None:
+    defining = getattr(import_named(name), "__module__", "")
+    modules = (sys.modules.get(each) for each in (defining, name.partition(":")[0]))
+    found = (getattr(module, "__file__", None) for module in modules)
+    sources = list(dict.fromkeys(Path(file) for file in found if file is not None))
+    if not sources:
         raise ConfigError(f"{name} has no source file, so nothing tells it from another one")
-    files = {Path(source).name: Path(source)}
+    files: dict[str, Path] = {}
+    for source in sources:
+        files[str(source) if source.name in files else source.name] = source
     for each in also:
-        files[str(each)] = Path(source).parent / each
+        files[str(each)] = sources[0].parent / each
         if not files[str(each)].is_file():
             raise ConfigError(f"{name} names a file that is missing: {files[str(each)]}")
     return files

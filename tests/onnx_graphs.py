@@ -41,6 +41,45 @@ def write_outer(path: Path, *, side: int) -> Path:
     return _write(path, nodes, {"x": [side, 1]}, {"y": []}, "n")
 
 
+def write_external(path: Path, weights: Mapping[str, str], *, within: str = "") -> Path:
+    """Write a model that scores 4 numbers by products with weights that lie in other files.
+
+    Parameters
+    ----------
+    weights
+        By the name of a score: the file, of 4 float32, beside the model.
+    within
+        Name of a score whose weights a constant of a node holds, and no initializer.
+    """
+    tensors = {name: _external(name, file) for name, file in weights.items()}
+    nodes = [
+        helper.make_node("Constant", [], [name], value=each)
+        for name, each in tensors.items()
+        if name == within
+    ]
+    nodes += [helper.make_node("MatMul", ["x", name], [f"of {name}"]) for name in weights]
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
+        [
+            helper.make_tensor_value_info(f"of {name}", TensorProto.FLOAT, ["n", 1])
+            for name in weights
+        ],
+        [each for name, each in tensors.items() if name != within],
+    )
+    path.write_bytes(_model(graph))
+    return path
+
+
+def _external(name: str, file: str) -> TensorProto:
+    tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=[4, 1])
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in {"location": file, "offset": "0", "length": "16"}.items():
+        tensor.external_data.add(key=key, value=value)
+    return tensor
+
+
 def _write(
     path: Path,
     nodes: Sequence[Any],
@@ -53,8 +92,10 @@ def _write(
         for each in (inputs, outputs)
     ]
     graph = helper.make_graph(nodes, "graph", *values)
-    opsets = [helper.make_opsetid("", _OPSET)]
-    path.write_bytes(
-        helper.make_model(graph, opset_imports=opsets, ir_version=_IR).SerializeToString()
-    )
+    path.write_bytes(_model(graph))
     return path
+
+
+def _model(graph: Any) -> bytes:
+    opsets = [helper.make_opsetid("", _OPSET)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=_IR).SerializeToString()

@@ -3,9 +3,9 @@
 A hook is named `module:function` or `module:Class` in the config. A class is built once in each
 process, with the arguments of the config; so is a model, with its device and threads besides.
 
-A hook counts by what its source file holds, and the files that its attribute `files` names: paths,
-relative ones to the folder of the source, or a static method that is given the arguments of the
-config and returns such paths.
+A hook counts by what the source of the module that is named holds, that of the one that defines it,
+and the files that its attribute `files` names: paths, relative ones to the folder of the latter, or
+a static method that is given the arguments of the config and returns such paths.
 """
 
 from collections.abc import Mapping, Sequence

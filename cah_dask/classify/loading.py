@@ -1,7 +1,7 @@
 """Hooks by their names: imported and built."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, cast
 
@@ -50,13 +50,13 @@ def model_of(options: ClassifyOptions, *, device: str, threads: int) -> Model:
     model = _call(hook, "model", device=device, threads=threads)
     names, dim = getattr(model, "names", None), getattr(model, "dim", None)
     if (
-        isinstance(names, str)
-        or not isinstance(names, Iterable)
+        not isinstance(names, list | tuple)
         or not all(isinstance(name, str) and name.isprintable() and name for name in names)
-        or len(set(names)) != len(list(names))
+        or len(set(names)) != len(names)
     ):
         raise ConfigError(
-            f"{hook.use} has names {names!r}; those of its scores are needed, each once"
+            f"{hook.use} has names {names!r}; a list or tuple of those of its scores is needed, "
+            "each once"
         )
     if not isinstance(dim, int) or dim < 0:
         raise ConfigError(f"{hook.use} has dim {dim!r}; the length of its vectors is needed, or 0")
@@ -128,9 +128,16 @@ def require_callable(options: ClassifyOptions) -> None:
         if isinstance(found, type):
             given = {"device": "cpu", "threads": 1} if key == "model" else {}
             _bind(found, key, hook, (), {**given, **hook.arguments})
-            _bind(getattr(found, "__call__"), key, hook, (None, None), {})  # noqa: B004, B009
+            _bind(_call_of(found, key, hook), key, hook, (None, None), {})
         else:
             _bind(found, key, hook, (None,), hook.arguments)
+
+
+def _call_of(found: type, key: str, hook: HookOptions) -> Any:
+    """Return what is run if an instance is called; the type of a class can always be called."""
+    if any("__call__" in vars(each) for each in found.__mro__):
+        return getattr(found, "__call__")  # noqa: B004, B009
+    raise ConfigError(f"{key}: {hook.use} has no __call__, so an instance cannot be called")
 
 
 def _bind(

@@ -1,5 +1,6 @@
 """What is asked of records and of the hooks that a user brings."""
 
+import math
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
@@ -65,6 +66,12 @@ class KeepOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             raise ValueError("a rule needs at_least, at_most or both")
         if not is_rule and limits != (None, None):
             raise ValueError("at_least and at_most are of a rule, not of a hook")
+        given = [each for each in limits if each is not None]
+        if any(map(math.isnan, given)) or given != sorted(given):
+            raise ValueError(
+                f"no score is at least {self.at_least} and at most {self.at_most}; at_least may "
+                "not be more than at_most, and both are numbers"
+            )
 
     @property
     def hook(self) -> HookOptions | None:

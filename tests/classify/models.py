@@ -90,6 +90,42 @@ class Waiting(Lengths):
         return super().__call__(batch)
 
 
+class NoCall:
+    """Can be built, and not called."""
+
+    def __init__(self, **where) -> None:
+        self.where = where
+
+
+class Named(Lengths):
+    """Has the names that the config says."""
+
+    def __init__(self, *, names, **where) -> None:
+        super().__init__(**where)
+        self.names = names
+
+
+class Unbuildable(Lengths):
+    """Can be imported, and not built."""
+
+    def __init__(self, **where) -> None:
+        super().__init__(**where)
+        raise OSError("no library")
+
+
+class Telling(Lengths):
+    """Fails for some texts, and tells of its files then and in its notes."""
+
+    def __init__(self, *, weights: list[str], **where) -> None:
+        super().__init__(**where)
+        self.file, *_ = weights
+
+    def __call__(self, batch) -> Scored:
+        if any(b"bad" in bytes(item["text"]) for item in batch):
+            raise ValueError(f"cannot read {self.file}")
+        return super().__call__(batch)._replace(notes={f"read {self.file}": len(batch)})
+
+
 class Hanging(Lengths):
     """Never comes to an end with a text that says so."""
 

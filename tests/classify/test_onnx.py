@@ -19,7 +19,7 @@ from cah_dask.classify.readers.image import Pictures
 from cah_dask.errors import ConfigError, RecordError
 from tests.classifiers import iris_like, sklearn_onnx, sklearn_text_onnx
 from tests.hostile import picture
-from tests.onnx_graphs import Output, write_graph, write_outer
+from tests.onnx_graphs import Output, write_external, write_graph, write_outer
 from tests.onnx_models import write_channel_means
 from tests.warcs import response, write_warc
 
@@ -123,6 +123,33 @@ def test_it_is_known_by_its_file(tmp_path: Path):
     assert Onnx.files(file=str(file), scores=NAMES) == [file]
     (path,) = PictureScores.files(scores={"nsfw": {"model": "opennsfw"}})
     assert path.name == "open-nsfw.onnx"
+
+
+@pytest.mark.parametrize("within", ["", "b"])
+def test_it_is_known_by_weights_that_lie_outside_it(tmp_path: Path, within: str):
+    weights = {"a": "a.data", "b": "b.data"}
+    file = write_external(tmp_path / "m.onnx", weights, within=within)
+    for name in weights.values():
+        (tmp_path / name).write_bytes(np.ones(4, np.float32).tobytes())
+    scores = {name: {"output": f"of {name}"} for name in weights}
+    files = [file, tmp_path / "a.data", tmp_path / "b.data"]
+    assert sorted(Onnx.files(file=str(file), scores=scores)) == sorted(files)
+    wanted = {"layout": "nchw", "channels": "rgb", "mean": [0, 0, 0], "std": [1, 1, 1], "side": 1}
+    found = PictureScores.files(scores={"s": {"model": str(file), "input": wanted}})
+    assert sorted(found) == sorted(files)
+    (row,) = onnx(file, scores=scores)([{"x": np.arange(4, dtype=np.float32)}]).scores
+    assert row.tolist() == [6, 6]
+    (tmp_path / "b.data").unlink()
+    with pytest.raises(ConfigError, match=r"m\.onnx keeps weights in .*b\.data, which is no file"):
+        Onnx.files(file=str(file), scores=scores)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no model", b"\x3a\xff\xff\xff", b"\x3a\x04\x2a\x09\x00"]
+)
+def test_what_is_no_model_names_no_weights(tmp_path: Path, content: bytes):
+    (tmp_path / "m.onnx").write_bytes(content)
+    assert Onnx.files(file=str(tmp_path / "m.onnx"), scores=NAMES) == [tmp_path / "m.onnx"]
 
 
 @pytest.mark.parametrize(

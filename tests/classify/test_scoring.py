@@ -122,11 +122,24 @@ def test_a_model_that_fails_for_all_items_is_one_line():
             "be called with the scores: missing",
         ),
         ({"prepare": "tests.classify.models:LENGTH"}, "LENGTH cannot be imported"),
+        *(
+            ({key: "tests.classify.models:NoCall"}, f"{key}: .*:NoCall has no __call__, so an ins")
+            for key in ("read", "prepare", "model", "keep")
+        ),
     ],
 )
 def test_hooks_that_cannot_be_called_are_one_line_before_anything_is_done(options, message):
     with pytest.raises(ConfigError, match=message):
         require_callable(ClassifyOptions(**options))
+
+
+@pytest.mark.parametrize(
+    "names", [{"length", "vowels"}, {"length": 1}, iter(["length"]), "length", 5, [1], ["a", "a"]]
+)
+def test_names_of_scores_are_a_list_or_a_tuple(names):
+    model = HookOptions(use="tests.classify.models:Named", arguments={"names": names})
+    with pytest.raises(ConfigError, match="a list or tuple of those of its scores is needed"):
+        scored("abc", model=model)
 
 
 def test_a_rule_of_a_score_that_the_model_has_not_is_one_line():

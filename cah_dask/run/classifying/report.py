@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import msgspec
@@ -24,6 +23,7 @@ from cah_dask.classify.rows import KEPT
 from cah_dask.classify.scoring import HISTOGRAM, OF_MODEL
 from cah_dask.classify.shown import is_picture
 from cah_dask.errors import CahError
+from cah_dask.run.classifying import private_paths
 from cah_dask.run.classifying.config import ClassifyConfig
 from cah_dask.run.classifying.output import Layout
 from cah_dask.run.task import versions
@@ -99,6 +99,9 @@ class Chart(msgspec.Struct, frozen=True):
 
 def write_documents(folder: Path, source: Source, layout: Layout, summary: Summary) -> None:
     """Write report and data card of an output into its folder."""
+    errors = tuple(map(private_paths.in_text, summary.errors))
+    summary = msgspec.structs.replace(summary, errors=errors)
+    said = _noted(summary.notes, f"{OF_MODEL}/")
     page = _template("report.html", is_html=True).render(
         summary=summary,
         layout=layout,
@@ -106,7 +109,7 @@ def write_documents(folder: Path, source: Source, layout: Layout, summary: Summa
         charts=list(_charts(summary.notes, source.config)),
         mimes=_noted(summary.notes, "mime/"),
         statuses=_noted(summary.notes, "status/"),
-        said=_noted(summary.notes, f"{OF_MODEL}/"),
+        said=[(private_paths.in_text(name), n) for name, n in said],
         kept=samples(source, is_kept=True),
         others=samples(source, is_kept=False),
         versions=versions(),
@@ -154,22 +157,13 @@ def _settings(source: Source) -> dict[str, str]:
     """Return what decided the output, as it would stand in a file, without a path of ours."""
     found = source.config.known_by(source.hooks)
     for hook in found["hooks"].values():
-        hook["arguments"] = _without_paths(hook["arguments"])
+        hook["arguments"] = private_paths.in_value(hook["arguments"])
     return {
         key: yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True)
         .removesuffix("\n")
         .removesuffix("\n...")
         for key, value in found.items()
     }
-
-
-def _without_paths(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_paths(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_paths(each) for each in value]
-    is_path = isinstance(value, str) and "/" in value and Path(value).exists()
-    return Path(value).name if is_path else value
 
 
 def _noted(notes: Mapping[str, int], prefix: str) -> list[tuple[str, int]]:

@@ -1,6 +1,7 @@
 """What runs on a worker of `cah classify`: one archive, or one part of the output."""
 
 import contextlib
+import os
 import threading
 import time
 import uuid
@@ -19,7 +20,7 @@ from cah_dask.classify.options import ClassifyOptions
 from cah_dask.classify.reading import Reading
 from cah_dask.classify.rows import READ as READ_ROWS
 from cah_dask.classify.scoring import Scoring, limited, with_arrays
-from cah_dask.errors import RetryableError
+from cah_dask.errors import ConfigError, RetryableError
 from cah_dask.pairs.model_turns import ModelTurns, Turn
 from cah_dask.release.layout import Slice
 from cah_dask.run.classifying.output import Layout, read_layout, write_shard
@@ -179,7 +180,10 @@ def _built(options: bytes, hooks: bytes, device: str, threads: int) -> tuple[Mod
     """Build them once per worker process; the first two are JSON because dicts have no hash."""
     chosen = msgspec.json.decode(options, type=ClassifyOptions)
     require_same(chosen, msgspec.json.decode(hooks, type=Digests), ("model", "keep"))
-    return model_of(chosen, device=device, threads=threads), keep_of(chosen)
+    try:
+        return model_of(chosen, device=device, threads=threads), keep_of(chosen)
+    except ConfigError as error:
+        raise ConfigError(f"on {os.uname().nodename}: {error}") from error
 
 
 def pack_task(task: ClassifyTask) -> Receipt:

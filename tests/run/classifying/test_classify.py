@@ -172,6 +172,13 @@ def test_an_archive_at_which_the_model_hangs_is_given_up_and_named(tmp_path: Pat
         ({"model": None}, 3, "keep decides by scores, but there is no model"),
         ({"keep": {"score": "length"}}, 3, "keep: a rule needs at_least, at_most or both"),
         ({"keep": {"at_least": 1}}, 3, "keep: either `score` with a limit, or `use`, is needed"),
+        (
+            {"keep": {"score": "length", "at_least": 0.9, "at_most": 0.1}},
+            3,
+            "keep: no score is at least 0.9 and at most 0.1; at_least may not be more",
+        ),
+        ({"keep": {"score": "length", "at_least": float("nan")}}, 3, "keep: no score is at least"),
+        ({"keep": {"score": "length", "at_most": float("nan")}}, 3, "keep: no score is at least"),
         ({"batchsize": 3}, 3, "unknown key batchsize; did you mean batch_size?"),
         ({"batch_size": 0}, 3, "batch_size: expected `int` >= 1"),
         ({"records": {"kinds": ["request"]}}, 3, "records.kinds"),

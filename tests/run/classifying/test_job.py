@@ -1,5 +1,6 @@
 """The job of `cah classify`, unit by unit: what it leaves, and that nothing depends on order."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -136,6 +137,47 @@ def test_a_folder_that_is_no_output_is_left_alone(inputs: Path, tmp_path: Path):
     (tmp_path / "c-out").mkdir()
     with pytest.raises(ConfigError, match="holds no output of `cah classify`"):
         archives.job_of(config)
+    (tmp_path / "c-out").rmdir()
+    (tmp_path / "c-out").symlink_to("nowhere")
+    with pytest.raises(ConfigError, match="holds no output of `cah classify`"):
+        archives.job_of(config)
+
+
+def test_one_job_at_a_time_makes_an_output(inputs: Path, tmp_path: Path):
+    config = archives.write_config(tmp_path / "c.yaml", inputs)
+    one = archives.job_of(config)
+    archives.write_config(config, inputs, batch_size=4, scratch=str(tmp_path / "elsewhere"))
+    other = archives.job_of(config)
+    with one.folder.held():
+        with pytest.raises(RunError, match=r"another driver .* is at work in .*c-out\.classify"):
+            jobs_here.carry_out(other)
+        assert not (tmp_path / "elsewhere").exists()
+    jobs_here.carry_out(other)
+    other.folder.forget()
+    assert other.to.exists()
+    one.folder.forget()
+    assert not (tmp_path / "c-out.classify").exists()
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "dangling link"])
+def test_an_output_that_came_meanwhile_is_one_line_and_costs_no_work(
+    inputs: Path, tmp_path: Path, kind: str
+):
+    job = archives.job_of(archives.write_config(tmp_path / "c.yaml", inputs))
+    scratch = job.folder.path
+    if kind == "folder":
+        (job.to / "of somebody").mkdir(parents=True)
+    elif kind == "file":
+        job.to.touch()
+    else:
+        job.to.symlink_to("nowhere")
+    with pytest.raises(RunError, match=r"c-out came to be while the job was at work; move it away"):
+        jobs_here.carry_out(job)
+    job.to.rename(tmp_path / "away")
+    again = archives.job_of(tmp_path / "c.yaml")
+    assert again.folder.path == scratch
+    jobs_here.carry_out(again, at_most=0)
+    assert again.to.exists()
 
 
 def test_archives_of_nothing_that_is_wanted_give_an_empty_output(tmp_path: Path):
@@ -187,6 +229,18 @@ def test_a_hook_that_changes_while_a_job_is_at_work_stops_it(tmp_path: Path, hoo
             jobs_here.carry_out(job)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": "tests.classify.models:Unbuildable"},
+        {"keep": {"score": "nothing", "at_least": 1}},
+    ],
+)
+def test_a_model_that_cannot_be_built_names_the_node(inputs: Path, tmp_path: Path, changes):
+    with pytest.raises(RunError, match=f"on {os.uname().nodename}: "):
+        made(tmp_path, inputs, **changes)
+
+
 def test_it_is_said_once_a_minute_which_pool_is_the_bottleneck(inputs: Path, tmp_path: Path):
     now = 0.0
     job = archives.job_of(archives.write_config(tmp_path / "c.yaml", inputs))
@@ -199,6 +253,22 @@ def test_it_is_said_once_a_minute_which_pool_is_the_bottleneck(inputs: Path, tmp
     assert [bool(line) for line in said] == [False, False, False, True, False, True]
     assert said[3].startswith("the model waits for records 78% of its time")
     assert job.remark(Unit(READ), Done(receipt, 1.0, "here")) == ""
+
+
+PRIVATE = "/scratch/project_9/me"
+
+
+def test_no_path_of_ours_is_published(inputs: Path, tmp_path: Path):
+    model = {
+        "use": "tests.classify.models:Telling",
+        "arguments": {"weights": [f"{PRIVATE}/w.npz", "~/me/w.npz"]},
+    }
+    job = made(tmp_path, inputs, model=model)
+    page, card = ((job.to / name).read_text() for name in ("report.html", "README.md"))
+    assert "cannot read w.npz" in page
+    assert "weights: [w.npz, w.npz]" in card
+    assert "project_9" not in page + card
+    assert "~/me" not in page + card
 
 
 def test_the_report_shows_texts_and_says_what_was_lost(whole: ClassifyJob, inputs: Path):

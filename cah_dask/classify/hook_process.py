@@ -2,7 +2,7 @@
 
 It gets batches of records through a mailbox and answers each with what became of its records. In
 other memory that it shares with who started it, it says which record it is at, and since when. It
-ends when whoever started it does.
+ends when whoever started it does. Only itself answers, none of the processes that a hook forks.
 """
 
 import ctypes
@@ -50,12 +50,25 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
     """What a hook that failed said."""
 
 
+class Batch(msgspec.Struct, frozen=True, array_like=True):
+    """Records to work on."""
+
+    number: int
+    records: list[Response]
+
+
+class Answers(msgspec.Struct, frozen=True, array_like=True):
+    """What became of each record of a batch."""
+
+    number: int
+    """Of the batch."""
+    answers: list[Answer]
+
+
 class Order(msgspec.Struct, frozen=True):
     """What the process is told at its start."""
 
     options: ClassifyOptions
-    folder: str
-    """Where modules of the user are looked for first."""
     expected: Digests
     """What the files of the hooks hold."""
     shows: bool = False
@@ -154,7 +167,10 @@ def payload_of(item: Any, body: bytes) -> bytes:
 
 def main() -> None:
     """Serve until whoever started this process is gone."""
-    socket, memory, shared, parent = map(int, sys.argv[1:])
+    *fds, parent = map(int, sys.argv[1:])
+    for fd in fds:  # who started it waits for their end, which programs must not hold up
+        os.set_inheritable(fd, False)  # noqa: FBT003
+    socket, memory, shared = fds
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it was gone before we asked
         return
@@ -173,8 +189,7 @@ def _on_alarm(_: int, __: FrameType | None) -> None:
 
 def _serve(mailbox: Mailbox, place: mmap.mmap) -> None:
     order = msgspec.msgpack.decode(mailbox.receive(), type=Order)
-    sys.path.insert(0, order.folder)
-    options = order.options
+    options, pid = order.options, os.getpid()
     try:
         if order.expected:
             require_same(options, order.expected, ("read", "prepare"))
@@ -186,22 +201,32 @@ def _serve(mailbox: Mailbox, place: mmap.mmap) -> None:
             shows=order.shows,
         )
     except ConfigError as error:
-        mailbox.send(str(error).encode())
+        _end_if_forked(pid)
+        mailbox.send(str(error).encode("utf-8", "backslashreplace"))
         return
+    _end_if_forked(pid)
     mailbox.send(_READY)
-    decoder = msgspec.msgpack.Decoder(list[Response])
+    decoder = msgspec.msgpack.Decoder(Batch)
     while True:
         batch = decoder.decode(mailbox.receive())
-        mailbox.send(msgspec.msgpack.encode(_answers(batch, hooks, place)))
+        answers = Answers(batch.number, _answers(batch.records, hooks, place))
+        mailbox.send(msgspec.msgpack.encode(answers))
 
 
-def _answers(batch: Sequence[Response], hooks: Hooks, place: mmap.mmap) -> list[Answer]:
-    answers = []
-    for number, record in enumerate(batch):
+def _answers(records: Sequence[Response], hooks: Hooks, place: mmap.mmap) -> list[Answer]:
+    answers, pid = [], os.getpid()
+    for number, record in enumerate(records):
         AT.pack_into(place, 0, number, time.monotonic_ns())
         answers.append(hooks.answer(record))
-    AT.pack_into(place, 0, NOBODY, 0)
+        _end_if_forked(pid)
+    AT.pack_into(place, 0, NOBODY, time.monotonic_ns())
     return answers
+
+
+def _end_if_forked(pid: int) -> None:
+    """End a copy that a hook made of this process."""
+    if os.getpid() != pid:
+        os._exit(1)
 
 
 if __name__ == "__main__":

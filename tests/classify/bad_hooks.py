@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,33 @@ def once(mark: str):
         os.kill(os.getpid(), 9)
 
 
+def fork():
+    os.fork()
+
+
+def leave_one_behind(seconds: str):
+    """End with a program, and a copy of this process, that live on and hold what they inherited."""
+    os.system(f"sleep {seconds} &")
+    if os.fork() == 0:
+        signal.pause()
+    os._exit(1)
+
+
+def copied() -> str:
+    """Return the numbers of this process, and of a copy of it that waits for nothing."""
+    if (copy := os.fork()) == 0:
+        signal.pause()
+    return f"{os.getpid()} {copy}"
+
+
 DOES: dict[str, Any] = {
     "loop": loop,
     "stubborn": stubborn,
     "once": once,
     "exit": lambda: sys.exit(3),
     "crash": lambda: ctypes.string_at(0),
+    "fork": fork,
+    "leave": leave_one_behind,
     "print": lambda: sys.stdout.write("words " * 10_000),
 }
 GIVES = {"none": None, "number": 7, "object": np.array([object()])}
@@ -44,6 +66,8 @@ def read(record):
         raise ValueError("no such thing")
     if word in DOES:
         DOES[word](*arguments)
+    if word == "copy":
+        return copied()
     return GIVES.get(word, word)
 
 

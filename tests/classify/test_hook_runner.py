@@ -1,6 +1,11 @@
 """What a hook may do to a worker: nothing that costs more than its record."""
 
+import contextlib
+import os
+import signal
+
 import numpy as np
+import psutil
 import pytest
 
 from cah_dask.archives.responses import Response
@@ -44,6 +49,8 @@ def outcomes(*bodies: str, **options) -> list[str]:
         ("number", "hook_error"),
         ("object", "bad_item"),
         ("print", ""),
+        ("leave 60", "hook_crash"),
+        ("fork", ""),
     ],
 )
 def test_a_hook_that_misbehaves_costs_its_record(body: str, outcome: str):
@@ -58,6 +65,42 @@ def test_several_bad_records_in_one_batch():
     found = outcomes("crash", "a", "stubborn", "raise", "crash", "b")
     crash = "hook_crash"
     assert found == [crash, "", "hook_timeout", "hook_error", crash, ""]
+
+
+def test_each_answer_is_of_its_record_though_copies_of_the_process_go_on():
+    options = ClassifyOptions(read=READ, model=MODEL, payload="all")
+    with HookRunner(options) as runner:
+        for number in range(8):
+            bodies = ["fork", *(f"{letter}{number}" for letter in "abc")]
+            runner.send([record(body) for body in bodies])
+            assert [answer.payload.decode() for answer in runner.receive()] == bodies
+
+
+def test_a_process_that_dies_between_batches_is_missed_though_a_copy_of_it_lives():
+    with HookRunner(ClassifyOptions(read=READ, model=MODEL, payload="all")) as runner:
+        runner.send([record("copy")])
+        (answer,) = runner.receive()
+        pid, copy = map(int, answer.payload.split())
+        os.kill(pid, signal.SIGKILL)
+        runner.send([record("fine")])
+        assert [answer.payload for answer in runner.receive()] == [b"fine"]
+        assert is_gone(copy)
+
+
+def test_modules_beside_the_hooks_do_not_stand_for_those_of_python(tmp_path, monkeypatch):
+    for name in ("random", "socket", "msgspec"):
+        (tmp_path / f"{name}.py").write_text("raise ValueError('not the one that was meant')\n")
+    (tmp_path / "hooks_beside.py").write_text("def read(record):\n    return record.body\n")
+    monkeypatch.chdir(tmp_path)
+    with HookRunner(ClassifyOptions(read="hooks_beside:read", model=MODEL)) as runner:
+        runner.send([record("fine")])
+        assert [answer.outcome for answer in runner.receive()] == [""]
+
+
+def is_gone(pid: int) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    return True
 
 
 def test_arrays_and_payloads_come_back():

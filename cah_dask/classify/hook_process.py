@@ -8,11 +8,13 @@ ends when whoever started it does. Only itself answers, none of the processes th
 import ctypes
 import mmap
 import os
+import resource
 import signal
 import struct
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -34,6 +36,9 @@ AT = struct.Struct("<qq")
 NOBODY = -1
 
 _READY = b""
+
+_DATA = 5
+"""Which number of statm counts the pages that RLIMIT_DATA limits."""
 
 _PR_SET_PDEATHSIG = 1
 
@@ -205,6 +210,7 @@ def _serve(mailbox: Mailbox, place: mmap.mmap) -> None:
         mailbox.send(str(error).encode("utf-8", "backslashreplace"))
         return
     _end_if_forked(pid)
+    _limit_memory(options.hook_memory_gb)
     mailbox.send(_READY)
     decoder = msgspec.msgpack.Decoder(Batch)
     while True:
@@ -221,6 +227,13 @@ def _answers(records: Sequence[Response], hooks: Hooks, place: mmap.mmap) -> lis
         _end_if_forked(pid)
     AT.pack_into(place, 0, NOBODY, time.monotonic_ns())
     return answers
+
+
+def _limit_memory(gigabytes: float) -> None:
+    """Limit what this process may take of memory beyond what it has."""
+    n_pages = int(Path("/proc/self/statm").read_text().split()[_DATA])
+    n_bytes = n_pages * mmap.PAGESIZE + int(gigabytes * 1e9)
+    resource.setrlimit(resource.RLIMIT_DATA, (n_bytes, n_bytes))
 
 
 def _end_if_forked(pid: int) -> None:

@@ -28,6 +28,11 @@ def once(mark: str):
         os.kill(os.getpid(), 9)
 
 
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+
+
 def fork():
     os.fork()
 
@@ -54,6 +59,8 @@ DOES: dict[str, Any] = {
     "exit": lambda: sys.exit(3),
     "crash": lambda: ctypes.string_at(0),
     "fork": fork,
+    "much": lambda: len(bytearray(300 << 20)),
+    "much_in_native_code": lambda: libc.memset(libc.malloc(300 << 20), 1, 300 << 20),
     "leave": leave_one_behind,
     "print": lambda: sys.stdout.write("words " * 10_000),
 }

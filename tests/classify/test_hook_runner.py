@@ -76,6 +76,24 @@ def test_each_answer_is_of_its_record_though_copies_of_the_process_go_on():
             assert [answer.payload.decode() for answer in runner.receive()] == bodies
 
 
+@pytest.mark.parametrize(
+    ("body", "outcome"), [("much", "hook_error"), ("much_in_native_code", "hook_crash")]
+)
+def test_memory_beyond_the_limit_costs_its_record(body: str, outcome: str):
+    assert outcomes("a", body, "b", hook_memory_gb=0.2) == ["", outcome, ""]
+    assert outcomes(body, hook_memory_gb=1, hook_timeout_s=5) == [""]
+
+
+def test_a_page_that_grows_without_end_costs_itself():
+    page = "".join(f"<font color={number}><p>" for number in range(3000))
+    read = "cah_dask.classify.readers.text:MainTexts"
+    with HookRunner(ClassifyOptions(read=read, hook_memory_gb=0.3)) as runner:
+        runner.send([record(body)._replace(mime="text/html") for body in (page, "<p>Text")])
+        grown, text = runner.receive()
+    assert (grown.outcome, text.outcome) == ("hook_error", "")
+    assert "Failed to parse" in grown.message
+
+
 def test_a_process_that_dies_between_batches_is_missed_though_a_copy_of_it_lives():
     with HookRunner(ClassifyOptions(read=READ, model=MODEL, payload="all")) as runner:
         runner.send([record("copy")])

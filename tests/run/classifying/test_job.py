@@ -124,7 +124,8 @@ def test_a_finished_job_is_known_and_another_one_is_refused(inputs: Path, tmp_pa
         config = archives.write_config(tmp_path / "c.yaml", inputs, **changes)
         with pytest.raises(ConfigError, match="is of another job"):
             archives.job_of(config)
-    archives.write_config(tmp_path / "c.yaml", inputs, staged_gb=1.0, hook_timeout_s=5.0)
+    limits = {"staged_gb": 1.0, "hook_timeout_s": 5.0, "hook_memory_gb": 2.0}
+    archives.write_config(tmp_path / "c.yaml", inputs, **limits)
     assert archives.job_of(tmp_path / "c.yaml").is_there, "how it works is no other job"
     (job.to / "records" / "part-00000.parquet").unlink()
     with pytest.raises(ConfigError, match="has lost files"):

@@ -143,10 +143,8 @@ class Hooks:
         arrays, fault = _called(self._prepare, "prepare", item)
         if fault:
             return Answer(Outcome.HOOK_ERROR, message=fault)
-        try:
-            return Answer("", packed(arrays), payload)
-        except TypeError as error:
-            return Answer(Outcome.BAD_ITEM, message=f"prepare: {error}")
+        data, fault = _called(packed, "prepare", arrays)
+        return Answer(Outcome.BAD_ITEM, message=fault) if fault else Answer("", data, payload)
 
 
 def _called(hook: Any, name: str, given: Any) -> tuple[Any, str]:
@@ -167,7 +165,7 @@ def payload_of(item: Any, body: bytes) -> bytes:
     item = getattr(item, "payload", item)
     if isinstance(item, str):
         return item.encode("utf-8", "replace")
-    return item if isinstance(item, bytes) else body
+    return bytes(item) if isinstance(item, bytes) else body
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ import ctypes
 import os
 import signal
 import sys
+from collections import UserDict
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,26 @@ def copied() -> str:
     return f"{os.getpid()} {copy}"
 
 
+class UntoldError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("nothing is told")
+
+
+class Lazy(UserDict):
+    """A mapping whose arrays cannot be made."""
+
+    def __getitem__(self, name):
+        raise OSError(f"{name} is gone")
+
+
+def raises(error: BaseException):
+    raise error
+
+
+class Bytes(bytes):
+    pass
+
+
 DOES: dict[str, Any] = {
     "loop": loop,
     "stubborn": stubborn,
@@ -61,10 +82,12 @@ DOES: dict[str, Any] = {
     "fork": fork,
     "much": lambda: len(bytearray(300 << 20)),
     "much_in_native_code": lambda: libc.memset(libc.malloc(300 << 20), 1, 300 << 20),
+    "surrogate": lambda: raises(ValueError("half a \ud800 character")),
+    "untold": lambda: raises(UntoldError()),
     "leave": leave_one_behind,
     "print": lambda: sys.stdout.write("words " * 10_000),
 }
-GIVES = {"none": None, "number": 7, "object": np.array([object()])}
+GIVES = {"bytes": Bytes(b"of a class"), "none": None, "number": 7, "object": np.array([object()])}
 
 
 def read(record):
@@ -76,6 +99,17 @@ def read(record):
     if word == "copy":
         return copied()
     return GIVES.get(word, word)
+
+
+def odd_arrays(item):
+    x = np.zeros(3)
+    odd = {"a": {"a": x}, "half": {"\ud800": x}, "lazy": Lazy(x=x), "empty": {}, "numbered": {3: x}}
+    return odd[item]
+
+
+class Exits:
+    def __init__(self) -> None:
+        sys.exit(3)
 
 
 class Scaled:

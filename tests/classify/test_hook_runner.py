@@ -11,8 +11,9 @@ import pytest
 from cah_dask.archives.responses import Response
 from cah_dask.classify.arrays import unpacked
 from cah_dask.classify.hook_runner import HookRunner
+from cah_dask.classify.loading import require_callable
 from cah_dask.classify.options import ClassifyOptions, HookOptions
-from cah_dask.errors import RunError
+from cah_dask.errors import ConfigError, RunError
 
 READ = "tests.classify.bad_hooks:read"
 MODEL = "tests.classify.models:Lengths"
@@ -76,12 +77,49 @@ def test_each_answer_is_of_its_record_though_copies_of_the_process_go_on():
             assert [answer.payload.decode() for answer in runner.receive()] == bodies
 
 
+def test_what_a_hook_says_comes_back_whatever_it_is():
+    with HookRunner(ClassifyOptions(read=READ, model=MODEL)) as runner:
+        runner.send([record(body) for body in ("surrogate", "untold", "a")])
+        surrogate, untold, fine = runner.receive()
+    assert surrogate.message == r"read: ValueError: half a \ud800 character"
+    assert untold.message == "read: UntoldError: it cannot be told what"
+    assert (surrogate.outcome, untold.outcome, fine.outcome) == ("hook_error", "hook_error", "")
+
+
+def test_arrays_that_cannot_be_packed_cost_their_item():
+    prepare = "tests.classify.bad_hooks:odd_arrays"
+    bodies = ("a", "half", "lazy", "empty", "numbered")
+    bad = "bad_item"
+    with HookRunner(ClassifyOptions(read=READ, prepare=prepare, model=MODEL)) as runner:
+        runner.send([record(body) for body in bodies])
+        answers = runner.receive()
+    assert [answer.outcome for answer in answers] == ["", bad, bad, bad, bad]
+    assert r"not '\ud800'" in answers[1].message
+
+
 @pytest.mark.parametrize(
     ("body", "outcome"), [("much", "hook_error"), ("much_in_native_code", "hook_crash")]
 )
 def test_memory_beyond_the_limit_costs_its_record(body: str, outcome: str):
     assert outcomes("a", body, "b", hook_memory_gb=0.2) == ["", outcome, ""]
     assert outcomes(body, hook_memory_gb=1, hook_timeout_s=5) == [""]
+
+
+@pytest.mark.parametrize("source", ["exit(0)", "def read(record): pass\nraise SystemExit"])
+def test_a_module_that_exits_is_one_line(source: str, tmp_path, monkeypatch):
+    name = f"exits_{len(source)}"
+    (tmp_path / f"{name}.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=f"{name}:read cannot be imported .*: SystemExit"):
+        require_callable(ClassifyOptions(read=f"{name}:read"))
+
+
+def test_a_class_that_exits_is_one_line():
+    with (
+        pytest.raises(RunError, match=r"read: .*:Exits cannot be built: SystemExit: 3"),
+        HookRunner(ClassifyOptions(read="tests.classify.bad_hooks:Exits")),
+    ):
+        pass
 
 
 def test_a_page_that_grows_without_end_costs_itself():
@@ -125,9 +163,10 @@ def test_arrays_and_payloads_come_back():
     prepare = HookOptions(use="tests.classify.bad_hooks:Scaled", arguments={"by": 3})
     options = ClassifyOptions(read=READ, prepare=prepare, model=MODEL, payload="all")
     with HookRunner(options) as runner:
-        runner.send([record("abc"), record("x")])
-        some, other = runner.receive()
+        runner.send([record("abc"), record("x"), record("bytes")])
+        some, other, of_a_class = runner.receive()
     assert (some.payload, other.payload) == (b"abc", b"x")
+    assert of_a_class.payload == b"of a class"
     (array,) = unpacked(some.arrays).values()
     assert array.dtype == np.dtype("<i2")
     assert array.tolist() == [0, 3, 6]

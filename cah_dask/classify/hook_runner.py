@@ -11,11 +11,12 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import IO, Self, cast
 
 import msgspec
 
 from cah_dask.archives.responses import Response
+from cah_dask.classify.hook_output import KEPT_BYTES, HookOutput, lines_of
 from cah_dask.classify.hook_process import AT, NOBODY, Answer, Answers, Batch, Order
 from cah_dask.classify.identity import Digests
 from cah_dask.classify.mailbox import Mailbox
@@ -29,6 +30,7 @@ _TRIES = 2
 """A record is not to blame for a process that dies before it has done the same to another one."""
 _STARTS = 5
 _START_S = 300.0  # a cold import from a busy parallel file system
+_WORDS = 300
 _GRACE = 1.0
 _LOOK_S = 1.0
 
@@ -54,6 +56,7 @@ class HookRunner:
         self._order = Order(options, dict(expected), shows)
         self._timeout_s = options.hook_timeout_s
         self._process: _Process | None = None
+        self._printed = b""
         self._batch: Sequence[Response] = ()
         self._asked = Batch(0, [])
         self._asked_ns = 0
@@ -69,6 +72,11 @@ class HookRunner:
         traceback: TracebackType | None,
     ) -> None:
         self._stop()
+
+    @property
+    def printed(self) -> list[str]:
+        """The last lines that its processes printed that are gone."""
+        return lines_of(self._printed)
 
     def send(self, batch: Sequence[Response]) -> None:
         """Have records worked on; `receive` tells what became of them."""
@@ -97,7 +105,9 @@ class HookRunner:
             if at == NOBODY:
                 n_deaths += 1
                 if n_deaths == _STARTS:
-                    raise RetryableError("the process of the hooks dies between records")
+                    raise RetryableError(
+                        f"the process of the hooks dies between records{self._last_words()}"
+                    )
             else:
                 culprit = left[at]
                 tries[culprit] += 1
@@ -145,16 +155,20 @@ class HookRunner:
                     refusal = process.mailbox.receive().decode()
                     if not refusal:
                         return process
-                    process.stop()
+                    self._printed = process.stop()
                     raise RunError(f"{os.uname().nodename}: {refusal}")
             except (EOFError, OSError):
                 pass
-            process.stop()
-        raise RetryableError("the process of the hooks does not start")
+            self._printed = process.stop()
+        raise RetryableError(f"the process of the hooks does not start{self._last_words()}")
+
+    def _last_words(self) -> str:
+        last = [line.strip() for line in self.printed if line.strip()][-1:]
+        return "".join(f"; the last that it printed: {line[:_WORDS]}" for line in last)
 
     def _stop(self) -> None:
         if self._process is not None:
-            self._process.stop()
+            self._printed = (self._printed + self._process.stop())[-KEPT_BYTES:]
             self._process = None
 
 
@@ -177,10 +191,16 @@ class _Process:
         with theirs:
             fds = (theirs.fileno(), memory, shared)
             module = "cah_dask.classify.hook_process"
-            words = (sys.executable, "-P", "-m", module, *map(str, fds), str(os.getpid()))
+            words = (sys.executable, "-Pum", module, *map(str, fds), str(os.getpid()))
             self._process = subprocess.Popen(  # noqa: S603  # ourselves
-                words, stdin=subprocess.DEVNULL, stdout=2, pass_fds=fds, start_new_session=True
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=fds,
+                start_new_session=True,
             )
+        self._output = HookOutput(cast("IO[bytes]", self._process.stdout))
         os.close(shared)
         self.mailbox = Mailbox(memory, ours.detach())
 
@@ -201,10 +221,11 @@ class _Process:
                 return False
         return True
 
-    def stop(self) -> None:
-        """Kill it and what it started, and wait until it is gone."""
+    def stop(self) -> bytes:
+        """Kill it and what it started; return the last that it printed once it is gone."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self.mailbox.close()
         self.place.close()
+        return self._output.end()

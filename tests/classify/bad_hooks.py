@@ -84,6 +84,7 @@ DOES: dict[str, Any] = {
     "much_in_native_code": lambda: libc.memset(libc.malloc(300 << 20), 1, 300 << 20),
     "surrogate": lambda: raises(ValueError("half a \ud800 character")),
     "untold": lambda: raises(UntoldError()),
+    "escape": lambda: sys.stdout.write("red \x1b[31m\n"),
     "leave": leave_one_behind,
     "print": lambda: sys.stdout.write("words " * 10_000),
 }
@@ -107,9 +108,20 @@ def odd_arrays(item):
     return odd[item]
 
 
+class Dies:
+    def __init__(self) -> None:
+        sys.stderr.write("no library\x1b[31m here\n")
+        os._exit(1)
+
+
 class Exits:
     def __init__(self) -> None:
         sys.exit(3)
+
+
+def printing(record):
+    DOES["escape"]()
+    return record.body
 
 
 class Scaled:

@@ -13,7 +13,7 @@ from cah_dask.classify.arrays import unpacked
 from cah_dask.classify.hook_runner import HookRunner
 from cah_dask.classify.loading import require_callable
 from cah_dask.classify.options import ClassifyOptions, HookOptions
-from cah_dask.errors import ConfigError, RunError
+from cah_dask.errors import ConfigError, RetryableError, RunError
 
 READ = "tests.classify.bad_hooks:read"
 MODEL = "tests.classify.models:Lengths"
@@ -120,6 +120,23 @@ def test_a_class_that_exits_is_one_line():
         HookRunner(ClassifyOptions(read="tests.classify.bad_hooks:Exits")),
     ):
         pass
+
+
+def test_a_process_that_does_not_start_says_why():
+    with (
+        pytest.raises(RetryableError, match=r"not start; the last .*: no library\\x1b\[31m here"),
+        HookRunner(ClassifyOptions(read="tests.classify.bad_hooks:Dies")),
+    ):
+        pass
+
+
+def test_the_last_that_is_printed_is_kept_and_the_terminal_left_alone(capfd):
+    with HookRunner(ClassifyOptions(read=READ, model=MODEL)) as runner:
+        runner.send([record(body) for body in ("print", "escape", "crash", "escape")])
+        runner.receive()
+    assert runner.printed[-1] == r"red \x1b[31m"
+    assert 100 < len("".join(runner.printed)) < 5000
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_page_that_grows_without_end_costs_itself():

@@ -30,7 +30,7 @@ def import_named(name: str) -> Any:
         sys.path.append(here)
     try:
         return getattr(importlib.import_module(module_name), wanted)
-    except Exception as error:  # whatever the module does when it is imported
+    except (Exception, SystemExit) as error:  # whatever the module does when it is imported
         raise ConfigError(
             f"{name} cannot be imported from {here} or PYTHONPATH: "
             f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -47,6 +47,8 @@ def _require_arrays(found: Any) -> None:
     for name, array in found.items():
         if not isinstance(name, str):
             raise TypeError(f"names of arrays are texts, not {_kind(name)}")
+        if not name.isprintable():
+            raise TypeError(f"names of arrays are printable texts, not {name!r}")
         if not isinstance(array, np.ndarray) or array.dtype.kind not in _KINDS:
             raise TypeError(f"{name} has to be an array of numbers or bools, not {_kind(array)}")
 

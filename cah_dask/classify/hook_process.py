@@ -2,17 +2,19 @@
 
 It gets batches of records through a mailbox and answers each with what became of its records. In
 other memory that it shares with who started it, it says which record it is at, and since when. It
-ends when whoever started it does.
+ends when whoever started it does. Only itself answers, none of the processes that a hook forks.
 """
 
 import ctypes
 import mmap
 import os
+import resource
 import signal
 import struct
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -35,6 +37,9 @@ NOBODY = -1
 
 _READY = b""
 
+_DATA = 5
+"""Which number of statm counts the pages that RLIMIT_DATA limits."""
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -50,12 +55,25 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
     """What a hook that failed said."""
 
 
+class Batch(msgspec.Struct, frozen=True, array_like=True):
+    """Records to work on."""
+
+    number: int
+    records: list[Response]
+
+
+class Answers(msgspec.Struct, frozen=True, array_like=True):
+    """What became of each record of a batch."""
+
+    number: int
+    """Of the batch."""
+    answers: list[Answer]
+
+
 class Order(msgspec.Struct, frozen=True):
     """What the process is told at its start."""
 
     options: ClassifyOptions
-    folder: str
-    """Where modules of the user are looked for first."""
     expected: Digests
     """What the files of the hooks hold."""
     shows: bool = False
@@ -125,10 +143,8 @@ class Hooks:
         arrays, fault = _called(self._prepare, "prepare", item)
         if fault:
             return Answer(Outcome.HOOK_ERROR, message=fault)
-        try:
-            return Answer("", packed(arrays), payload)
-        except TypeError as error:
-            return Answer(Outcome.BAD_ITEM, message=f"prepare: {error}")
+        data, fault = _called(packed, "prepare", arrays)
+        return Answer(Outcome.BAD_ITEM, message=fault) if fault else Answer("", data, payload)
 
 
 def _called(hook: Any, name: str, given: Any) -> tuple[Any, str]:
@@ -149,12 +165,15 @@ def payload_of(item: Any, body: bytes) -> bytes:
     item = getattr(item, "payload", item)
     if isinstance(item, str):
         return item.encode("utf-8", "replace")
-    return item if isinstance(item, bytes) else body
+    return bytes(item) if isinstance(item, bytes) else body
 
 
 def main() -> None:
     """Serve until whoever started this process is gone."""
-    socket, memory, shared, parent = map(int, sys.argv[1:])
+    *fds, parent = map(int, sys.argv[1:])
+    for fd in fds:  # who started it waits for their end, which programs must not hold up
+        os.set_inheritable(fd, False)  # noqa: FBT003
+    socket, memory, shared = fds
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it was gone before we asked
         return
@@ -173,8 +192,7 @@ def _on_alarm(_: int, __: FrameType | None) -> None:
 
 def _serve(mailbox: Mailbox, place: mmap.mmap) -> None:
     order = msgspec.msgpack.decode(mailbox.receive(), type=Order)
-    sys.path.insert(0, order.folder)
-    options = order.options
+    options, pid = order.options, os.getpid()
     try:
         if order.expected:
             require_same(options, order.expected, ("read", "prepare"))
@@ -186,22 +204,40 @@ def _serve(mailbox: Mailbox, place: mmap.mmap) -> None:
             shows=order.shows,
         )
     except ConfigError as error:
-        mailbox.send(str(error).encode())
+        _end_if_forked(pid)
+        mailbox.send(str(error).encode("utf-8", "backslashreplace"))
         return
+    _end_if_forked(pid)
+    _limit_memory(options.hook_memory_gb)
     mailbox.send(_READY)
-    decoder = msgspec.msgpack.Decoder(list[Response])
+    decoder = msgspec.msgpack.Decoder(Batch)
     while True:
         batch = decoder.decode(mailbox.receive())
-        mailbox.send(msgspec.msgpack.encode(_answers(batch, hooks, place)))
+        answers = Answers(batch.number, _answers(batch.records, hooks, place))
+        mailbox.send(msgspec.msgpack.encode(answers))
 
 
-def _answers(batch: Sequence[Response], hooks: Hooks, place: mmap.mmap) -> list[Answer]:
-    answers = []
-    for number, record in enumerate(batch):
+def _answers(records: Sequence[Response], hooks: Hooks, place: mmap.mmap) -> list[Answer]:
+    answers, pid = [], os.getpid()
+    for number, record in enumerate(records):
         AT.pack_into(place, 0, number, time.monotonic_ns())
         answers.append(hooks.answer(record))
-    AT.pack_into(place, 0, NOBODY, 0)
+        _end_if_forked(pid)
+    AT.pack_into(place, 0, NOBODY, time.monotonic_ns())
     return answers
+
+
+def _limit_memory(gigabytes: float) -> None:
+    """Limit what this process may take of memory beyond what it has."""
+    n_pages = int(Path("/proc/self/statm").read_text().split()[_DATA])
+    n_bytes = n_pages * mmap.PAGESIZE + int(gigabytes * 1e9)
+    resource.setrlimit(resource.RLIMIT_DATA, (n_bytes, n_bytes))
+
+
+def _end_if_forked(pid: int) -> None:
+    """End a copy that a hook made of this process."""
+    if os.getpid() != pid:
+        os._exit(1)
 
 
 if __name__ == "__main__":

@@ -100,13 +100,18 @@ def _call(hook: HookOptions, key: str, **more: Any) -> Any:
         return import_named(hook.use)(**more, **hook.arguments)
     except ConfigError:
         raise
-    except Exception as error:  # whatever the class does
+    except (Exception, SystemExit) as error:  # whatever the class does
         raise ConfigError(f"{key}: {hook.use} cannot be built: {told(error)}") from error
 
 
 def told(error: BaseException) -> str:
-    """Return what an exception says, in a line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".removesuffix(": ")
+    """Return what an exception says, in a line of UTF-8, whatever that is."""
+    try:
+        says = " ".join(str(error).split())[:300]
+    except (Exception, SystemExit, KeyboardInterrupt):  # noqa: BLE001  # code of the user, too
+        says = "it cannot be told what"
+    line = f"{type(error).__name__}: {says}".removesuffix(": ")
+    return line.encode("utf-8", "backslashreplace").decode()
 
 
 def require_callable(options: ClassifyOptions) -> None:

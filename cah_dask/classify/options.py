@@ -106,6 +106,9 @@ class ClassifyOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """Whether the output has a row for records that have scores and are not kept, too."""
     hook_timeout_s: Seconds = 30.0
     """Seconds that `read` and `prepare` may take for one record."""
+    hook_memory_gb: Annotated[float, msgspec.Meta(gt=0, le=1 << 20)] = 4.0
+    """GB that the process of `read` and `prepare` may take for records, above what it has once they
+    are built."""
     model_timeout_s: Seconds = 600.0
     """Seconds that the model and `keep` may take for one batch."""
 

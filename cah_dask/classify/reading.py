@@ -65,6 +65,7 @@ class Reading:
         self._statuses: Counter[str] = Counter()
         self._n_items = self._n_sound = self._n_bytes = 0
         self._messages: list[str] = []
+        self._runner: HookRunner | None = None
 
     @property
     def counts(self) -> Counts:
@@ -87,6 +88,11 @@ class Reading:
         """What could not be read of the archive, and what the first failing hooks said."""
         of_archive = (error.removeprefix(f"{self._archive}: ") for error in self._records.errors)
         return (*(f"{self._name}: {error}" for error in of_archive), *self._messages)
+
+    @property
+    def printed(self) -> Sequence[str]:
+        """The last lines that the hooks printed; known once no more groups are taken."""
+        return () if self._runner is None else self._runner.printed
 
     def groups(self) -> Generator[pa.Table, None, None]:
         """Yield the items as tables like `rows.READ`; each holds whole batches of the model.
@@ -118,7 +124,8 @@ class Reading:
             yield from ((record, self._as_it_is(record)) for record in self._sound())
             return
         sent: Sequence[Response] = ()
-        with HookRunner(self._options, self._expected) as runner:
+        self._runner = HookRunner(self._options, self._expected)
+        with self._runner as runner:
             for batch in _batches(self._sound()):
                 answers = runner.receive() if sent else []
                 runner.send(batch)

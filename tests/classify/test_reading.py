@@ -76,7 +76,7 @@ def test_hooks_that_misbehave_cost_their_records(archive):
         "read: ValueError: no such thing",
         "takes more than 0.3 s",
         "its process died",
-        "prepare: data has to be an array of numbers or bools, not an array of object",
+        "prepare: TypeError: data has to be an array of numbers or bools, not an array of object",
     ]
 
 

@@ -59,7 +59,8 @@ class ClassifyConfig(ClassifyOptions, frozen=True, forbid_unknown_fields=True, k
             What the files of the hooks hold.
         """
         found: dict[str, Any] = msgspec.to_builtins(self.options)
-        for name in ("read", "prepare", "model", "hook_timeout_s", "model_timeout_s"):
+        limits = ("hook_timeout_s", "hook_memory_gb", "model_timeout_s")
+        for name in ("read", "prepare", "model", *limits):
             del found[name]
         if isinstance(self.keep, str) or (self.keep and self.keep.use):
             del found["keep"]

@@ -5,7 +5,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -66,6 +66,10 @@ CLASSIFY = (READ, SCORE, PACK)
 READING = "read"
 """What is timed beside the timings of `pairs.timings`: reading the archive."""
 
+HOOKS_LOG = "logs/hooks.log"
+"""What `read` and `prepare` printed."""
+_LOG_BYTES = 1 << 20
+
 HUNG_FOLDER = "hung"
 _HANGS = 2
 """Workers that an archive may cost: then it is given up."""
@@ -105,7 +109,20 @@ def read_task(task: ClassifyTask) -> Receipt:
         errors = tuple(error.replace(task.place, name) for error in reading.errors)
         return task.receipt(reading.counts, started, inputs=(name,), errors=errors)
 
-    return write_part(task.part, READ_ROWS, reading.groups(), receipt, statistics=False)
+    try:
+        return write_part(task.part, READ_ROWS, reading.groups(), receipt, statistics=False)
+    finally:
+        _log(task, reading.printed)
+
+
+def _log(task: ClassifyTask, printed: Sequence[str]) -> None:
+    """Write down what hooks printed, unless there is much of it."""
+    path = Path(task.run_dir) / HOOKS_LOG
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(exist_ok=True)
+        with path.open("a") as log:
+            if log.tell() < _LOG_BYTES:
+                log.write("".join(f"{task.unit.archive}: {line}\n" for line in printed))
 
 
 def score_task(task: ClassifyTask) -> Receipt:

@@ -33,6 +33,7 @@ def trial(job: ClassifyJob) -> Iterator[str]:
     n_items = 0 if table is None else len(table)
     yield f"{name}: the first {counted(n_items, 'item')} of {reading.counts.seen:,} records{lost}"
     yield from reading.errors
+    yield from (f"{name}: printed: {line}" for line in reading.printed)
     if table is None or options.model is None:
         return
     device = job.config.device

@@ -12,7 +12,8 @@ import zarr
 
 from cah_dask.errors import ConfigError, RunError
 from cah_dask.run.classifying.job import ClassifyJob
-from cah_dask.run.classifying.tasks import READ, SCORE
+from cah_dask.run.classifying.tasks import HOOKS_LOG, READ, SCORE
+from cah_dask.run.classifying.trial import trial
 from cah_dask.run.plan import Unit
 from cah_dask.run.task import Done
 from cah_dask.schema import Counts
@@ -45,6 +46,16 @@ def rows(job: ClassifyJob) -> pa.Table:
 def receipts(job: ClassifyJob, stage: str) -> Iterator[Counts]:
     for path in sorted((job.folder.path / stage).rglob("*.parquet")):
         yield read_receipt(path).counts
+
+
+def test_what_hooks_print_is_in_the_log_of_the_job(inputs: Path, tmp_path: Path, capfd):
+    read = "tests.classify.bad_hooks:printing"
+    job = archives.job_of(archives.write_config(tmp_path / "c.yaml", inputs, read=read))
+    jobs_here.carry_out(job, at_most=1)
+    lines = (job.folder.path / HOOKS_LOG).read_text().splitlines()
+    assert set(lines) == {r"0.warc.gz: red \x1b[31m"}
+    assert capfd.readouterr() == ("", "")
+    assert r"0.warc.gz: printed: red \x1b[31m" in list(trial(job))
 
 
 def test_what_comes_out(whole: ClassifyJob):
@@ -125,7 +136,8 @@ def test_a_finished_job_is_known_and_another_one_is_refused(inputs: Path, tmp_pa
         config = archives.write_config(tmp_path / "c.yaml", inputs, **changes)
         with pytest.raises(ConfigError, match="is of another job"):
             archives.job_of(config)
-    archives.write_config(tmp_path / "c.yaml", inputs, staged_gb=1.0, hook_timeout_s=5.0)
+    limits = {"staged_gb": 1.0, "hook_timeout_s": 5.0, "hook_memory_gb": 2.0}
+    archives.write_config(tmp_path / "c.yaml", inputs, **limits)
     assert archives.job_of(tmp_path / "c.yaml").is_there, "how it works is no other job"
     (job.to / "records" / "part-00000.parquet").unlink()
     with pytest.raises(ConfigError, match="has lost files"):

@@ -100,7 +100,7 @@ def _call(hook: HookOptions, key: str, **more: Any) -> Any:
         return import_named(hook.use)(**more, **hook.arguments)
     except ConfigError:
         raise
-    except Exception as error:  # whatever the class does
+    except (Exception, SystemExit) as error:  # whatever the class does
         raise ConfigError(f"{key}: {hook.use} cannot be built: {told(error)}") from error
 
 

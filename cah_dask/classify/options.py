@@ -96,7 +96,7 @@ class ClassifyOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     keep: str | KeepOptions | None = None
     """Which scores are kept: a rule, or a hook. Default: all."""
     batch_size: Annotated[int, msgspec.Meta(ge=1, le=1 << 13)] = 32
-    """Items that the model is given at once; workers of both pools hold a few such batches."""
+    """Items that the model is given at once; workers of the gpu pool hold a few such batches."""
     payload: Payload = "none"
     """Whether the output holds the item itself (its bytes or text; else the body): of kept records,
     of all that have scores, or of none."""

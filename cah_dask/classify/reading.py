@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 
+import msgspec
 import pyarrow as pa
 
 from cah_dask.archives.responses import Response, Responses, Wanted
@@ -13,8 +14,9 @@ from cah_dask.classify.hooks import arrays_of
 from cah_dask.classify.identity import Digests
 from cah_dask.classify.options import ClassifyOptions
 from cah_dask.classify.outcomes import FAULTS, STOPS_AT
+from cah_dask.classify.proof import Proof
 from cah_dask.classify.rows import READ
-from cah_dask.errors import RunError
+from cah_dask.errors import AlarmError
 from cah_dask.schema import STAGED, Counts
 
 MESSAGES = 5
@@ -42,12 +44,20 @@ class Reading:
         What it is called in messages.
     expected
         What the files of the hooks hold; nothing if that does not matter.
+    proof
+        A record for which the hooks work.
     """
 
     def __init__(
-        self, archive: str, name: str, options: ClassifyOptions, expected: Digests = NOTHING
+        self,
+        archive: str,
+        name: str,
+        options: ClassifyOptions,
+        expected: Digests = NOTHING,
+        proof: Proof | None = None,
     ) -> None:
         self._expected = expected
+        self._proof = proof or Proof()
         self._archive = archive
         self._name = name
         self._options = options
@@ -95,22 +105,20 @@ class Reading:
         return () if self._runner is None else self._runner.printed
 
     def groups(self) -> Generator[pa.Table, None, None]:
-        """Yield the items as tables like `rows.READ`; each holds whole batches of the model.
+        """Yield the items as tables like `rows.READ`, none much larger than 64 MiB.
 
         Raises
         ------
-        RunError
-            If the hooks fail for each of the first records.
+        AlarmError
+            If the hooks fail for each of the first records, and for one for which they worked.
         """
         rows: list[tuple[Response, Answer]] = []
         n_bytes = 0
-        size = self._options.batch_size
         for record, answer in self._answered():
             if self._is_item(record, answer):
-                rows.append((record, answer))
+                rows.append((record._replace(body=b"", headers=()), answer))
                 n_bytes += len(answer.arrays) + len(answer.payload)
-            is_full = len(rows) >= _GROUP_ROWS or n_bytes >= _GROUP_BYTES
-            if rows and is_full and len(rows) % size == 0:
+            if len(rows) >= _GROUP_ROWS or n_bytes >= _GROUP_BYTES:
                 self._n_bytes += n_bytes
                 yield self._table(rows)
                 rows, n_bytes = [], 0
@@ -118,9 +126,13 @@ class Reading:
             self._n_bytes += n_bytes
             yield self._table(rows)
 
+    @property
+    def _has_hooks(self) -> bool:
+        return bool(self._options.read or self._options.prepare)
+
     def _answered(self) -> Iterator[tuple[Response, Answer]]:
         """Yield each record that is sound with what the hooks say of it, in their order."""
-        if not self._options.read and not self._options.prepare:
+        if not self._has_hooks:
             yield from ((record, self._as_it_is(record)) for record in self._sound())
             return
         sent: Sequence[Response] = ()
@@ -150,7 +162,10 @@ class Reading:
 
     def _is_item(self, record: Response, answer: Answer) -> bool:
         """Count a record; tell whether it goes on."""
-        self._n_sound += answer.outcome not in FAULTS
+        if answer.outcome not in FAULTS:
+            self._n_sound += 1
+            if self._has_hooks and not self._proof.is_mine:
+                self._proof.add(msgspec.msgpack.encode([record]))
         if not answer.outcome:
             self._n_items += 1
             return True
@@ -158,12 +173,22 @@ class Reading:
         if answer.message and len(self._messages) < MESSAGES:
             self._messages.append(f"{self._name}: record at {record.offset}: {answer.message}")
         n_faults = sum(self._rejected[fault] for fault in FAULTS)
-        if n_faults >= STOPS_AT and not self._n_sound:
-            raise RunError(
-                f"the hooks fail for each of the first {n_faults} records of {self._name}; "
-                f"the last one: {answer.message}"
-            )
+        if n_faults == STOPS_AT and not self._n_sound:
+            self._require_hooks(answer.message)
         return False
+
+    def _require_hooks(self, message: str) -> None:
+        """Raise AlarmError unless the hooks work here for a record for which they did before."""
+        known = self._proof.known()
+        if known is not None:
+            with HookRunner(self._options, self._expected) as runner:
+                runner.send(msgspec.msgpack.decode(known, type=list[Response]))
+                if runner.receive()[0].outcome not in FAULTS:
+                    return
+        raise AlarmError(
+            f"the hooks fail for each of the first {STOPS_AT} records of {self._name}; "
+            f"the last one: {message}"
+        )
 
     def _table(self, rows: Sequence[tuple[Response, Answer]]) -> pa.Table:
         with_payload = self._options.payload != "none"

@@ -5,7 +5,7 @@ import faulthandler
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,9 @@ from cah_dask.classify.hooks import Arrays, Keep, Model, Scored
 from cah_dask.classify.loading import told
 from cah_dask.classify.options import ClassifyOptions
 from cah_dask.classify.outcomes import STOPS_AT, Outcome
+from cah_dask.classify.proof import Proof
 from cah_dask.classify.rows import KEPT, VECTOR, scored
-from cah_dask.errors import ConfigError, RunError
+from cah_dask.errors import AlarmError, ConfigError, RetryableError, RunError
 from cah_dask.pairs.vectors import packed as packed_vectors
 from cah_dask.schema import score_of
 
@@ -34,6 +35,11 @@ OF_MODEL = "model"
 EXIT_CODE = 70
 _LATER = 1.5
 _MESSAGES = 5
+_MOST = (1 << 63) - 1
+
+
+class BrokenModelError(RetryableError):
+    """A model fails for what it scored before: another process may have one that works."""
 
 
 class Scoring:
@@ -45,6 +51,8 @@ class Scoring:
         What the model is called in messages, and `name` the archive.
     at_work
         Gives a context for each batch: the turn at the model, and what ends it if it hangs.
+    proof
+        Arrays of an item that the model scored.
     """
 
     def __init__(
@@ -54,6 +62,7 @@ class Scoring:
         options: ClassifyOptions,
         name: str,
         at_work: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+        proof: Proof | None = None,
     ) -> None:
         self._model = model
         self._keep = keep
@@ -61,6 +70,7 @@ class Scoring:
         self._use = options.hooks["model"].use
         self._name = name
         self._at_work = at_work
+        self._proof = proof or Proof()
         self._names = list(model.names)
         self._dim = model.dim if options.vectors else 0
         self.schema = scored(self._names, self._dim)
@@ -79,12 +89,16 @@ class Scoring:
 
         Raises
         ------
+        BrokenModelError
+            If the model fails for an item that it scored before.
+        AlarmError
+            If it fails for each of the first items, and never scored one.
         RunError
-            If the model or `keep` gives what it must not, or fails for all items of many.
+            If the model or `keep` gives what it must not.
         """
         size = self._options.batch_size
         for table, arrays in ready:
-            made = _Made(table["offset"].to_pylist(), len(self._names), self._dim)
+            made = _Made(table, len(self._names), self._dim)
             for start in range(0, len(arrays), size):
                 self._fill(made, start, arrays[start : start + size])
             self._n_items += len(arrays)
@@ -94,29 +108,60 @@ class Scoring:
 
     def _require_some(self) -> None:
         n_failed = sum(self.rejected[fault] for fault in _FAULTS)
-        if n_failed >= STOPS_AT and n_failed == self._n_items:
-            raise RunError(
+        is_so_for_all = n_failed >= STOPS_AT and n_failed == self._n_items
+        if is_so_for_all and self._proof.known() is None:
+            raise AlarmError(
                 f"each of the first {n_failed} items of {self._name} fails: {self.messages[0]}"
             )
 
+    def _require_whole(self, made: "_Made") -> None:
+        """Raise BrokenModelError if an item that was scored before cannot be scored any more."""
+        known = self._proof.known()
+        if known is None:
+            return
+        other = Scoring(self._model, self._keep, self._options, self._name, self._at_work)
+        one = _Made.of_one(known, len(self._names), self._dim)
+        failed = other._scored(one, 0, [one.arrays(0)])
+        if failed is not None or one.outcomes[0] in _FAULTS:
+            raise BrokenModelError(
+                f"{self._use} fails for what it scored before, since this of {self._name}: "
+                f"{made.fault}"
+            )
+
     def _fill(self, made: "_Made", start: int, batch: Sequence[Arrays]) -> None:
-        """Score a batch; its items one by one if the model fails for it."""
-        try:
-            with self._at_work():
+        """Score a batch; its items one by one, of new arrays, if the model fails for it."""
+        numbers = range(start, start + len(batch))
+        failed = self._scored(made, start, batch)
+        for number in numbers if failed is not None else ():
+            if len(batch) > 1:
+                failed = self._scored(made, number, [made.arrays(number)])
+            if failed is not None:
+                message = f"{self._use}: {told(failed)}"
+                made.outcomes[number] = self._fault(Outcome.MODEL_ERROR, message, made, number)
+        if made.outcomes[numbers[-1]] in _FAULTS:  # it may be so for all from now on
+            self._require_whole(made)
+
+    def _scored(self, made: "_Made", start: int, batch: Sequence[Arrays]) -> BaseException | None:
+        """Add what the model says of some items; return what it raised instead."""
+        numbers = range(start, start + len(batch))
+        with self._at_work():
+            try:
                 scored = self._checked(self._model(batch), len(batch))
-                made.add(start, scored)
-                self.notes.update({f"{OF_MODEL}/{k}": n for k, n in scored.notes.items()})
-                for number in range(start, start + len(batch)):
-                    made.outcomes[number] = self._outcome(made, number)
-        except (RunError, ConfigError):
-            raise
-        except Exception as error:  # noqa: BLE001  # whatever the model does
-            if len(batch) == 1:
-                message = f"{self._use}: {told(error)}"
-                made.outcomes[start] = self._fault(Outcome.MODEL_ERROR, message, made, start)
-                return
-            for number in range(len(batch)):
-                self._fill(made, start + number, batch[number : number + 1])
+            except (RunError, ConfigError):
+                raise
+            except BaseException as error:  # noqa: BLE001  # whatever the model does
+                _require_no_interrupt(error)
+                return error
+            made.add(start, scored)
+            for number in numbers:
+                made.outcomes[number] = self._outcome(made, number)
+        self.notes.update({f"{OF_MODEL}/{k}": int(n) for k, n in scored.notes.items()})
+        if not self._proof.is_mine:
+            for number in numbers:
+                if made.outcomes[number] not in _FAULTS:
+                    self._proof.add(made.packed[number].as_py())
+                    break
+        return None
 
     def _checked(self, given: Any, n_items: int) -> Scored:
         if not isinstance(given, Scored):
@@ -125,7 +170,22 @@ class Scoring:
         vectors = None
         if self._dim:
             vectors = self._array("vectors", given.vectors, (n_items, self._dim))
-        return Scored(scores, vectors, given.notes)
+        return Scored(scores, vectors, self._checked_notes(given.notes))
+
+    def _checked_notes(self, given: Any) -> Mapping[str, int]:
+        """Return notes that a receipt can hold."""
+        if not isinstance(given, Mapping):
+            raise RunError(
+                f"{self._use} gives notes of type {type(given).__name__}; a dict is needed"
+            )
+        for name, count in given.items():
+            is_name = isinstance(name, str) and name.isprintable() and name
+            if not is_name or not isinstance(count, int | np.integer) or not 0 <= count <= _MOST:
+                raise RunError(
+                    f"{self._use} gives {count!a} as the note {name!a}; notes are whole numbers "
+                    "from 0 on by names of printable characters"
+                )
+        return given
 
     def _array(self, what: str, given: Any, shape: tuple[int, int]) -> npt.NDArray[np.float32]:
         found = np.asarray(given)
@@ -144,15 +204,17 @@ class Scoring:
         scores = dict(zip(self._names, made.scores[number].tolist(), strict=True))
         try:
             is_kept = self._keep(scores)
-        except Exception as error:  # noqa: BLE001  # whatever the hook does
+        except BaseException as error:  # noqa: BLE001  # whatever the hook does
+            _require_no_interrupt(error)
             return self._fault(Outcome.KEEP_ERROR, f"keep: {told(error)}", made, number)
         if not isinstance(is_kept, bool | np.bool_):
             raise RunError(f"keep gives {type(is_kept).__name__} for {scores}; a bool is needed")
         return "" if is_kept else Outcome.BELOW
 
     def _fault(self, outcome: Outcome, message: str, made: "_Made", number: int) -> str:
+        made.fault = f"record at {made.offsets[number]}: {message}"
         if len(self.messages) < _MESSAGES:
-            self.messages.append(f"record at {made.offsets[number]}: {message}")
+            self.messages.append(made.fault)
         return outcome
 
     def _table(self, table: pa.Table, made: "_Made") -> pa.Table:
@@ -186,14 +248,25 @@ _FAULTS = (Outcome.MODEL_ERROR, Outcome.BAD_SCORE, Outcome.KEEP_ERROR)
 
 
 class _Made:
-    """What is made of the items of one group."""
+    """What is made of the items of one group, a table like `rows.READ`."""
 
-    def __init__(self, offsets: Sequence[int], n_scores: int, dim: int) -> None:
-        n_items = len(offsets)
-        self.offsets = offsets
+    def __init__(self, items: pa.Table, n_scores: int, dim: int) -> None:
+        n_items = len(items)
+        self.offsets: list[int] = items["offset"].to_pylist()
+        self.packed = items["arrays"]
         self.scores = np.full((n_items, n_scores), np.nan, np.float32)
         self.vectors = np.zeros((n_items, dim), np.float16)
         self.outcomes: list[str] = [""] * n_items
+        self.fault = ""
+
+    @classmethod
+    def of_one(cls, packed: bytes, n_scores: int, dim: int) -> "_Made":
+        """Return that of one item, of which only the arrays are known."""
+        return cls(pa.table({"offset": [0], "arrays": [packed]}), n_scores, dim)
+
+    def arrays(self, number: int) -> Arrays:
+        """Return new arrays of an item."""
+        return unpacked(self.packed[number].as_py())
 
     def add(self, start: int, scored: Scored) -> None:
         """Add what the model gave of some items."""
@@ -210,10 +283,38 @@ class _Made:
         )
 
 
-def with_arrays(groups: Iterable[pa.Table]) -> Iterator[tuple[pa.Table, list[Arrays]]]:
-    """Yield tables like `rows.READ` with the arrays of their rows."""
-    for table in groups:
+def _require_no_interrupt(error: BaseException) -> None:
+    """Raise what Ctrl-C raised, not a hook: only the main thread is interrupted."""
+    if (
+        isinstance(error, KeyboardInterrupt)
+        and threading.current_thread() is threading.main_thread()
+    ):
+        raise error
+
+
+def with_arrays(
+    groups: Iterable[pa.Table], batch_size: int
+) -> Iterator[tuple[pa.Table, list[Arrays]]]:
+    """Yield tables like `rows.READ` with the arrays of their rows.
+
+    However long those that come are, each that goes holds whole batches but for the last, so that
+    the batches of an archive are the same whatever its groups are.
+    """
+    for table in _of_whole_batches(groups, batch_size):
         yield table, [unpacked(data) for data in table["arrays"].to_pylist()]
+
+
+def _of_whole_batches(groups: Iterable[pa.Table], batch_size: int) -> Iterator[pa.Table]:
+    waiting: list[pa.Table] = []
+    for table in groups:
+        waiting.append(table)
+        n_rows = sum(map(len, waiting))
+        if n_whole := n_rows - n_rows % batch_size:
+            joined = pa.concat_tables(waiting)
+            yield joined.slice(0, n_whole)
+            waiting = [joined.slice(n_whole)] if n_whole < n_rows else []
+    if waiting:
+        yield pa.concat_tables(waiting)
 
 
 @contextlib.contextmanager

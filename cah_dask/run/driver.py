@@ -290,7 +290,7 @@ class Driver:
                 self._work.given_up(unit, failed.message, attempt)
             case Then.AGAIN:
                 if failed.is_alarm:
-                    self._warn(f"{failed.worker}: {failed.message}; its list is tried elsewhere")
+                    self._warn(f"{failed.worker}: {failed.message}; it is tried elsewhere")
                 self._attempts.postpone(unit, asyncio.get_running_loop().time())
 
     def _then(self, unit: Unit, failed: Failed) -> Then:

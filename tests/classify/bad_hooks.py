@@ -138,3 +138,7 @@ def one_more(item, more):
 
 def no_arguments():
     return None
+
+
+def broken(record):
+    raise OSError(f"no library for {record.url}")

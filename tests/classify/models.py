@@ -1,5 +1,7 @@
 """Models of numpy alone, and hooks around them."""
 
+import ctypes
+import os
 from pathlib import Path
 
 import numpy as np
@@ -132,4 +134,84 @@ class Hanging(Lengths):
     def __call__(self, batch) -> Scored:
         while any(b"bad" in bytes(item["text"]) for item in batch):
             pass
+        return super().__call__(batch)
+
+
+class Noting(Lengths):
+    """Gives such notes with each batch."""
+
+    def __init__(self, *, notes, **where) -> None:
+        super().__init__(**where)
+        self.notes = notes
+
+    def __call__(self, batch) -> Scored:
+        return super().__call__(batch)._replace(notes=self.notes)
+
+
+class InPlace(Lengths):
+    """Changes what it is given; its first score is the first byte of a text, less one."""
+
+    def __call__(self, batch) -> Scored:
+        for item in batch:
+            item["text"] -= 1
+        found = super().__call__([{"text": item["text"] + 1} for item in batch])
+        found.scores[:, 0] = [item["text"][0] + 1 for item in batch]
+        return found
+
+
+class Breaking(Lengths):
+    """Fails for whatever it is given, after some calls."""
+
+    def __init__(self, *, after: int, fails: str, **where) -> None:
+        super().__init__(**where)
+        self.left = after
+        self.fails = fails
+
+    def __call__(self, batch) -> Scored:
+        self.left -= 1
+        found = super().__call__(batch)
+        if self.left >= 0:
+            return found
+        if self.fails == "raises":
+            raise RuntimeError("device-side assert triggered")
+        return found._replace(scores=found.scores * np.nan)
+
+
+class Deadly(Lengths):
+    """Ends its process at a text that says so."""
+
+    def __init__(self, *, how: str, **where) -> None:
+        super().__init__(**where)
+        self.how = how
+        self.is_broken = False
+
+    def __call__(self, batch) -> Scored:
+        if any(b"deadly" in bytes(item["text"]) for item in batch):
+            DEATHS[self.how]()
+            self.is_broken = True
+        if self.is_broken:
+            raise RuntimeError("device-side assert triggered")
+        return super().__call__(batch)
+
+
+DEATHS = {
+    "exit": lambda: os._exit(9),
+    "crash": lambda: ctypes.string_at(0),
+    "hang with the GIL": lambda: ctypes.PyDLL(None).sleep(1000),
+    "break": lambda: None,
+}
+
+
+class Sick(Breaking):
+    """Fails for whatever it is given after twelve calls, if none did before, as a mark tells."""
+
+    def __init__(self, *, mark: str, **where) -> None:
+        super().__init__(after=12, fails="raises", **where)
+        self.mark = Path(mark)
+        if self.mark.exists():
+            self.left = 1 << 30
+
+    def __call__(self, batch) -> Scored:
+        if self.left == 0:
+            self.mark.touch()
         return super().__call__(batch)

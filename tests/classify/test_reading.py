@@ -1,6 +1,7 @@
 """What becomes of the records of an archive, hostile ones too: one outcome each, and no more."""
 
 import gzip
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,13 +10,15 @@ import pytest
 
 from cah_dask.classify.arrays import unpacked
 from cah_dask.classify.options import ClassifyOptions, RecordOptions
+from cah_dask.classify.proof import Proof
 from cah_dask.classify.reading import Reading
 from cah_dask.classify.rows import READ
-from cah_dask.errors import RunError
+from cah_dask.errors import AlarmError
 from cah_dask.schema import STAGED
 from tests.warcs import record, request, response, revisit, write_warc
 
 PLAIN = {"Content-Type": "text/plain"}
+LENGTHS = "tests.classify.models:Lengths"
 READS = "tests.classify.bad_hooks:read"
 
 
@@ -23,10 +26,10 @@ def plain(number: int, text: str, status: int = 200) -> bytes:
     return response(f"http://h.test/{number}", text.encode(), PLAIN, status)
 
 
-def read(path: Path, **options) -> tuple[pa.Table, Reading]:
+def read(path: Path, proof: Proof | None = None, **options) -> tuple[pa.Table, Reading]:
     """Return what is read of an archive, and its numbers, which balance."""
-    given = {"model": "tests.classify.models:Lengths", "hook_timeout_s": 0.3, **options}
-    reading = Reading(str(path), path.name, ClassifyOptions(**given))
+    given = {"model": LENGTHS, "hook_timeout_s": 0.3, **options}
+    reading = Reading(str(path), path.name, ClassifyOptions(**given), proof=proof)
     table = pa.concat_tables([*reading.groups(), READ.empty_table()])
     assert reading.counts.is_balanced
     assert reading.counts.kept == len(table)
@@ -83,20 +86,45 @@ def test_hooks_that_misbehave_cost_their_records(archive):
 def test_hooks_that_fail_for_all_of_the_first_records_stop_the_job(archive):
     few = [plain(n, "raise") for n in range(15)]
     assert read(archive(*few), read=READS)[1].counts.rejected == {"hook_error": 15}
-    with pytest.raises(RunError, match=r"for each of the first 16 records of a.warc.gz; the last"):
+    with pytest.raises(AlarmError, match=r"each of the first 16 records of a.warc.gz; the last"):
         read(archive(*few, plain(15, "raise"), plain(16, "fine")), read=READS)
     assert len(read(archive(plain(0, "none"), *few, plain(15, "raise")), read=READS)[0]) == 0
 
 
-def test_groups_hold_whole_batches(archive):
+def test_groups_end_by_rows_and_by_bytes_whatever_the_batches_are(archive):
     path = archive(*(plain(number, f"text {number}") for number in range(300)))
-    options = ClassifyOptions(read=READS, model="tests.classify.models:Lengths", batch_size=60)
+    for batch_size in (1, 60, 5000):
+        options = ClassifyOptions(read=READS, model=LENGTHS, batch_size=batch_size)
+        groups = list(Reading(str(path), path.name, options).groups())
+        assert [len(group) for group in groups] == [256, 44]
+    path = archive(*(plain(number, "0" * (15 << 20)) for number in range(12)))
+    options = ClassifyOptions(model=LENGTHS, batch_size=5000)
     groups = list(Reading(str(path), path.name, options).groups())
-    assert [len(group) for group in groups] == [300]
-    sizes = [len(g) for g in Reading(str(path), "", ClassifyOptions(batch_size=100)).groups()]
-    assert sizes == [300]
-    sizes = [len(g) for g in Reading(str(path), "", ClassifyOptions(batch_size=7)).groups()]
-    assert sizes == [259, 41]
+    assert [len(group) for group in groups] == [5, 5, 2]
+
+
+def test_records_that_wait_for_their_group_do_not_keep_their_bodies(archive):
+    path = archive(*(plain(number, f"word{' ' * (8 << 20)}") for number in range(24)))
+    options = ClassifyOptions(read=READS, model=LENGTHS)
+    tracemalloc.start()
+    assert [len(group) for group in Reading(str(path), path.name, options).groups()] == [24]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100 << 20
+
+
+def test_an_archive_of_bad_records_alone_does_not_stop_a_job_whose_hooks_work(tmp_path):
+    bad = Path(write_warc(tmp_path / "bad.warc.gz", [plain(n, "raise") for n in range(20)]))
+    fine = Path(write_warc(tmp_path / "fine.warc.gz", [plain(0, "fine")]))
+    proof = tmp_path / "sound"
+    with pytest.raises(AlarmError, match="for each of the first 16 records of bad"):
+        read(bad, read=READS, proof=Proof(proof))
+    read(fine, read=READS, proof=Proof(proof))
+    table, reading = read(bad, read=READS, proof=Proof(proof))
+    assert reading.counts.rejected == {"hook_error": 20}
+    assert len(table) == 0
+    with pytest.raises(AlarmError):  # one for which they work elsewhere only
+        read(bad, read="tests.classify.bad_hooks:broken", proof=Proof(proof))
 
 
 @pytest.mark.parametrize("hook", [None, READS])
@@ -113,8 +141,7 @@ def test_hostile_records_cost_what_they_hold(archive, hook: str | None):
         response("http://h.test/6", bytes(101 << 20), PLAIN),
         plain(7, "fine"),
     )
-    options = {"read": hook, "records": RecordOptions(max_bytes=1 << 20)}
-    table, reading = read(path, **options)
+    table, reading = read(path, read=hook, records=RecordOptions(max_bytes=1 << 20))
     urls = table["url"].to_pylist()
     assert (urls[0], urls[-1]) == ("http://h.test/0", "http://h.test/7")
     assert reading.counts.rejected["too_large"] == 2

@@ -1,19 +1,29 @@
 """What becomes of items at the model: every one has an outcome, whatever the model does."""
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from typing import cast
+
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cah_dask.classify.arrays import packed
 from cah_dask.classify.histogram import bins_of, lower_end
-from cah_dask.classify.hooks import arrays_of
+from cah_dask.classify.hooks import Model, arrays_of
 from cah_dask.classify.loading import keep_of, model_of, require_callable
 from cah_dask.classify.options import ClassifyOptions, HookOptions, KeepOptions
+from cah_dask.classify.proof import Proof
 from cah_dask.classify.rows import READ
-from cah_dask.classify.scoring import Scoring, with_arrays
-from cah_dask.errors import ConfigError, RunError
+from cah_dask.classify.scoring import BrokenModelError, Scoring, with_arrays
+from cah_dask.errors import AlarmError, ConfigError, RunError
 from cah_dask.pairs.vectors import unpacked
 
+NOTING = "tests.classify.models:Noting"
+BREAKING = "tests.classify.models:Breaking"
 LENGTHS = "tests.classify.models:Lengths"
 LONG = KeepOptions(score="length", at_least=4)
 
@@ -30,11 +40,12 @@ def table(*texts: str) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=READ)
 
 
-def scored(*texts: str, **options) -> tuple[pa.Table, Scoring]:
+def scored(*texts: str, proof: Proof | None = None, **options) -> tuple[pa.Table, Scoring]:
     chosen = ClassifyOptions(**{"model": LENGTHS, "keep": LONG, "batch_size": 2, **options})
     model = model_of(chosen, device="cpu", threads=1)
-    scoring = Scoring(model, keep_of(chosen), chosen, "a.warc.gz")
-    return pa.concat_tables(scoring.groups(with_arrays([table(*texts)]))), scoring
+    scoring = Scoring(model, keep_of(chosen), chosen, "a.warc.gz", proof=proof)
+    groups = with_arrays([table(*texts)], chosen.batch_size)
+    return pa.concat_tables(scoring.groups(groups)), scoring
 
 
 def test_each_item_has_an_outcome_and_bad_ones_cost_no_other():
@@ -101,6 +112,104 @@ def test_nonsense_of_a_model_is_one_line(gives: str, message: str):
 def test_nonsense_of_keep_is_one_line():
     with pytest.raises(RunError, match=r"keep gives str for \{'length': 3.0"):
         scored("abc", keep="tests.classify.models:nonsense")
+
+
+@pytest.mark.parametrize(
+    ("notes", "said"),
+    [
+        ({"cut": 1.5}, "gives 1.5 as the note 'cut'; notes are whole numbers"),
+        ({"cut": float("nan")}, "gives nan as the note 'cut'"),
+        ({"cut": -1}, "gives -1 as the note"),
+        ({"cut": 1 << 63}, "gives 9223372036854775808 as the note"),
+        ({"cut": "1"}, "gives '1' as the note"),
+        ({3: 1}, "gives 1 as the note 3"),
+        ({"": 1}, "gives 1 as the note ''"),
+        ({"\ud800": 1}, r"gives 1 as the note '\\ud800'"),
+        (None, "gives notes of type NoneType; a dict is needed"),
+    ],
+)
+def test_notes_that_a_receipt_cannot_hold_are_one_line(notes, said: str):
+    with pytest.raises(RunError, match=f"tests.classify.models:Noting {said}"):
+        scored("abc", model=HookOptions(use=NOTING, arguments={"notes": notes}))
+
+
+@pytest.mark.parametrize("count", [2, np.int64(2), np.uint8(2)])
+def test_notes_are_counted_whatever_their_whole_numbers_are(count):
+    notes = scored(
+        "abc", "abcd", "abcde", model=HookOptions(use=NOTING, arguments={"notes": {"cut": count}})
+    )[1].notes
+    assert notes["model/cut"] == 4
+    assert msgspec.json.encode(dict(notes))
+
+
+def test_an_item_is_tried_again_as_it_was():
+    found, _ = scored("abc", "bad", "aaaaa", model="tests.classify.models:InPlace", batch_size=3)
+    assert found["score_length"].to_pylist() == [ord("a"), ord("a")]
+
+
+@pytest.mark.parametrize("fails", ["raises", "not finite"])
+@pytest.mark.parametrize("after", [1, 2, 5, 39])
+@pytest.mark.parametrize("batch_size", [1, 2, 7])
+def test_a_model_that_breaks_loses_no_item(after: int, fails: str, batch_size: int):
+    model = HookOptions(use=BREAKING, arguments={"after": after, "fails": fails})
+    texts = [f"text {number}" for number in range(40 * batch_size)]
+    with pytest.raises(BrokenModelError, match=r"fails for what it scored before, since .* at \d"):
+        scored(*texts, model=model, batch_size=batch_size)
+
+
+def test_a_model_that_is_broken_from_the_start_is_told_from_bad_items(tmp_path):
+    proof = Proof(tmp_path / "sound")
+    with pytest.raises(AlarmError):
+        scored(*["bad"] * 16, proof=proof)
+    scored("abc", proof=proof)
+    assert scored(*["bad"] * 40, proof=Proof(tmp_path / "sound"))[1].rejected == {"model_error": 40}
+    model = HookOptions(use=BREAKING, arguments={"after": 0, "fails": "raises"})
+    with pytest.raises(BrokenModelError):
+        scored("abc", model=model, proof=Proof(tmp_path / "sound"))
+
+
+@pytest.mark.parametrize("raises", [SystemExit, KeyboardInterrupt, BaseException])
+@pytest.mark.parametrize("use", ["model", "keep"])
+def test_a_hook_that_ends_its_process_politely_costs_the_item(use: str, raises: type):
+    def ending(*_):
+        raise raises("bye")
+
+    chosen = ClassifyOptions(model=LENGTHS, batch_size=2)
+    model = model_of(chosen, device="cpu", threads=1)
+    ends = use == "model"
+    keep = keep_of(chosen) if ends else ending
+    model = cast("Model", _Calling(ending)) if ends else model
+    scoring = Scoring(model, keep, chosen, "a.warc.gz")
+    with ThreadPoolExecutor() as others:  # as on a worker: the main thread has Ctrl-C
+        assert others.submit(list, scoring.groups(with_arrays([table("a", "b")], 2))).result()
+    assert scoring.rejected == {f"{use}_error": 2}
+    with pytest.raises(KeyboardInterrupt) if raises is KeyboardInterrupt else nullcontext():
+        list(scoring.groups(with_arrays([table("a", "b")], 2)))
+
+
+class _Calling:
+    names = ("length",)
+    dim = 0
+
+    def __init__(self, does) -> None:
+        self.does = does
+
+    def __call__(self, batch):
+        return self.does(batch)
+
+
+@given(st.lists(st.integers(1, 9), max_size=12), st.integers(1, 10))
+def test_batches_do_not_depend_on_groups(lengths: list[int], batch_size: int):
+    whole = table(*(f"text {number}" for number in range(sum(lengths))))
+    stops = np.cumsum(lengths).tolist()
+    groups = [whole.slice(stop - n, n) for n, stop in zip(lengths, stops, strict=True)]
+    made = list(with_arrays(groups, batch_size))
+    assert all(len(rows) == len(arrays) > 0 for rows, arrays in made)
+    assert all(len(rows) % batch_size == 0 for rows, _ in made[:-1])
+    found = pa.concat_tables([rows for rows, _ in made] or [whole])
+    assert found.equals(whole)
+    texts = [bytes(each["text"]) for _, arrays in made for each in arrays]
+    assert texts == whole["payload"].to_pylist()
 
 
 def test_a_model_that_fails_for_all_items_is_one_line():

@@ -279,7 +279,7 @@ def test_an_alarm_of_one_node_alone_stops_nothing():
     _, warnings = drive(work, machine)
     assert len(work.finished) == 80
     assert machine.gone == ["node0/cpu-0"]
-    assert "node0/cpu-0: no names; its list is tried elsewhere" in warnings
+    assert "node0/cpu-0: no names; it is tried elsewhere" in warnings
 
 
 @pytest.mark.parametrize("n_nodes", [1, 4])

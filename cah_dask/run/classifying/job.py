@@ -23,12 +23,12 @@ from cah_dask.pairs.timings import INPUT, MODEL, WORKER
 from cah_dask.release.layout import Slice, deal, fingerprint, rows_of
 from cah_dask.run.classifying import output
 from cah_dask.run.classifying.config import ClassifyConfig
+from cah_dask.run.classifying.marks import forget_all
 from cah_dask.run.classifying.output import Layout, read_layout
 from cah_dask.run.classifying.output_folder import OutputFolder
 from cah_dask.run.classifying.report import ERRORS_SHOWN, Source, Summary, write_documents
 from cah_dask.run.classifying.tasks import (
     CLASSIFY,
-    HUNG_FOLDER,
     PACK,
     READ,
     READING,
@@ -138,7 +138,7 @@ class ClassifyJob(Job):
 
     def existing(self) -> OutputParts:
         """Return what tells which units are done; what scored archives left is deleted."""
-        shutil.rmtree(self.folder.path / HUNG_FOLDER, ignore_errors=True)
+        forget_all(self.folder.path)
         found = OutputParts(self.folder, self.unfinished)
         for unit in self._units if self._last == SCORE else ():
             staged = msgspec.structs.replace(unit, stage=READ)

@@ -4,7 +4,6 @@ import contextlib
 import os
 import threading
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -17,19 +16,26 @@ from cah_dask.classify.identity import Digests, require_same
 from cah_dask.classify.loading import keep_of, model_of
 from cah_dask.classify.notes import as_notes
 from cah_dask.classify.options import ClassifyOptions
+from cah_dask.classify.proof import Proof
 from cah_dask.classify.reading import Reading
 from cah_dask.classify.rows import READ as READ_ROWS
-from cah_dask.classify.scoring import Scoring, limited, with_arrays
-from cah_dask.errors import ConfigError, RetryableError
+from cah_dask.classify.scoring import (
+    EXIT_CODE,
+    BrokenModelError,
+    Scoring,
+    limited,
+    with_arrays,
+)
+from cah_dask.errors import AlarmError, ConfigError, RetryableError
 from cah_dask.pairs.model_turns import ModelTurns, Turn
 from cah_dask.release.layout import Slice
+from cah_dask.run.classifying.marks import Mark
 from cah_dask.run.classifying.output import Layout, read_layout, write_shard
 from cah_dask.run.pools import visible_gpus
 from cah_dask.run.stages import Kind, Stage
 from cah_dask.run.task import Task
 from cah_dask.schema import Counts
 from cah_dask.storage import Part, Receipt, open_part, read_receipt, write_part
-from cah_dask.words import counted
 
 _TASKS = "cah_dask.run.classifying.tasks"
 
@@ -69,10 +75,7 @@ READING = "read"
 HOOKS_LOG = "logs/hooks.log"
 """What `read` and `prepare` printed."""
 _LOG_BYTES = 1 << 20
-
-HUNG_FOLDER = "hung"
-_HANGS = 2
-"""Workers that an archive may cost: then it is given up."""
+_PROOF_FOLDER = "sound"
 
 _LOADING = threading.Lock()
 _TURNS = ModelTurns()
@@ -94,16 +97,16 @@ class ClassifyTask(Task, frozen=True, kw_only=True):
     slices: tuple[Slice, ...] = ()
 
     @property
-    def hung(self) -> Path:
-        """Folder that tells which archives cost a worker."""
-        return Path(self.run_dir) / HUNG_FOLDER
+    def proof(self) -> Proof:
+        """What the hooks of the stage did well."""
+        return Proof(Path(self.run_dir) / _PROOF_FOLDER / self.unit.stage.name)
 
 
 def read_task(task: ClassifyTask) -> Receipt:
     """Read one archive: what is to be scored of it, by `read` and `prepare`."""
     started = time.perf_counter()
     name = task.unit.archive
-    reading = Reading(task.place, name, task.options, task.hooks)
+    reading = Reading(task.place, name, task.options, task.hooks, task.proof)
 
     def receipt() -> Receipt:
         errors = tuple(error.replace(task.place, name) for error in reading.errors)
@@ -135,26 +138,46 @@ def score_task(task: ClassifyTask) -> Receipt:
     if task.part.exists():  # an attempt that was taken for dead
         staged.unlink(missing_ok=True)
         return read_receipt(task.part)
-    _require_not_hung(task)
+    mark = Mark(task)
+    mark.require_few()
     model, keep = _loaded_model(task)
-    with _TURNS.turn() as turn, open_part(staged) as part:
-        made = _score(task, part, model, keep, turn)
+    try:
+        with _TURNS.turn() as turn, open_part(staged) as part:
+            made = _score(task, part, model, keep, turn, mark)
+    except BrokenModelError as error:  # a new process may have one that works
+        mark.tell(str(error))
+        os._exit(EXIT_CODE)
+    except AlarmError:  # nor is one that never worked to be tried again
+        _built.cache_clear()
+        raise
+    finally:
+        mark.remove()
     staged.unlink(missing_ok=True)
     return made
 
 
-def _score(task: ClassifyTask, part: Part, model: Model, keep: Keep, turn: Turn) -> Receipt:
+def _score(
+    task: ClassifyTask, part: Part, model: Model, keep: Keep, turn: Turn, mark: Mark
+) -> Receipt:
     started = time.perf_counter()
     options, name, read = task.options, task.unit.archive, part.receipt
 
+    def tell() -> None:
+        mark.tell(
+            f"the model took more than model_timeout_s ({options.model_timeout_s:g} s) for a batch"
+        )
+
     @contextlib.contextmanager
     def at_work() -> Iterator[None]:
-        with turn.model(), limited(options.model_timeout_s, lambda: _mark_hung(task)):
-            yield
+        with turn.model():
+            mark.set()
+            with limited(options.model_timeout_s, tell):
+                yield
 
-    scoring = Scoring(model, keep, options, name, at_work)
+    scoring = Scoring(model, keep, options, name, at_work, task.proof)
 
     def receipt() -> Receipt:
+        mark.remove()
         turn.end()
         n_items, rejected = read.counts.kept, dict(sorted(scoring.rejected.items()))
         notes = {**as_notes(read.counts), **dict(sorted(scoring.notes.items()))}
@@ -164,22 +187,8 @@ def _score(task: ClassifyTask, part: Part, model: Model, keep: Keep, turn: Turn)
         return task.receipt(counts, started, inputs=(name,), errors=errors, timings=timings)
 
     groups = (part.read([number]) for number in range(part.n_row_groups))
-    with contextlib.closing(ahead(with_arrays(groups), turn.waited)) as ready:
+    with contextlib.closing(ahead(with_arrays(groups, options.batch_size), turn.waited)) as ready:
         return write_part(task.part, scoring.schema, scoring.groups(ready), receipt)
-
-
-def _mark_hung(task: ClassifyTask) -> None:
-    task.hung.mkdir(exist_ok=True)
-    (task.hung / f"{task.part.stem}.{uuid.uuid4().hex[:8]}").touch()
-
-
-def _require_not_hung(task: ClassifyTask) -> None:
-    n_hangs = len(list(task.hung.glob(f"{task.part.stem}.*")))
-    if n_hangs >= _HANGS:
-        raise RetryableError(
-            f"the model took more than model_timeout_s ({task.options.model_timeout_s:g} s) for a "
-            f"batch of {task.unit.archive}, and {counted(n_hangs, 'worker')} ended for it"
-        )
 
 
 def _loaded_model(task: ClassifyTask) -> tuple[Model, Keep]:

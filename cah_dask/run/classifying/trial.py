@@ -41,7 +41,9 @@ def trial(job: ClassifyJob) -> Iterator[str]:
         device = "cuda" if visible_gpus() else "cpu"
     model = model_of(options, device=device, threads=job.config.pools.gpu.threads)
     scoring = Scoring(model, keep_of(options), options, name)
-    (scored,) = scoring.groups(with_arrays([table.slice(0, options.batch_size)]))
+    (scored,) = scoring.groups(
+        with_arrays([table.slice(0, options.batch_size)], options.batch_size)
+    )
     for row in scored.slice(0, _SHOWN).to_pylist():
         scores = ", ".join(f"{each} {row[score_of(each)]:.4g}" for each in model.names)
         yield f"{row['url']}: {scores}; {'kept' if row[KEPT] else 'not kept'}"

@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -156,8 +157,48 @@ def test_an_archive_at_which_the_model_hangs_is_given_up_and_named(tmp_path: Pat
     )  # fmt: skip
     code, _, said = cah("classify", config)
     assert code == 6, said
-    assert "for a batch of a.warc.gz, and 2 workers ended for it" in said
+    assert "2 workers ended while the model was at work on a.warc.gz: the model took more" in said
     assert not (tmp_path / "c-out").exists()
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ("exit", "3 workers ended while the model was at work on a.warc.gz: their process died"),
+        ("crash", "3 workers ended while the model was at work on a.warc.gz: their process died"),
+        ("hang with the GIL", "3 workers ended while the model was at work on a.warc.gz: their"),
+        ("break", "2 workers ended while the model was at work on a.warc.gz: .* since this of a"),
+    ],
+)
+def test_an_archive_at_which_the_worker_ends_is_given_up_and_named(
+    tmp_path: Path, how: str, why: str
+):
+    archives.write_texts(tmp_path / "a.warc.gz", ["", *["abcabcabc"] * 18, "deadly", "abc"])
+    archives.write_texts(tmp_path / "b.warc.gz", ["", "abcabcabc", "abc"])
+    config = archives.write_config(
+        tmp_path / "c.yaml", tmp_path, model_timeout_s=1.0, max_attempts=1,
+        model={"use": "tests.classify.models:Deadly", "arguments": {"how": how}},
+    )  # fmt: skip
+    code, _, said = cah("classify", config)
+    assert code == 6, said
+    assert re.search(why, said), said
+    assert "score b" not in said
+    assert not (tmp_path / "c-out").exists()
+
+
+def test_a_model_that_breaks_once_loses_no_item(
+    inputs: Path, expected: dict[str, str], tmp_path: Path
+):
+    """As one does of a GPU that failed: whatever is given to it then, until its worker ends."""
+    model = {"use": "tests.classify.models:Sick", "arguments": {"mark": str(tmp_path / "broke")}}
+    config = archives.write_config(tmp_path / "c.yaml", inputs, model=model)
+    code, _, said = cah("classify", config)
+    assert code == 0, said
+    assert (tmp_path / "broke").exists()
+    made = archives.digests(tmp_path / "c-out")
+    vectors = [name for name in expected if "vectors.zarr" in name]
+    assert vectors
+    assert {name: made[name] for name in vectors} == {name: expected[name] for name in vectors}
 
 
 @pytest.mark.parametrize(

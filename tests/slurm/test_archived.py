@@ -19,7 +19,7 @@ PICTURES = 24
 
 
 def write_archives(folder: Path) -> str:
-    """Write archives whose pages show the pictures that they hold; return a glob that finds them."""
+    """Write archives whose pages show the pictures that they hold; return what finds them."""
     for number in range(2):
         records = []
         for n in range(number, PICTURES, 2):

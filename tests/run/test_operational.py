@@ -36,7 +36,7 @@ OTHERWISE: dict[str, Any] = {
     "embed.device": "cpu",
     "report.prices": {"cpu": 0.04, "gpu": 2.5},
     "report.currency": "EUR",
-    "performance_report": "/dev/null",
+    "performance_report": "dask.html",
 }
 """Each of them with another value than in the first run."""
 ELSEWHERE = {
@@ -71,7 +71,8 @@ def test_a_run_with_all_of_them_changed_publishes_the_same(
     ]
     inputs = runs.write_inputs(tmp_path / "in", links)
     digests = []
-    for name, overrides in (("one", {}), ("another", OTHERWISE)):
+    otherwise = OTHERWISE | {"performance_report": str(tmp_path / "dask.html")}
+    for name, overrides in (("one", {}), ("another", otherwise)):
         path = tmp_path / f"{name}.yaml"
         runs.write_config(path, inputs=inputs, model=random_model, port=web.port)
         texts = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]

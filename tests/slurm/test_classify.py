@@ -63,8 +63,9 @@ def test_hooks_of_ones_own_run_on_nodes_and_a_killed_one_changes_nothing(
 
 
 def found(folder: Path) -> list[Path]:
-    runs.wait_for(lambda: folder.exists() and len(list(folder.iterdir())) == 1)
-    return list(folder.iterdir())
+    """Wait for the folder of the one job that is at work there, beside its lock."""
+    runs.wait_for(lambda: len(list(folder.glob("*/"))) == 1)
+    return list(folder.glob("*/"))
 
 
 def is_of_hooks(process: psutil.Process, folder: Path) -> bool:

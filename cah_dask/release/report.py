@@ -35,6 +35,7 @@ SAMPLES_SHOWN = 24
 
 _CHART_PX = (600, 110)
 _ROW_PX = (600, 28)
+_PACKAGE = "cah_dask.release"
 
 
 class Bar(msgspec.Struct, frozen=True):
@@ -108,11 +109,15 @@ def _as_yaml(value: object) -> str:
     return text.removesuffix("\n").removesuffix("\n...")
 
 
-def template(name: str) -> jinja2.Template:
-    """Return a page of the package; what is put into it is escaped."""
+def template(name: str, package: str = _PACKAGE) -> jinja2.Template:
+    """Return a template of a package, which may include those of this one.
+
+    What is put into a page is escaped; what is put into another file, such as a card, is not.
+    """
+    places = [jinja2.PackageLoader(each, "templates") for each in (package, _PACKAGE)]
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("cah_dask.release", "templates"),
-        autoescape=True,
+        loader=jinja2.ChoiceLoader(places),
+        autoescape=name.endswith(".html"),  # a card is no HTML
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

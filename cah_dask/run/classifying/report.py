@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 import msgspec
 import yaml
 
@@ -23,6 +22,7 @@ from cah_dask.classify.rows import KEPT
 from cah_dask.classify.scoring import HISTOGRAM, OF_MODEL
 from cah_dask.classify.shown import is_picture
 from cah_dask.errors import CahError
+from cah_dask.release.report import template
 from cah_dask.run.classifying import private_paths
 from cah_dask.run.classifying.config import ClassifyConfig
 from cah_dask.run.classifying.output import Layout
@@ -35,6 +35,7 @@ CARD = "README.md"
 REPORT = "report.html"
 ERRORS_SHOWN = 100
 
+_PACKAGE = "cah_dask.run.classifying"
 _PARTS_READ = 24
 _CHART_PX = (600, 110)
 
@@ -102,7 +103,7 @@ def write_documents(folder: Path, source: Source, layout: Layout, summary: Summa
     errors = tuple(map(private_paths.in_text, summary.errors))
     summary = msgspec.structs.replace(summary, errors=errors)
     said = _noted(summary.notes, f"{OF_MODEL}/")
-    page = _template("report.html", is_html=True).render(
+    page = template("report.html", _PACKAGE).render(
         summary=summary,
         layout=layout,
         settings=_settings(source),
@@ -115,7 +116,7 @@ def write_documents(folder: Path, source: Source, layout: Layout, summary: Summa
         versions=versions(),
     )
     write_atomic(folder / REPORT, page.encode())
-    card = _template("card.md", is_html=False).render(
+    card = template("card.md", _PACKAGE).render(
         summary=summary,
         layout=layout,
         records=counted(layout.rows, "record"),
@@ -140,17 +141,6 @@ _MEANINGS = {
     "kept": "whether its scores are such that it is kept",
     "payload": "the item as bytes: a text in UTF-8, else the body",
 }
-
-
-def _template(name: str, *, is_html: bool) -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("cah_dask.run.classifying", "templates"),
-        autoescape=is_html,  # noqa: S701  # the card is no HTML
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(name)
 
 
 def _settings(source: Source) -> dict[str, str]:

@@ -1,20 +1,19 @@
 """What a report shows of an item: a small picture, or the beginning of a text."""
 
-import io
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from cah_dask.images.picture.decode import open_rgb
+from cah_dask.images.picture.thumbnail import thumbnail
 
-THUMBNAIL_PX = 112
 TEXT_CHARACTERS = 400
 _JPEG = b"\xff\xd8"
 
 
 def shown(item: Any, body: bytes) -> bytes:
-    """Return a JPEG of at most `THUMBNAIL_PX` a side, a text in UTF-8, or nothing."""
+    """Return a JPEG of a small picture, a text in UTF-8, or nothing."""
     if isinstance(item, str):
         return " ".join(item[: 4 * TEXT_CHARACTERS].split())[:TEXT_CHARACTERS].encode(
             "utf-8", "replace"
@@ -24,10 +23,7 @@ def shown(item: Any, body: bytes) -> bytes:
             picture = _picture(candidate)
         except Exception:  # noqa: BLE001, S112  # whatever it is, it is no picture
             continue
-        picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-        file = io.BytesIO()
-        picture.save(file, "JPEG", quality=80)
-        return file.getvalue()
+        return thumbnail(picture)
     return b""
 
 

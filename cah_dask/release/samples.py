@@ -1,8 +1,6 @@
 """Samples of a run for people to look at, chosen by a seed over all its fetch lists."""
 
-import base64
 import contextlib
-import io
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -15,14 +13,13 @@ import pyarrow.compute as pc
 
 from cah_dask.errors import DamageError, RetryableError, RunError
 from cah_dask.groups import group_name_of
-from cah_dask.images.picture.decode import open_rgb
+from cah_dask.images.picture.thumbnail import data_url
 from cah_dask.images.shards import ShardReader
 from cah_dask.release.draw import lot
 from cah_dask.release.summary import Summary
 from cah_dask.schema import Status, similarity_of
 from cah_dask.storage import read_part, read_receipt
 
-THUMBNAIL_PX = 112
 _SPREAD = 24
 """Lists that the samples are spread over, if there are as many with any."""
 
@@ -152,7 +149,7 @@ def _samples(run_dir: Path, name: str, rows: pa.Table, outcome: str) -> Iterator
     images = _images(_part(run_dir, "images", name), rows["image_row"].to_pylist())
     shown = rows.select(["text", "url", "split", "lang", "similarity"]).to_pylist()
     for row, image in zip(shown, images, strict=True):
-        yield Sample(**row, outcome=outcome, thumbnail=thumbnail(image))
+        yield Sample(**row, outcome=outcome, thumbnail=data_url(image))
 
 
 def _images(outcomes: Path, rows: Sequence[int | None]) -> list[bytes | None]:
@@ -167,14 +164,3 @@ def _images(outcomes: Path, rows: Sequence[int | None]) -> list[bytes | None]:
     except (RetryableError, RunError):
         return [None] * len(rows)
     return [found.get(row) if row is not None else None for row in rows]
-
-
-def thumbnail(data: bytes | None) -> str:
-    """Return a picture as the data url of a small JPEG; empty for none."""
-    if data is None:
-        return ""
-    image = open_rgb(data)
-    image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

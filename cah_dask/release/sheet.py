@@ -9,8 +9,9 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from cah_dask.images.picture.thumbnail import THUMBNAIL_PX
 from cah_dask.release.report import template
-from cah_dask.release.samples import THUMBNAIL_PX, Sample
+from cah_dask.release.samples import Sample
 from cah_dask.storage import write_atomic
 from cah_dask.words import printable
 

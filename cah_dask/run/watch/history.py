@@ -2,7 +2,7 @@
 
 from bisect import insort
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import NamedTuple
@@ -119,11 +119,6 @@ class History:
             self._outcomes.add(at, _outcomes(commit))
             for host, outcomes in commit.receipt.hosts.items():
                 self._hosts.add(host, _trouble(outcomes), outcomes)
-
-    def add_all(self, commits: Iterable[Commit]) -> None:
-        """Learn of many commits."""
-        for commit in commits:
-            self.add(commit)
 
     def rate(self, stage: str, now: datetime) -> tuple[float, float]:
         """Return rows and tasks per second of a stage of late; see `WINDOWS_S`."""

@@ -1,15 +1,13 @@
 """The newest pairs of a run: those that are kept, and those just below the threshold."""
 
-import base64
 import contextlib
-import io
 from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
 
 from cah_dask.errors import CahError
-from cah_dask.images.picture.decode import open_rgb
+from cah_dask.images.picture.thumbnail import data_url
 from cah_dask.images.shards import ShardReader
 from cah_dask.run.plan import Unit
 from cah_dask.run.stages import DOWNLOAD, EMBED
@@ -21,7 +19,6 @@ from cah_dask.storage import read_part, read_receipt
 PAIRS_SHOWN = 12
 """Of each kind."""
 
-THUMBNAIL_PX = 112
 _SHOWN = ("url", "text", "split", "image_row", "image_wave", "image_list")
 _EACH = 4
 """Pairs of each kind that one list may give, so that several lists are seen."""
@@ -93,13 +90,5 @@ def _thumbnails(known: Facts, name: str, rows: pa.Table) -> list[str]:
             (side,) = read_receipt(part).side
             with ShardReader(part.with_name(side.name)) as shard:
                 images = shard.read([numbers[row] for row in members])
-            found |= dict(zip(members, map(_thumbnail, images), strict=True))
+            found |= dict(zip(members, map(data_url, images), strict=True))
     return list(found.values())
-
-
-def _thumbnail(data: bytes) -> str:
-    image = open_rgb(data)
-    image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -86,8 +86,11 @@ def test_what_earlier_drivers_wrote_pushes_out_nothing_of_this_one(told_first: s
         for stage in (DOWNLOAD, EMBED)
     ]
     history, alone = History(RUN), History(RUN)
-    alone.add_all([*remembered[:2], *fresh])  # a run that began then
-    history.add_all([*remembered, *fresh] if told_first == "remembered" else [*fresh, *remembered])
+    for each in [*remembered[:2], *fresh]:  # a run that began then
+        alone.add(each)
+    in_order = [*remembered, *fresh] if told_first == "remembered" else [*fresh, *remembered]
+    for each in in_order:
+        history.add(each)
     assert history.rate("download", NOW) == alone.rate("download", NOW)
     assert (
         history.recent_outcomes(NOW) == alone.recent_outcomes(NOW) == {"ok": 3600, "http_404": 400}

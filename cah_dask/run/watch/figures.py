@@ -34,6 +34,10 @@ class StageFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Over the second half of the time since the first of its tasks began."""
     mean_tasks_per_s: float
     """Over all of that time."""
+    task_s: float
+    """How long its last tasks took, on average; 0 before the first is done."""
+    tail_s: float
+    """Seconds until the last one of the tasks that are at work ends, as their times tell."""
     left_s: float | None
     """Seconds for the tasks known so far; None while there is no rate."""
 

@@ -33,6 +33,7 @@ _RECENT_COMMITS = 512
 
 class _Recent(NamedTuple):
     at: float
+    seconds: float
     unit: str
     rows: int
     outcomes: dict[str, int]
@@ -62,7 +63,9 @@ class _StageHistory:
         receipt = commit.receipt
         self.began = min(self.began or at, at - commit.seconds)
         outcomes, n_rows = _outcomes(commit), receipt.counts.seen
-        made = _Recent(at, commit.unit, n_rows, outcomes, receipt.timings, receipt.hosts)
+        made = _Recent(
+            at, commit.seconds, commit.unit, n_rows, outcomes, receipt.timings, receipt.hosts
+        )
         insort(self.recent, made, key=attrgetter("at"))
         del self.recent[:-_RECENT_COMMITS]
         self.tasks.add(at, {"tasks": 1})
@@ -130,6 +133,10 @@ class History:
         The time between two drivers, in which no task ran, is not counted.
         """
         return self._stages[stage].steady_rates(now.timestamp(), self._work)
+
+    def task_seconds(self, stage: str) -> list[float]:
+        """Return how long the last tasks of a stage took."""
+        return [each.seconds for each in self._stages[stage].recent]
 
     def moments(self) -> list[Moment]:
         """Return the outcomes of urls over time, the earliest first."""

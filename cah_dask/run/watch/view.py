@@ -123,6 +123,9 @@ def _stage(stage: Stage, tasks: Tasks, history: History, now: datetime) -> Stage
     rows_per_s, lately = history.rate(name, now)
     half, mean = history.steady_rates(name, now)
     left = known - done
+    seconds = history.task_seconds(name)
+    task_s = sum(seconds) / max(1, len(seconds))
+    at_once = max(1.0, (half or mean) * task_s)
     return StageFigures(
         name=name,
         rows=stage.rows,
@@ -137,6 +140,8 @@ def _stage(stage: Stage, tasks: Tasks, history: History, now: datetime) -> Stage
         rows_per_s=rows_per_s,
         tasks_per_s=half,
         mean_tasks_per_s=mean,
+        task_s=task_s,
+        tail_s=eta.tail_s(seconds, min(at_once, left or at_once)),
         left_s=left / lately if lately else 0.0 if known and not left else None,
     )
 

@@ -22,7 +22,7 @@ def stage(of: Stage, **changes: Any) -> StageFigures:
     values: dict[str, Any] = {
         "name": of.name, "rows": of.rows, "known": 100, "done": 50, "running": 4, "waiting": 46,
         "failed": 0, "seen": 5000, "kept": 4000, "rejected": {"x": 1000}, "rows_per_s": 10.0,
-        "tasks_per_s": 0.1, "mean_tasks_per_s": 0.1, "left_s": 500.0,
+        "tasks_per_s": 0.1, "mean_tasks_per_s": 0.1, "task_s": 9.0, "tail_s": 8.0, "left_s": 500.0,
     }  # fmt: skip
     return StageFigures(**(values | changes))
 

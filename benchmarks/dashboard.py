@@ -93,14 +93,14 @@ async def measure(n_lists: int, seconds: float, times: int) -> None:
         watch.add(commit)
     print(f"{(time.perf_counter() - started) / len(commits) * 1e6:.0f} us a commit")
     options = {"dashboard": True, "dashboard_address": "127.0.0.1:0", "host": "127.0.0.1"}
-    async with Scheduler(**options) as scheduler:
-        with shown(scheduler, watch), tempfile.TemporaryDirectory() as profile:
-            url = f"http://127.0.0.1:{scheduler.http_server.port}/cah"
-            started = time.perf_counter()
-            for _ in range(20):
-                watch._make()  # what a second costs, without Bokeh
-            print(f"{(time.perf_counter() - started) / 20 * 1e3:.1f} ms to make the figures")
-            alone = [await _cpu_share(run, watch, seconds) for _ in range(times)]
+    async with Scheduler(**options) as scheduler, shown(scheduler, watch):
+        url = f"http://127.0.0.1:{scheduler.http_server.port}/cah"
+        started = time.perf_counter()
+        for _ in range(20):
+            watch._make()  # what a second costs, without Bokeh
+        print(f"{(time.perf_counter() - started) / 20 * 1e3:.1f} ms to make the figures")
+        alone = [await _cpu_share(run, watch, seconds) for _ in range(times)]
+        with tempfile.TemporaryDirectory() as profile:
             async with browsing(Path(profile)) as tab:  # chromium's own time is not counted
                 await tab.open(url)
                 await tab.wait_for("texts(document.body).includes('embed')")

@@ -2,7 +2,7 @@
 
 import contextlib
 import signal
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
@@ -228,11 +228,11 @@ class _Attempt:
         watch = Watch(facts(config, folder), plan)
         watch.remember()
 
-        @contextlib.contextmanager
-        def around(driver: Driver, machine: DaskMachine) -> Iterator[None]:
+        @contextlib.asynccontextmanager
+        async def around(driver: Driver, machine: DaskMachine) -> AsyncIterator[None]:
             lend_hosts(machine.scheduler, Turns(config.dedup.buckets))
             watch.begin(driver, machine, needed)
-            with machine.shows(watch):
+            async with machine.shows(watch):
                 yield
 
         session = Session(

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -66,7 +66,7 @@ class Session:
     pools: Sequence[Pool]
     slurm: SlurmOptions
     max_attempts: int = 3
-    around: Callable[[Driver, DaskMachine], AbstractContextManager[None]] = (
+    around: Callable[[Driver, DaskMachine], AbstractAsyncContextManager[None]] = (
         lambda _driver, _machine: contextlib.nullcontext()
     )
     """Returns what is entered before any task and left after the last one."""
@@ -91,14 +91,16 @@ class Session:
         driver = Driver(units, work, self.pools, max_attempts=self.max_attempts, warn=view.warn)
         folder = self.folder
         with driver.heeds(signals):
-            async with opened(
-                self.pools, self.slurm, folder.path, folder.secrets, view.warn, self.performance
-            ) as machine:
-                with self.around(driver, machine):
-                    machine.dashboard.write(folder.dashboard_file)
-                    view.start(units, machine.dashboard)
-                    try:
-                        await driver.drive(machine)
-                    finally:
-                        folder.dashboard_file.unlink(missing_ok=True)  # nobody listens any more
+            async with (
+                opened(
+                    self.pools, self.slurm, folder.path, folder.secrets, view.warn, self.performance
+                ) as machine,
+                self.around(driver, machine),
+            ):
+                machine.dashboard.write(folder.dashboard_file)
+                view.start(units, machine.dashboard)
+                try:
+                    await driver.drive(machine)
+                finally:
+                    folder.dashboard_file.unlink(missing_ok=True)  # nobody listens any more
         return driver.stopped_by

@@ -23,6 +23,7 @@ WIDTH_OF_ALL = "document.documentElement.scrollWidth"
 ALL_DOWNLOADED = "texts(document.body).replace(/\\s+/g, ' ').includes('download 7 of 7')"
 SOME_EMBEDDED = "texts(document.body).replace(/\\s+/g, ' ').includes('embed 2 of 7')"
 PICTURES = "all(document, 'figure img')"
+IS_LOST = "all(document, '.lost').some((line) => line.offsetHeight > 0)"
 BARS = "Bokeh.documents[0].get_model_by_name('similarity_nolang').renderers[0].data_source.length"
 
 
@@ -66,6 +67,16 @@ async def looks(tab: Tab, size: tuple[int, int], *, is_dark: bool) -> Image.Imag
     return Image.open(io.BytesIO(await tab.screenshot())).convert("L")
 
 
+def assert_shown(text: str, run_dir: Path) -> None:
+    """Compare what can be read on the page with the files of the run."""
+    stages = FromFiles(RunFolder(run_dir)).figures().stages
+    for stage in stages:
+        assert f"{stage.name} {stage.done:,} of {stage.known:,} " in text
+        if stage.rows and stage.seen:
+            assert f"{stage.name} {stage.kept:,} of {stage.seen:,} {stage.rows} kept" in text
+        assert all(f"{reason} {number:,}" in text for reason, number in stage.rejected.items())
+
+
 async def watch(run: Run, profile: Path) -> None:
     link = run.begin()
     async with browsing(profile) as tab:
@@ -78,21 +89,22 @@ async def watch(run: Run, profile: Path) -> None:
         assert await tab.value(f"{PICTURES}.every((i) => i.complete && i.naturalWidth > 0)")
         assert await tab.value("all(document, 'script').every((s) => !/alert/.test(s.innerText))")
 
-        text = await tab.text()
-        for stage in FromFiles(RunFolder(run.dir)).figures().stages:
-            assert f"{stage.name} {stage.done} of {stage.known} " in text
-            if stage.rows and stage.seen:
-                assert f"{stage.name} {stage.kept} of {stage.seen} {stage.rows} kept" in text
+        assert_shown(await tab.text(), run.dir)
         for is_dark in (False, True):
             for size in (DESKTOP, PHONE):
                 picture = await looks(tab, size, is_dark=is_dark)
                 assert (np.asarray(picture)[-3, 3] < 60) == is_dark
+        assert not await tab.value(IS_LOST)
         assert tab.complaints == []
+        assert await asyncio.to_thread(run.end) == 0, runs.output(run.config)
+        await tab.wait_for(IS_LOST)
+        text = await tab.text()
+        assert "all tasks are done" in text
+        assert_shown(text, run.dir)
 
 
-def test_a_run_is_watched_in_a_browser(run: Run, tmp_path: Path):
+def test_a_run_is_watched_in_a_browser_to_its_end(run: Run, tmp_path: Path):
     asyncio.run(watch(run, tmp_path / "profile"))
-    assert run.end() == 0, runs.output(run.config)
     assert not (run.dir / "dashboard.txt").exists()
 
 

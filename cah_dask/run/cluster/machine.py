@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
@@ -44,10 +44,10 @@ class DaskMachine:
         """The way to the dashboard."""
         return msgspec.structs.replace(self._cluster.way, page=self._first_page)
 
-    @contextlib.contextmanager
-    def shows(self, watch: Watch) -> Iterator[None]:
+    @contextlib.asynccontextmanager
+    async def shows(self, watch: Watch) -> AsyncIterator[None]:
         """Have the dashboard show figures, on a page of their own and for programs."""
-        with shown(self.scheduler, watch):
+        async with shown(self.scheduler, watch):
             self._first_page = PAGE
             yield
 

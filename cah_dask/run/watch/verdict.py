@@ -8,6 +8,7 @@ import msgspec
 from cah_dask.images.outcomes import TROUBLE
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT
 from cah_dask.run.watch.figures import (
+    AT_WORK,
     NOT_DRIVEN,
     PACKED,
     PAUSED,
@@ -48,6 +49,8 @@ def verdict(figures: Figures) -> list[str]:
             "all is packed, and the release is not in this folder: it is where --to said; if not, "
             "the same command publishes it"
         ]
+    if figures.state == AT_WORK and all(each.known == each.done for each in figures.stages):
+        return ["all tasks are done: the release is being put in place"]
     found = [line for look in _LOOKS for line in look(figures)]
     if not found and figures.pools and not any(stage.done for stage in figures.stages):
         return ["just started: no task is finished yet"]

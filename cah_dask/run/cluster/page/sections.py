@@ -10,7 +10,7 @@ from cah_dask.run.watch.figures import Figures
 from cah_dask.run.watch.terminal import at_work, clock
 from cah_dask.words import printable, span
 
-NAMES = ("head", "stages", "funnel", "pools", "hosts", "pairs")
+NAMES = ("lost", "head", "stages", "funnel", "pools", "hosts", "pairs")
 """Macros of ``sections.html``, and roots of the document."""
 
 LONGEST_TEXT = 160
@@ -31,6 +31,7 @@ class Sections:
                 sizing_mode="stretch_width",
                 margin=0,
                 disable_math=True,
+                visible=name != "lost",
             )
             for name in NAMES
         }

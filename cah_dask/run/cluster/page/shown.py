@@ -1,7 +1,7 @@
 """What the dashboard says of a run: the page ``/cah``, ``/cah.json``, and lines of ``/metrics``."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
 import msgspec
 import prometheus_client
@@ -16,16 +16,21 @@ from cah_dask.run.watch.live import Watch
 PAGE = "cah"
 
 
-@contextlib.contextmanager
-def shown(scheduler: Scheduler, watch: Watch) -> Iterator[None]:
-    """Have the HTTP server of a scheduler show figures, behind the token as all that it has."""
-    add_page(scheduler, PAGE, RunPage(watch.figures).fill)
+@contextlib.asynccontextmanager
+async def shown(scheduler: Scheduler, watch: Watch) -> AsyncIterator[None]:
+    """Have the HTTP server of a scheduler show figures, behind the token as all that it has.
+
+    Who looks at the page is shown those of the end, too.
+    """
+    page = RunPage(watch.figures)
+    add_page(scheduler, PAGE, page.fill)
     routes = [(rf"/{PAGE}.json", FiguresHandler, {"watch": watch})]
     http_application(scheduler).add_handlers(r".*", routes)
     collector = Collector(watch.figures)
     prometheus_client.REGISTRY.register(collector)
     try:
         yield
+        await page.last_look()
     finally:
         prometheus_client.REGISTRY.unregister(collector)
 

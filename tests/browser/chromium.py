@@ -88,10 +88,11 @@ class Tab:
         await self.call("Emulation.setEmulatedMedia", features=[theme])
 
     async def value(self, code: str) -> Any:
-        """Return what an expression in JavaScript gives; see `IN_ALL_ROOTS`."""
+        """Return what an expression in JavaScript gives, or promises; see `IN_ALL_ROOTS`."""
         answer = await self.call(
             "Runtime.evaluate",
-            expression=f"(() => {{{IN_ALL_ROOTS} return {code};}})()",
+            expression=f"(async () => {{{IN_ALL_ROOTS} return {code};}})()",
+            awaitPromise=True,
             returnByValue=True,
         )
         if "exceptionDetails" in answer:

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cah_dask.run.folder.run_folder import RunFolder
-from cah_dask.run.watch.from_files import FromFiles
 from tests import runs
 from tests.browser.chromium import DESKTOP, PHONE, Tab, browsing
+from tests.browser.watching import IS_LOST, assert_shown
 from tests.run.watch import held
 from tests.webserver import WebServer
 
@@ -23,7 +22,6 @@ WIDTH_OF_ALL = "document.documentElement.scrollWidth"
 ALL_DOWNLOADED = "texts(document.body).replace(/\\s+/g, ' ').includes('download 7 of 7')"
 SOME_EMBEDDED = "texts(document.body).replace(/\\s+/g, ' ').includes('embed 2 of 7')"
 PICTURES = "all(document, 'figure img')"
-IS_LOST = "all(document, '.lost').some((line) => line.offsetHeight > 0)"
 BARS = "Bokeh.documents[0].get_model_by_name('similarity_nolang').renderers[0].data_source.length"
 
 
@@ -65,16 +63,6 @@ async def looks(tab: Tab, size: tuple[int, int], *, is_dark: bool) -> Image.Imag
     await tab.show_as(size, is_dark=is_dark)
     await tab.wait_for(f"innerWidth === {size[0]} && {WIDTH_OF_ALL} <= innerWidth")
     return Image.open(io.BytesIO(await tab.screenshot())).convert("L")
-
-
-def assert_shown(text: str, run_dir: Path) -> None:
-    """Compare what can be read on the page with the files of the run."""
-    stages = FromFiles(RunFolder(run_dir)).figures().stages
-    for stage in stages:
-        assert f"{stage.name} {stage.done:,} of {stage.known:,} " in text
-        if stage.rows and stage.seen:
-            assert f"{stage.name} {stage.kept:,} of {stage.seen:,} {stage.rows} kept" in text
-        assert all(f"{reason} {number:,}" in text for reason, number in stage.rejected.items())
 
 
 async def watch(run: Run, profile: Path) -> None:

@@ -15,6 +15,9 @@ import yaml
 from cah_dask.demo.demo import settings
 from cah_dask.demo.slurm import FOLDER, PORTS
 from cah_dask.run.watch.figures import Figures
+from tests.browser.chromium import missing
+from tests.browser.watching import Seen, assert_shown, watch_to_the_end
+from tests.run.watch.agreement import InFiles
 from tests.runs import release_digests
 from tests.slurm.cluster import Cluster, wait_until
 
@@ -41,7 +44,9 @@ def checkout(tmp_path: Path) -> Path:
 
 @pytest.mark.slurm
 @pytest.mark.timeout(400)
-def test_a_newcomer_gets_from_the_clone_to_the_release(cluster: Cluster, checkout: Path):
+def test_a_newcomer_gets_from_the_clone_to_the_release(
+    cluster: Cluster, checkout: Path, tmp_path: Path
+):
     def shell(command: str) -> str:
         activated = f". .venv/bin/activate && {command}"
         done = subprocess.run(
@@ -69,12 +74,11 @@ def test_a_newcomer_gets_from_the_clone_to_the_release(cluster: Cluster, checkou
     browser = build_opener(HTTPCookieProcessor())
     with browser.open(link[0], timeout=30) as page:
         assert b"Dask" in page.read()
-    with browser.open(link[0].partition("?")[0] + ".json", timeout=30) as answer:
-        figures = msgspec.json.decode(answer.read(), type=Figures)
-    assert {pool.name for pool in figures.pools if pool.is_slurm} == {"cpu", "io", "gpu"}
-    assert all(pool.pending + pool.running <= pool.most for pool in figures.pools)
+    seen = None if missing() else watch_to_the_end(link[0], tmp_path / "profile", 240)
     wait_until(lambda: not cluster.jobs(), 240, f"the run: {log.read_text()}")
     assert (run / "release").exists(), log.read_text()
+    if seen is not None:
+        assert_all_agree(run, seen, shell("cah status runs/demo-slurm/run --json"))
     assert "precision" in shell("python -m cah_dask.demo.slurm judge")
     assert "release: " in shell("cah status runs/demo-slurm/run")
     assert os.access(run / "release" / "report.html", os.R_OK)
@@ -90,3 +94,31 @@ def test_a_newcomer_gets_from_the_clone_to_the_release(cluster: Cluster, checkou
         "--set run_dir=runs/demo-slurm/local'"
     )
     assert release_digests(run) == release_digests(run.with_name("local"))
+
+
+def assert_all_agree(run: Path, seen: Seen, status: str) -> None:
+    """Compare what was seen from the begin to the end, and what is told now, with the files."""
+    files = InFiles(run)
+    first, last = seen.figures[0], seen.figures[-1]
+    files.agrees_with(last)
+    files.agrees_with(msgspec.json.decode(status, type=Figures))
+    files.agrees_with_report((run / "release" / "report.html").read_text())
+    assert_shown(seen.text, run)
+    assert seen.complaints == []
+    for stage in last.stages:
+        for what, number in (("seen", stage.seen), ("kept", stage.kept)):
+            line = f'cah_rows{{stage="{stage.name}",what="{what}"}} {float(number)}'
+            assert line in seen.metrics.splitlines()
+    assert sum(stage.done for stage in first.stages) < sum(stage.done for stage in last.stages)
+    for name in {stage.name for stage in last.stages}:
+        done = [stage.done for each in seen.figures for stage in each.stages if stage.name == name]
+        assert done == sorted(done), name
+    for pools in ({pool.name: pool for pool in each.pools} for each in seen.figures):
+        assert set(pools) == {"cpu", "io", "gpu"}
+        assert all(pool.is_slurm for pool in pools.values())
+        assert all(pool.pending + pool.running <= pool.most for pool in pools.values())
+    for name in ("cpu", "io", "gpu"):
+        workers = [
+            pool.workers for each in seen.figures for pool in each.pools if pool.name == name
+        ]
+        assert max(workers) > 0, name

@@ -5,14 +5,11 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections import Counter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
-import numpy as np
-import pyarrow.dataset as ds
 import pytest
 
 from cah_dask.run.folder.journal import Journal, Void
@@ -21,9 +18,9 @@ from cah_dask.run.watch.figures import Figures
 from cah_dask.run.watch.from_files import FromFiles
 from tests import runs
 from tests.run.watch import held
+from tests.run.watch.agreement import InFiles
 from tests.webserver import WebServer
 
-SIMILARITY = "similarity_tests.run.watch.held-Held"
 KNOWN_TO_BOTH = ("run", "staged", "model", "moments", "histograms", "hosts", "started")
 
 
@@ -127,35 +124,11 @@ def test_pairs_on_both_sides_of_the_threshold_are_shown(watched: Watched):
     assert all(pair.thumbnail == "" for pair in pairs), "they are for the page alone"
 
 
-def table(run_dir: Path, folder: str, columns: list[str]) -> dict[str, list[Any]]:
-    files = sorted((run_dir / folder).rglob("*.parquet"))
-    return ds.dataset(files).to_table(columns=columns).to_pydict()
-
-
 def test_figures_at_the_end_are_those_of_the_parquet_files(watched: Watched):
-    stages = {stage.name: stage for stage in watched.ended.stages}
-    status = Counter(table(watched.run_dir, "images", ["status"])["status"])
-    download = stages["download"]
-    assert download.seen == sum(status.values())
-    assert {"ok": download.kept, **download.rejected} == status
-    total: Counter[str] = Counter()
-    for moment in watched.ended.moments:
-        total.update(moment.outcomes)
-    assert total == status
-    scored = table(watched.run_dir, "scored", ["split", SIMILARITY])
-    assert stages["embed"].kept == len(scored["split"])
-    pairs = ds.dataset(watched.run_dir / "release" / "pairs").to_table()
-    assert stages["select"].kept == stages["pack"].kept == len(pairs)
-    for each in watched.ended.histograms:
-        values = [
-            value
-            for split, value in zip(scored["split"], scored[SIMILARITY], strict=True)
-            if split == each.split
-        ]
-        counts, _ = np.histogram(np.array(values, np.float32), bins=100, range=(-1, 1))
-        assert each.bins == {n: int(count) for n, count in enumerate(counts) if count}
-    assert all(stage.done == stage.known for stage in watched.ended.stages)
-    assert (watched.ended.state, watched.ended.left_s) == ("published", 0.0)
+    files = InFiles(watched.run_dir)
+    files.agrees_with(watched.ended)
+    files.agrees_with_report((watched.run_dir / "release" / "report.html").read_text())
+    assert watched.ended.state == "published"
 
 
 def test_what_was_followed_is_what_is_read_at_once(watched: Watched):

@@ -82,6 +82,15 @@ def test_what_did_not_change_is_not_sent_again():
     assert len(changes) == 1
 
 
+def test_several_look_at_once():
+    page = RunPage(figures)
+    documents = [Document() for _ in range(3)]
+    for document in documents:
+        page.fill(document)
+    models = [set(document.models) for document in documents]
+    assert len(set[object]().union(*models)) == sum(map(len, models)), "each has its own"
+
+
 def test_each_outcome_is_of_one_kind():
     kinds = {status: kind_of(status) for status in Status}
     assert set(kinds.values()) == set(KINDS)

@@ -19,9 +19,7 @@ from cah_dask.release.summary import left_edge
 from cah_dask.run.watch.figures import Figures, HistogramFigures, Moment
 from cah_dask.schema import SPLITS, Status
 
-DARK = InlineStyleSheet(
-    css="@media (prefers-color-scheme: dark) {:host {filter: invert(0.9) hue-rotate(180deg);}}"
-)
+_DARK = "@media (prefers-color-scheme: dark) {:host {filter: invert(0.9) hue-rotate(180deg);}}"
 """A chart is painted for a light page; in a dark one the browser turns it over."""
 
 _REFUSED = frozenset({Status.HTTP_403, Status.HTTP_429, Status.HOST_SUSPENDED})
@@ -66,7 +64,7 @@ class Outcomes:
             toolbar_location=None,
             tools="",
             y_range=Range1d(start=0, end=1),
-            stylesheets=[DARK],
+            stylesheets=[InlineStyleSheet(css=_DARK)],
         )
         bars = chart.vbar_stack(
             list(KINDS),
@@ -138,7 +136,7 @@ class _Histogram:
             tools="",
             visible=False,
             y_range=DataRange1d(start=0),
-            stylesheets=[DARK],
+            stylesheets=[InlineStyleSheet(css=_DARK)],
         )
         bars = self.figure.quad(
             left="left", right="right", bottom=0, top="samples", color="color", source=self._source

@@ -222,7 +222,9 @@ class Crawl:
 
     def _give_up(self, visit: Visit) -> None:
         """Record that a host was given up, unless a first try of the url says more."""
-        if not self._ledger.has(visit.index):
+        if self._ledger.has(visit.index):
+            self._ledger.settle(visit.index)
+        else:
             status = self._frontier.verdict(visit.host) or Status.HOST_SUSPENDED
             self._ledger.record(visit.index, Outcome(status, attempts=visit.attempts - 1))
 
@@ -265,6 +267,6 @@ class Crawl:
         return self._backlog.add(data)
 
     def _record(self, visit: Visit, answer: Answer, *, is_last: bool = True) -> None:
-        self._ledger.record(visit.index, outcome(visit, answer))
+        self._ledger.record(visit.index, outcome(visit, answer), is_last=is_last)
         is_of_host = visit.hops == 0  # not of one that it redirects to
         self._alarm.note(visit.start.host, answer.status, is_last=is_last and is_of_host)

@@ -30,7 +30,7 @@ class ListProgress(msgspec.Struct, frozen=True):
     seconds: float
     """Since it began."""
     hosts: dict[str, int]
-    """Urls without an outcome of the hosts with the most of them."""
+    """Urls of the hosts with the most of them that are to be asked, for the first time or again."""
 
 
 @contextlib.contextmanager

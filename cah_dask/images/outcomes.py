@@ -81,25 +81,43 @@ class Ledger:
     def __init__(self, urls: Sequence[str]) -> None:
         self._urls = urls
         self._outcomes: list[Outcome | None] = [None] * len(urls)
+        self._tried_again: set[int] = set()
         self._arrivals: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self._urls)
 
     def left(self) -> list[str]:
-        """Return the urls that have no outcome yet; it may be asked by any thread."""
-        outcomes = list(self._outcomes)
-        return [url for url, found in zip(self._urls, outcomes, strict=True) if found is None]
+        """Return the urls without an outcome that stays; it may be asked by any thread."""
+        outcomes, again = list(self._outcomes), self._tried_again.copy()
+        return [
+            url
+            for index, (url, found) in enumerate(zip(self._urls, outcomes, strict=True))
+            if found is None or index in again
+        ]
 
     def has(self, index: int) -> bool:
         """Tell whether a url has an outcome, be it that of a try that another follows."""
         return self._outcomes[index] is not None
 
-    def record(self, index: int, outcome: Outcome, arrival: int | None = None) -> None:
-        """Set the outcome of a url; `arrival` is the row that the shard writer gave its image."""
+    def record(
+        self, index: int, outcome: Outcome, arrival: int | None = None, *, is_last: bool = True
+    ) -> None:
+        """Set the outcome of a url, or of a try that another follows.
+
+        `arrival` is the row that the shard writer gave its image.
+        """
         self._outcomes[index] = outcome
+        if is_last:
+            self.settle(index)
+        else:
+            self._tried_again.add(index)
         if arrival is not None:
             self._arrivals[index] = arrival
+
+    def settle(self, index: int) -> None:
+        """Let the outcome of a url stay."""
+        self._tried_again.discard(index)
 
     @property
     def arrivals(self) -> list[int]:

@@ -35,7 +35,8 @@ class StageFigures(msgspec.Struct, frozen=True, kw_only=True):
     mean_tasks_per_s: float
     """Over all of that time."""
     left_s: float | None
-    """Seconds for the tasks known so far; None while there is no rate."""
+    """Seconds at work for the tasks known so far, at the rate of the last minute at work, or of the
+    last 10 or 60; None while there is no rate."""
 
 
 class PoolFigures(msgspec.Struct, frozen=True, kw_only=True):

@@ -120,7 +120,7 @@ def _stage(stage: Stage, tasks: Tasks, history: History, now: datetime) -> Stage
     known, done = tasks.known.get(name, 0), tasks.done.get(name, 0)
     running, failed = tasks.running.get(name, 0), tasks.failed.get(name, 0)
     counts = tasks.counts.get(name, Counts())
-    rows_per_s, lately = history.rate(name, now)
+    lately = history.tasks_per_s(name, now)
     half, mean = history.steady_rates(name, now)
     left = known - done
     return StageFigures(
@@ -134,7 +134,7 @@ def _stage(stage: Stage, tasks: Tasks, history: History, now: datetime) -> Stage
         seen=counts.seen,
         kept=counts.kept,
         rejected=dict(Counter(counts.rejected).most_common()),
-        rows_per_s=rows_per_s,
+        rows_per_s=history.rows_per_s(name, now),
         tasks_per_s=half,
         mean_tasks_per_s=mean,
         left_s=left / lately if lately else 0.0 if known and not left else None,

@@ -98,7 +98,7 @@ def test_what_earlier_drivers_wrote_pushes_out_nothing_of_this_one(told_first: s
             seconds=25.0,
             timings={"model": 1, "worker": 1},
             hosts={"new.test": {"timeout": 1}},
-        )  # fmt: skip
+        )
         for n in range(40)
         for stage in (DOWNLOAD, EMBED)
     ]

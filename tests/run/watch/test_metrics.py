@@ -49,10 +49,10 @@ class Filled:
         if origin in (list, tuple):
             return origin([self._made(parts[0], path, names)])
         if origin is dict:
-            is_of_bins = parts[0] is int
-            key = 7 if is_of_bins else f"name {next(self._values)}"
-            names |= set() if is_of_bins else {key}
-            return {key: self._made(parts[1], path, names)}
+            if parts[0] is int:  # bins of similarities
+                return {7: self._made(parts[1], path, names)}
+            key = f"name {next(self._values)}"
+            return {key: self._made(parts[1], path, names | {key})}
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
             return self._struct(kind, path, names)
         return self._value(kind, path, names)
@@ -149,12 +149,12 @@ def test_the_example_of_grafana_asks_for_metrics_and_labels_that_there_are():
     for expression in asked:
         names = re.findall(r"cah_\w+", expression)
         assert names, expression
-        labels = re.findall(r"(\w+)!?=~?\"", expression) + [
+        wanted = re.findall(r"(\w+)!?=~?\"", expression) + [
             label for by in re.findall(r"by \((.*?)\)", expression) for label in by.split(", ")
         ]
         for name in names:
             assert name in known, expression
-            assert set(labels) <= known[name], expression
+            assert set(wanted) <= known[name], expression
 
 
 def test_no_two_panels_of_the_example_have_one_place_or_number():

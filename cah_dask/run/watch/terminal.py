@@ -73,9 +73,14 @@ def view(figures: Figures, width: int) -> Group:
         }
         for stage in figures.stages
     ]
-    words = [f"{figures.run}: {figures.state}; left: {span(figures.left_s)}", *figures.verdict]
-    words += [at_work(figures.at_work)] if figures.at_work.lists else []
-    return Group(*(Text(printable(each)) for each in words), stage_table(cells, width))
+    return Group(*(Text(printable(each)) for each in words(figures)), stage_table(cells, width))
+
+
+def words(figures: Figures) -> list[str]:
+    """Return what is to be known beside the stages, a line each; the first has state and ETA."""
+    first = f"{figures.run}: {figures.state}; left: {span(figures.left_s)}"
+    lists = [at_work(figures.at_work)] if figures.at_work.lists else []
+    return [first, *figures.verdict, *lists]
 
 
 def at_work(lists: ListsFigures) -> str:
@@ -97,4 +102,4 @@ def line(figures: Figures) -> str:
 
 def clock(at: datetime | None) -> str:
     """Return a time for people, UTC."""
-    return f"{at:%Y-%m-%d %H:%M:%S} UTC" if at is not None else "-"
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC" if at is not None else "none yet"

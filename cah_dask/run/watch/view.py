@@ -1,12 +1,11 @@
 """The figures of a run from what became of its tasks, as a driver or its files know it."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import msgspec
 
-from cah_dask.release.summary import histogram_of
+from cah_dask.release.summary import histogram_of, most_first
 from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.identity import variants
@@ -133,7 +132,7 @@ def _stage(stage: Stage, tasks: Tasks, history: History, now: datetime) -> Stage
         failed=failed,
         seen=counts.seen,
         kept=counts.kept,
-        rejected=dict(Counter(counts.rejected).most_common()),
+        rejected=most_first(counts.rejected),
         rows_per_s=history.rows_per_s(name, now),
         tasks_per_s=half,
         mean_tasks_per_s=mean,

@@ -41,6 +41,13 @@ class StageFigures(msgspec.Struct, frozen=True, kw_only=True):
     last 10 or 60; None while there is no rate."""
 
 
+class JobFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that is no run, at one moment."""
+
+    at: datetime
+    stages: list[StageFigures]
+
+
 class PoolFigures(msgspec.Struct, frozen=True, kw_only=True):
     """The workers of one pool: processes on this machine, or Slurm jobs."""
 

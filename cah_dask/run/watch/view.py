@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 import msgspec
 
@@ -23,6 +24,8 @@ from cah_dask.run.watch.figures import (
 from cah_dask.run.watch.history import History
 from cah_dask.run.watch.verdict import judged
 from cah_dask.schema import Counts, Split
+
+T = TypeVar("T")
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +75,11 @@ class Tasks(msgspec.Struct, frozen=True, kw_only=True):
     can_start: Mapping[str, int] = {}
 
 
+def by_name(values: Mapping[Stage, T]) -> dict[str, T]:
+    """Return values of stages by their names."""
+    return {stage.name: value for stage, value in values.items()}
+
+
 class Beside(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a run beside its tasks."""
 
@@ -86,7 +94,7 @@ class Beside(msgspec.Struct, frozen=True, kw_only=True):
 
 def figures(known: Facts, tasks: Tasks, history: History, beside: Beside, now: datetime) -> Figures:
     """Return the figures of a run, verdict and time left included."""
-    stages = [_stage(stage, tasks, history, now) for stage in known.stages]
+    stages = [stage_figures(stage, tasks, history, now) for stage in known.stages]
     made = Figures(
         at=now,
         run=known.folder.path.name,
@@ -114,7 +122,8 @@ def figures(known: Facts, tasks: Tasks, history: History, beside: Beside, now: d
     return judged(made)
 
 
-def _stage(stage: Stage, tasks: Tasks, history: History, now: datetime) -> StageFigures:
+def stage_figures(stage: Stage, tasks: Tasks, history: History, now: datetime) -> StageFigures:
+    """Return the figures of one stage."""
     name = stage.name
     known, done = tasks.known.get(name, 0), tasks.done.get(name, 0)
     running, failed = tasks.running.get(name, 0), tasks.failed.get(name, 0)

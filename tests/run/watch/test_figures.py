@@ -38,6 +38,8 @@ class Watched(NamedTuple):
     """Of the next driver, after the first was killed."""
     resumed_files: Figures
     ended: Figures
+    said: list[str]
+    """What both drivers printed, as a batch log has it."""
 
 
 def ask(run_dir: Path, path: str) -> bytes:
@@ -92,7 +94,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
             assert driver.wait(180) == 0, runs.output(config)
         finally:
             driver.kill()
-    return Watched(run_dir, seen, metrics, files, resumed, resumed_files, source.figures())
+    said = runs.output(config).splitlines()
+    return Watched(run_dir, seen, metrics, files, resumed, resumed_files, source.figures(), said)
 
 
 @pytest.mark.parametrize("moment", ["in its middle", "taken up by another driver"])
@@ -196,6 +199,15 @@ def test_the_command_shows_a_run_that_is_over_once(watched: Watched):
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "done: the release is published" in printed
     assert "download 7/7" in printed
+
+
+def test_lines_of_drivers_have_state_eta_and_verdict_and_the_last_one_the_end(watched: Watched):
+    *held, last = [line for line in watched.said if " UTC extract " in line]
+    assert len(held) >= 2, "each driver has one at once"
+    assert all("; at work; left: " in line for line in held)
+    assert last.endswith("; published; left: 0 s; done: the release is published")
+    for stage in watched.ended.stages:
+        assert f"{stage.name} {stage.done}/{stage.known}" in last
 
 
 def test_metrics_are_the_same_figures(watched: Watched):

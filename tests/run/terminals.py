@@ -7,7 +7,8 @@ import re
 import struct
 import subprocess
 import termios
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 from rich.cells import cell_len
@@ -20,18 +21,27 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 class Terminal:
     """A program on a terminal of so many characters; a context manager that ends it."""
 
-    def __init__(self, command: Sequence[str], width: int) -> None:
+    def __init__(
+        self, command: Sequence[str], width: int, env: Mapping[str, str] = os.environ
+    ) -> None:
         self._mine, theirs = os.openpty()
-        os.set_blocking(self._mine, False)
-        self._shown = b""
+        self._shown: list[bytes] = []
         self.resize(width)
         sized = ("COLUMNS", "LINES", "NO_COLOR")
-        env = {name: value for name, value in os.environ.items() if name not in sized}
+        env = {name: value for name, value in env.items() if name not in sized}
         env |= {"TERM": "xterm-256color"}
         self.process = subprocess.Popen(
             command, env=env, stdin=theirs, stdout=theirs, stderr=theirs
         )
         os.close(theirs)
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        """Read all that it is sent, so that no program has to wait for its terminal."""
+        with contextlib.suppress(OSError):  # its program ended
+            while more := os.read(self._mine, 1 << 16):
+                self._shown.append(more)
 
     def __enter__(self) -> Self:
         return self
@@ -39,6 +49,7 @@ class Terminal:
     def __exit__(self, *_: object) -> None:
         self.process.kill()
         self.process.wait()
+        self._reader.join()
         os.close(self._mine)
 
     def resize(self, width: int, height: int = 60) -> None:
@@ -48,10 +59,7 @@ class Terminal:
     @property
     def raw(self) -> str:
         """All that it was sent so far."""
-        with contextlib.suppress(BlockingIOError, OSError):  # there is no more; its program ended
-            while more := os.read(self._mine, 1 << 16):
-                self._shown += more
-        return self._shown.decode("utf-8", "replace")
+        return b"".join(self._shown).decode("utf-8", "replace")
 
     @property
     def lines(self) -> list[str]:

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from cah_dask.run.before.doctor import Visit
     from cah_dask.run.before.preflight import Prepared
 
-_TIME = "%Y-%m-%d %H:%M:%S UTC"
-
 app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -79,6 +77,7 @@ def run(
     from cah_dask.run.before import preflight, slurm_limits
     from cah_dask.run.folder.run_folder import RunFolder
     from cah_dask.run.progress import Progress
+    from cah_dask.run.watch.terminal import clock
 
     started = datetime.now(UTC)
     with Signals() as signals:
@@ -94,7 +93,7 @@ def run(
             if not summary.counts("pack").kept:
                 say("warning: no pair was kept; the rejects above say why")
             if summary.finished and summary.finished < started:
-                say(f"complete since {summary.finished:{_TIME}}; nothing was to be done")
+                say(f"complete since {clock(summary.finished)}; nothing was to be done")
             console.print(f"release: {folder.release}", soft_wrap=True, highlight=False)
         case pipeline.Ending.INCOMPLETE:
             fail(f"some tasks were given up, see {folder.log_file}; run again to retry them", 6)

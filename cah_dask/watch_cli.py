@@ -193,11 +193,14 @@ def pause(folder: RunPath) -> None:
 @watch_app.command()
 def resume(folder: RunPath) -> None:
     """Have downloads go on that were paused."""
+    from cah_dask.run.watch.figures import NOT_DRIVEN
+    from cah_dask.run.watch.from_files import FromFiles
+
     run = begun(folder)
     was_paused = run.pause_file.exists()
     run.pause_file.unlink(missing_ok=True)
     tell("downloads go on" if was_paused else "downloads were not paused")
-    if not run.release.exists() and not run.has_driver(_BEAT_WAIT_S):
+    if FromFiles(run).figures(wait_s=_BEAT_WAIT_S).state == NOT_DRIVEN:
         tell(f"no driver is at work: {_GOES_ON} with it")
 
 

@@ -15,7 +15,7 @@ from cah_dask.run.folder.journal import Commit
 from cah_dask.run.progress import PLAIN_INTERVAL_S, Progress
 from cah_dask.run.stages import EXTRACT
 from cah_dask.run.stagewise import Stagewise
-from cah_dask.run.watch.figures import Figures
+from cah_dask.run.watch.figures import NOT_DRIVEN, PUBLISHED, Figures
 from cah_dask.run.watch.job import JobWatch
 from cah_dask.run.watch.verdict import judged
 from cah_dask.schema import Counts
@@ -137,12 +137,19 @@ def test_the_view_follows_a_terminal_that_gets_another_size(tmp_path: Path):
             assert ("rejected" in " ".join(frame)) == (width >= 90)
 
 
-def test_what_is_shown_last_is_what_is_so_in_the_end():
+@pytest.mark.parametrize(
+    ("last", "told"),
+    [
+        (PUBLISHED, "published; left: -; done: the release is published"),
+        (NOT_DRIVEN, "left: -; no driver is at work: run the same command again to go on"),
+    ],
+)
+def test_what_is_shown_last_is_what_is_so_in_the_end(last: str, told: str):
     text, state = io.StringIO(), ["at work"]
     with Progress(Console(file=text)) as view:
         view.look(lambda: judged(load(state=state[0])))
-        state[0] = "published"
+        state[0] = last
     assert [line.split("; ", 1)[1] for line in text.getvalue().splitlines()] == [
         f"at work; left: -; {judged(load()).verdict[0]}",
-        "published; left: -; done: the release is published",
+        told,
     ]

@@ -98,8 +98,9 @@ def line(figures: Figures | JobFigures) -> str:
         what = "; ".join(map(_stage_words, figures.stages))
     else:
         tasks = [f"{stage.name} {stage.done:,}/{stage.known:,}" for stage in figures.stages]
-        state = f"{figures.state}; left: {span(figures.left_s)}; {figures.verdict[0]}"
-        what = f"{', '.join(tasks)}; {state}"
+        verdict = figures.verdict[0]
+        state = "" if verdict.startswith(figures.state) else f"{figures.state}; "
+        what = f"{', '.join(tasks)}; {state}left: {span(figures.left_s)}; {verdict}"
     return printable(f"{clock(figures.at)} {what}")
 
 

@@ -49,7 +49,7 @@ def verdict(figures: Figures) -> list[str]:
             "all is packed, and the release is not in this folder: it is where --to said; if not, "
             "the same command publishes it"
         ]
-    if figures.state == AT_WORK and all(each.known == each.done for each in figures.stages):
+    if figures.state == AT_WORK and all(each.known == each.done > 0 for each in figures.stages):
         return ["all tasks are done: the release is being put in place"]
     found = [line for look in _LOOKS for line in look(figures)]
     if not found and figures.pools and not any(stage.done for stage in figures.stages):

@@ -98,6 +98,14 @@ SLOW_DECODING = ModelFigures(at_work=0.5, waiting_for_pictures=0.4, waiting_for_
             "just started: no task is finished yet",
         ),
         (
+            {"stages": [stage(each, done=100) for each in (DOWNLOAD, EMBED)]},
+            "all tasks are done: the release is being put in place",
+        ),
+        (
+            {"stages": [stage(DOWNLOAD, done=100), stage(EMBED, known=0, done=0)]},
+            "all is well: no pool waits for another",
+        ),
+        (
             {"pools": []},
             "the files alone show no trouble; while a driver is at work its dashboard knows more",
         ),

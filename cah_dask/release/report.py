@@ -12,6 +12,7 @@ import jinja2
 import msgspec
 import yaml
 
+from cah_dask.images.outcomes import TROUBLE
 from cah_dask.pairs.embed import HISTOGRAM_BINS
 from cah_dask.release.draw import SEED
 from cah_dask.release.politeness import politeness
@@ -28,7 +29,7 @@ from cah_dask.release.summary import (
 from cah_dask.release.timeline import Timeline, ends_of
 from cah_dask.release.work import work_by_pool, worker_hours
 from cah_dask.storage import write_atomic
-from cah_dask.words import span
+from cah_dask.words import printable, span
 
 SAMPLES_SHOWN = 24
 """Pictures in each of the two grids: kept pairs, and pairs below the threshold."""
@@ -86,8 +87,10 @@ def write_report(path: Path, run_dir: Path, summary: Summary) -> None:
 
     page = template("report.html").render(
         summary=summary,
+        stands_out=[printable(line) for line in summary.stands_out],
         settings={key: _as_yaml(value) for key, value in summary.settings.items()},
         funnel=funnel(summary),
+        hosts=_hosts(summary),
         outcomes=_outcomes(summary),
         charts=_charts(summary),
         timeline=_timeline(summary.timeline),
@@ -123,7 +126,13 @@ def template(name: str, package: str = _PACKAGE) -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters["span"] = span
+    environment.filters["hours"] = _hours
     return environment.get_template(name)
+
+
+def _hours(hours: float | None) -> str:
+    """Return hours as a number, with four digits of those of a short run."""
+    return "-" if hours is None else f"{hours:,.2f}" if hours >= 1 else f"{hours:.4f}"
 
 
 def _outcomes(summary: Summary) -> list[tuple[str, int, float]]:
@@ -132,6 +141,14 @@ def _outcomes(summary: Summary) -> list[tuple[str, int, float]]:
     rows = {"ok": counts.kept, **counts.rejected}
     ranked = sorted(rows.items(), key=lambda item: (-item[1], item[0]))
     return [(status, urls, urls / max(1, counts.seen)) for status, urls in ranked if urls]
+
+
+def _hosts(summary: Summary) -> list[tuple[str, int, dict[str, int]]]:
+    """Return the hosts with the most trouble, how many urls had it, and what became of all."""
+    return [
+        (printable(host), sum(outcomes.get(status, 0) for status in TROUBLE), outcomes)
+        for host, outcomes in summary.hosts.items()
+    ]
 
 
 def _charts(summary: Summary) -> list[Chart]:

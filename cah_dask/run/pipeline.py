@@ -231,9 +231,12 @@ class _Attempt:
         @contextlib.contextmanager
         def around(driver: Driver, machine: DaskMachine) -> Iterator[None]:
             lend_hosts(machine.scheduler, Turns(config.dedup.buckets))
-            watch.begin(driver, machine, needed)
+            watch.begin(driver, machine, needed, folder.pool_times_file)
             with machine.shows(watch):
-                yield
+                try:
+                    yield
+                finally:
+                    watch.end()
 
         session = Session(
             folder,

@@ -10,6 +10,7 @@ from cah_dask.images.web.request_log import RequestLog
 from cah_dask.images.web.responses import Answer
 from cah_dask.release.card import MEANINGS, write_card
 from cah_dask.release.layout import Layout
+from cah_dask.release.pool_time import PoolTime, PoolTimes
 from cah_dask.release.report import write_report
 from cah_dask.release.summary import (
     ReportOptions,
@@ -22,6 +23,9 @@ from cah_dask.release.timeline import TimelineSum
 from cah_dask.schema import PAIRS, Counts, Status
 from tests.encoders import released_encoder
 from tests.release.small_run import COUNTS, HOSTILE
+
+START = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
+"""When the run of the samples began."""
 
 
 class Page(HTMLParser):
@@ -91,10 +95,34 @@ def test_work_is_shown_over_time_and_its_cost_for_a_million_pairs(run_dir: Path,
     )
     text = " ".join(page(run_dir, found).text.split())
     assert "from 2026-05-01 12:00:00 UTC to 2026-05-01 12:00:11 UTC" in text
-    assert "gpu1 h 0 min2.50 EUR" in text
-    assert "cpu5 h 0 minno price (report.prices)" in text
-    million = 2.5 / COUNTS["pack"].kept * 1e6
+    assert "gpu---1.00--2.50 EUR" in text
+    assert "cpu---5.00--no price (report.prices)" in text
+    assert "It is not known for how long this run held its workers" in text
+    held = PoolTimes(START, {"gpu": PoolTime(looked_s=7200, held_s=7200)})
+    text = " ".join(page(run_dir, msgspec.structs.replace(found, held=held)).text.split())
+    assert "gpu-2.002.001.0050%-5.00 EUR" in text
+    assert "At these prices the workers cost 5.00 EUR" in text
+    million = 5.0 / COUNTS["pack"].kept * 1e6
     assert f"{million:,.2f} for a million pairs, without the pools that have no price" in text
+
+
+def test_what_stands_out_is_told_before_all_figures(run_dir: Path, summary: Summary):
+    found = msgspec.structs.replace(
+        summary,
+        stands_out=["31% of all urls end in dns_error"],
+        hosts={"a\u202e<b>.example": {"ok": 2, "http_403": 50, "timeout": 9}},
+    )
+    text = " ".join(page(run_dir, found).text.split())
+    assert text.index("31% of all urls end in dns_error") < text.index("Funnel")
+    assert "a\\u202e<b>.example59ok 2 http_403 50 timeout 9" in text
+    assert "Nothing stands out" not in text
+
+
+def test_a_run_in_which_nothing_stands_out_says_so(run_dir: Path, summary: Summary):
+    assert "Nothing stands out: no host or outcome" in page(run_dir, summary).text
+    assert "Hosts with the most trouble" not in page(run_dir, summary).text
+    unbegun = msgspec.structs.replace(summary, started=None, finished=None)
+    assert "There is nothing to be judged yet" in page(run_dir, unbegun).text
 
 
 def test_manners_are_told_from_the_logs_of_requests(run_dir: Path, summary: Summary):

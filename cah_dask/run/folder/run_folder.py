@@ -26,6 +26,7 @@ from cah_dask.run.folder.existing import RunParts
 from cah_dask.run.folder.job_folder import JOURNAL_FILE, JobFolder
 from cah_dask.run.folder.journal import Commit, LastLines
 from cah_dask.run.folder.listing import Listing
+from cah_dask.run.folder.pool_times import read_pool_times
 from cah_dask.run.plan import Unit, slug
 from cah_dask.run.pools import pools
 from cah_dask.run.settings import identity, loading, render
@@ -92,6 +93,11 @@ class RunFolder(JobFolder):
     def progress_path(self, unit: str) -> Path:
         """How far a fetch list at work is: see `images.list_progress`."""
         return self.progress_dir / f"{unit.replace('/', '-')}.json"
+
+    @property
+    def pool_times_file(self) -> Path:
+        """For how long the run held its workers: see `folder.pool_times`."""
+        return self.path / "logs" / "pools.json"
 
     @property
     def retry_file(self) -> Path:
@@ -324,8 +330,11 @@ class RunFolder(JobFolder):
         for side in read_receipt(part).side:
             part.with_name(side.name).unlink(missing_ok=True)
 
-    def summary(self) -> Summary:
-        """Add up the journal: what became of every row so far, stage by stage."""
+    def summary(self, told: Callable[[Commit], None] = lambda _: None) -> Summary:
+        """Add up the journal: what became of every row so far, stage by stage.
+
+        `told` is given each commit that counts, in no order.
+        """
         config = self.config()
         variants = identity.variants(config)
         totals = {stage.name: StageTotal(stage.rows) for stage in self.stages}
@@ -339,6 +348,7 @@ class RunFolder(JobFolder):
             stage, name, receipt = commit.stage, commit.unit, commit.receipt
             if stage in variants and not name.startswith(f"{variants[stage]}/"):
                 continue
+            told(commit)
             totals[stage].add(receipt, commit.seconds, commit.peak_mb)
             lost += [(stage, name, f"{receipt.inputs[0]}: {error}") for error in receipt.errors]
             timeline.add(stage, commit.at, commit.seconds)
@@ -373,6 +383,7 @@ class RunFolder(JobFolder):
                 for pool in pools(config.pools, config.slurm.launch, self.stages)
                 for stage in pool.stages
             },
+            held=read_pool_times(self.pool_times_file),
             options=config.report,
         )
 

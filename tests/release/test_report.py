@@ -96,7 +96,7 @@ def test_work_is_shown_over_time_and_its_cost_for_a_million_pairs(run_dir: Path,
     text = " ".join(page(run_dir, found).text.split())
     assert "from 2026-05-01 12:00:00 UTC to 2026-05-01 12:00:11 UTC" in text
     assert "gpu---1.00--2.50 EUR" in text
-    assert "cpu---5.00--no price (report.prices)" in text
+    assert "cpu---5.00--no price" in text
     assert "It is not known for how long this run held its workers" in text
     held = PoolTimes(START, {"gpu": PoolTime(looked_s=7200, held_s=7200)})
     text = " ".join(page(run_dir, msgspec.structs.replace(found, held=held)).text.split())

@@ -15,7 +15,8 @@ from cah_dask.schema import Reject, Status
 from cah_dask.words import counted, span
 
 ENOUGH_S = 60.0
-"""Seconds for which a pool must have been looked at before anything is said of it."""
+"""Seconds in which a pool must have had workers while lists were embedded, or jobs that waited,
+before anything is said of it."""
 
 PENDING_SHARE = 0.25
 """Share of the time of its jobs that they waited in Slurm, above which that is worth a word."""
@@ -122,7 +123,7 @@ def _slurm(run: WholeRun) -> list[str]:
 def _pools(run: WholeRun) -> list[str]:
     """Say which pool the others waited for, if they were there for long enough."""
     times = run.times.values()
-    if not times or min(time.looked_s for time in times) < ENOUGH_S:
+    if not times or min(time.midst_s for time in times) < ENOUGH_S:
         return []
     return [*verdict.models(run.figures), *verdict.front(run.figures)]
 

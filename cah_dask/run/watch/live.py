@@ -11,13 +11,13 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from cah_dask.release.pool_time import PoolLook
+from cah_dask.release.pool_time import Midst, PoolLook
 from cah_dask.run.folder.job_folder import JOURNAL_FILE
 from cah_dask.run.folder.journal import Commit, LastLines
 from cah_dask.run.folder.pool_times import PoolTimesFile
 from cah_dask.run.plan import Plan
 from cah_dask.run.pools import Pool
-from cah_dask.run.stages import PACK, Stage
+from cah_dask.run.stages import EMBED, PACK, Stage
 from cah_dask.run.watch.figures import (
     AT_WORK,
     PAUSED,
@@ -150,18 +150,31 @@ class Watch:
 
     def _look(self, team: "_Team") -> None:
         seen = team.seen()
-        self._busy.append((self._clock(), team.busy(seen)))
+        busy = team.busy(seen)
+        self._busy.append((self._clock(), busy))
         if self._times is not None:
-            self._times.look({pool.name: self._pool_look(pool, each) for pool, each in seen})
+            self._times.look({pool.name: self._pool_look(pool, each, busy) for pool, each in seen})
 
-    def _pool_look(self, pool: Pool, seen: PoolFigures) -> PoolLook:
+    def _pool_look(self, pool: Pool, seen: PoolFigures, busy: Mapping[str, float]) -> PoolLook:
+        midst = None
+        if pool.name in busy and self._is_embedding():
+            ready = {stage.name: self._plan.waiting([stage]) for stage in pool.stages}
+            midst = Midst(busy[pool.name], ready)
         return PoolLook(
             jobs=seen.running if seen.is_slurm else 0,
             pending=seen.pending,
             held=seen.running * (pool.processes if seen.is_slurm else 1),
             connected=seen.workers,
-            ready={stage.name: self._plan.waiting([stage]) for stage in pool.stages},
+            midst=midst,
         )
+
+    def _is_embedding(self) -> bool:
+        """Tell whether it is after the first list that could be embedded, and before the last."""
+        plan, team = self._plan, self._team
+        if EMBED not in plan.stages or EMBED not in plan.left():
+            return False
+        is_running = team is not None and team.crew.running[EMBED] > 0
+        return plan.done[EMBED] > 0 or is_running or plan.waiting([EMBED]) > 0
 
     def figures(self) -> Figures:
         """Return the figures, at most `FRESH_S` old."""

@@ -8,7 +8,7 @@ import msgspec
 from cah_dask.pairs.timings import INPUT, MODEL, TURN
 from cah_dask.release.pool_time import PoolTime
 from cah_dask.release.summary import StageSummary, Summary
-from cah_dask.release.work import held_by_pool, work_by_pool
+from cah_dask.release.work import held_by_pool
 from cah_dask.run.folder.lost import LOST_FOR_NOW
 from cah_dask.run.pools import Pool
 from cah_dask.run.stages import DOWNLOAD, EMBED
@@ -26,7 +26,8 @@ class WholeRun(msgspec.Struct, frozen=True, kw_only=True):
     """All that a run so far is judged by."""
 
     figures: Figures
-    """Means over the time in which drivers looked; outcomes and hosts are those of all lists."""
+    """Means over the looks of all drivers, how busy pools were while lists were embedded; outcomes
+    and hosts are those of all lists."""
     archives: int
     lost: int
     """Archives that gave nothing, as they were not to be had."""
@@ -57,7 +58,6 @@ def whole_run(summary: Summary, pools: Sequence[Pool], beside: Beside) -> WholeR
         As the run was told; one is left out if it is not known for how long it was held.
     """
     times = held_by_pool(summary)
-    busy = {work.pool: work.busy for work in work_by_pool(summary)}
     download, embed = summary.counts(DOWNLOAD.name), summary.stages[EMBED.name]
     figures = Figures(
         at=beside.now,
@@ -68,13 +68,10 @@ def whole_run(summary: Summary, pools: Sequence[Pool], beside: Beside) -> WholeR
         verdict=[],
         left_s=None,
         stages=[
-            _stage(name, stage, times.get(pool, PoolTime()), busy.get(pool), beside.failed)
+            _stage(name, stage, times.get(summary.pools.get(name, ""), PoolTime()), beside.failed)
             for name, stage in summary.stages.items()
-            for pool in (summary.pools.get(name, ""),)
         ],
-        pools=[
-            _pool(pool, times[pool.name], busy[pool.name]) for pool in pools if pool.name in times
-        ],
+        pools=[_pool(pool, times[pool.name]) for pool in pools if pool.name in times],
         staged=StagedFigures(n_bytes=0, bound=0),
         model=ModelFigures(
             at_work=embed.share(MODEL),
@@ -89,7 +86,7 @@ def whole_run(summary: Summary, pools: Sequence[Pool], beside: Beside) -> WholeR
         pairs=[],
         workers_given_up=[],
         can_start={
-            stage: _mean(ready_s, time)
+            stage: _mean(ready_s, time.midst_s)
             for time in times.values()
             for stage, ready_s in time.ready_s.items()
         },
@@ -103,28 +100,29 @@ def whole_run(summary: Summary, pools: Sequence[Pool], beside: Beside) -> WholeR
     )
 
 
-def _mean(seconds: float, time: PoolTime) -> int:
+def _mean(number_s: float, seconds: float) -> int:
     """Return how many of something there were on average."""
-    return round(seconds / time.looked_s) if time.looked_s else 0
+    return round(number_s / seconds) if seconds else 0
+
+
+def _busy(time: PoolTime) -> float | None:
+    """Return the share of its workers that had a task while lists were embedded."""
+    return time.busy_s / time.midst_s if time.midst_s else None
 
 
 def _stage(
-    name: str,
-    stage: StageSummary,
-    time: PoolTime,
-    busy: float | None,
-    failed: Mapping[str, int],
+    name: str, stage: StageSummary, time: PoolTime, failed: Mapping[str, int]
 ) -> StageFigures:
     """Return the figures of a stage; its rate is that of its workers while they had tasks."""
-    counts = stage.counts
-    rate = stage.tasks / time.looked_s / busy if time.looked_s and busy else 0.0
+    counts, busy = stage.counts, _busy(time)
+    rate = stage.tasks / time.looked_s / busy if busy else 0.0
     return StageFigures(
         name=name,
         rows=stage.rows,
         known=stage.tasks,
         done=stage.tasks,
-        running=_mean(stage.seconds, time),
-        waiting=_mean(time.ready_s.get(name, 0.0), time),
+        running=_mean(stage.seconds, time.looked_s),
+        waiting=_mean(time.ready_s.get(name, 0.0), time.midst_s),
         failed=failed.get(name, 0),
         seen=counts.seen,
         kept=counts.kept,
@@ -136,17 +134,18 @@ def _stage(
     )
 
 
-def _pool(pool: Pool, time: PoolTime, busy: float | None) -> PoolFigures:
-    jobs = _mean(time.jobs_s if pool.job is not None else time.held_s, time)
+def _pool(pool: Pool, time: PoolTime) -> PoolFigures:
+    is_slurm = pool.job is not None
+    running = _mean(time.jobs_s if is_slurm else time.held_s, time.looked_s)
     return PoolFigures(
         name=pool.name,
         stages=tuple(stage.name for stage in pool.stages),
-        is_slurm=pool.job is not None,
-        most=pool.max_jobs if pool.job is not None else pool.workers,
-        wanted=jobs,
-        pending=_mean(time.pending_s, time),
+        is_slurm=is_slurm,
+        most=pool.max_jobs if is_slurm else pool.workers,
+        wanted=running,
+        pending=_mean(time.pending_s, time.looked_s),
         reasons={},
-        running=jobs,
-        workers=_mean(time.connected_s, time),
-        busy=busy,
+        running=running,
+        workers=_mean(time.connected_s, time.looked_s),
+        busy=_busy(time),
     )

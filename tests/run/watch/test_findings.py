@@ -54,7 +54,7 @@ def run(  # a load is many things
     Parameters
     ----------
     busy
-        Share of the time of the workers of each pool in which they had tasks.
+        Share of the workers of each pool that had tasks, on average.
     ready
         By stage, tasks that could have been taken, on average.
     model
@@ -86,6 +86,8 @@ def run(  # a load is many things
             jobs_s=n * seconds,
             held_s=n * seconds,
             connected_s=n * seconds,
+            midst_s=seconds,
+            busy_s=shares[pool] * seconds,
             pending_s=pending * seconds if pool == "gpu" else 0.0,
             ready_s={
                 stage: number * seconds

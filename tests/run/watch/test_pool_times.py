@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from cah_dask.release.pool_time import PoolLook
+from cah_dask.release.pool_time import Midst, PoolLook
 from cah_dask.run.folder.pool_times import WRITE_S, PoolTimesFile, read_pool_times
 from tests.run.watch.loads import NOW
 
-TWO_OF_THREE = PoolLook(jobs=2, pending=1, held=8, connected=6, ready={"embed": 5})
-GONE = PoolLook(jobs=0, pending=0, held=0, connected=0, ready={"embed": 0})
+TWO_OF_THREE = PoolLook(jobs=2, pending=1, held=8, connected=6, midst=Midst(0.5, {"embed": 5}))
+GONE = PoolLook(jobs=0, pending=0, held=0, connected=0)
 
 
 class Clock:
@@ -50,6 +50,7 @@ def test_what_is_held_adds_up_over_drivers(path: Path):
     assert gpu.looked_s == 3600
     assert (gpu.jobs_s, gpu.pending_s) == (2 * 3600, 3600)
     assert (gpu.held_s, gpu.connected_s) == (8 * 3600, 6 * 3600)
+    assert (gpu.midst_s, gpu.busy_s) == (3600, 1800)
     assert gpu.ready_s == {"embed": 5 * 3600}
 
 
@@ -75,6 +76,8 @@ def test_until_the_next_look_a_pool_is_as_it_was(path: Path):
     assert found is not None
     assert found.pools["gpu"].looked_s == 961
     assert found.pools["gpu"].jobs_s == 2 * 61
+    assert found.pools["gpu"].midst_s == 61
+    assert found.pools["gpu"].ready_s == {"embed": 5 * 61}
 
 
 def test_the_file_does_not_grow_with_the_run(path: Path):

@@ -14,7 +14,7 @@ from cah_dask.release.report import template
 from cah_dask.release.samples import Sample
 from cah_dask.schema import Status
 from cah_dask.storage import write_atomic
-from cah_dask.words import short
+from cah_dask.words import printable, short
 
 _COLUMNS = 8
 _TILE_PX = (152, 192)
@@ -62,22 +62,17 @@ def write_sheet(path: Path, sheet: Sheet) -> list[str]:
 
 def _picture(sheet: Sheet, lettering: Lettering) -> bytes:
     head = [sheet.title, sheet.about, *([sheet.gone] if sheet.is_without_pictures else [])]
-    columns = min(_COLUMNS, max(4, len(sheet.samples)))
     width, height = _TILE_PX
-    if sheet.is_without_pictures:
-        height -= THUMBNAIL_PX
-    rows = -(-len(sheet.samples) // columns)
+    height -= THUMBNAIL_PX if sheet.is_without_pictures else 0
+    rows = -(-len(sheet.samples) // _COLUMNS)
     top = (len(head) + 1) * _LINE_PX
-    picture = Image.new("RGB", (columns * width, top + rows * height), "white")
+    picture = Image.new("RGB", (_COLUMNS * width, top + rows * height), "white")
     draw = ImageDraw.Draw(picture)
     for number, line in enumerate(head):
-        at = _MARGIN_PX, 6 + number * _LINE_PX
-        text = short(line, 10 * _CAPTION_CHARACTERS)
-        font = lettering.font(text)
-        (text, *_) = wrapped(text, font, columns * width - 2 * _MARGIN_PX, 1)
-        draw.text(at, text, "black", font)
+        text = printable(line)
+        draw.text((_MARGIN_PX, 6 + number * _LINE_PX), text, "black", lettering.font(text))
     for index, sample in enumerate(sheet.samples):
-        left, y = index % columns * width + _MARGIN_PX, top + index // columns * height
+        left, y = index % _COLUMNS * width + _MARGIN_PX, top + index // _COLUMNS * height
         if not sheet.is_without_pictures:
             _put_picture(picture, (left, y), sample, lettering)
             y += THUMBNAIL_PX + 4

@@ -82,17 +82,16 @@ def write_documents(folder: Path, source: Source, layout: Layout, summary: Summa
     """Write report and data card of an output into its folder."""
     errors = tuple(map(private_paths.in_text, summary.errors))
     summary = msgspec.structs.replace(summary, errors=errors)
-    said = _noted(summary.notes, f"{OF_MODEL}/")
-    charts = list(_charts(summary.notes, source.config))
+    said = _first(_noted(summary.notes, f"{OF_MODEL}/"))
     page = template("report.html", _PACKAGE).render(
         summary=summary,
         layout=layout,
         settings=_settings(source),
-        charts=charts[:CHARTS_SHOWN],
-        more_charts=len(charts[CHARTS_SHOWN:]),
+        charts=list(_charts(summary.notes, source.config)),
+        more_charts=max(0, len(layout.names) - CHARTS_SHOWN),
         mimes=_first(_noted(summary.notes, "mime/")),
         statuses=_first(_noted(summary.notes, "status/")),
-        said=_first([(private_paths.in_text(name), n) for name, n in said]),
+        said=[(private_paths.in_text(name), n) for name, n in said],
         kept=samples(source, is_kept=True),
         others=samples(source, is_kept=False),
         versions=versions(),
@@ -153,7 +152,7 @@ def _charts(notes: Mapping[str, int], config: ClassifyConfig) -> Iterator[BarCha
             scores[name][int(number)] = count
     rule = config.keep if isinstance(config.keep, KeepOptions) else None
     deciding = "" if rule is None else rule.score
-    for name in sorted(scores, key=lambda name: (name != deciding, name)):
+    for name in sorted(scores, key=lambda name: (name != deciding, name))[:CHARTS_SHOWN]:
         yield _chart(name, scores[name], rule if name == deciding else None)
 
 

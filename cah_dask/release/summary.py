@@ -113,6 +113,8 @@ class Summary(msgspec.Struct, frozen=True):
     options: ReportOptions = ReportOptions()
     rules: dict[str, dict[str, dict[str, float | None]]] = {}
     """By name of the rule and of the score: limits of the scores of rows that it drops."""
+    keeps_images: bool = True
+    """Whether the run keeps images that are embedded."""
 
     def beyond_quota(self) -> list[tuple[str, int]]:
         """Return the hosts that had more urls than their quota, and how many, the largest first."""

@@ -375,6 +375,7 @@ class RunFolder(JobFolder):
             encoder=config.select.encoder or "",  # preflight names it
             thresholds=config.select.thresholds,
             rules=msgspec.to_builtins(config.select.drop),
+            keeps_images=config.keep_images,
             selected=sorted(selected),
             lists=lists.names,
             timeline=timeline.total,

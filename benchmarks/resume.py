@@ -35,6 +35,7 @@ from cah_dask.run.settings.identity import variants
 from cah_dask.run.settings.loading import Loaded
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, SELECT
 from cah_dask.run.task import versions
+from cah_dask.run.watch.from_files import FromFiles
 from cah_dask.schema import Counts
 from cah_dask.storage import Receipt, SideFile
 
@@ -175,9 +176,9 @@ def resume(folder: Path, units: int) -> list[tuple[str, float, float]]:
 
 
 def status(folder: Path) -> list[tuple[str, float, float]]:
-    """Sum up a run, as `cah status` does."""
+    """Make the figures of a run, as `cah status` does."""
     before = time.process_time()
-    RunFolder(folder).summary()
+    FromFiles(RunFolder(folder)).figures()
     return [used("status", before)]
 
 

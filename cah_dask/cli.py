@@ -3,6 +3,7 @@
 import os
 import sys
 import textwrap
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,11 +31,9 @@ from cah_dask.watch_cli import watch_app
 from cah_dask.words import counted, printable
 
 if TYPE_CHECKING:
-    from cah_dask.release.summary import Summary
+    from cah_dask.release.summary import FunnelStep
     from cah_dask.run.before.doctor import Visit
     from cah_dask.run.before.preflight import Prepared
-
-_TIME = "%Y-%m-%d %H:%M:%S UTC"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -73,10 +72,12 @@ def run(
     With other `select` or `pack` settings a finished run makes another release, without the web and
     without a model; `--to` keeps both.
     """
+    from cah_dask.release.summary import funnel
     from cah_dask.run import pipeline, requeue
     from cah_dask.run.before import preflight, slurm_limits
     from cah_dask.run.folder.run_folder import RunFolder
     from cah_dask.run.progress import Progress
+    from cah_dask.run.watch.terminal import clock
 
     started = datetime.now(UTC)
     with Signals() as signals:
@@ -88,11 +89,11 @@ def run(
     match ending:
         case pipeline.Ending.PUBLISHED:
             summary = folder.summary()
-            _print_funnel(summary, console)
+            _print_funnel(funnel(summary), console)
             if not summary.counts("pack").kept:
                 say("warning: no pair was kept; the rejects above say why")
             if summary.finished and summary.finished < started:
-                say(f"complete since {summary.finished:{_TIME}}; nothing was to be done")
+                say(f"complete since {clock(summary.finished)}; nothing was to be done")
             console.print(f"release: {folder.release}", soft_wrap=True, highlight=False)
         case pipeline.Ending.INCOMPLETE:
             fail(f"some tasks were given up, see {folder.log_file}; run again to retry them", 6)
@@ -171,28 +172,29 @@ def status(
     from cah_dask.run.folder.run_folder import RunFolder
     from cah_dask.run.indexing.job import index_state
     from cah_dask.run.pace import slow_hosts
+    from cah_dask.run.watch import terminal
+    from cah_dask.run.watch.from_files import FromFiles
 
     run_folder = RunFolder(folder)
     if as_json or watch:
-        from cah_dask.run.watch import terminal
-
         terminal.show(run_folder, answer, as_json=as_json, again=watch)
         return
-    summary = run_folder.summary()
-    _print_funnel(summary, answer)
-    driver, last = run_folder.driver(wait_s=10.0), summary.finished
-    tell(f"driver: {driver}; last commit: {last.strftime(_TIME) if last else 'none yet'}")
+    source = FromFiles(run_folder)
+    figures = source.figures(wait_s=terminal.WAIT_S)
+    _print_funnel(figures.funnel(), answer)
+    for line in terminal.words(figures):
+        tell(line)
+    driver = (figures.is_driven and run_folder.driver_elsewhere) or run_folder.driver
+    tell(f"driver: {driver}; last commit: {terminal.clock(figures.last_commit)}")
     for line in index_state(run_folder.index_dir):
         tell(line)
-    if run_folder.pause_file.exists():
-        tell(f"downloads are paused: remove {run_folder.pause_file} to go on")
-    done = run_folder.release.exists()
-    tell(f"release: {run_folder.release if done else 'not published yet'}")
+    if run_folder.release.exists():
+        tell(f"release: {run_folder.release}")
     for fault in run_folder.odd_optouts():
         tell(f"ignored: {fault}")
-    for line in slow_hosts(summary, run_folder.config().download.hosts):
+    for line in slow_hosts(source.deduped, run_folder.config().download.hosts):
         tell(line)
-    for line in summary.lost:
+    for line in source.faults():
         tell(f"lost: {line}")
 
 
@@ -250,13 +252,11 @@ def _warn(prepared: "Prepared") -> None:
         say(f"warning: {line}")
 
 
-def _print_funnel(summary: "Summary", console: Console) -> None:
-    from cah_dask.release.summary import funnel
-
+def _print_funnel(steps: "Sequence[FunnelStep]", console: Console) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name in ("stage", "rows are", "seen", "kept", "rejected"):
         table.add_column(name, justify="right" if name in ("seen", "kept") else "left")
-    for step in funnel(summary):
+    for step in steps:
         rejected = ", ".join(f"{reason} {count:,}" for reason, count in step.rejected.items())
         table.add_row(step.stage, step.unit, f"{step.seen:,}", f"{step.kept:,}", rejected)
     console.print(table)

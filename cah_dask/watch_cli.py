@@ -3,21 +3,17 @@
 No scheduler is needed, and a copy of the folder will do; the run may be alive or long over.
 """
 
-import os
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from cah_dask.errors import CahError, ConfigError
+from cah_dask.errors import ConfigError
 from cah_dask.jobs_cli import EXIT_CODES
 from cah_dask.terminal import answer, say, tell
-from cah_dask.words import counted, printable
+from cah_dask.words import counted
 
 if TYPE_CHECKING:
     from cah_dask.release.samples import Wanted
@@ -197,11 +193,14 @@ def pause(folder: RunPath) -> None:
 @watch_app.command()
 def resume(folder: RunPath) -> None:
     """Have downloads go on that were paused."""
+    from cah_dask.run.watch.figures import NOT_DRIVEN
+    from cah_dask.run.watch.from_files import FromFiles
+
     run = begun(folder)
     was_paused = run.pause_file.exists()
     run.pause_file.unlink(missing_ok=True)
     tell("downloads go on" if was_paused else "downloads were not paused")
-    if not run.release.exists() and not run.has_driver(_BEAT_WAIT_S):
+    if FromFiles(run).figures(wait_s=_BEAT_WAIT_S).state == NOT_DRIVEN:
         tell(f"no driver is at work: {_GOES_ON} with it")
 
 
@@ -290,49 +289,9 @@ def runs(
     folder: Annotated[Path, typer.Argument(help="Folder that runs lie in, at any depth.")],
 ) -> None:
     """Print a table of the runs below a folder: how far each is, and who drives it."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("run", "archives", "pairs", "last commit", "state"):
-        table.add_column(name, justify="right" if name in ("archives", "pairs") else "left")
-    for run in _below(folder):
-        try:
-            told = _told(run)
-        except (CahError, OSError) as error:
-            told = "", "", "", f"damaged: {_in_a_line(str(error))}"
-        table.add_row(*(escape(printable(cell)) for cell in (str(run.path), *told)))
+    from cah_dask.run.watch.runs import runs_table
+
+    table = runs_table(folder)
     if not table.rows:
         raise ConfigError(f"{folder} has no run folder in it")
     answer.print(table)
-
-
-def _told(run: "RunFolder") -> tuple[str, str, str, str]:
-    """Return how many archives and pairs a run has, its last commit and its state."""
-    summary = run.summary()
-    last = summary.finished
-    extracted, packed = summary.n_archives, summary.counts("pack").kept
-    return (
-        f"{extracted:,}/{len(summary.archives):,}",
-        f"{packed:,}",
-        f"{last:%Y-%m-%d %H:%M}" if last else "none yet",
-        _state(run),
-    )
-
-
-def _below(folder: Path) -> Iterator["RunFolder"]:
-    """Yield the runs below a folder; what lies in one is not looked at."""
-    from cah_dask.run.folder.run_folder import CONFIG_FILE, RunFolder
-
-    for path, folders, files in os.walk(folder):
-        run = RunFolder(Path(path))
-        if CONFIG_FILE in files and run.journal_file.exists():
-            folders.clear()
-            yield run
-        folders.sort()
-
-
-def _state(run: "RunFolder") -> str:
-    paused = ", paused" if run.pause_file.exists() else ""
-    if run.has_driver():
-        return f"at work: {run.driver()}{paused}"
-    if who := run.driver_elsewhere:
-        return f"perhaps at work: {who}{paused}"
-    return "published" if run.release.exists() else "stopped"

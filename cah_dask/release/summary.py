@@ -1,12 +1,12 @@
 """What became of every row of a run, stage by stage: the numbers behind report and data card."""
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 
 import msgspec
 
-from cah_dask.candidates.dedup import BEYOND_QUOTA
 from cah_dask.pairs.embed import HISTOGRAM_BINS, LONG_TEXTS
 from cah_dask.pairs.select import KEPT_LANGUAGE, SCORED_LANGUAGE
 from cah_dask.pairs.timings import WORKER
@@ -116,12 +116,6 @@ class Summary(msgspec.Struct, frozen=True):
     keeps_images: bool = True
     """Whether the run keeps images that are embedded."""
 
-    def beyond_quota(self) -> list[tuple[str, int]]:
-        """Return the hosts that had more urls than their quota, and how many, the largest first."""
-        notes = self.counts("dedup").notes.items()
-        hosts = [(key[len(BEYOND_QUOTA) :], n) for key, n in notes if key.startswith(BEYOND_QUOTA)]
-        return sorted(hosts, key=lambda item: (-item[1], item[0]))
-
     @property
     def n_archives(self) -> int:
         """How many archives are extracted; one that was lost and came later counts once."""
@@ -149,9 +143,14 @@ def funnel(summary: Summary) -> list[FunnelStep]:
         if not stage.rows:
             continue
         counts = stage.counts
-        ranked = sorted(counts.rejected.items(), key=lambda item: (-item[1], item[0]))
-        steps.append(FunnelStep(name, stage.rows, counts.seen, counts.kept, dict(ranked)))
+        rejected = most_first(counts.rejected)
+        steps.append(FunnelStep(name, stage.rows, counts.seen, counts.kept, rejected))
     return steps
+
+
+def most_first(numbers: Mapping[str, int]) -> dict[str, int]:
+    """Return the same, the largest number first."""
+    return dict(sorted(numbers.items(), key=lambda item: (-item[1], item[0])))
 
 
 class LanguageRow(msgspec.Struct, frozen=True):

@@ -22,7 +22,6 @@ from cah_dask.run.pools import Pool
 from cah_dask.run.signals import GRACE_S, Signals
 from cah_dask.run.stages import Stage
 from cah_dask.run.task import Done, Failed, Task
-from cah_dask.schema import Counts
 
 logger = logging.getLogger(__name__)
 
@@ -49,16 +48,9 @@ class Machine(Protocol):
 
 
 class Units(Protocol):
-    """Which units of a job may be done now, and how far it is."""
+    """Which units of a job may be done now."""
 
     stages: tuple[Stage, ...]
-    known: dict[Stage, int]
-    """Units of each stage, as far as they are known."""
-    done: dict[Stage, int]
-
-    @property
-    def counts(self) -> dict[Stage, Counts]:
-        """What became of the rows of each stage so far."""
 
     def take(self, stages: Sequence[Stage]) -> Unit | None:
         """Return the first unit that may start now, trying `stages` in order, or None."""

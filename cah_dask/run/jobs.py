@@ -17,6 +17,7 @@ from cah_dask.run.signals import Signals
 from cah_dask.run.slurm.options import SlurmOptions
 from cah_dask.run.stagewise import Committed, Stepwise
 from cah_dask.run.task import Done, Task
+from cah_dask.run.watch.job import JobWatch
 from cah_dask.schema import Counts
 from cah_dask.storage import disk_errors
 
@@ -74,6 +75,7 @@ class JobWork(FolderWork):
     def __init__(self, job: Job, view: View) -> None:
         super().__init__(job.folder)
         self.units = job.plan(job.existing())
+        self._watch = JobWatch(self.units)
         self._job = job
         self._view = view
 
@@ -87,7 +89,7 @@ class JobWork(FolderWork):
         """Write down that a unit is done."""
         commit = self.folder.commit(unit, done)
         self.units.complete(unit, done.receipt)
-        self._view.update(commit)
+        self._watch.add(commit)
         if line := self._job.remark(unit, done):
             self._view.say(line)
 
@@ -97,7 +99,8 @@ class JobWork(FolderWork):
         self._view.warn(f"{unit.stage} {unit.name} is given up after {attempts} attempts: {reason}")
 
     def look(self) -> None:
-        """Nothing has to be looked at meanwhile."""
+        """Let a person see how far it is."""
+        self._view.look(self._watch.figures)
 
     def more(self) -> bool:
         """Begin a step whose units were not known before."""

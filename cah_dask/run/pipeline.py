@@ -4,6 +4,7 @@ import contextlib
 import signal
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
@@ -38,6 +39,7 @@ from cah_dask.run.signals import Signals
 from cah_dask.run.stages import COMPACT, DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT, Stage
 from cah_dask.run.task import Done
 from cah_dask.run.tasks import CrawlTask, without_place
+from cah_dask.run.watch.figures import NOT_DRIVEN, PUBLISHED
 from cah_dask.run.watch.live import Watch
 from cah_dask.run.watch.view import facts
 from cah_dask.schema import Split, similarity_of
@@ -188,9 +190,20 @@ class _Attempt:
             variants=variants(config),
         )
         self._publisher = Publisher(config, folder, self._plan)
+        self._watch = Watch(facts(config, folder), self._plan)
 
     def carry_out(self, require_for: Callable[[Collection[Stage]], None]) -> Ending:
         """Do what is left of the stages, and publish if a release is among it."""
+        state = NOT_DRIVEN
+        try:
+            ending = self._carry_out(require_for)
+            if ending is Ending.PUBLISHED:
+                state = PUBLISHED
+            return ending
+        finally:
+            self._watch.end(state)
+
+    def _carry_out(self, require_for: Callable[[Collection[Stage]], None]) -> Ending:
         plan, publisher, view = self._plan, self._publisher, self._view
         if publisher.is_published():
             return Ending.PUBLISHED
@@ -225,7 +238,7 @@ class _Attempt:
                 return ending
         found = pools(config.pools, config.slurm.launch, plan.stages)
         needed = [pool for pool in found if left & set(pool.stages)]
-        watch = Watch(facts(config, folder), plan)
+        watch = self._watch
         watch.remember()
 
         @contextlib.contextmanager
@@ -236,7 +249,7 @@ class _Attempt:
                 try:
                     yield
                 finally:
-                    watch.end()
+                    watch.last_look()
 
         session = Session(
             folder,
@@ -350,7 +363,6 @@ class Crawl(FolderWork):
                 self._view.say(line)
         if unit.stage == EMBED and not self._config.keep_images:
             self.folder.drop_images(unit)
-        self._view.update(commit)
 
     def given_up(self, unit: Unit, reason: str, attempts: int) -> None:
         """Let the run go on without a unit; an archive is taken up again by the next start."""
@@ -363,8 +375,9 @@ class Crawl(FolderWork):
         self._view.warn(f"{unit.stage} {unit.name} is given up after {attempts} attempts: {reason}")
 
     def look(self) -> None:
-        """Say when downloads are paused and when they go on; the tasks see to it themselves."""
+        """Show how far it is; say when downloads are paused: the tasks see to that themselves."""
         self._watch.look()
+        self._view.look(partial(self._watch.figures, with_pairs=False))
         asks_hosts = self._config.download.source == "web"
         is_paused = asks_hosts and self.folder.pause_file.exists()
         if is_paused and not self._is_paused:

@@ -14,22 +14,22 @@ from cah_dask.run.cluster.machine import DaskMachine, opened
 from cah_dask.run.driver import Driver, Units, Work
 from cah_dask.run.folder.failures import Then, note
 from cah_dask.run.folder.job_folder import JobFolder
-from cah_dask.run.folder.journal import Commit
 from cah_dask.run.plan import Unit
 from cah_dask.run.pools import Pool
 from cah_dask.run.signals import Signals
 from cah_dask.run.slurm.options import SlurmOptions
 from cah_dask.run.task import Failed
+from cah_dask.run.watch.figures import Figures, JobFigures
 
 
 class View(Protocol):
     """Shows a person how a job is doing; every call returns at once."""
 
-    def start(self, units: Units, dashboard: Dashboard) -> None:
+    def start(self, dashboard: Dashboard) -> None:
         """Learn that the scheduler is up and where its dashboard is."""
 
-    def update(self, commit: Commit) -> None:
-        """Learn of a commit."""
+    def look(self, figures: Callable[[], Figures | JobFigures]) -> None:
+        """Look whether it is time to show figures; called about once a second."""
 
     def say(self, message: str) -> None:
         """Show a line of news."""
@@ -96,7 +96,7 @@ class Session:
             ) as machine:
                 with self.around(driver, machine):
                     machine.dashboard.write(folder.dashboard_file)
-                    view.start(units, machine.dashboard)
+                    view.start(machine.dashboard)
                     try:
                         await driver.drive(machine)
                     finally:

@@ -256,7 +256,7 @@ def describe(config: Config, archives: Sequence[str]) -> Iterator[str]:
         yield hint
     folder = RunFolder(Path(config.run_dir))
     if folder.has_begun:
-        yield from slow_hosts(folder.summary(), config.download.hosts)
+        yield from slow_hosts(folder.summary().counts(DEDUP.name), config.download.hosts)
     if not config.keep_images:
         yield f"images are dropped once embedded: at most {config.staged_gb:,.0f} GB of them wait"
     for pool in found:

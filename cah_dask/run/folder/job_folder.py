@@ -123,9 +123,10 @@ class JobFolder:
         first = {LOCK_FILE, f"{LOCK_FILE}.flock", "logs", *also}
         return all(name in first or name.startswith(TEMPORARY) for name in names)
 
-    def driver(self, wait_s: float = 0.0) -> str:
-        """Say which process drives this run, or that none does; see `lock.state_of`."""
-        return lock.state_of(self.path / LOCK_FILE, wait_s)
+    @property
+    def driver(self) -> str:
+        """Which process drives this run, or that none does; see `lock.state_of`."""
+        return lock.state_of(self.path / LOCK_FILE)
 
     def has_driver(self, wait_s: float = 0.0) -> bool:
         """Tell whether a process drives this run; see `lock.is_held`."""

@@ -65,17 +65,14 @@ def read_lease(path: Path) -> Lease | None:
     return None
 
 
-def state_of(path: Path, wait_s: float = 0.0) -> str:
-    """Say who drives, for `cah status`; a beat of another machine is waited for a moment."""
+def state_of(path: Path) -> str:
+    """Say who drives, as far as that is known without a wait for a beat of another machine."""
     lease = read_lease(path)
     if lease is None:
         return "none at work"
     if lease.is_here:
         return lease.who if lease.is_alive_here else f"none at work; {lease.who} was killed"
-    has_beaten = _wait_for(lambda: read_lease(path) != lease, wait_s)
-    return (
-        lease.who if has_beaten else f"{lease.who}, but it has not been heard of for {wait_s:g} s"
-    )
+    return f"{lease.who}, but it was not heard of"
 
 
 def is_held(path: Path, wait_s: float = 0.0) -> bool:

@@ -23,6 +23,7 @@ from cah_dask.release.summary import StageTotal, Summary
 from cah_dask.release.timeline import TimelineSum
 from cah_dask.run.folder import compaction
 from cah_dask.run.folder.existing import RunParts
+from cah_dask.run.folder.faults import Faults
 from cah_dask.run.folder.job_folder import JOURNAL_FILE, JobFolder
 from cah_dask.run.folder.journal import Commit, LastLines
 from cah_dask.run.folder.listing import Listing
@@ -338,7 +339,7 @@ class RunFolder(JobFolder):
         config = self.config()
         variants = identity.variants(config)
         totals = {stage.name: StageTotal(stage.rows) for stage in self.stages}
-        lost: list[tuple[str, str, str]] = []
+        faults = Faults()
         selected: list[str] = []
         lists, timeline = Draw(SEED, _LISTS_DRAWN), TimelineSum()
         started: datetime | None = None
@@ -350,7 +351,7 @@ class RunFolder(JobFolder):
                 continue
             told(commit)
             totals[stage].add(receipt, commit.seconds, commit.peak_mb)
-            lost += [(stage, name, f"{receipt.inputs[0]}: {error}") for error in receipt.errors]
+            faults.add(commit)
             timeline.add(stage, commit.at, commit.seconds)
             if stage == DOWNLOAD.name:
                 lists.add(name)
@@ -359,15 +360,10 @@ class RunFolder(JobFolder):
             started = min(started or commit.at, commit.at)
             finished = max(finished or commit.at, commit.at)
             versions = versions or receipt.versions
-        lost += [
-            ("index", commit.unit, error)
-            for commit in LastLines(self.index_dir / JOURNAL_FILE).commits()
-            for error in commit.receipt.errors
-        ]
         return Summary(
             stages={stage: total.summary for stage, total in totals.items()},
             archives=self.archives(),
-            lost=[line for _, _, line in sorted(lost, key=lambda each: each[:2])],
+            lost=faults.lines(self.index_dir / JOURNAL_FILE),
             started=started,
             finished=finished,
             versions=versions,

@@ -4,6 +4,8 @@ from datetime import datetime
 
 import msgspec
 
+from cah_dask.release.summary import FunnelStep
+
 AT_WORK, PAUSED, PUBLISHED, NOT_DRIVEN = "at work", "paused", "published", "no driver is at work"
 PACKED = "all is packed"
 """States of a run."""
@@ -35,7 +37,15 @@ class StageFigures(msgspec.Struct, frozen=True, kw_only=True):
     mean_tasks_per_s: float
     """Over all of that time."""
     left_s: float | None
-    """Seconds for the tasks known so far; None while there is no rate."""
+    """Seconds at work for the tasks known so far, at the rate of the last minute at work, or of the
+    last 10 or 60; None while there is no rate."""
+
+
+class JobFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that is no run, at one moment."""
+
+    at: datetime
+    stages: list[StageFigures]
 
 
 class PoolFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,9 +175,22 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     can_start: dict[str, int]
     """Tasks of each stage that a free worker could take; empty where only files are known."""
 
+    @property
+    def is_driven(self) -> bool:
+        """Whether a driver is at work."""
+        return self.state in (AT_WORK, PAUSED)
+
     def stage(self, name: str) -> StageFigures | None:
         """Return the figures of a stage, None if the run has none of that name."""
         return next((stage for stage in self.stages if stage.name == name), None)
+
+    def funnel(self) -> list[FunnelStep]:
+        """Return the stages that are steps of the funnel."""
+        return [
+            FunnelStep(stage.name, stage.rows, stage.seen, stage.kept, stage.rejected)
+            for stage in self.stages
+            if stage.rows
+        ]
 
     def without_thumbnails(self) -> "Figures":
         """Return the same without the pictures of the pairs, which are most of their bytes."""

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from cah_dask.groups import group_name_of
 from cah_dask.release.layout import read_layout
+from cah_dask.run.folder.faults import Faults
 from cah_dask.run.folder.job_folder import JOURNAL_FILE
 from cah_dask.run.folder.journal import Commit, LastLines, Void
 from cah_dask.run.folder.lost import LATE_FILE, read_late_waves
@@ -22,7 +23,7 @@ from cah_dask.run.watch.figures import (
 from cah_dask.run.watch.history import History
 from cah_dask.run.watch.lists import lists_at_work
 from cah_dask.run.watch.view import Beside, Facts, Tasks, facts, figures
-from cah_dask.schema import CountsSum
+from cah_dask.schema import Counts, CountsSum
 
 
 class _Added:
@@ -36,12 +37,14 @@ class _Added:
         self._groups: set[str] = set()
         self._staged: dict[str, int] = {}
         self._packed: set[str] = set()
+        self.faults = Faults()
 
     def add(self, commit: Commit) -> None:
         stage, unit, counts = commit.stage, commit.unit, commit.receipt.counts
         if stage not in self._counts or not self._facts.is_about(stage, unit):
             return
         self.history.add(commit)
+        self.faults.add(commit)
         self._done[stage] += 1
         self._counts[stage].add(counts)
         if stage == DEDUP.name and counts.notes["lists"] + counts.notes["late_lists"]:
@@ -61,10 +64,14 @@ class _Added:
     def staged(self) -> int:
         return sum(self._staged.values())
 
+    @property
+    def deduped(self) -> Counts:
+        return self._counts[DEDUP.name].total
+
     def tasks(self, n_archives: int, n_waves: int) -> Tasks:
         """Return what is known to be done and to do."""
         counts = {name: each.total for name, each in self._counts.items()}
-        notes = counts[DEDUP.name].notes
+        notes = self.deduped.notes
         lists, late = notes.get("lists", 0), notes.get("late_lists", 0)
         known = {
             EXTRACT.name: n_archives,
@@ -146,6 +153,15 @@ class FromFiles:
             at_work=lists_at_work(self._folder),
         )
         return figures(self._facts, tasks, added.history, beside, datetime.now(UTC))
+
+    @property
+    def deduped(self) -> Counts:
+        """What dedup told when the last figures were made."""
+        return self._added.deduped
+
+    def faults(self) -> list[str]:
+        """Return what could not be read of the inputs, and why, as of then."""
+        return self._added.faults.lines(self._folder.index_dir / JOURNAL_FILE)
 
 
 def state_of(folder: RunFolder, wait_s: float = 0.0, *, is_packed: bool) -> str:

@@ -2,7 +2,7 @@
 
 from bisect import insort
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import NamedTuple
@@ -67,18 +67,31 @@ class _StageHistory:
         del self.recent[:-_RECENT_COMMITS]
         self.tasks.add(at, {"tasks": 1})
 
-    def rate(self, now: float) -> tuple[float, float]:
-        """Return rows and tasks per second of late."""
+    def rows_per_s(self, now: float) -> float:
+        """Return rows per second of late."""
+        found, seconds = self._lately(now, lambda window: now - window, lambda since: now - since)
+        return sum(each.rows for each in found) / seconds
+
+    def tasks_per_s(self, now: float, work: WorkTime) -> float:
+        """Return tasks per second of late, in time at work."""
+        found, seconds = self._lately(
+            now, lambda window: work.back(window, now), lambda since: work.between(since, now)
+        )
+        return len(found) / seconds
+
+    def _lately(
+        self, now: float, back: Callable[[float], float], length: Callable[[float], float]
+    ) -> tuple[list[_Recent], float]:
+        """Return the commits of the first window that has enough of them, and its seconds."""
         since = now
         for window in WINDOWS_S:
-            since = max(now - window, min(self.began or now, now - 1.0))
+            since = max(back(window), min(self.began or now, now - 1.0))
             found = [each for each in self.recent if each.at >= since]
             if len(found) >= ENOUGH_TASKS:
                 break
         if len(found) == _RECENT_COMMITS:
             since = found[0].at
-        seconds = max(1.0, now - since)
-        return sum(each.rows for each in found) / seconds, len(found) / seconds
+        return found, max(1.0, length(since))
 
     def steady_rates(self, now: float, work: WorkTime) -> tuple[float, float]:
         """Return tasks per second over the second half of its time at work, and over all of it."""
@@ -120,9 +133,13 @@ class History:
             for host, outcomes in commit.receipt.hosts.items():
                 self._hosts.add(host, _trouble(outcomes), outcomes)
 
-    def rate(self, stage: str, now: datetime) -> tuple[float, float]:
-        """Return rows and tasks per second of a stage of late; see `WINDOWS_S`."""
-        return self._stages[stage].rate(now.timestamp())
+    def rows_per_s(self, stage: str, now: datetime) -> float:
+        """Return rows per second of a stage of late; see `WINDOWS_S`."""
+        return self._stages[stage].rows_per_s(now.timestamp())
+
+    def tasks_per_s(self, stage: str, now: datetime) -> float:
+        """Return tasks per second of a stage of late; time between two drivers does not count."""
+        return self._stages[stage].tasks_per_s(now.timestamp(), self._work)
 
     def steady_rates(self, stage: str, now: datetime) -> tuple[float, float]:
         """Return its tasks per second over the second half of its time, and over all of it.

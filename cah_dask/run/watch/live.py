@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import msgspec
 
@@ -29,7 +29,7 @@ from cah_dask.run.watch.figures import (
 from cah_dask.run.watch.history import RECENT_S, History
 from cah_dask.run.watch.lists import lists_at_work
 from cah_dask.run.watch.pairs import newest_pairs
-from cah_dask.run.watch.view import Beside, Facts, Tasks, figures
+from cah_dask.run.watch.view import Beside, Facts, Tasks, by_name, figures
 
 FRESH_S = 1.0
 """Seconds for which figures are not made anew, however many look at them."""
@@ -37,14 +37,12 @@ FRESH_S = 1.0
 LOOK_S = 1.0
 """Seconds between two looks how busy workers are."""
 
-PAIRS_EVERY_S = 10.0
-"""Seconds between two looks at new pairs, while somebody watches; longer where reading is slow."""
+FILES_EVERY_S = 10.0
+"""Seconds between two looks at lists at work and, while somebody sees them, at new pairs; longer
+where reading is slow."""
 
-_PAIRS_SHARE = 0.02
-"""Share of a core that may go into reading pairs."""
-
-
-T = TypeVar("T")
+_FILES_SHARE = 0.02
+"""Share of a core that may go into reading them."""
 
 
 class Crew(Protocol):
@@ -103,9 +101,10 @@ class Watch:
         self._made: tuple[float, Figures] | None = None
         self._pairs: list[PairFigures] = []
         self._at_work = ListsFigures()
-        self._pairs_due = 0.0
+        self._lists_due = self._pairs_due = 0.0
         self._lists_read: list[str] = []
         self._reader: threading.Thread | None = None
+        self._ended = ""
 
     def remember(self) -> None:
         """Read what earlier drivers of the run wrote down, in a thread of its own.
@@ -136,7 +135,7 @@ class Watch:
             self._times = PoolTimesFile(times, datetime.now(UTC), self._clock)
         self._look(self._team)
 
-    def end(self) -> None:
+    def last_look(self) -> None:
         """Look at the workers for the last time, before they are let go."""
         if self._team is not None:
             self._look(self._team)
@@ -176,28 +175,39 @@ class Watch:
         is_running = team is not None and team.crew.running[EMBED] > 0
         return plan.done[EMBED] > 0 or is_running or plan.waiting([EMBED]) > 0
 
-    def figures(self) -> Figures:
-        """Return the figures, at most `FRESH_S` old."""
+    def end(self, state: str) -> None:
+        """Learn that all workers are gone, and in which state the run is now."""
+        self._ended, self._team, self._made = state, None, None
+
+    def figures(self, *, with_pairs: bool = True) -> Figures:
+        """Return the figures, at most `FRESH_S` old.
+
+        Parameters
+        ----------
+        with_pairs
+            Whether somebody looks who sees pairs: else no new ones are read.
+        """
         now = self._clock()
         if self._made is None or now - self._made[0] >= FRESH_S:
             self._made = now, self._make()
-            self._look_at_files(now)
+        if not self._ended:
+            self._look_at_files(now, with_pairs=with_pairs)
         return self._made[1]
 
     def _make(self) -> Figures:
-        plan, team = self._plan, self._team
+        plan, team, folder = self._plan, self._team, self._facts.folder
         tasks = Tasks(
-            known=_by_name(plan.known),
-            done=_by_name(plan.done),
-            counts=_by_name(plan.counts),
-            running=_by_name(team.crew.running) if team else {},
+            known=by_name(plan.known),
+            done=by_name(plan.done),
+            counts=by_name(plan.counts),
+            running=by_name(team.crew.running) if team else {},
             failed=Counter(unit.stage.name for unit in plan.failed),
             can_start={stage.name: plan.waiting([stage]) for stage in plan.stages},
         )
         beside = Beside(
-            state=PAUSED if self._facts.folder.pause_file.exists() else AT_WORK,
+            state=self._ended or (PAUSED if folder.pause_file.exists() else AT_WORK),
             staged=plan.staged,
-            at_work=self._at_work,
+            at_work=ListsFigures() if self._ended else self._at_work,
             pools=[self._pool(team, pool) for pool in team.pools] if team else (),
             pairs=self._pairs,
             workers_given_up=team.crew.workers_given_up if team else (),
@@ -210,25 +220,27 @@ class Watch:
         looks = [busy[pool.name] for _, busy in self._busy if pool.name in busy]
         return msgspec.structs.replace(found, busy=sum(looks) / len(looks) if looks else None)
 
-    def _look_at_files(self, now: float) -> None:
+    def _look_at_files(self, now: float, *, with_pairs: bool) -> None:
         """Have a thread read lists at work and new pairs, if it is time and the last is through."""
-        if now < self._pairs_due or (self._reader is not None and self._reader.is_alive()):
+        with_pairs = with_pairs and now >= self._pairs_due
+        is_idle = self._reader is None or not self._reader.is_alive()
+        if not is_idle or not (with_pairs or now >= self._lists_due):
             return
-        with self._lock:
-            lists = list(self._history.embedded)
-        self._pairs_due = now + PAIRS_EVERY_S
+        self._lists_due = now + FILES_EVERY_S
+        lists: list[str] = []
+        if with_pairs:
+            self._pairs_due = now + FILES_EVERY_S
+            with self._lock:
+                lists = list(self._history.embedded)
         self._reader = threading.Thread(target=self._read_files, args=(lists,), daemon=True)
         self._reader.start()
 
     def _read_files(self, lists: list[str]) -> None:
         began, used = self._clock(), time.thread_time()
         self._at_work = lists_at_work(self._facts.folder)
-        if lists != self._lists_read:
+        if lists and lists != self._lists_read:
             self._lists_read = lists
             self._pairs = newest_pairs(self._facts, lists) or self._pairs
-        used = time.thread_time() - used
-        self._pairs_due = max(self._pairs_due, began + used / _PAIRS_SHARE)
-
-
-def _by_name(values: Mapping[Stage, T]) -> dict[str, T]:
-    return {stage.name: value for stage, value in values.items()}
+        due = began + (time.thread_time() - used) / _FILES_SHARE
+        self._lists_due = max(self._lists_due, due)
+        self._pairs_due = max(self._pairs_due, due)

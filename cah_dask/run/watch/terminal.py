@@ -1,4 +1,4 @@
-"""The figures of a run on a terminal, or as lines for programs."""
+"""The figures of a run or another job on a terminal, or as lines for programs."""
 
 import contextlib
 import json
@@ -13,9 +13,16 @@ from rich.text import Text
 
 from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.signals import Signals, Stopped
-from cah_dask.run.watch.figures import PACKED, PUBLISHED, Figures, ListsFigures
+from cah_dask.run.watch.figures import (
+    PACKED,
+    PUBLISHED,
+    Figures,
+    JobFigures,
+    ListsFigures,
+    StageFigures,
+)
 from cah_dask.run.watch.from_files import FromFiles
-from cah_dask.run.watch.stage_table import stage_table
+from cah_dask.run.watch.tables import pool_table, stage_table
 from cah_dask.words import counted, printable, span
 
 EVERY_S = 5.0
@@ -59,23 +66,20 @@ def _screen(console: Console, *, is_live: bool) -> Iterator[Callable[[Renderable
         yield lambda shown: live.update(shown, refresh=True)
 
 
-def view(figures: Figures, width: int) -> Group:
+def view(figures: Figures | JobFigures, width: int) -> Group:
     """Return what fits a terminal of so many characters."""
-    cells = [
-        {
-            "stage": stage.name,
-            "tasks": f"{stage.done:,}/{stage.known:,}",
-            "rows": f"{stage.seen:,}",
-            "kept": f"{stage.kept:,}",
-            "rows/s": f"{stage.rows_per_s:,.0f}",
-            "left": span(stage.left_s),
-            "rejected": ", ".join(f"{reason} {n:,}" for reason, n in stage.rejected.items()),
-        }
-        for stage in figures.stages
-    ]
-    words = [f"{figures.run}: {figures.state}; left: {span(figures.left_s)}", *figures.verdict]
-    words += [at_work(figures.at_work)] if figures.at_work.lists else []
-    return Group(*(Text(printable(each)) for each in words), stage_table(cells, width))
+    stages = stage_table(figures.stages, width)
+    if isinstance(figures, JobFigures):
+        return Group(stages)
+    pools = [pool_table(figures.pools, width)] if figures.pools else []
+    return Group(*(Text(printable(each)) for each in words(figures)), stages, *pools)
+
+
+def words(figures: Figures) -> list[str]:
+    """Return what is to be known beside the stages, a line each; the first has state and ETA."""
+    first = f"{figures.run}: {figures.state}; left: {span(figures.left_s)}"
+    lists = [at_work(figures.at_work)] if figures.at_work.lists else []
+    return [first, *figures.verdict, *lists]
 
 
 def at_work(lists: ListsFigures) -> str:
@@ -88,13 +92,26 @@ def at_work(lists: ListsFigures) -> str:
     )
 
 
-def line(figures: Figures) -> str:
+def line(figures: Figures | JobFigures) -> str:
     """Return what matters most in one line, with the time."""
-    parts = [f"{stage.name} {stage.done:,}/{stage.known:,}" for stage in figures.stages]
-    words = f"{figures.state}; left: {span(figures.left_s)}; {figures.verdict[0]}"
-    return printable(f"{clock(figures.at)} {', '.join(parts)}; {words}")
+    if isinstance(figures, JobFigures):
+        what = "; ".join(map(_stage_words, figures.stages))
+    else:
+        tasks = [f"{stage.name} {stage.done:,}/{stage.known:,}" for stage in figures.stages]
+        verdict = figures.verdict[0]
+        state = "" if verdict.startswith(figures.state) else f"{figures.state}; "
+        what = f"{', '.join(tasks)}; {state}left: {span(figures.left_s)}; {verdict}"
+    return printable(f"{clock(figures.at)} {what}")
+
+
+def _stage_words(stage: StageFigures) -> str:
+    left = f", left: {span(stage.left_s)}" if stage.left_s else ""
+    return (
+        f"{stage.name} {stage.done:,}/{stage.known:,} tasks, "
+        f"{stage.kept:,} of {stage.seen:,} rows{left}"
+    )
 
 
 def clock(at: datetime | None) -> str:
     """Return a time for people, UTC."""
-    return f"{at:%Y-%m-%d %H:%M:%S} UTC" if at is not None else "-"
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC" if at is not None else "none yet"

@@ -1,12 +1,12 @@
 """The figures of a run from what became of its tasks, as a driver or its files know it."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 import msgspec
 
-from cah_dask.release.summary import histogram_of
+from cah_dask.release.summary import histogram_of, most_first
 from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.identity import variants
@@ -24,6 +24,8 @@ from cah_dask.run.watch.figures import (
 from cah_dask.run.watch.history import History
 from cah_dask.run.watch.verdict import judged
 from cah_dask.schema import Counts, Split
+
+T = TypeVar("T")
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +75,11 @@ class Tasks(msgspec.Struct, frozen=True, kw_only=True):
     can_start: Mapping[str, int] = {}
 
 
+def by_name(values: Mapping[Stage, T]) -> dict[str, T]:
+    """Return values of stages by their names."""
+    return {stage.name: value for stage, value in values.items()}
+
+
 class Beside(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a run beside its tasks."""
 
@@ -87,7 +94,7 @@ class Beside(msgspec.Struct, frozen=True, kw_only=True):
 
 def figures(known: Facts, tasks: Tasks, history: History, beside: Beside, now: datetime) -> Figures:
     """Return the figures of a run, verdict and time left included."""
-    stages = [_stage(stage, tasks, history, now) for stage in known.stages]
+    stages = [stage_figures(stage, tasks, history, now) for stage in known.stages]
     made = Figures(
         at=now,
         run=known.folder.path.name,
@@ -115,12 +122,13 @@ def figures(known: Facts, tasks: Tasks, history: History, beside: Beside, now: d
     return judged(made)
 
 
-def _stage(stage: Stage, tasks: Tasks, history: History, now: datetime) -> StageFigures:
+def stage_figures(stage: Stage, tasks: Tasks, history: History, now: datetime) -> StageFigures:
+    """Return the figures of one stage."""
     name = stage.name
     known, done = tasks.known.get(name, 0), tasks.done.get(name, 0)
     running, failed = tasks.running.get(name, 0), tasks.failed.get(name, 0)
     counts = tasks.counts.get(name, Counts())
-    rows_per_s, lately = history.rate(name, now)
+    lately = history.tasks_per_s(name, now)
     half, mean = history.steady_rates(name, now)
     left = known - done
     return StageFigures(
@@ -133,8 +141,8 @@ def _stage(stage: Stage, tasks: Tasks, history: History, now: datetime) -> Stage
         failed=failed,
         seen=counts.seen,
         kept=counts.kept,
-        rejected=dict(Counter(counts.rejected).most_common()),
-        rows_per_s=rows_per_s,
+        rejected=most_first(counts.rejected),
+        rows_per_s=history.rows_per_s(name, now),
         tasks_per_s=half,
         mean_tasks_per_s=mean,
         left_s=left / lately if lately else 0.0 if known and not left else None,

@@ -24,6 +24,7 @@ from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.watch.figures import Figures
 from cah_dask.run.watch.from_files import FromFiles
 from tests import runs
+from tests.run.terminals import Terminal, widest
 from tests.run.watch import held
 from tests.webserver import WebServer
 
@@ -42,6 +43,12 @@ class Watched(NamedTuple):
     """Of the next driver, after the first was killed."""
     resumed_files: Figures
     ended: Figures
+    said: list[str]
+    """What the first driver printed, as a batch log has it."""
+    frames: dict[int, list[str]]
+    """What the second one showed on a terminal, by its width."""
+    shown: list[str]
+    """All that it showed."""
     held: PoolTimes
     """What the first driver had written down before it was killed."""
     walls: tuple[float, float]
@@ -97,19 +104,32 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
             driver.kill()
             driver.wait()
             killed = time.monotonic()
-            driver = runs.start(config, env=held.environment(folder))
-            n_embedded = 2 * held.LISTS_BEFORE
-            assert runs.wait_for(lambda: is_held(run_dir, n_embedded)), runs.output(config)
-            resumed_files, resumed = source.figures(), live(run_dir)
-            (folder / "go").touch()
-            assert driver.wait(180) == 0, runs.output(config)
+            said = runs.output(config).splitlines()
+            command = [sys.executable, "-m", "cah_dask", "run", str(config)]
+            with Terminal(command, 100, held.environment(folder)) as terminal:
+                n_embedded = 2 * held.LISTS_BEFORE
+                assert runs.wait_for(lambda: is_held(run_dir, n_embedded)), terminal.raw
+                resumed_files, resumed = source.figures(), live(run_dir)
+                frames = {width: frame(terminal, width) for width in (100, 44)}
+                (folder / "go").touch()
+                assert terminal.process.wait(180) == 0, terminal.raw
+            shown = terminal.lines
         finally:
             driver.kill()
+    walls = killed - began, time.monotonic() - killed
     assert first is not None
+    ended = source.figures()
     return Watched(
-        run_dir, seen, metrics, files, resumed, resumed_files, source.figures(), first,
-        (killed - began, time.monotonic() - killed),
+        run_dir, seen, metrics, files, resumed, resumed_files, ended, said, frames, shown,
+        first, walls,
     )  # fmt: skip
+
+
+def frame(terminal: Terminal, width: int) -> list[str]:
+    """Return what a terminal shows once it has another width."""
+    terminal.resize(width)
+    assert terminal.wait_for("run: at work", times=6)
+    return terminal.frame("run: at work")
 
 
 @pytest.mark.parametrize("moment", ["in its middle", "taken up by another driver"])
@@ -235,6 +255,29 @@ def test_the_command_shows_a_run_that_is_over_once(watched: Watched):
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "done: the release is published" in printed
     assert "download 7/7" in printed
+
+
+def test_a_batch_log_has_lines_with_state_eta_and_verdict(watched: Watched):
+    lines = [line for line in watched.said if " UTC extract " in line]
+    assert lines, "there is one at once"
+    assert all("; at work; left: " in line for line in lines)
+
+
+def test_a_terminal_shows_the_same_figures_at_any_width(watched: Watched):
+    live = watched.resumed
+    for width, frame in watched.frames.items():
+        assert widest(frame) <= width
+        assert frame[0].startswith("run: at work; left: ")
+        rows = [line.split()[:2] for line in frame]
+        for stage in live.stages:
+            assert [stage.name, f"{stage.done}/{stage.known}"] in rows
+        for pool in live.pools:
+            assert [pool.name, f"{pool.workers}"] in rows
+    assert set(watched.frames) == {100, 44}
+    shown = "\n".join(watched.shown)
+    assert "run: published; left: 0 s" in shown
+    assert "done: the release is published" in shown
+    assert f"release: {watched.run_dir / 'release'}" in shown
 
 
 def test_metrics_are_the_same_figures(watched: Watched):

@@ -1,6 +1,8 @@
 """A run is followed by its files: also by those beside the journal, and to where it ends."""
 
 import io
+import os
+import socket
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +11,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from cah_dask.release.summary import funnel
 from cah_dask.run.folder.journal import Commit
 from cah_dask.run.folder.lost import LATE_FILE
 from cah_dask.run.folder.run_folder import ARCHIVES_FILE, RunFolder
@@ -16,10 +19,11 @@ from cah_dask.run.settings.identity import variants
 from cah_dask.run.settings.loading import Loaded
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT, Stage
 from cah_dask.run.watch import terminal
-from cah_dask.run.watch.figures import NOT_DRIVEN, PACKED, PUBLISHED, Figures
+from cah_dask.run.watch.figures import AT_WORK, NOT_DRIVEN, PACKED, PUBLISHED, Figures
 from cah_dask.run.watch.from_files import FromFiles
 from cah_dask.schema import Counts
 from cah_dask.storage import Receipt
+from tests.commands import cah
 from tests.run.test_run_folder import ARCHIVES, loaded
 from tests.run.watch.loads import NOW
 
@@ -144,3 +148,47 @@ def test_watching_ends_when_all_is_packed(folder: RunFolder, told: Loaded):
     terminal.show(folder, Console(file=text), as_json=False, again=True)
     assert len(text.getvalue().splitlines()) == 1
     assert "all is packed, and the release is not in this folder" in text.getvalue()
+
+
+def told_by_all(folder: RunFolder) -> tuple[str, str, str]:
+    """Return the state that `cah status`, the figures and `cah runs` tell."""
+    code, lines, _ = cah("status", folder.path)
+    assert code == 0
+    first = lines[[line.startswith("run: ") for line in lines].index(True)]
+    _, rows, _ = cah("runs", folder.path.parent, env=os.environ | {"COLUMNS": "300"})
+    return first, FromFiles(folder).figures().state, rows[1].rstrip()
+
+
+@pytest.mark.parametrize(
+    ("n_missing", "state", "then"),
+    [
+        (0, PACKED, "all is packed, and the release is not in this folder"),
+        (1, NOT_DRIVEN, "no driver is at work: run the same command again to go on"),
+    ],
+)
+def test_one_state_is_told_by_all(
+    folder: RunFolder, told: Loaded, n_missing: int, state: str, then: str
+):
+    units = all_units(folder)
+    done(folder, told, *units[: len(units) - n_missing])
+    first, of_figures, row = told_by_all(folder)
+    assert first == f"run: {state}; left: 0 s"
+    assert of_figures == state
+    assert row.endswith(f" -     {state}")
+    assert then in " ".join(cah("status", folder.path)[1])
+
+
+def test_of_a_run_at_work_all_tell_who_drives_it_and_the_time_left(folder: RunFolder, told: Loaded):
+    done(folder, told, *all_units(folder)[:5])
+    with folder.driving(told, ARCHIVES):
+        first, of_figures, row = told_by_all(folder)
+        lines = cah("status", folder.path)[1]
+    assert first == "run: at work; left: 0 s"
+    assert of_figures == AT_WORK
+    assert row.endswith(f" 0 s   at work: pid {os.getpid()} on {socket.gethostname()}")
+    assert any(line.startswith(f"driver: pid {os.getpid()} on ") for line in lines)
+
+
+def test_the_funnel_of_the_files_is_that_of_the_summary(folder: RunFolder, told: Loaded):
+    done(folder, told, *all_units(folder))
+    assert FromFiles(folder).figures().funnel() == funnel(folder.summary())

@@ -25,24 +25,42 @@ def commit(stage: Stage, ago_s: float, *, seconds: float = 5.0, **receipt: Any) 
     [
         ([float(n) for n in range(60)], 100.0),  # a task each second: the last minute is enough
         ([60.0 * n for n in range(60)], 100 / 60),  # one a minute: ten are
-        ([300.0 * n for n in range(12)], 12 * 100 / 3305),  # all there is
+        ([300.0 * n for n in range(12)], 12 * 100 / 3600),  # all there is
         ([], 0.0),
     ],
 )
 def test_a_rate_is_that_of_the_shortest_window_with_enough_tasks(times, rows_per_s: float):
     history = History(RUN)
     for ago in reversed(times):
-        history.add(commit(DOWNLOAD, ago))
-    rows, tasks = history.rate("download", NOW)
+        history.add(commit(DOWNLOAD, ago, seconds=300.0))
+    rows = history.rows_per_s("download", NOW)
     assert rows == pytest.approx(rows_per_s, rel=0.02, abs=0.2)
-    assert tasks == pytest.approx(rows / 100)
+    assert history.tasks_per_s("download", NOW) == pytest.approx(rows / 100)
+
+
+@pytest.mark.parametrize("n_before", [100, 4])
+@pytest.mark.parametrize("standstill_s", [0.0, 900.0, 86_400.0])
+def test_a_standstill_between_two_drivers_makes_no_task_slower(n_before: int, standstill_s: float):
+    history = History(RUN)
+    for n in range(n_before + 4):
+        stood_still = standstill_s if n >= 4 else 0.0
+        history.add(commit(DOWNLOAD, 30.0 * n + stood_still, seconds=30.0))
+    assert history.tasks_per_s("download", NOW) == pytest.approx(1 / 30, rel=0.1)
+
+
+def test_of_a_run_that_stopped_rows_come_no_more_and_what_it_takes_is_still_told():
+    history = History(RUN)
+    for n in range(20):
+        history.add(commit(DOWNLOAD, 86_400.0 + 30.0 * n, seconds=30.0))
+    assert history.rows_per_s("download", NOW) == 0
+    assert history.tasks_per_s("download", NOW) == pytest.approx(1 / 30, rel=0.1)
 
 
 def test_commits_without_number_leave_bounded_state_and_true_rates():
     history = History(RUN)
     for n in range(20_000):
         history.add(commit(DOWNLOAD, (20_000 - n) / 100))
-    assert history.rate("download", NOW)[1] == pytest.approx(100, rel=0.02)
+    assert history.tasks_per_s("download", NOW) == pytest.approx(100, rel=0.02)
     assert len(history.moments()) <= 120
     assert sum(sum(each.outcomes.values()) for each in history.moments()) == 2_000_000
 
@@ -75,7 +93,11 @@ def test_hosts_have_the_trouble_that_receipts_tell_of():
 def test_what_earlier_drivers_wrote_pushes_out_nothing_of_this_one(told_first: str):
     fresh = [
         commit(
-            stage, 50.0 - n, timings={"model": 1, "worker": 1}, hosts={"new.test": {"timeout": 1}}
+            stage,
+            50.0 - n,
+            seconds=25.0,
+            timings={"model": 1, "worker": 1},
+            hosts={"new.test": {"timeout": 1}},
         )
         for n in range(40)
         for stage in (DOWNLOAD, EMBED)
@@ -91,7 +113,8 @@ def test_what_earlier_drivers_wrote_pushes_out_nothing_of_this_one(told_first: s
     in_order = [*remembered, *fresh] if told_first == "remembered" else [*fresh, *remembered]
     for each in in_order:
         history.add(each)
-    assert history.rate("download", NOW) == alone.rate("download", NOW)
+    assert history.rows_per_s("download", NOW) == alone.rows_per_s("download", NOW)
+    assert history.tasks_per_s("download", NOW) == alone.tasks_per_s("download", NOW)
     assert (
         history.recent_outcomes(NOW) == alone.recent_outcomes(NOW) == {"ok": 3600, "http_404": 400}
     )

@@ -1,18 +1,12 @@
-"""The page and the metrics, from figures, without a browser."""
+"""The page, from figures, without a browser."""
 
-import json
 import re
-from pathlib import Path
 
 import msgspec
-import pytest
 from bokeh.document import Document
-from prometheus_client import generate_latest
-from prometheus_client.registry import Collector, CollectorRegistry
 
 from cah_dask.run.cluster.page.charts import KINDS, kind_of
 from cah_dask.run.cluster.page.document import RunPage
-from cah_dask.run.cluster.page.metrics import metrics
 from cah_dask.run.cluster.page.sections import LONGEST_TEXT, Sections, size
 from cah_dask.run.stages import DOWNLOAD, EMBED
 from cah_dask.run.watch.figures import Figures, HistogramFigures, Moment, PairFigures
@@ -23,7 +17,6 @@ from cah_dask.words import short, span
 from tests.run.watch.loads import NOW, host, load, pool
 
 HOSTILE = '<script>alert(1)</script> & "quotes" \u202eturned\x1b[31m \x00' + "long " * 2000
-DASHBOARD = Path("docs/grafana.json")
 
 
 def figures() -> Figures:
@@ -45,16 +38,6 @@ def figures() -> Figures:
             moments=[Moment(at=NOW, seconds=10.0, outcomes={"ok": 8, "http_404": 1, "robots": 1})],
         )
     )
-
-
-def exported(found: Figures) -> str:
-    class Given(Collector):
-        def collect(self):
-            return metrics(found)
-
-    registry = CollectorRegistry()
-    registry.register(Given())
-    return generate_latest(registry).decode()
 
 
 def test_nothing_of_a_stranger_is_markup_or_turns_the_page():
@@ -103,40 +86,3 @@ def test_the_terminal_gets_nothing_that_it_would_obey():
     printed = line(found) + "".join(str(part) for part in view(found, 200).renderables)
     assert "\x1b" not in printed
     assert printed.startswith("2026-11-01 12:00:00 UTC extract 50/100")
-
-
-def test_metrics_have_the_numbers_of_the_figures():
-    text = exported(figures())
-    for wanted in (
-        'cah_tasks{stage="embed",state="running"} 4.0',
-        'cah_jobs{pool="gpu",state="pending"} 2.0',
-        'cah_busy_ratio{pool="gpu"} 0.4',
-        'cah_similarity_bucket{le="0.22",split="en"} 5.0',
-        'cah_similarity_bucket{le="+Inf",split="en"} 12.0',
-        'cah_state{state="at work"} 1.0',
-    ):
-        assert wanted in text
-    assert 'cah_busy_ratio{pool="io"}' not in text, "it is not known"
-
-
-def test_the_example_of_grafana_asks_for_metrics_and_labels_that_there_are():
-    known: dict[str, set[str]] = {}
-    for name, labels in re.findall(r"^(cah_\w+)(?:\{(.*?)\})? ", exported(figures()), re.MULTILINE):
-        known.setdefault(name, set()).update(re.findall(r"(\w+)=\"", labels))
-    panels = json.loads(DASHBOARD.read_text())["panels"]
-    asked = [target["expr"] for panel in panels for target in panel.get("targets", [])]
-    assert len(asked) > 10
-    for expression in asked:
-        names = re.findall(r"cah_\w+", expression)
-        assert names, expression
-        labels = re.findall(r"(\w+)=~?\"", expression) + [
-            label for by in re.findall(r"by \((.*?)\)", expression) for label in by.split(", ")
-        ]
-        for name in names:
-            assert name in known, expression
-            assert set(labels) <= known[name], expression
-
-
-@pytest.mark.parametrize("state", ["at work", "published"])
-def test_there_is_a_panel_for_each_state(state: str):
-    assert state in DASHBOARD.read_text()

@@ -27,8 +27,13 @@ def shown(width: int, known: int) -> list[str]:
 @pytest.mark.parametrize("width", [40, 60, 80, 89, 90, 120, 200])
 def test_figures_are_whole_at_any_width(width: int, known: int):
     lines = shown(width, known)
-    for each, line in zip(STAGES, lines, strict=True):
+    for each, line in zip(STAGES, lines, strict=False):
         assert line.startswith(f"{each.name} {known:,}/{known:,} "), line
+    heads, *pools = lines[len(STAGES) :]
+    assert heads.startswith("pool workers busy")
+    assert [pool.split()[:3] for pool in pools] == [
+        ["gpu", "4", "80%"], ["io", "4", "50%"], ["cpu", "4", "50%"],
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("width", [90, 120])

@@ -1,6 +1,11 @@
-"""The figures of a run for Prometheus; all names begin with ``cah_``."""
+"""The figures of a run for Prometheus; all names begin with ``cah_``.
 
-from collections.abc import Callable, Iterable, Iterator
+All numbers of `Figures` are among them but those over time, which Prometheus keeps itself, and
+those of single pairs.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeAlias
 
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector as PrometheusCollector
@@ -14,9 +19,16 @@ from cah_dask.run.watch.figures import (
     PUBLISHED,
     Figures,
     HistogramFigures,
+    HostFigures,
+    PoolFigures,
+    StageFigures,
 )
 
-Samples = Iterable[tuple[tuple[str, ...], float | None]]
+Samples: TypeAlias = Iterable[tuple[tuple[str, ...], float | None]]
+"""The values of the labels, and the number; None if it is not known."""
+
+_Gauges: TypeAlias = Iterator[tuple[str, str, tuple[str, ...], Samples]]
+"""Name, help, labels and samples of each."""
 
 
 class Collector(PrometheusCollector):
@@ -36,8 +48,17 @@ class Collector(PrometheusCollector):
 
 def metrics(figures: Figures) -> Iterator[Metric]:
     """Yield the figures as metrics; what is not known has no sample."""
-    for each in (*_of_stages(figures), *_of_pools(figures), *_of_the_run(figures)):
-        yield _gauge(*each)
+    for gauges in (
+        _of_stages(figures.stages),
+        _of_pools(figures.pools),
+        _of_the_models(figures),
+        _of_lists_at_work(figures),
+        _of_hosts("", "of the whole run", figures.hosts),
+        _of_hosts("recent_", "of the last 10 minutes", figures.recent_hosts),
+        _of_the_run(figures),
+    ):
+        for each in gauges:
+            yield _gauge(*each)
     yield _similarities(figures.histograms)
 
 
@@ -49,8 +70,11 @@ def _gauge(name: str, what: str, labels: tuple[str, ...], samples: Samples) -> M
     return metric
 
 
-def _of_stages(figures: Figures) -> Iterator[tuple[str, str, tuple[str, ...], Samples]]:
-    stages = figures.stages
+def _by_name(numbers: Mapping[str, float | None]) -> Samples:
+    return [((name,), number) for name, number in numbers.items()]
+
+
+def _of_stages(stages: Iterable[StageFigures]) -> _Gauges:
     states = ("known", "done", "running", "waiting", "failed")
     yield (
         "tasks",
@@ -74,22 +98,21 @@ def _of_stages(figures: Figures) -> Iterator[tuple[str, str, tuple[str, ...], Sa
         ("stage", "reason"),
         [((stage.name, reason), n) for stage in stages for reason, n in stage.rejected.items()],
     )
-    yield (
-        "rows_per_second",
-        "Rows of a stage per second of late",
-        ("stage",),
-        [((stage.name,), stage.rows_per_s) for stage in stages],
-    )
-    yield (
-        "left_seconds",
-        "Time left for the known tasks of a stage",
-        ("stage",),
-        [((stage.name,), stage.left_s) for stage in stages],
-    )
+    for name, what, number in (
+        ("rows_per_second", "Rows of a stage per second of late", "rows_per_s"),
+        ("tasks_per_second", "Tasks per second, over the second half of its time", "tasks_per_s"),
+        ("mean_tasks_per_second", "Tasks per second, over all its time", "mean_tasks_per_s"),
+        ("left_seconds", "Time left for the known tasks of a stage", "left_s"),
+    ):
+        yield (
+            name,
+            what,
+            ("stage",),
+            _by_name({each.name: getattr(each, number) for each in stages}),
+        )
 
 
-def _of_pools(figures: Figures) -> Iterator[tuple[str, str, tuple[str, ...], Samples]]:
-    pools = figures.pools
+def _of_pools(pools: Iterable[PoolFigures]) -> _Gauges:
     states = ("most", "wanted", "pending", "running")
     yield (
         "jobs",
@@ -103,61 +126,71 @@ def _of_pools(figures: Figures) -> Iterator[tuple[str, str, tuple[str, ...], Sam
         ("pool", "reason"),
         [((pool.name, reason), n) for pool in pools for reason, n in pool.reasons.items()],
     )
-    yield (
-        "workers",
-        "Connected worker processes",
-        ("pool",),
-        [((pool.name,), pool.workers) for pool in pools],
-    )
-    yield (
-        "busy_ratio",
-        "Share of workers with a task, over 10 minutes",
-        ("pool",),
-        [((pool.name,), pool.busy) for pool in pools],
-    )
+    workers = {pool.name: pool.workers for pool in pools}
+    yield "workers", "Connected worker processes", ("pool",), _by_name(workers)
+    busy = {pool.name: pool.busy for pool in pools}
+    yield "busy_ratio", "Share of workers with a task, over 10 minutes", ("pool",), _by_name(busy)
 
 
-def _of_the_run(figures: Figures) -> Iterator[tuple[str, str, tuple[str, ...], Samples]]:
+def _of_the_models(figures: Figures) -> _Gauges:
     model, staged = figures.model, figures.staged
-    yield (
-        "model_ratio",
-        "What models do while their workers have lists",
-        ("what",),
-        [
-            (("at_work",), model.at_work),
-            (("waiting_for_pictures",), model.waiting_for_pictures),
-            (("waiting_for_turn",), model.waiting_for_turn),
-        ],
-    )
+    shares = {
+        "at_work": model.at_work,
+        "waiting_for_pictures": model.waiting_for_pictures,
+        "waiting_for_turn": model.waiting_for_turn,
+    }
+    what = "What models do while their workers have lists"
+    yield "model_ratio", what, ("what",), _by_name(shares)
     yield "staged_bytes", "Images that wait to be embedded", (), [((), staged.n_bytes)]
-    at_work = figures.at_work
-    yield "lists_at_work", "Fetch lists that are being downloaded", (), [((), at_work.lists)]
-    yield "lists_at_work_urls", "Urls of these lists", (), [((), at_work.urls)]
-    yield "lists_at_work_done_urls", "Urls of them with an outcome", (), [((), at_work.done)]
     yield "staged_bound_bytes", "At more than these downloads wait", (), [((), staged.bound)]
+    thresholds = {each.split: each.threshold for each in figures.histograms}
+    what = "Similarity from which on pairs are kept"
+    yield "similarity_threshold", what, ("split",), _by_name(thresholds)
+
+
+def _of_lists_at_work(figures: Figures) -> _Gauges:
+    lists = figures.at_work
+    for name, what, number in (
+        ("", "Fetch lists that are being downloaded", lists.lists),
+        ("_urls", "Urls of these lists", lists.urls),
+        ("_done_urls", "Urls of them with an outcome", lists.done),
+        ("_bytes", "Bytes that came for them", lists.n_bytes),
+        ("_bytes_per_second", "These bytes per second, of all lists together", lists.bytes_per_s),
+    ):
+        yield f"lists_at_work{name}", what, (), [((), number)]
+    what = "Urls to go of the hosts that hold these lists back"
+    yield "lists_at_work_host_urls", what, ("host",), _by_name(lists.hosts)
+
+
+def _of_hosts(when: str, of_when: str, hosts: Iterable[HostFigures]) -> _Gauges:
+    trouble = {host.host: host.trouble for host in hosts}
+    what = f"Urls that came to nothing at the worst hosts {of_when}"
+    yield f"{when}host_trouble_urls", what, ("host",), _by_name(trouble)
     yield (
-        "host_trouble_urls",
-        "Urls that came to nothing at the worst hosts",
-        ("host",),
-        [((host.host,), host.trouble) for host in figures.hosts],
+        f"{when}host_urls",
+        f"Urls of the worst hosts {of_when}, by outcome",
+        ("host", "outcome"),
+        [((host.host, name), n) for host in hosts for name, n in host.outcomes.items()],
     )
+
+
+def _of_the_run(figures: Figures) -> _Gauges:
+    what = "Urls of the lists of the last 10 minutes, by outcome"
+    yield "recent_urls", what, ("outcome",), _by_name(figures.recent_outcomes)
+    what = "Tasks that a free worker could take"
+    yield "startable_tasks", what, ("stage",), _by_name(figures.can_start)
+    what = "1 for each worker that gets no more tasks, as it failed all it had"
+    given_up = dict.fromkeys(figures.workers_given_up, 1.0)
+    yield "worker_given_up", what, ("worker",), _by_name(given_up)
     yield "run_left_seconds", "Time until the last list is embedded", (), [((), figures.left_s)]
-    last = figures.last_commit
-    yield (
-        "last_commit_timestamp_seconds",
-        "Time of the last commit",
-        (),
-        [((), last.timestamp() if last else None)],
-    )
-    yield (
-        "state",
-        "1 for the state that the run is in",
-        ("state",),
-        [
-            ((state,), float(state == figures.state))
-            for state in (AT_WORK, PAUSED, PUBLISHED, PACKED, NOT_DRIVEN)
-        ],
-    )
+    for name, what, at in (
+        ("start_timestamp_seconds", "Time of the first commit", figures.started),
+        ("last_commit_timestamp_seconds", "Time of the last commit", figures.last_commit),
+    ):
+        yield name, what, (), [((), at.timestamp() if at else None)]
+    states = (AT_WORK, PAUSED, PUBLISHED, PACKED, NOT_DRIVEN)
+    is_in = {state: float(state == figures.state) for state in states}
+    yield "state", "1 for the state that the run is in", ("state",), _by_name(is_in)
 
 
 def _similarities(histograms: Iterable[HistogramFigures]) -> Metric:

@@ -1,0 +1,62 @@
+"""The watch of a driver: what it reads for whom, and what it tells when all is over."""
+
+from pathlib import Path
+
+from cah_dask.run.folder.journal import Commit
+from cah_dask.run.plan import Plan
+from cah_dask.run.stages import EMBED
+from cah_dask.run.watch.figures import AT_WORK, PAUSED, PUBLISHED, Figures, ListsFigures
+from cah_dask.run.watch.live import Watch
+from cah_dask.run.watch.view import Facts
+from cah_dask.schema import Counts
+from cah_dask.storage import Receipt
+from tests import runs
+from tests.run.watch.loads import NOW
+from tests.run.watch.test_lists import write
+from tests.run.watch.test_pairs import known as known  # noqa: PLC0414  # a fixture
+from tests.run.watch.test_pairs import write_list
+
+
+class Watched:
+    """A watch whose clock goes on by two seconds at each look."""
+
+    def __init__(self, known: Facts) -> None:
+        plan = Plan(
+            ["a.warc.wat.gz"], archives_per_wave=1, buckets=4, committed=lambda _: None,
+            staged_limit=1e9,
+        )  # fmt: skip
+        self._seconds = 0.0
+        self.watch = Watch(known, plan, lambda: self._seconds)
+
+    def look(self, *, with_pairs: bool) -> Figures:
+        self._seconds += 2.0
+        return self.watch.figures(with_pairs=with_pairs)
+
+
+def embedded(unit: str) -> Commit:
+    receipt = Receipt(stage=EMBED.name, unit=unit, config="", counts=Counts(2, 2))
+    return Commit(NOW, EMBED.name, unit, "n/gpu-0", 1.0, receipt)
+
+
+def test_pairs_are_read_for_those_who_see_them_and_lists_at_work_for_all(
+    known: Facts, tmp_path: Path
+):
+    watched = Watched(known)
+    watched.watch.add(embedded(write_list(tmp_path, 0, [0.5, 0.2], 0)))
+    write(known.folder, "w00000/b00000-l00000")
+    assert runs.wait_for(lambda: watched.look(with_pairs=False).at_work.lists == 1, 20)
+    assert watched.look(with_pairs=False).pairs == []
+    assert runs.wait_for(lambda: len(watched.look(with_pairs=True).pairs) == 2, 20)
+
+
+def test_when_all_is_over_its_state_is_told_and_no_list_is_at_work(known: Facts):
+    watched = Watched(known)
+    write(known.folder, "w00000/b00000-l00000")
+    assert runs.wait_for(lambda: watched.look(with_pairs=False).at_work.lists == 1, 20)
+    assert watched.look(with_pairs=False).state == AT_WORK
+    known.folder.pause_file.touch()
+    assert watched.look(with_pairs=False).state == PAUSED
+    watched.watch.end(PUBLISHED)
+    ended = watched.watch.figures(with_pairs=False)
+    assert (ended.state, ended.at_work, ended.pools) == (PUBLISHED, ListsFigures(), [])
+    assert ended.verdict == ["done: the release is published"]

@@ -236,7 +236,7 @@ class _Attempt:
                 try:
                     yield
                 finally:
-                    watch.end()
+                    watch.last_look()
 
         session = Session(
             folder,

@@ -136,7 +136,7 @@ class Watch:
             self._times = PoolTimesFile(times, datetime.now(UTC), self._clock)
         self._look(self._team)
 
-    def end(self) -> None:
+    def last_look(self) -> None:
         """Look at the workers for the last time, before they are let go."""
         if self._team is not None:
             self._look(self._team)

@@ -207,7 +207,10 @@ def resume(folder: RunPath) -> None:
 @watch_app.command()
 def samples(
     folder: RunPath,
-    to: Annotated[Path, typer.Option(help="FILE.html or FILE.png.")],
+    to: Annotated[
+        Path,
+        typer.Option(help="FILE.html, or FILE.png, which has the letters of this machine's fonts."),
+    ],
     outcome: Annotated[str, typer.Option(help="Of the download, such as decode_error.")] = "ok",
     split: Annotated[str, typer.Option(help="en, multi or nolang.")] = "",
     lang: Annotated[str, typer.Option(help="Language of the text, such as de.")] = "",
@@ -224,10 +227,11 @@ def samples(
 ) -> None:
     """Write a contact sheet: samples of the whole run, drawn by a seed.
 
-    Where rules drop pairs, only kept ones are shown.
+    Where rules drop pairs, only kept ones are shown. A page has the letters of the machine that
+    shows it; in a PNG those that no font of this machine has are boxes, and a line says so.
     """
-    from cah_dask.release.samples import Wanted, choose
-    from cah_dask.release.sheet import write_sheet
+    from cah_dask.release.samples import Wanted, choose, why_gone
+    from cah_dask.release.sheet import Sheet, write_sheet
 
     if to.suffix not in (".html", ".png"):
         raise ConfigError(f"--to {to}: expected FILE.html or FILE.png")
@@ -238,10 +242,18 @@ def samples(
     _check(wanted)
     run = begun(folder)
     names = run.lists(seed, lists, host)
-    found = list(choose(folder, run.summary(), names, wanted, number, seed))
+    summary = run.summary()
+    found = list(choose(folder, summary, names, wanted, number, seed))
     about = _described(wanted, similarity)
     title = f"{counted(len(found), 'sample')} of {folder.resolve().name}"
-    write_sheet(to, found, title, f"{about}; drawn by seed {seed} from {len(names):,} fetch lists")
+    drawn = f"{about}; drawn by seed {seed} from {counted(len(names), 'fetch list')}"
+    boxes = write_sheet(to, Sheet(title, drawn, found, why_gone(summary)))
+    if boxes:
+        say(
+            f"{to}: no font of this machine has {counted(len(boxes), 'letter')} of the captions "
+            f"({' '.join(boxes[:8])}): they are boxes; install fonts such as fonts-noto-cjk, or "
+            f"ask for {to.stem}.html"
+        )
     tell(f"{to}: {counted(len(found), 'sample')} ({about})")
 
 

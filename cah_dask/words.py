@@ -16,6 +16,16 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+def short(text: str, most: int) -> str:
+    """Return the beginning of a text of a stranger, in which nothing turns or hides the rest."""
+    return cut(printable(" ".join(text.split())), most)
+
+
+def cut(text: str, most: int) -> str:
+    """Return a text, or its beginning and dots where it has more characters than that."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def counted(number: int, noun: str, plural: str = "") -> str:
     """Return a number with a noun, as in "1 archive" and "2,000 archives"."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cah_dask import cli, jobs_cli
 from cah_dask.errors import ConfigError
-from cah_dask.words import counted, printable, span
+from cah_dask.words import counted, cut, printable, short, span
 
 
 @given(st.text(alphabet=st.characters(codec=None)))
@@ -37,6 +37,13 @@ def test_errors_and_logs_are_printable(capsys, monkeypatch, tmp_path):
         logging.getLogger("cah_dask.x").warning("a file called %s", "\x1b[31m\x9b")
     assert "\x1b" not in capsys.readouterr().err
     assert r"a file called \x1b[31m\x9b" in (tmp_path / "log").read_text()
+
+
+def test_of_a_long_text_the_beginning_is_shown():
+    assert short(" a\n\tb \u202e ", 9) == r"a b \u20…"
+    assert short(" a\n b ", 3) == "a b"
+    assert cut("abcd", 4) == "abcd"
+    assert cut("abcde", 4) == "abc…"
 
 
 def test_nouns_have_plurals():

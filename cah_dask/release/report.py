@@ -1,9 +1,12 @@
 """One HTML page that says what a run did: funnel, rejects, downloads, similarities, samples.
 
 The page is self-contained (no scripts, no links to elsewhere) and everything that came from the web
-is escaped: it may be opened from a file and handed on.
+is escaped: it may be opened from a file and handed on. Its size has a bound however large the run
+is: two grids of `SAMPLES_SHOWN` thumbnails, captions and settings that are cut, tables of reasons,
+languages and lost inputs that have a longest length, charts of so many bars.
 """
 
+import functools
 import math
 from datetime import timedelta
 from pathlib import Path
@@ -12,10 +15,12 @@ import jinja2
 import msgspec
 import yaml
 
+from cah_dask.images.outcomes import TROUBLE
 from cah_dask.pairs.embed import HISTOGRAM_BINS
+from cah_dask.release.bar_chart import Bar, BarChart, bar_chart
 from cah_dask.release.draw import SEED
 from cah_dask.release.politeness import politeness
-from cah_dask.release.samples import Sample, Wanted, choose
+from cah_dask.release.samples import Sample, Wanted, choose, why_gone
 from cah_dask.release.summary import (
     LANGUAGES_SHOWN,
     Summary,
@@ -28,25 +33,15 @@ from cah_dask.release.summary import (
 from cah_dask.release.timeline import Timeline, ends_of
 from cah_dask.release.work import work_by_pool, worker_hours
 from cah_dask.storage import write_atomic
-from cah_dask.words import span
+from cah_dask.words import cut, printable, short, span
 
 SAMPLES_SHOWN = 24
 """Pictures in each of the two grids: kept pairs, and pairs below the threshold."""
 
-_CHART_PX = (600, 110)
+_CAPTION_CHARACTERS = 200
+_SETTING_CHARACTERS = 2000
 _ROW_PX = (600, 28)
 _PACKAGE = "cah_dask.release"
-
-
-class Bar(msgspec.Struct, frozen=True):
-    """One bar of a histogram, in pixels of its chart, and what it stands for."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    label: str
-    is_kept: bool
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -56,22 +51,6 @@ class Row(msgspec.Struct, frozen=True):
     most: float
     """Tasks at work, in the time with the most of them."""
     bars: list[Bar]
-
-
-class Chart(msgspec.Struct, frozen=True):
-    """The similarity histogram of one split."""
-
-    split: str
-    total: int
-    threshold: float | None
-    """None while all samples are not scored that it is to keep a share of."""
-    threshold_x: float
-    bars: list[Bar]
-    low: float
-    high: float
-    """Similarity at the left and at the right end."""
-    width: int
-    height: int
 
 
 def write_report(path: Path, run_dir: Path, summary: Summary) -> None:
@@ -86,8 +65,10 @@ def write_report(path: Path, run_dir: Path, summary: Summary) -> None:
 
     page = template("report.html").render(
         summary=summary,
-        settings={key: _as_yaml(value) for key, value in summary.settings.items()},
+        stands_out=[printable(line) for line in summary.stands_out],
+        settings={key: as_yaml(value) for key, value in summary.settings.items()},
         funnel=funnel(summary),
+        hosts=_hosts(summary),
         outcomes=_outcomes(summary),
         charts=_charts(summary),
         timeline=_timeline(summary.timeline),
@@ -99,14 +80,15 @@ def write_report(path: Path, run_dir: Path, summary: Summary) -> None:
         long_texts=long_texts(summary),
         kept=samples(is_kept=True),
         rejected=samples(is_kept=False),
+        gone=why_gone(summary),
     )
     write_atomic(path, page.encode())
 
 
-def _as_yaml(value: object) -> str:
-    """Return a setting as it would stand in a file."""
+def as_yaml(value: object) -> str:
+    """Return a setting as it would stand in a file, or the beginning of a very long one."""
     text = yaml.safe_dump(value, default_flow_style=True, width=math.inf, allow_unicode=True)
-    return text.removesuffix("\n").removesuffix("\n...")
+    return cut(text.removesuffix("\n").removesuffix("\n..."), _SETTING_CHARACTERS)
 
 
 def template(name: str, package: str = _PACKAGE) -> jinja2.Template:
@@ -123,7 +105,14 @@ def template(name: str, package: str = _PACKAGE) -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters["span"] = span
+    environment.filters["hours"] = _hours
+    environment.filters["caption"] = functools.partial(short, most=_CAPTION_CHARACTERS)
     return environment.get_template(name)
+
+
+def _hours(hours: float | None) -> str:
+    """Return hours as a number, with four digits of those of a short run."""
+    return "-" if hours is None else f"{hours:,.2f}" if hours >= 1 else f"{hours:.4f}"
 
 
 def _outcomes(summary: Summary) -> list[tuple[str, int, float]]:
@@ -134,34 +123,33 @@ def _outcomes(summary: Summary) -> list[tuple[str, int, float]]:
     return [(status, urls, urls / max(1, counts.seen)) for status, urls in ranked if urls]
 
 
-def _charts(summary: Summary) -> list[Chart]:
+def _hosts(summary: Summary) -> list[tuple[str, int, dict[str, int]]]:
+    """Return the hosts with the most trouble, how many urls had it, and what became of all."""
+    return [
+        (printable(host), sum(outcomes.get(status, 0) for status in TROUBLE), outcomes)
+        for host, outcomes in summary.hosts.items()
+    ]
+
+
+def _charts(summary: Summary) -> list[BarChart]:
     return [
         _chart(split, bins, summary.thresholds.get(split))
         for split, bins in similarity_histogram(summary).items()
     ]
 
 
-def _chart(split: str, bins: dict[int, int], threshold: float | None) -> Chart:
-    """Draw the occupied part of [-1, 1], a little wider, as bars."""
-    width, height = _CHART_PX
-    first, end = max(0, min(bins) - 2), min(HISTOGRAM_BINS, max(bins) + 3)
-    step, tallest = width / (end - first), max(bins.values())
-    bars = []
-    for index, count in sorted(bins.items()):
-        size = height * count / tallest
-        label = f"{left_edge(index):.2f} to {left_edge(index + 1):.2f}: {count:,}"
-        is_kept = threshold is not None and left_edge(index) >= threshold
-        bars.append(Bar((index - first) * step, height - size, step * 0.9, size, label, is_kept))
-    return Chart(
-        split=split,
-        total=sum(bins.values()),
+def _chart(split: str, bins: dict[int, int], threshold: float | None) -> BarChart:
+    """Draw the occupied part of [-1, 1], a little wider.
+
+    The threshold is None while all samples are not scored that it is to keep a share of.
+    """
+    return bar_chart(
+        split,
+        bins,
+        (max(0, min(bins) - 2), min(HISTOGRAM_BINS, max(bins) + 3)),
+        edge=left_edge,
+        is_kept=lambda low, _: threshold is not None and low >= threshold,
         threshold=threshold,
-        threshold_x=((threshold or 0) + 1) / 2 * HISTOGRAM_BINS * step - first * step,
-        bars=bars,
-        low=left_edge(first),
-        high=left_edge(end),
-        width=width,
-        height=height,
     )
 
 

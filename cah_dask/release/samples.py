@@ -54,6 +54,16 @@ class Sample(msgspec.Struct, frozen=True):
     thumbnail: str
 
 
+def why_gone(summary: Summary) -> str:
+    """Say why images that were had cannot be shown."""
+    if summary.keeps_images:
+        return "The run folder holds the pictures no more; their captions are shown alone."
+    return (
+        "The run keeps no picture once it is embedded (keep_images: false); their captions are "
+        "shown alone."
+    )
+
+
 def choose(
     run_dir: Path, summary: Summary, lists: Sequence[str], wanted: Wanted, number: int, seed: int
 ) -> Iterator[Sample]:

@@ -10,6 +10,7 @@ import msgspec
 from cah_dask.pairs.embed import HISTOGRAM_BINS, LONG_TEXTS
 from cah_dask.pairs.select import KEPT_LANGUAGE, SCORED_LANGUAGE
 from cah_dask.pairs.timings import WORKER
+from cah_dask.release.pool_time import PoolTimes
 from cah_dask.release.timeline import Timeline
 from cah_dask.schema import SPLITS, Counts, CountsSum, Split
 from cah_dask.storage import Receipt
@@ -72,8 +73,8 @@ class ReportOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """What a report says beside the facts of the run."""
 
     prices: dict[Literal["cpu", "gpu", "io"], Annotated[float, msgspec.Meta(ge=0)]] = {}
-    """Price of an hour of one worker of each pool, such as `{cpu: 0.04, gpu: 2.5}`; a worker of the
-    gpu pool has one GPU."""
+    """Price of an hour of one worker of each pool, such as `{cpu: 0.04, gpu: 2.5}`, with a task or
+    without; a worker of the gpu pool has one GPU."""
     currency: str = ""
     """What they are counted in."""
 
@@ -103,9 +104,17 @@ class Summary(msgspec.Struct, frozen=True):
     timeline: Timeline | None = None
     pools: dict[str, str] = {}
     """By stage, the pool whose workers do it."""
+    held: PoolTimes | None = None
+    """For how long it held their workers; None if nobody wrote that down."""
+    stands_out: list[str] = []
+    """What went wrong or held the run back, and what to change, in words."""
+    hosts: dict[str, dict[str, int]] = {}
+    """What became of urls of the hosts with the most trouble, by status; the worst first."""
     options: ReportOptions = ReportOptions()
     rules: dict[str, dict[str, dict[str, float | None]]] = {}
     """By name of the rule and of the score: limits of the scores of rows that it drops."""
+    keeps_images: bool = True
+    """Whether the run keeps images that are embedded."""
 
     @property
     def n_archives(self) -> int:

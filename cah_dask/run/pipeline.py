@@ -244,9 +244,12 @@ class _Attempt:
         @contextlib.asynccontextmanager
         async def around(driver: Driver, machine: DaskMachine) -> AsyncIterator[None]:
             lend_hosts(machine.scheduler, Turns(config.dedup.buckets))
-            watch.begin(driver, machine, needed)
+            watch.begin(driver, machine, needed, folder.pool_times_file)
             async with machine.shows(watch):
-                yield
+                try:
+                    yield
+                finally:
+                    watch.last_look()
 
         session = Session(
             folder,

@@ -1,7 +1,9 @@
 """From selected parts to the release: deal rows to shards, check the result, show it at once."""
 
 import shutil
+from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -27,12 +29,20 @@ from cah_dask.release.layout import (
 )
 from cah_dask.release.pack import create_release
 from cah_dask.release.report import write_report
-from cah_dask.release.summary import ReportOptions
+from cah_dask.release.summary import ReportOptions, Summary
+from cah_dask.run.folder import failures
+from cah_dask.run.folder.lost import read_late_waves
 from cah_dask.run.folder.run_folder import LOST, RunFolder
 from cah_dask.run.plan import Plan, Unit
+from cah_dask.run.pools import pools
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.identity import config_hash, run_hash, run_id
 from cah_dask.run.stages import EXTRACT, PACK, SELECT
+from cah_dask.run.watch.figures import PUBLISHED
+from cah_dask.run.watch.findings import stands_out
+from cah_dask.run.watch.from_files import state_of
+from cah_dask.run.watch.history import History
+from cah_dask.run.watch.whole import Beside, whole_run
 from cah_dask.storage import fsync
 
 
@@ -206,12 +216,48 @@ def describe(folder: RunFolder, release: Path, options: ReportOptions | None = N
     options
         What the report says beside the facts; by default as the run was told.
     """
-    summary = folder.summary()
+    layout = read_layout(release)
+    summary = _judged(folder, is_whole=layout is not None)
     if options is not None:
         summary = msgspec.structs.replace(summary, options=options)
-    layout = read_layout(release)
     if layout is not None:
         write_card(release / CARD, summary, layout)
     report = (release if layout is not None else folder.path) / REPORT
     write_report(report, folder.path, summary)
     return report
+
+
+def _judged(folder: RunFolder, *, is_whole: bool) -> Summary:
+    """Return the summary of a run with what stands out in it.
+
+    `is_whole` tells that all is done but for the name of the release.
+    """
+    history = History(folder.stages)
+    summary = folder.summary(history.add)
+    config, hosts = folder.config(), history.hosts()
+    beside = Beside(
+        now=datetime.now(UTC),
+        run=folder.path.name,
+        state=PUBLISHED if is_whole else state_of(folder, is_packed=_is_packed(summary)),
+        hosts=[host for host in hosts if not folder.has_opted_out(host.host)],
+        failed={} if is_whole else _failed(folder),
+        lost=summary.counts(EXTRACT.name).notes.get(LOST, 0)
+        - sum(map(len, read_late_waves(folder))),
+    )
+    run = whole_run(summary, pools(config.pools, config.slurm.launch, folder.stages), beside)
+    return msgspec.structs.replace(
+        summary,
+        stands_out=stands_out(run),
+        hosts={host.host: host.outcomes for host in hosts},
+    )
+
+
+def _is_packed(summary: Summary) -> bool:
+    """Tell whether all that was selected is in shards, wherever they lie."""
+    return summary.counts(PACK.name).kept == summary.counts(SELECT.name).kept > 0
+
+
+def _failed(folder: RunFolder) -> Counter[str]:
+    """Return how many tasks of each stage were given up and are not done since."""
+    undone = failures.undone(failures.read(folder.failures_file), folder.all_entries)
+    return Counter(failure.stage for failure in undone)

@@ -44,6 +44,8 @@ class Tab:
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self.complaints: list[str] = []
+        self.requests: list[str] = []
+        """Urls that it asked for."""
 
     async def listen(self) -> None:
         """Take what the browser says until it goes."""
@@ -53,6 +55,8 @@ class Tab:
                 self._answers.pop(said["id"]).set_result(said)
                 continue
             details = said["params"]
+            if said["method"] == "Network.requestWillBeSent":
+                self.requests.append(details["request"]["url"])
             if said["method"] == "Runtime.exceptionThrown":
                 self.complaints.append(str(details["exceptionDetails"]))
             if said["method"] == "Log.entryAdded" and details["entry"]["level"] == "error":
@@ -86,6 +90,16 @@ class Tab:
         )  # fmt: skip
         theme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
         await self.call("Emulation.setEmulatedMedia", features=[theme])
+
+    async def press(self, key: str) -> None:
+        """Press a key that has a name, such as Tab, and let it go."""
+        text = {"Enter": "\r"}.get(key, "")
+        code = {"Enter": 13, "Tab": 9}[key]
+        for kind in ("keyDown" if text else "rawKeyDown", "keyUp"):
+            await self.call(
+                "Input.dispatchKeyEvent",
+                type=kind, key=key, code=key, text=text, windowsVirtualKeyCode=code,
+            )  # fmt: skip
 
     async def value(self, code: str) -> Any:
         """Return what an expression in JavaScript gives, or promises; see `IN_ALL_ROOTS`."""
@@ -134,7 +148,7 @@ async def browsing(folder: Path, options: Sequence[str] = ()) -> AsyncIterator[T
         tab = Tab(socket)
         listening = asyncio.create_task(tab.listen())
         try:
-            for domain in ("Page", "Runtime", "Log"):
+            for domain in ("Page", "Runtime", "Log", "Network"):
                 await tab.call(f"{domain}.enable")
             yield tab
         finally:

@@ -1,8 +1,11 @@
 """A run of one list, two of whose three images were had and one of whose pairs is kept."""
 
 import io
+import itertools
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -69,51 +72,49 @@ def jpeg(colour: str) -> bytes:
 @pytest.fixture
 def run_dir(tmp_path: Path) -> Path:
     """One scored list of two pairs (one kept) with its image shard."""
-    images = tmp_path / "images" / "w00000"
-    images.mkdir(parents=True)
-    with ShardWriter(images / "b00000-l00000-a.h5") as writer:
-        for colour in ("red", "blue"):
-            writer.add(jpeg(colour))
-    receipt = Receipt(
-        stage="download", unit="u", config="c", counts=Counts(),
-        side=(side_file(images / "b00000-l00000-a.h5"),),
-    )  # fmt: skip
-    fill = {pa.string(): "x", pa.int64(): 0, pa.int32(): 0, pa.int16(): 1, pa.float32(): 0.0,
-            pa.bool_(): False, pa.binary(): None, OUTCOMES.field("fetched_at").type: 0}  # fmt: skip
-
-    def rows(schema: pa.Schema, made: dict) -> pa.Table:
-        n = len(made["url"])
-        columns = [pa.array(made.get(f.name, [fill.get(f.type, b"")] * n), f.type) for f in schema]
-        return pa.table(columns, schema=schema)
-
-    urls = ["http://a.example/1", "javascript:alert(2)", "http://b.example/3"]
-    outcomes = {"url": urls, "status": ["ok", "ok", "http_404"], "image_row": [0, 1, None]}
-    table = rows(OUTCOMES, outcomes)
-    write_part(images / "b00000-l00000.parquet", OUTCOMES, [table], receipt)
-    samples = {
+    columns = {
         "uid": [b"0" * 16, b"1" * 16, b"2" * 16],
         "text": [HOSTILE, "a dog", "ein Haus"],
-        "url": urls,
+        "url": ["http://a.example/1", "javascript:alert(2)", "http://b.example/3"],
         "split": ["en", "en", "multi"],
         "lang": ["en", "en", "de"],
+        "status": ["ok", "ok", "http_404"],
+        "similarity_clip": [0.25, 0.05, None],
     }
-    fetch = tmp_path / "fetch" / "w00000" / "b00000.parquet"
-    write_part(fetch, SAMPLES, [rows(SAMPLES, samples)], receipt)
-    schema = scored({"clip": 2})
-    made = {
-        "uid": [b"0" * 16, b"1" * 16],
-        "text": [HOSTILE, "a dog"],
-        "url": ["http://a.example/1", "javascript:alert(2)"],
-        "split": ["en", "en"],
-        "image_row": [0, 1],
-        "similarity_clip": [0.25, 0.05],
-    }
-    made |= {vector_of("clip", modality): [bytes(4)] * 2 for modality in MODALITIES}
-    path = tmp_path / "scored" / "w00000" / "b00000-l00000.parquet"
-    table = rows(schema, made)
+    write_run(tmp_path, columns, [jpeg("red"), jpeg("blue")])
+    return tmp_path
+
+
+def write_run(folder: Path, columns: dict[str, Any], images: Sequence[bytes]) -> None:
+    """Write a run of one list; `images` are those of the rows whose status is ok, in order."""
+    shard = folder / "images" / "w00000" / "b00000-l00000-a.h5"
+    shard.parent.mkdir(parents=True)
+    with ShardWriter(shard) as writer:
+        for image in images:
+            writer.add(image)
+    receipt = Receipt(
+        stage="download", unit="u", config="c", counts=Counts(), side=(side_file(shard),)
+    )
+    count = itertools.count()
+    ok = [status == "ok" for status in columns["status"]]
+    columns = columns | {"image_row": [next(count) if had else None for had in ok]}
+    write_part(folder / "images" / f"{LIST}.parquet", OUTCOMES, [_rows(OUTCOMES, columns)], receipt)
+    bucket = LIST.partition("-")[0]
+    write_part(folder / "fetch" / f"{bucket}.parquet", SAMPLES, [_rows(SAMPLES, columns)], receipt)
+    had = {name: list(itertools.compress(column, ok)) for name, column in columns.items()}
+    had |= {vector_of("clip", modality): [bytes(4)] * len(images) for modality in MODALITIES}
+    path = folder / "scored" / f"{LIST}.parquet"
+    table = _rows(schema := scored({"clip": 2}), had)
     write_part(path, schema, [table], receipt)
-    name = path.relative_to(tmp_path).as_posix()
+    name = path.relative_to(folder).as_posix()
     selected, counts = select_list(name, table, "clip", {"en": 0.2})
     receipt = Receipt(stage="select", unit="u", config="c", counts=counts, inputs=(name,))
-    write_part(tmp_path / SELECTED_PART, SELECTED, [selected], receipt)
-    return tmp_path
+    write_part(folder / SELECTED_PART, SELECTED, [selected], receipt)
+
+
+def _rows(schema: pa.Schema, columns: dict[str, Any]) -> pa.Table:
+    fill = {pa.string(): "x", pa.int64(): 0, pa.int32(): 0, pa.int16(): 1, pa.float32(): 0.0,
+            pa.bool_(): False, pa.binary(): None, OUTCOMES.field("fetched_at").type: 0}  # fmt: skip
+    n = len(columns["url"])
+    arrays = [pa.array(columns.get(f.name, [fill.get(f.type, b"")] * n), f.type) for f in schema]
+    return pa.table(arrays, schema=schema)

@@ -1,16 +1,22 @@
 """The report tells what happened, alone in one file, and nothing from the web runs in it."""
 
+import io
+import itertools
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
 import msgspec
+import numpy as np
+from PIL import Image
 
 from cah_dask.images.web.request_log import RequestLog
 from cah_dask.images.web.responses import Answer
+from cah_dask.pairs.embed import HISTOGRAM_BINS
 from cah_dask.release.card import MEANINGS, write_card
 from cah_dask.release.layout import Layout
-from cah_dask.release.report import write_report
+from cah_dask.release.pool_time import PoolTime, PoolTimes
+from cah_dask.release.report import SAMPLES_SHOWN, write_report
 from cah_dask.release.summary import (
     ReportOptions,
     StageSummary,
@@ -18,10 +24,13 @@ from cah_dask.release.summary import (
     funnel,
     similarity_histogram,
 )
-from cah_dask.release.timeline import TimelineSum
-from cah_dask.schema import PAIRS, Counts, Status
+from cah_dask.release.timeline import BUCKETS, TimelineSum
+from cah_dask.schema import PAIRS, SPLITS, Counts, Reject, Status
 from tests.encoders import released_encoder
-from tests.release.small_run import COUNTS, HOSTILE
+from tests.release.small_run import COUNTS, HOSTILE, write_run
+
+START = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
+"""When the run of the samples began."""
 
 
 class Page(HTMLParser):
@@ -91,10 +100,34 @@ def test_work_is_shown_over_time_and_its_cost_for_a_million_pairs(run_dir: Path,
     )
     text = " ".join(page(run_dir, found).text.split())
     assert "from 2026-05-01 12:00:00 UTC to 2026-05-01 12:00:11 UTC" in text
-    assert "gpu1 h 0 min2.50 EUR" in text
-    assert "cpu5 h 0 minno price (report.prices)" in text
-    million = 2.5 / COUNTS["pack"].kept * 1e6
+    assert "gpu---1.00--2.50 EUR" in text
+    assert "cpu---5.00--no price" in text
+    assert "It is not known for how long this run held its workers" in text
+    held = PoolTimes(START, {"gpu": PoolTime(looked_s=7200, held_s=7200)})
+    text = " ".join(page(run_dir, msgspec.structs.replace(found, held=held)).text.split())
+    assert "gpu-2.002.001.0050%-5.00 EUR" in text
+    assert "At these prices the workers cost 5.00 EUR" in text
+    million = 5.0 / COUNTS["pack"].kept * 1e6
     assert f"{million:,.2f} for a million pairs, without the pools that have no price" in text
+
+
+def test_what_stands_out_is_told_before_all_figures(run_dir: Path, summary: Summary):
+    found = msgspec.structs.replace(
+        summary,
+        stands_out=["31% of all urls end in dns_error"],
+        hosts={"a\u202e<b>.example": {"ok": 2, "http_403": 50, "timeout": 9}},
+    )
+    text = " ".join(page(run_dir, found).text.split())
+    assert text.index("31% of all urls end in dns_error") < text.index("Funnel")
+    assert "a\\u202e<b>.example59ok 2 http_403 50 timeout 9" in text
+    assert "Nothing stands out" not in text
+
+
+def test_a_run_in_which_nothing_stands_out_says_so(run_dir: Path, summary: Summary):
+    assert "Nothing stands out: no host or outcome" in page(run_dir, summary).text
+    assert "Hosts with the most trouble" not in page(run_dir, summary).text
+    unbegun = msgspec.structs.replace(summary, started=None, finished=None)
+    assert "There is nothing to be judged yet" in page(run_dir, unbegun).text
 
 
 def test_manners_are_told_from_the_logs_of_requests(run_dir: Path, summary: Summary):
@@ -130,6 +163,48 @@ def test_very_many_lost_archives_are_told_in_a_few_lines(run_dir: Path, summary:
     assert (run_dir / "report.html").stat().st_size < 500_000
 
 
+def noise(seed: int) -> bytes:
+    """Return a picture that no codec makes small."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (300, 300, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_the_largest_run_has_a_report_of_a_few_megabytes(tmp_path: Path, summary: Summary):
+    n = 2 * SAMPLES_SHOWN
+    columns = {
+        "uid": [bytes([number]) * 16 for number in range(n)],
+        "text": ["&" * 100_000] * n,
+        "url": [f"http://a.example/{number}" for number in range(n)],
+        "split": ["en"] * n,
+        "lang": ["en"] * n,
+        "status": ["ok"] * n,
+        "similarity_clip": [0.3, 0.1] * SAMPLES_SHOWN,
+    }
+    write_run(tmp_path, columns, [noise(number) for number in range(n)])
+    most = 10**12
+    reasons = dict.fromkeys([*map(str, Reject), *map(str, Status)], most)
+    bins = {f"similarity/clip/{s}/{n}": most for s in SPLITS for n in range(HISTOGRAM_BINS)}
+    languages = {f"scored/multi/l{number}": most for number in range(5000)}
+    counts = Counts(most * len(reasons), 0, reasons, bins | languages)
+    sums = TimelineSum()
+    for stage, second in itertools.product(summary.stages, range(BUCKETS)):
+        sums.add(stage, datetime.fromtimestamp(second, UTC), 1.0)
+    largest = msgspec.structs.replace(
+        summary,
+        stages={name: StageSummary(10**6, counts, 1e9, "rows") for name in summary.stages},
+        archives=[f"{number}.warc.wat.gz" for number in range(90_000)],
+        lost=["x" * 10_000] * 90_000,
+        lists=[*summary.lists, *(f"w{number:05d}/b00000-l00000" for number in range(1, 96))],
+        timeline=sums.total,
+        settings={f"setting{number}": "<" * 10**5 for number in range(20)},
+    )
+    found = page(tmp_path, largest)
+    assert found.tags.count("img") == n
+    assert (tmp_path / "report.html").stat().st_size < 1_500_000
+
+
 def test_a_bin_that_begins_at_the_threshold_is_kept(run_dir: Path, summary: Summary):
     for index in range(50, 100):
         threshold = (2 * index - 100) / 100
@@ -143,15 +218,21 @@ def test_a_bin_that_begins_at_the_threshold_is_kept(run_dir: Path, summary: Summ
         )
         page(run_dir, found)
         html = (run_dir / "report.html").read_text()
-        chart = html.partition('aria-label="similarity histogram of en"')[2].partition("</svg>")[0]
+        chart = html.partition('aria-label="similarity histogram of en,')[2].partition("</svg>")[0]
         assert 'class="kept"' in chart, threshold
 
 
-def test_a_report_without_images_still_shows_the_pairs(run_dir: Path, summary: Summary):
+def test_a_report_without_images_says_why_and_still_shows_the_pairs(
+    run_dir: Path, summary: Summary
+):
     next((run_dir / "images").rglob("*.h5")).unlink()
     found = page(run_dir, summary)
     assert found.links == []
-    assert found.text.count("image not kept") == 2
+    assert "image not kept" not in found.text, "a tile with nothing in it"
+    assert found.text.count("holds the pictures no more") == 2
+    assert HOSTILE in found.text
+    unkept = msgspec.structs.replace(summary, keeps_images=False)
+    assert page(run_dir, unkept).text.count("(keep_images: false)") == 2
 
 
 def test_a_run_that_did_nothing_yet_has_a_report(tmp_path: Path, summary: Summary):

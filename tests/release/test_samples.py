@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from cah_dask.release.draw import Draw
-from cah_dask.release.samples import Sample, Wanted, choose
-from cah_dask.release.sheet import write_sheet
+from cah_dask.release.lettering import Lettering, wrapped
+from cah_dask.release.samples import Sample, Wanted, choose, why_gone
+from cah_dask.release.sheet import Sheet, write_sheet
 from cah_dask.release.summary import Summary
 from tests.release.small_run import HOSTILE, LIST
 from tests.release.test_report import Page
@@ -89,14 +90,55 @@ def test_a_sheet_is_a_page_or_a_picture_in_which_nothing_runs(
     run_dir: Path, summary: Summary, tmp_path: Path
 ):
     samples = [*chosen(run_dir, summary), *chosen(run_dir, summary, outcome="http_404")]
-    write_sheet(tmp_path / "sheet.html", samples, "title <b>", "about")
+    write_sheet(tmp_path / "sheet.html", Sheet("title <b>", "about", samples, "gone"))
     page = Page((tmp_path / "sheet.html").read_text())
     assert "script" not in page.tags
     assert "b" not in page.tags
     assert HOSTILE in page.text
     assert "http_404" in page.text
     assert page.tags.count("img") == 2
-    write_sheet(tmp_path / "sheet.png", samples, "title \x1b[2J", "about")
+    write_sheet(tmp_path / "sheet.png", Sheet("title \x1b[2J", "about", samples, "gone"))
     with Image.open(io.BytesIO((tmp_path / "sheet.png").read_bytes())) as picture:
-        colours = {picture.convert("RGB").getpixel((8 + 152 * n + 50, 30)) for n in range(2)}
+        colours = {picture.convert("RGB").getpixel((8 + 152 * n + 50, 60)) for n in range(2)}
     assert colours == {(254, 0, 0), (0, 0, 254)}
+
+
+def test_a_sheet_without_images_says_why_and_one_of_failures_says_how(
+    run_dir: Path, summary: Summary, tmp_path: Path
+):
+    next((run_dir / "images").rglob("*.h5")).unlink()
+    gone = why_gone(msgspec.structs.replace(summary, keeps_images=False))
+    write_sheet(tmp_path / "sheet.html", Sheet("t", "a", chosen(run_dir, summary), gone))
+    page = Page((tmp_path / "sheet.html").read_text())
+    assert "(keep_images: false)" in page.text
+    assert "image not kept" not in page.text
+    failed = chosen(run_dir, summary, outcome="http_404")
+    write_sheet(tmp_path / "sheet.html", Sheet("t", "a", failed, gone))
+    assert "keep_images" not in (tmp_path / "sheet.html").read_text()
+    heights = []
+    for samples in (chosen(run_dir, summary), failed):
+        write_sheet(tmp_path / "sheet.png", Sheet("t", "a", samples, gone))
+        with Image.open(tmp_path / "sheet.png") as picture:
+            heights.append(picture.height)
+    assert heights[0] < heights[1], "captions need no room for pictures"
+
+
+def test_letters_that_no_font_has_are_named(run_dir: Path, summary: Summary, tmp_path: Path):
+    (sample, _) = chosen(run_dir, summary)
+    private = "\U00050000"  # of a plane without letters
+    odd = msgspec.structs.replace(sample, text=f"a {private} dog {private}")
+    png, html = tmp_path / "sheet.png", tmp_path / "sheet.html"
+    assert write_sheet(png, Sheet("t", "a", [odd, odd], "gone")) == [private]
+    assert write_sheet(html, Sheet("t", "a", [odd], "gone")) == []
+    assert write_sheet(png, Sheet("t", "a", [sample], "gone")) == []
+
+
+@pytest.mark.parametrize("text", ["many words of a caption " * 9, "unbroken" * 30, "a", ""])
+def test_no_line_of_a_caption_leaves_its_tile(text: str):
+    font = Lettering(11).font(text)
+    lines = wrapped(text, font, 100, 3)
+    assert all(font.getlength(line) <= 100 for line in lines)
+    assert len(lines) <= 3
+    shown = "".join(lines).replace(" ", "").removesuffix("…")
+    assert text.replace(" ", "").startswith(shown)
+    assert shown or not text

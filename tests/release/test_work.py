@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cah_dask.release.pool_time import PoolTime, PoolTimes
 from cah_dask.release.summary import ReportOptions, StageSummary, Summary
 from cah_dask.release.timeline import BUCKETS, TimelineSum, ends_of
-from cah_dask.release.work import work_by_pool
+from cah_dask.release.work import PoolWork, work_by_pool
 from cah_dask.schema import Counts
 
 START = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
@@ -59,18 +60,50 @@ def test_no_task_makes_no_timeline():
     assert TimelineSum().total is None
 
 
-def test_work_and_cost_are_those_of_the_pool_that_did_it(summary: Summary):
-    stages = {
-        "extract": StageSummary(1, Counts(), 7200.0, "rows"),
-        "download": StageSummary(1, Counts(), 3600.0, "rows"),
-        "embed": StageSummary(2, Counts(), 9000.0, "rows", timings={"worker": 5_400_000}),
-    }
-    pools = {"extract": "cpu", "download": "io", "embed": "gpu"}
+STAGES = {
+    "extract": StageSummary(1, Counts(), 7200.0, "rows"),
+    "download": StageSummary(1, Counts(), 3600.0, "rows"),
+    "embed": StageSummary(2, Counts(), 9000.0, "rows", timings={"worker": 5_400_000}),
+}
+POOLS = {"extract": "cpu", "download": "io", "embed": "gpu"}
+HELD = PoolTimes(
+    START - timedelta(minutes=5),
+    {
+        "cpu": PoolTime(looked_s=7200, held_s=14_400),
+        "gpu": PoolTime(looked_s=7200, held_s=21_600, jobs_s=5400, pending_s=900),
+    },
+)
+
+
+def priced(summary: Summary, held: PoolTimes | None) -> dict[str, PoolWork]:
+    """Return the work of each pool of a run that held its workers so long."""
     options = ReportOptions(prices={"cpu": 0.5, "gpu": 2.0})
-    priced = msgspec.structs.replace(summary, stages=stages, pools=pools, options=options)
-    found = {each.pool: each for each in work_by_pool(priced)}
-    assert found["gpu"].hours == 1.5  # of two lists at once
+    found = msgspec.structs.replace(
+        summary, stages=STAGES, pools=POOLS, options=options, held=held, started=START
+    )
+    return {each.pool: each for each in work_by_pool(found)}
+
+
+def test_without_a_record_work_and_cost_are_those_of_the_pool_that_did_it(summary: Summary):
+    found = priced(summary, None)
+    assert found["gpu"].worked == 1.5  # of two lists at once
     assert found["gpu"].cost == 3.0
     assert found["cpu"].cost == 1.0
-    assert found["io"].hours == 1.0
+    assert found["io"].worked == 1.0
     assert found["io"].cost is None
+    assert {each.held for each in found.values()} == {None}
+
+
+def test_what_was_held_is_what_is_paid(summary: Summary):
+    found = priced(summary, HELD)
+    cpu, gpu = found["cpu"], found["gpu"]
+    assert (gpu.jobs, gpu.held, gpu.gpus, gpu.pending) == (1.5, 6.0, 6.0, 0.25)
+    assert (gpu.worked, gpu.busy, gpu.cost) == (1.5, 0.25, 12.0)
+    assert (cpu.jobs, cpu.held, cpu.gpus, cpu.pending) == (None, 4.0, None, None)
+    assert (cpu.busy, cpu.cost) == (0.5, 2.0)
+    assert found["io"].held is None
+
+
+def test_a_record_that_began_after_the_run_is_none_of_the_whole_run(summary: Summary):
+    late = msgspec.structs.replace(HELD, since=START + timedelta(seconds=1))
+    assert priced(summary, late) == priced(summary, None)

@@ -202,7 +202,7 @@ def test_a_rule_makes_another_release_without_web_or_model_and_rows_balance_in_e
     report = (tmp_path / "strict" / "report.html").read_text()
     assert "rule_explicit" in report
     assert "None are shown, as rules drop pairs." in report
-    shown = re.findall("<figcaption><bdi>(.*?)</bdi><br>", report)
+    shown = re.findall(r"<figcaption><bdi lang=\"\w+\">(.*?)</bdi><br>", report)
     assert shown
     assert {*shown} <= {*strict["text"].to_pylist()}, "what a rule dropped is in no report"
     assert released(run_dir / "release").equals(first), "the first release is untouched"

@@ -12,6 +12,7 @@ from tests.commands import cah, refused
 from tests.webserver import WebServer
 
 ESCAPE = "\x1b]0;owned\x07"
+ODD = f"{ESCAPE}\U00050000"  # of a plane without letters, so in no font
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("watched")
     with WebServer() as web:
         links = [
-            (web.url(f"/ok-{n}.jpg", host=f"h{n % 5}.test"), f"A picture of thing {n} {ESCAPE}")
+            (web.url(f"/ok-{n}.jpg", host=f"h{n % 5}.test"), f"A picture of thing {n} {ODD}")
             for n in range(60)
         ]
         links += [(web.url("/404-1.jpg", host="h1.test"), "A picture that is gone")]
@@ -111,7 +112,10 @@ def test_a_contact_sheet_shows_what_was_asked_for(finished: Path, tmp_path: Path
     _, lines, _ = cah("samples", finished, "--to", sheet, "--outcome", "http_404")
     assert lines == [f"{sheet}: 1 sample (http_404)"]
     picture = tmp_path / "sheet.png"
-    cah("samples", finished, "--to", picture, "--similarity", "-1:0")
+    _, _, said = cah("samples", finished, "--to", picture, "--similarity", "-1:0")
+    assert f"{picture}: no font of this machine has 1 letter of the captions" in said
+    assert "ask for sheet.html" in said
+    assert said.count("\n") == 1
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 

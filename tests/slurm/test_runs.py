@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from cah_dask.run.folder.run_folder import RunFolder
+from cah_dask.run.slurm import script
 from tests import commands, runs
 from tests.slurm.cluster import Cluster, Layout, wait_until
 from tests.slurm.launched import (
@@ -67,8 +69,31 @@ def test_a_run_on_slurm_publishes_what_a_local_run_does_each_task_on_its_pool(st
         ("extract", "cpu"), ("dedup", "cpu"), ("download", "io"), ("embed", "gpu"),
         ("select", "cpu"), ("pack", "cpu"),
     }  # fmt: skip
+    assert_held(run)
     assert "ssh -N -L 8787:127.0.0.1:" in run.text()
     assert (RunFolder(run.folder).secrets / "token").read_text() not in run.text()
+
+
+def assert_held(run: Run) -> None:
+    """Check the hours of jobs against what Slurm wrote down of them.
+
+    The driver does not count the seconds in which it lets its jobs go.
+    """
+    held = RunFolder(run.folder).summary().held
+    assert held is not None
+    prefix = script.run_prefix(run.folder)
+    wait_until(lambda: not run.cluster.jobs(), 30)
+    for pool, processes in (("cpu", 2), ("io", 2), ("gpu", 1)):
+        seconds = sum(
+            (datetime.fromisoformat(job["EndTime"]) - datetime.fromisoformat(job["StartTime"]))
+            .total_seconds()
+            for job in run.cluster.ended()
+            if job["Name"].startswith(f"{prefix}{pool}-")
+        )  # fmt: skip
+        found = held.pools[pool]
+        assert seconds - 20 <= found.jobs_s <= seconds + 5, pool
+        assert 0 < found.jobs_s == pytest.approx(found.held_s / processes)
+        assert 0 < found.connected_s <= found.held_s + 2 * processes
 
 
 def test_a_lost_job_a_killed_worker_and_a_cancelled_pending_job_cost_only_time(
@@ -91,6 +116,9 @@ def test_a_lost_job_a_killed_worker_and_a_cancelled_pending_job_cost_only_time(
     site.wait()
     site.release()
     assert_same(run, local)
+    held = RunFolder(run.folder).summary().held
+    assert held is not None
+    assert held.pools["cpu"].pending_s > 1
 
 
 BLIND_NODE = """

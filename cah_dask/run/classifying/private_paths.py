@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 _BEGINS = r"(?:~[\w.-]*|\.\.?)?/"
+# Behind a letter no search for a url begins anew: the time would be the square of a word's length.
 _URL_OR_PATH = re.compile(
-    rf"""[A-Za-z][\w+.-]*://[^\s'"<>]+"""
+    rf"""(?<![A-Za-z])[A-Za-z][\w+.-]*://[^\s'"<>]+"""
     rf"""|(?<='){_BEGINS}[^']+(?=')|(?<="){_BEGINS}[^"]+(?=")"""
     rf"""|(?<![\w/.~-]){_BEGINS}[^\s'"`,;:()<>\[\]{{}}]+"""
 )

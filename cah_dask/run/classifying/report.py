@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-import yaml
 
 from cah_dask.archives.responses import read_response
 from cah_dask.classify.histogram import lower_end
@@ -22,7 +21,8 @@ from cah_dask.classify.rows import KEPT
 from cah_dask.classify.scoring import HISTOGRAM, OF_MODEL
 from cah_dask.classify.shown import is_picture
 from cah_dask.errors import CahError
-from cah_dask.release.report import template
+from cah_dask.release.bar_chart import BarChart, bar_chart
+from cah_dask.release.report import as_yaml, template
 from cah_dask.run.classifying import private_paths
 from cah_dask.run.classifying.config import ClassifyConfig
 from cah_dask.run.classifying.output import Layout
@@ -34,10 +34,12 @@ from cah_dask.words import counted
 CARD = "README.md"
 REPORT = "report.html"
 ERRORS_SHOWN = 100
+CHARTS_SHOWN, LINES_SHOWN, SCORES_SHOWN = 24, 40, 8
+"""Charts of scores, lines of each list, and scores of each sample, the highest: a model may have
+thousands, and the web thousands of media types."""
 
 _PACKAGE = "cah_dask.run.classifying"
 _PARTS_READ = 24
-_CHART_PX = (600, 110)
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -76,40 +78,19 @@ class Sample(msgspec.Struct, frozen=True):
     text: str = ""
 
 
-class Bar(msgspec.Struct, frozen=True):
-    """One bar of a histogram, in pixels of its chart, and what it stands for."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    label: str
-    is_kept: bool
-
-
-class Chart(msgspec.Struct, frozen=True):
-    """The histogram of one score."""
-
-    name: str
-    bars: list[Bar]
-    low: float
-    high: float
-    width: int
-    height: int
-
-
 def write_documents(folder: Path, source: Source, layout: Layout, summary: Summary) -> None:
     """Write report and data card of an output into its folder."""
     errors = tuple(map(private_paths.in_text, summary.errors))
     summary = msgspec.structs.replace(summary, errors=errors)
-    said = _noted(summary.notes, f"{OF_MODEL}/")
+    said = _first(_noted(summary.notes, f"{OF_MODEL}/"))
     page = template("report.html", _PACKAGE).render(
         summary=summary,
         layout=layout,
         settings=_settings(source),
         charts=list(_charts(summary.notes, source.config)),
-        mimes=_noted(summary.notes, "mime/"),
-        statuses=_noted(summary.notes, "status/"),
+        more_charts=max(0, len(layout.names) - CHARTS_SHOWN),
+        mimes=_first(_noted(summary.notes, "mime/")),
+        statuses=_first(_noted(summary.notes, "status/")),
         said=[(private_paths.in_text(name), n) for name, n in said],
         kept=samples(source, is_kept=True),
         others=samples(source, is_kept=False),
@@ -148,12 +129,7 @@ def _settings(source: Source) -> dict[str, str]:
     found = source.config.known_by(source.hooks)
     for hook in found["hooks"].values():
         hook["arguments"] = private_paths.in_value(hook["arguments"])
-    return {
-        key: yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True)
-        .removesuffix("\n")
-        .removesuffix("\n...")
-        for key, value in found.items()
-    }
+    return {key: as_yaml(value) for key, value in found.items()}
 
 
 def _noted(notes: Mapping[str, int], prefix: str) -> list[tuple[str, int]]:
@@ -161,7 +137,13 @@ def _noted(notes: Mapping[str, int], prefix: str) -> list[tuple[str, int]]:
     return sorted(found, key=lambda pair: (-pair[1], pair[0]))
 
 
-def _charts(notes: Mapping[str, int], config: ClassifyConfig) -> Iterator[Chart]:
+def _first(counts: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Return the lines that are shown, and what the others are together."""
+    rest = sum(count for _, count in counts[LINES_SHOWN:])
+    return counts[:LINES_SHOWN] + ([("others", rest)] if rest else [])
+
+
+def _charts(notes: Mapping[str, int], config: ClassifyConfig) -> Iterator[BarChart]:
     scores: defaultdict[str, dict[int, int]] = defaultdict(dict)
     for note, count in notes.items():
         kind, _, rest = note.partition("/")
@@ -169,26 +151,19 @@ def _charts(notes: Mapping[str, int], config: ClassifyConfig) -> Iterator[Chart]
             number, _, name = rest.partition("/")
             scores[name][int(number)] = count
     rule = config.keep if isinstance(config.keep, KeepOptions) else None
-    for name, bins in sorted(scores.items()):
-        of_this = rule if rule is not None and rule.score == name else None
-        yield _chart(name, bins, of_this)
+    deciding = "" if rule is None else rule.score
+    for name in sorted(scores, key=lambda name: (name != deciding, name))[:CHARTS_SHOWN]:
+        yield _chart(name, scores[name], rule if name == deciding else None)
 
 
-def _chart(name: str, bins: Mapping[int, int], rule: KeepOptions | None) -> Chart:
-    width, height = _CHART_PX
-    first, end = min(bins), max(bins) + 1
-    step, tallest = width / (end - first), max(bins.values())
-    bars = []
-    for number, count in sorted(bins.items()):
-        size = height * count / tallest
-        low, high = lower_end(number), lower_end(number + 1)
-        is_kept = rule is None or (
+def _chart(name: str, bins: Mapping[int, int], rule: KeepOptions | None) -> BarChart:
+    def is_kept(low: float, high: float) -> bool:
+        return rule is None or (
             (rule.at_least is None or low >= rule.at_least)
             and (rule.at_most is None or high <= rule.at_most)
         )
-        label = f"{low:.4g} to {high:.4g}: {count:,}"
-        bars.append(Bar((number - first) * step, height - size, step * 0.9, size, label, is_kept))
-    return Chart(name, bars, lower_end(first), lower_end(end), width, height)
+
+    return bar_chart(name, bins, (min(bins), max(bins) + 1), edge=lower_end, is_kept=is_kept)
 
 
 def samples(source: Source, *, is_kept: bool) -> list[Sample]:
@@ -211,7 +186,9 @@ def _chosen(source: Source, name: str, most: int, *, is_kept: bool) -> Iterator[
             ).to_pylist():
                 if most and row.get(KEPT, True) == is_kept:
                     most -= 1
-                    of = {score.removeprefix(score_of("")): row[score] for score in scores}
+                    highest = sorted(scores, key=row.__getitem__, reverse=True)[:SCORES_SHOWN]
+                    shown = [score for score in scores if score in highest]
+                    of = {score.removeprefix(score_of("")): row[score] for score in shown}
                     yield Sample(name, row["offset"], row["url"], of)
             if not most:
                 return

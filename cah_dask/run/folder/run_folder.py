@@ -27,6 +27,7 @@ from cah_dask.run.folder.faults import Faults
 from cah_dask.run.folder.job_folder import JOURNAL_FILE, JobFolder
 from cah_dask.run.folder.journal import Commit, LastLines
 from cah_dask.run.folder.listing import Listing
+from cah_dask.run.folder.pool_times import read_pool_times
 from cah_dask.run.plan import Unit, slug
 from cah_dask.run.pools import pools
 from cah_dask.run.settings import identity, loading, render
@@ -93,6 +94,11 @@ class RunFolder(JobFolder):
     def progress_path(self, unit: str) -> Path:
         """How far a fetch list at work is: see `images.list_progress`."""
         return self.progress_dir / f"{unit.replace('/', '-')}.json"
+
+    @property
+    def pool_times_file(self) -> Path:
+        """For how long the run held its workers: see `folder.pool_times`."""
+        return self.path / "logs" / "pools.json"
 
     @property
     def retry_file(self) -> Path:
@@ -325,8 +331,11 @@ class RunFolder(JobFolder):
         for side in read_receipt(part).side:
             part.with_name(side.name).unlink(missing_ok=True)
 
-    def summary(self) -> Summary:
-        """Add up the journal: what became of every row so far, stage by stage."""
+    def summary(self, told: Callable[[Commit], None] = lambda _: None) -> Summary:
+        """Add up the journal: what became of every row so far, stage by stage.
+
+        `told` is given each commit that counts, in no order.
+        """
         config = self.config()
         variants = identity.variants(config)
         totals = {stage.name: StageTotal(stage.rows) for stage in self.stages}
@@ -340,6 +349,7 @@ class RunFolder(JobFolder):
             stage, name, receipt = commit.stage, commit.unit, commit.receipt
             if stage in variants and not name.startswith(f"{variants[stage]}/"):
                 continue
+            told(commit)
             totals[stage].add(receipt, commit.seconds, commit.peak_mb)
             faults.add(commit)
             timeline.add(stage, commit.at, commit.seconds)
@@ -361,6 +371,7 @@ class RunFolder(JobFolder):
             encoder=config.select.encoder or "",  # preflight names it
             thresholds=config.select.thresholds,
             rules=msgspec.to_builtins(config.select.drop),
+            keeps_images=config.keep_images,
             selected=sorted(selected),
             lists=lists.names,
             timeline=timeline.total,
@@ -369,6 +380,7 @@ class RunFolder(JobFolder):
                 for pool in pools(config.pools, config.slurm.launch, self.stages)
                 for stage in pool.stages
             },
+            held=read_pool_times(self.pool_times_file),
             options=config.report,
         )
 

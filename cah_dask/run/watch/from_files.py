@@ -148,7 +148,7 @@ class FromFiles:
         added = self._added
         tasks = added.tasks(self._n_archives, self._n_waves)
         beside = Beside(
-            state=_state(self._folder, wait_s, is_packed=added.is_packed(tasks)),
+            state=state_of(self._folder, wait_s, is_packed=added.is_packed(tasks)),
             staged=added.staged,
             at_work=lists_at_work(self._folder),
         )
@@ -164,7 +164,8 @@ class FromFiles:
         return self._added.faults.lines(self._folder.index_dir / JOURNAL_FILE)
 
 
-def _state(folder: RunFolder, wait_s: float, *, is_packed: bool) -> str:
+def state_of(folder: RunFolder, wait_s: float = 0.0, *, is_packed: bool) -> str:
+    """Return the state of a run; `is_packed` tells whether all that was selected is in shards."""
     if folder.has_driver(wait_s):
         return PAUSED if folder.pause_file.exists() else AT_WORK
     if folder.release.exists():

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,11 +11,13 @@ from typing import Protocol
 
 import msgspec
 
+from cah_dask.release.pool_time import Midst, PoolLook
 from cah_dask.run.folder.job_folder import JOURNAL_FILE
 from cah_dask.run.folder.journal import Commit, LastLines
+from cah_dask.run.folder.pool_times import PoolTimesFile
 from cah_dask.run.plan import Plan
 from cah_dask.run.pools import Pool
-from cah_dask.run.stages import PACK, Stage
+from cah_dask.run.stages import EMBED, PACK, Stage
 from cah_dask.run.watch.figures import (
     AT_WORK,
     PAUSED,
@@ -68,13 +70,17 @@ class _Team:
     workers: Workers
     pools: Sequence[Pool]
 
-    def busy(self) -> dict[str, float]:
+    def seen(self) -> list[tuple[Pool, PoolFigures]]:
+        """Return how the pools are now."""
+        return [(pool, self.workers.pool_figures(pool)) for pool in self.pools]
+
+    def busy(self, seen: Sequence[tuple[Pool, PoolFigures]]) -> dict[str, float]:
         """Return the share of the workers of each pool that have a task."""
         running, found = self.crew.running, {}
-        for pool in self.pools:
+        for pool, each in seen:
             n_tasks = sum(running[stage] for stage in pool.stages)
-            if n_workers := self.workers.pool_figures(pool).workers:
-                found[pool.name] = min(1.0, n_tasks / n_workers)
+            if each.workers:
+                found[pool.name] = min(1.0, n_tasks / each.workers)
         return found
 
 
@@ -90,6 +96,7 @@ class Watch:
         self._lock = threading.Lock()
         self._history = History(known.stages)
         self._team: _Team | None = None
+        self._times: PoolTimesFile | None = None
         self._busy: deque[tuple[float, dict[str, float]]] = deque(maxlen=int(RECENT_S / LOOK_S))
         self._made: tuple[float, Figures] | None = None
         self._pairs: list[PairFigures] = []
@@ -119,15 +126,54 @@ class Watch:
             with self._lock:
                 self._history.add(commit)
 
-    def begin(self, crew: Crew, workers: Workers, pools: Sequence[Pool]) -> None:
-        """Learn who does the work."""
+    def begin(
+        self, crew: Crew, workers: Workers, pools: Sequence[Pool], times: Path | None = None
+    ) -> None:
+        """Learn who does the work; add for how long it is held to the file `times`, if any."""
         self._team = _Team(crew, workers, pools)
+        if times is not None:
+            self._times = PoolTimesFile(times, datetime.now(UTC), self._clock)
+        self._look(self._team)
+
+    def last_look(self) -> None:
+        """Look at the workers for the last time, before they are let go."""
+        if self._team is not None:
+            self._look(self._team)
+        if self._times is not None:
+            self._times.write()
 
     def look(self) -> None:
-        """Look how busy the workers are; called at least once a second."""
-        now = self._clock()
-        if self._team is not None and (not self._busy or now - self._busy[-1][0] >= LOOK_S):
-            self._busy.append((now, self._team.busy()))
+        """Look at the workers; called at least once a second."""
+        if self._team is not None and self._clock() - self._busy[-1][0] >= LOOK_S:
+            self._look(self._team)
+
+    def _look(self, team: "_Team") -> None:
+        seen = team.seen()
+        busy = team.busy(seen)
+        self._busy.append((self._clock(), busy))
+        if self._times is not None:
+            self._times.look({pool.name: self._pool_look(pool, each, busy) for pool, each in seen})
+
+    def _pool_look(self, pool: Pool, seen: PoolFigures, busy: Mapping[str, float]) -> PoolLook:
+        midst = None
+        if pool.name in busy and self._is_embedding():
+            ready = {stage.name: self._plan.waiting([stage]) for stage in pool.stages}
+            midst = Midst(busy[pool.name], ready)
+        return PoolLook(
+            jobs=seen.running if seen.is_slurm else 0,
+            pending=seen.pending,
+            held=seen.running * (pool.processes if seen.is_slurm else 1),
+            connected=seen.workers,
+            midst=midst,
+        )
+
+    def _is_embedding(self) -> bool:
+        """Tell whether it is after the first list that could be embedded, and before the last."""
+        plan, team = self._plan, self._team
+        if EMBED not in plan.stages or EMBED not in plan.left():
+            return False
+        is_running = team is not None and team.crew.running[EMBED] > 0
+        return plan.done[EMBED] > 0 or is_running or plan.waiting([EMBED]) > 0
 
     def end(self, state: str) -> None:
         """Learn that all workers are gone, and in which state the run is now."""

@@ -1,7 +1,7 @@
 """What holds a run back and what to change, in words, from measured rates."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -37,7 +37,8 @@ BLOCK_URLS = 50
 MOST_TIMES = 10.0
 """More workers than so many times those there are, nobody is told to ask for."""
 
-_REFUSALS = (Status.HTTP_403, Status.HTTP_429, Status.HOST_SUSPENDED)
+REFUSALS = (Status.HTTP_403, Status.HTTP_429, Status.HOST_SUSPENDED)
+"""Outcomes by which a host says that it does not want to be asked, or not so often."""
 
 
 def verdict(figures: Figures) -> list[str]:
@@ -75,7 +76,8 @@ def _paused(figures: Figures) -> list[str]:
     return [f"downloads are paused: remove {figures.run}/PAUSE to go on"]
 
 
-def _given_up(figures: Figures) -> list[str]:
+def given_up(figures: Figures) -> list[str]:
+    """Say how many tasks of each stage were given up."""
     return [
         f"{counted(stage.failed, 'task')} of {stage.name} were given up, so nothing will be "
         "published: the log says why, and the same command tries again"
@@ -85,12 +87,16 @@ def _given_up(figures: Figures) -> list[str]:
 
 
 def _resolver(figures: Figures) -> list[str]:
-    outcomes = figures.recent_outcomes
+    return resolver(figures.recent_outcomes, "the last urls")
+
+
+def resolver(outcomes: Mapping[str, int], which: str) -> list[str]:
+    """Say whether a resolver fails, by the outcomes of the urls that are told of."""
     share = outcomes.get(Status.DNS_ERROR, 0) / max(1, sum(outcomes.values()))
     if share < DNS_SHARE:
         return []
     return [
-        f"{share:.0%} of the last urls end in dns_error: the resolver of the nodes that download "
+        f"{share:.0%} of {which} end in dns_error: the resolver of the nodes that download "
         "does not answer; set download.nameservers, or lower download.connections"
     ]
 
@@ -119,7 +125,7 @@ def _failing_workers(figures: Figures) -> list[str]:
     ]
 
 
-def _embed(figures: Figures) -> list[str]:
+def models(figures: Figures) -> list[str]:
     """Say whether models wait for images or images for models; at most one of both is so."""
     stage, pool = figures.stage(EMBED.name), _pool_of(figures, EMBED.name)
     if stage is None or pool is None or pool.busy is None:
@@ -173,7 +179,7 @@ def _embed_waits(figures: Figures, pool: PoolFigures) -> list[str]:
     return []
 
 
-def _cpu(figures: Figures) -> list[str]:
+def front(figures: Figures) -> list[str]:
     """Say whether extract and dedup, which feed all else, are what is short."""
     download = figures.stage(DOWNLOAD.name)
     pool, source = _pool_of(figures, EXTRACT.name), _pool_of(figures, DOWNLOAD.name)
@@ -188,36 +194,46 @@ def _cpu(figures: Figures) -> list[str]:
 
 
 def _blocking_hosts(figures: Figures) -> list[str]:
+    advice = "add it to the file OPTOUT of the run"
+    return blocking_hosts(figures.recent_hosts, " in the last 10 minutes", advice)
+
+
+def blocking_hosts(hosts: Sequence[HostFigures], when: str, advice: str) -> list[str]:
+    """Name two hosts at the most that refused nearly all of their urls in that time."""
     lines = []
-    for host in figures.recent_hosts:
+    for host in hosts:
         refused, all_urls = _refused(host), sum(host.outcomes.values())
         if refused >= BLOCK_URLS and refused >= BLOCK_SHARE * all_urls:
-            what = max(_REFUSALS, key=lambda status: host.outcomes.get(status, 0))
+            what = max(REFUSALS, key=lambda status: host.outcomes.get(status, 0))
             lines.append(
-                f"{host.host} refused {refused:,} of {all_urls:,} urls in the last 10 minutes "
-                f"(most are {what}): it does not want to be asked; add it to the file OPTOUT of "
-                "the run"
+                f"{host.host} refused {refused:,} of {all_urls:,} urls{when} "
+                f"(most are {what}): it does not want to be asked; {advice}"
             )
     return lines[:2]
 
 
 def _broken_hosts(figures: Figures) -> list[str]:
-    """Name one host that has half of all the trouble of the last lists, or more."""
-    if not figures.recent_hosts:
+    hosts, outcomes = figures.recent_hosts, figures.recent_outcomes
+    return broken_hosts(hosts, outcomes, " in the last 10 minutes")
+
+
+def broken_hosts(hosts: Sequence[HostFigures], outcomes: Mapping[str, int], when: str) -> list[str]:
+    """Name one host that has half of all the trouble of that time, or more."""
+    if not hosts:
         return []
-    worst = figures.recent_hosts[0]
-    trouble = sum(figures.recent_outcomes.get(status, 0) for status in TROUBLE)
+    worst = hosts[0]
+    trouble = sum(outcomes.get(status, 0) for status in TROUBLE)
     if worst.trouble < max(BLOCK_URLS, trouble / 2) or _refused(worst) >= worst.trouble / 2:
         return []
     what = max(TROUBLE, key=lambda status: (worst.outcomes.get(status, 0), status))
     return [
-        f"{worst.host} alone has {worst.trouble:,} of {trouble:,} urls that came to nothing in the "
-        f"last 10 minutes (most are {what})"
+        f"{worst.host} alone has {worst.trouble:,} of {trouble:,} urls that came to nothing{when} "
+        f"(most are {what})"
     ]
 
 
 def _refused(host: HostFigures) -> int:
-    return sum(host.outcomes.get(status, 0) for status in _REFUSALS)
+    return sum(host.outcomes.get(status, 0) for status in REFUSALS)
 
 
 def _pool_of(figures: Figures, stage: str) -> PoolFigures | None:
@@ -238,12 +254,12 @@ def _raise(pool: PoolFigures, factor: float) -> str:
 _LOOKS: tuple[Callable[[Figures], list[str]], ...] = (
     _stopped,
     _paused,
-    _given_up,
+    given_up,
     _resolver,
     _workers_missing,
     _failing_workers,
-    _embed,
-    _cpu,
+    models,
+    front,
     _blocking_hosts,
     _broken_hosts,
 )

@@ -4,14 +4,18 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset
 import pytest
 import zarr
 
+from cah_dask.classify.scoring import HISTOGRAM, OF_MODEL
 from cah_dask.errors import ConfigError, RunError
 from cah_dask.run.classifying.job import ClassifyJob
+from cah_dask.run.classifying.output import read_layout
+from cah_dask.run.classifying.report import ERRORS_SHOWN, Source, write_documents
 from cah_dask.run.classifying.tasks import HOOKS_LOG, READ, SCORE
 from cah_dask.run.classifying.trial import trial
 from cah_dask.run.plan import Unit
@@ -286,8 +290,28 @@ def test_no_path_of_ours_is_published(inputs: Path, tmp_path: Path):
 def test_the_report_shows_texts_and_says_what_was_lost(whole: ClassifyJob, inputs: Path):
     page = (whole.to / "report.html").read_text()
     assert f"{len(KEPT)} records from 4 archives" in page
-    assert "aeiou abc 0 4<br>" in page
-    assert "abc 0 6<br>" in page, "one that is below"
+    assert "aeiou abc 0 4</bdi><br>" in page
+    assert "abc 0 6</bdi><br>" in page, "one that is below"
     assert "a bad text" in page
     for path in (inputs, whole.to.parent):
         assert str(path) not in page + (whole.to / "README.md").read_text()
+
+
+def test_the_report_of_very_many_scores_and_media_types_is_short(
+    whole: ClassifyJob, tmp_path: Path
+):
+    names = ("length", *(f"{'x' * 1000}{number}" for number in range(2000)))
+    notes = {f"{HISTOGRAM}/{number}/{name}": 7 for name in names for number in range(-50, 50)}
+    notes |= {f"mime/{'y' * 1000}{number}": 1 for number in range(5000)}
+    notes |= {f"{OF_MODEL}/{'z' * 1000}{number}": 1 for number in range(5000)}
+    errors = ("e" * 10_000,) * ERRORS_SHOWN
+    summary = msgspec.structs.replace(whole.summary(), notes=notes, errors=errors)
+    source = Source(whole.folder.path, {}, {}, whole.config, whole._hooks)
+    layout = read_layout(whole.to)
+    assert layout is not None
+    write_documents(tmp_path, source, msgspec.structs.replace(layout, names=names), summary)
+    page = (tmp_path / "report.html").read_text()
+    assert len(page) < 1_000_000
+    assert "1,977 more scores are not drawn" in page
+    assert "score histogram of length," in page, "the one that decides is drawn"
+    assert '<td>others</td><td class="number">4,960</td>' in page

@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,10 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
+from cah_dask.release.pool_time import PoolTimes
+from cah_dask.release.work import work_by_pool
 from cah_dask.run.folder.journal import Journal, Void
+from cah_dask.run.folder.pool_times import read_pool_times
 from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.watch.figures import Figures
 from cah_dask.run.watch.from_files import FromFiles
@@ -42,6 +46,10 @@ class Watched(NamedTuple):
     """What the second one showed on a terminal, by its width."""
     shown: list[str]
     """All that it showed."""
+    held: PoolTimes
+    """What the first driver had written down before it was killed."""
+    walls: tuple[float, float]
+    """Seconds that the two drivers were there."""
 
 
 def ask(run_dir: Path, path: str) -> bytes:
@@ -80,14 +88,19 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
     run_dir = folder / "run"
     with WebServer() as web:
         config = held.write(folder, web)
+        began = time.monotonic()
         driver = runs.start(config, env=held.environment(folder))
         try:
             assert runs.wait_for(lambda: is_held(run_dir)), runs.output(config)
             source = FromFiles(RunFolder(run_dir))
             files = source.figures()
             seen, metrics = live(run_dir), ask(run_dir, "/metrics").decode()
+            times = RunFolder(run_dir).pool_times_file
+            assert runs.wait_for(times.exists), runs.output(config)
+            first = read_pool_times(times)
             driver.kill()
             driver.wait()
+            killed = time.monotonic()
             said = runs.output(config).splitlines()
             command = [sys.executable, "-m", "cah_dask", "run", str(config)]
             with Terminal(command, 100, held.environment(folder)) as terminal:
@@ -100,10 +113,13 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
             shown = terminal.lines
         finally:
             driver.kill()
+    walls = killed - began, time.monotonic() - killed
+    assert first is not None
     ended = source.figures()
     return Watched(
-        run_dir, seen, metrics, files, resumed, resumed_files, ended, said, frames, shown
-    )
+        run_dir, seen, metrics, files, resumed, resumed_files, ended, said, frames, shown,
+        first, walls,
+    )  # fmt: skip
 
 
 def frame(terminal: Terminal, width: int) -> list[str]:
@@ -126,6 +142,28 @@ def test_driver_and_files_tell_the_same_of_a_run(watched: Watched, moment: str):
         for name in ("name", "rows", "known", "done", "seen", "kept", "rejected"):
             assert getattr(mine, name) == getattr(theirs, name), (mine.name, name)
         assert theirs.waiting == mine.waiting + mine.running
+
+
+def test_the_hours_of_workers_are_those_of_two_drivers_of_which_one_was_killed(watched: Watched):
+    folder = RunFolder(watched.run_dir)
+    summary = folder.summary()
+    assert summary.held is not None
+    assert summary.started is not None
+    assert watched.held.since == summary.held.since < summary.started
+    resumed = watched.resumed.last_commit
+    second = [each.at for each in folder.commits() if resumed is not None and each.at >= resumed]
+    at_work = (max(second) - min(second)).total_seconds()
+    for pool, workers in (("cpu", 2), ("gpu", 1)):
+        before, all_drivers = watched.held.pools[pool], summary.held.pools[pool]
+        assert workers * at_work <= all_drivers.held_s - before.held_s
+        assert all_drivers.held_s <= workers * sum(watched.walls)
+        assert before.held_s <= workers * watched.walls[0]
+        assert all_drivers.held_s == pytest.approx(all_drivers.connected_s)
+        assert (all_drivers.jobs_s, all_drivers.pending_s) == (0, 0)
+        assert 0 < all_drivers.busy_s <= all_drivers.midst_s <= all_drivers.looked_s
+    gpu = next(each for each in work_by_pool(summary) if each.pool == "gpu")
+    assert gpu.held is not None
+    assert 0 < gpu.worked < gpu.held
 
 
 def test_the_driver_knows_its_workers_and_says_what_holds_the_run_back(watched: Watched):

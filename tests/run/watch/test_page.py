@@ -7,13 +7,13 @@ from bokeh.document import Document
 
 from cah_dask.run.cluster.page.charts import KINDS, kind_of
 from cah_dask.run.cluster.page.document import RunPage
-from cah_dask.run.cluster.page.sections import LONGEST_TEXT, Sections, short, size
+from cah_dask.run.cluster.page.sections import LONGEST_TEXT, Sections, size
 from cah_dask.run.stages import DOWNLOAD, EMBED
 from cah_dask.run.watch.figures import Figures, HistogramFigures, Moment, PairFigures
 from cah_dask.run.watch.terminal import line, view
 from cah_dask.run.watch.verdict import judged
 from cah_dask.schema import Status
-from cah_dask.words import span
+from cah_dask.words import short, span
 from tests.run.watch.loads import NOW, host, load, pool
 
 HOSTILE = '<script>alert(1)</script> & "quotes" \u202eturned\x1b[31m \x00' + "long " * 2000
@@ -83,7 +83,7 @@ def test_each_outcome_is_of_one_kind():
 
 
 def test_texts_are_cut_and_sizes_are_readable():
-    assert len(short("x " * 1000)) == LONGEST_TEXT
+    assert len(short("x " * 1000, LONGEST_TEXT)) == LONGEST_TEXT
     assert [size(n) for n in (999, 1000, 5.1e11, 2e12)] == ["999 B", "1.0 kB", "510.0 GB", "2.0 TB"]
     assert [span(s) for s in (None, 5.4, 119, 7260, 180_000)] == [
         "-", "5 s", "1 min 59 s", "2 h 1 min", "2 d 2 h",

@@ -56,7 +56,7 @@ class RunPage:
         refresh()
         document.add_periodic_callback(refresh, REFRESH_MS)
 
-    async def last_look(self) -> None:
+    async def until_seen(self) -> None:
         """Wait until all who look have been sent what is so now."""
         before, until = dict(self._refreshes), time.monotonic() + LAST_LOOK_S
 

@@ -1,6 +1,6 @@
 """The parts of the page that are words, tables and pictures: HTML, escaped."""
 
-from functools import cache
+from functools import cache, partial
 
 import jinja2
 from bokeh.models import InlineStyleSheet
@@ -8,7 +8,7 @@ from bokeh.models.widgets.markups import Div
 
 from cah_dask.run.watch.figures import Figures
 from cah_dask.run.watch.terminal import at_work, clock
-from cah_dask.words import printable, span
+from cah_dask.words import printable, short, span
 
 NAMES = ("lost", "head", "stages", "funnel", "pools", "hosts", "pairs")
 """Macros of ``sections.html``, and roots of the document."""
@@ -54,15 +54,9 @@ def _templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"short": short, "printable": printable}
+    environment.filters |= {"short": partial(short, most=LONGEST_TEXT), "printable": printable}
     environment.filters |= {"at_work": at_work, "span": span, "clock": clock, "size": size}
     return environment
-
-
-def short(text: str) -> str:
-    """Return the beginning of a text of a stranger, in which nothing turns or hides the rest."""
-    text = printable(" ".join(text.split()))
-    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
 
 
 def size(n_bytes: float) -> str:

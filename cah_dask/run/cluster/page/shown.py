@@ -30,7 +30,7 @@ async def shown(scheduler: Scheduler, watch: Watch) -> AsyncIterator[None]:
     prometheus_client.REGISTRY.register(collector)
     try:
         yield
-        await page.last_look()
+        await page.until_seen()
     finally:
         prometheus_client.REGISTRY.unregister(collector)
 

@@ -1,0 +1,182 @@
+"""What stands out in a whole run, in words: what went wrong, what held it back, what to change.
+
+The judgements are those of the verdict where that has them; what a reader of a report sees besides
+is what only a whole run shows.
+"""
+
+from collections.abc import Callable
+
+from cah_dask.images.outcomes import TROUBLE
+from cah_dask.run.stages import EMBED, SELECT
+from cah_dask.run.watch import verdict
+from cah_dask.run.watch.figures import NOT_DRIVEN, PUBLISHED, StageFigures
+from cah_dask.run.watch.whole import WholeRun
+from cah_dask.schema import Reject, Status
+from cah_dask.words import counted, span
+
+ENOUGH_S = 60.0
+"""Seconds in which a pool must have had workers while lists were embedded, or jobs that waited,
+before anything is said of it."""
+
+PENDING_SHARE = 0.25
+"""Share of the time of its jobs that they waited in Slurm, above which that is worth a word."""
+
+TROUBLE_SHARE = 0.25
+"""Share of urls that end in the same trouble above which it is not that of single hosts."""
+
+CUT_SHARE = 0.01
+"""Share of archives that could not be read whole above which the inputs are to be looked at."""
+
+LEAST_KEPT = 0.02
+"""Share of its rows below which a stage that keeps no more is worth a word."""
+
+ENOUGH_ROWS = 100
+"""Rows from which on a share of them says anything."""
+
+_SETTINGS = {
+    Reject.NOT_IN_SUBSET: "extract.table.subset",
+    Reject.SHORT_TEXT: "extract.min_text",
+    Reject.SPLIT: "extract.splits",
+    Reject.EXCLUDED: "dedup.exclude",
+    Reject.HOST_QUOTA: "download.hosts.quota",
+    Reject.BELOW_THRESHOLD: "select.thresholds",
+}
+"""Those that decide how many rows a reason takes."""
+
+
+def stands_out(run: WholeRun) -> list[str]:
+    """Return what stands out, what matters most first; nothing if nothing does."""
+    return [line for look in _LOOKS for line in look(run)]
+
+
+def _stopped(run: WholeRun) -> list[str]:
+    if run.figures.state != NOT_DRIVEN:
+        return []
+    return [f"the run is not finished and {NOT_DRIVEN}: run the same command again to go on"]
+
+
+def _given_up(run: WholeRun) -> list[str]:
+    return verdict.given_up(run.figures)
+
+
+def _archives(run: WholeRun) -> list[str]:
+    lines = []
+    if run.lost:
+        again = "" if run.figures.state == PUBLISHED else ", and the same command asks again"
+        lost = f"{counted(run.lost, 'archive')} of {run.archives:,}"
+        lines.append(f"{lost} gave nothing: cah failures says why{again}")
+    if run.cut > CUT_SHARE * run.archives:
+        lines.append(
+            f"{counted(run.cut, 'archive')} of {run.archives:,} could not be read whole: they are "
+            "cut or damaged, as named below; fetch them anew"
+        )
+    return lines
+
+
+def _resolver(run: WholeRun) -> list[str]:
+    return verdict.resolver(run.figures.recent_outcomes, "all urls")
+
+
+def _network(run: WholeRun) -> list[str]:
+    """Name the trouble that a large part of all urls ended in, but for those of the resolver."""
+    outcomes = run.figures.recent_outcomes
+    n_urls = sum(outcomes.values())
+    found = {status: outcomes.get(status, 0) for status in TROUBLE - {Status.DNS_ERROR}}
+    worst = max(found, key=lambda status: (found[status], status))
+    if n_urls < ENOUGH_ROWS or found[worst] < TROUBLE_SHARE * n_urls:
+        return []
+    advice = (
+        "ask more slowly (download.hosts.spacing_s)"
+        if worst in verdict.REFUSALS
+        else "look at the network of the nodes that download, or lower download.connections"
+    )
+    share = found[worst] / n_urls
+    return [f"{share:.0%} of all urls end in {worst}: if few hosts are not to blame, {advice}"]
+
+
+def _hosts(run: WholeRun) -> list[str]:
+    figures = run.figures
+    advice = (
+        "name it in dedup.exclude of later runs"
+        if figures.state == PUBLISHED
+        else "add it to the file OPTOUT of the run"
+    )
+    return [
+        *verdict.blocking_hosts(figures.recent_hosts, "", advice),
+        *verdict.broken_hosts(figures.recent_hosts, figures.recent_outcomes, ""),
+    ]
+
+
+def _slurm(run: WholeRun) -> list[str]:
+    lines = []
+    for name, time in run.times.items():
+        if time.pending_s < max(ENOUGH_S, PENDING_SHARE * (time.pending_s + time.jobs_s)):
+            continue
+        lines.append(
+            f"jobs of pool {name} waited in Slurm for {span(time.pending_s)} and ran for "
+            f"{span(time.jobs_s)}, all jobs together: shorter ones (pools.{name}.time) or another "
+            f"partition (pools.{name}.partition) may start sooner"
+        )
+    return lines
+
+
+def _pools(run: WholeRun) -> list[str]:
+    """Say which pool the others waited for, if they were there for long enough."""
+    times = run.times.values()
+    if not times or min(time.midst_s for time in times) < ENOUGH_S:
+        return []
+    return [*verdict.models(run.figures), *verdict.front(run.figures)]
+
+
+def _funnel(run: WholeRun) -> list[str]:
+    lines = []
+    for stage in run.figures.stages:
+        is_nothing = stage.seen > 0 and not stage.kept
+        is_little = stage.seen >= ENOUGH_ROWS and stage.kept < LEAST_KEPT * stage.seen
+        if stage.rejected and (is_nothing or is_little) and not _is_of_download(stage):
+            lines.append(_loss(stage))
+    return lines
+
+
+def _is_of_download(stage: StageFigures) -> bool:
+    """Tell whether what embed lacks are the pictures that download did not get."""
+    return stage.name == EMBED.name and _main_reason(stage) in {str(each) for each in Status}
+
+
+def _main_reason(stage: StageFigures) -> str:
+    return max(stage.rejected, key=lambda reason: (stage.rejected[reason], reason))
+
+
+def _loss(stage: StageFigures) -> str:
+    reason = _main_reason(stage)
+    share = stage.rejected[reason] / max(1, stage.seen - stage.kept)
+    kept = f"{stage.kept:,}" if stage.kept else "none"
+    setting = _SETTINGS.get(Reject(reason)) if reason in set(Reject) else None
+    return (
+        f"{stage.name} keeps {kept} of {stage.seen:,} {stage.rows} ({stage.kept / stage.seen:.1%}):"
+        f" {share:.0%} of the loss is {reason}" + (f", see {setting}" if setting else "")
+    )
+
+
+def _all_kept(run: WholeRun) -> list[str]:
+    select = run.figures.stage(SELECT.name)
+    if select is None or select.seen < ENOUGH_ROWS or select.kept < select.seen:
+        return []
+    return [
+        f"all {select.seen:,} scored samples are kept: no threshold of select.thresholds is above "
+        "the similarity of any"
+    ]
+
+
+_LOOKS: tuple[Callable[[WholeRun], list[str]], ...] = (
+    _stopped,
+    _given_up,
+    _archives,
+    _resolver,
+    _network,
+    _hosts,
+    _slurm,
+    _pools,
+    _funnel,
+    _all_kept,
+)

@@ -1,0 +1,109 @@
+"""What the report of a run says of it, from all that its folder holds."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from cah_dask.release.pool_time import PoolTime, PoolTimes
+from cah_dask.run.folder.failures import Then, note
+from cah_dask.run.folder.journal import Commit
+from cah_dask.run.folder.lost import LATE_FILE, LOST_FOR_NOW
+from cah_dask.run.folder.run_folder import LOST, RunFolder
+from cah_dask.run.plan import Unit
+from cah_dask.run.publish import describe
+from cah_dask.run.settings.loading import Loaded
+from cah_dask.run.stages import DOWNLOAD, EMBED, EXTRACT, Stage
+from cah_dask.run.task import Failed
+from cah_dask.schema import Counts
+from cah_dask.storage import Receipt
+from tests.run.test_run_folder import ARCHIVES, loaded
+from tests.run.watch.loads import NOW
+
+REFUSES, FAILS = "shop.example", "dead.example"
+OUTCOMES = Counts(1000, 700, {"http_403": 120, "timeout": 180})
+HOSTS = {REFUSES: {"http_403": 100}, FAILS: {"timeout": 170, "ok": 1}}
+
+
+def told(folder: RunFolder) -> Loaded:
+    return loaded(folder.path, pools={"cpu": {"workers": 2}, "io": {"workers": 4}, "gpu": {}})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    """Return the folder of a run of one list, whose driver was killed."""
+    made = RunFolder(tmp_path / "run")
+    with made.driving(told(made), ARCHIVES):
+        commit(made, EXTRACT, "w00000/a", Counts(2000, 1000, {"no_text": 1000}), 60)
+        commit(made, DOWNLOAD, "w00000/b00000-l00000", OUTCOMES, 7000, hosts=HOSTS)
+        commit(made, EMBED, "w00000/b00000-l00000", Counts(1000, 700, OUTCOMES.rejected), 1800,
+               timings={"worker": 1_800_000, "model": 1_700_000, "input": 9000})  # fmt: skip
+    return made
+
+
+def commit(
+    folder: RunFolder, stage: Stage, unit: str, counts: Counts, seconds: float, **facts
+) -> None:
+    receipt = Receipt(stage=stage.name, unit=unit, config="c", counts=counts, **facts)
+    at = NOW + timedelta(seconds=seconds)
+    folder.record(Commit(at, stage.name, unit, "n/x-0", seconds, receipt))
+
+
+def lose(folder: RunFolder) -> None:
+    with folder.driving(told(folder), ARCHIVES):
+        commit(folder, EXTRACT, "w00000/b", Counts(notes={LOST: 1}), 1, inputs=("b.warc.wat.gz",),
+               errors=(f"{LOST_FOR_NOW}404",))  # fmt: skip
+
+
+def found(folder: RunFolder) -> str:
+    """Return what the report says before the funnel."""
+    page = describe(folder, folder.release).read_text()
+    return page.partition("<h2>What stands out</h2>")[2].partition("<h2>Funnel</h2>")[0]
+
+
+def test_a_run_that_is_not_finished_is_judged_so_far(folder: RunFolder):
+    text = found(folder)
+    assert "the run is not finished and no driver is at work" in text
+    assert f"{REFUSES} refused 100 of 100 urls (most are http_403)" in text
+    assert "add it to the file OPTOUT of the run" in text
+    assert f"{FAILS} alone has 170 of 300 urls that came to nothing" in text
+    assert f'<bdi>{FAILS}</bdi></td><td class="number">170</td>' in text
+
+
+def test_a_host_that_opted_out_is_in_the_table_and_nobody_is_told_to_add_it(folder: RunFolder):
+    folder.optout_file.write_text(f"{REFUSES}\n")
+    text = found(folder)
+    assert f"{REFUSES} refused" not in text
+    assert f"<bdi>{REFUSES}</bdi>" in text
+
+
+def test_tasks_are_given_up_until_they_are_done(folder: RunFolder):
+    unit = Unit(EMBED, 0, 0, 1)
+    for attempt, then in ((1, Then.AGAIN), (2, Then.GIVEN_UP)):
+        note(folder.failures_file, unit, Failed("no"), attempt, then)
+    assert "1 task of embed were given up" in found(folder)
+    with folder.driving(told(folder), ARCHIVES):
+        commit(folder, EMBED, unit.name, Counts(), 10**8)
+    assert "given up" not in found(folder)
+
+
+def test_an_archive_is_lost_until_it_is_asked_for_again(folder: RunFolder):
+    assert "gave nothing" not in found(folder)
+    lose(folder)
+    assert "1 archive of 2 gave nothing" in found(folder)
+    (folder.path / LATE_FILE).write_bytes(msgspec.json.encode([["b.warc.wat.gz"]]))
+    assert "gave nothing" not in found(folder)
+
+
+def test_pools_are_judged_by_what_was_held(folder: RunFolder):
+    times = PoolTimes(NOW, {
+        pool: PoolTime(looked_s=1800, held_s=1800 * n, connected_s=1800 * n,
+                       midst_s=1800, busy_s=1800 * busy)
+        for pool, n, busy in (("gpu", 1, 1.0), ("io", 4, 0.9), ("cpu", 2, 0.1))
+    })  # fmt: skip
+    folder.pool_times_file.write_bytes(msgspec.json.encode(times))
+    assert "embed" not in found(folder), "it had enough to do"
+    times.pools["gpu"] = msgspec.structs.replace(times.pools["gpu"], ready_s={"embed": 1800 * 30.0})
+    folder.pool_times_file.write_bytes(msgspec.json.encode(times))
+    assert "embed holds the run back: its workers are busy 100% of the time" in found(folder)

@@ -130,6 +130,8 @@ def _stage(
         rows_per_s=0.0,
         tasks_per_s=rate,
         mean_tasks_per_s=rate,
+        task_s=stage.seconds / max(1, stage.tasks),
+        tail_s=0.0,
         left_s=None,
     )
 

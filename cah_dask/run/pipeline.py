@@ -38,7 +38,8 @@ from cah_dask.run.settings.pinned_lists import map_lists
 from cah_dask.run.signals import Signals
 from cah_dask.run.stages import COMPACT, DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT, Stage
 from cah_dask.run.task import Done
-from cah_dask.run.tasks import CrawlTask, without_place
+from cah_dask.run.tasks.candidates import without_place
+from cah_dask.run.tasks.crawl_task import CrawlTask
 from cah_dask.run.watch.figures import NOT_DRIVEN, PUBLISHED
 from cah_dask.run.watch.live import Watch
 from cah_dask.run.watch.view import facts

@@ -24,6 +24,7 @@ from cah_dask.run.driver import Driver
 from cah_dask.run.folder.job_folder import JobFolder
 from cah_dask.run.folder.lost import late_waves, write_lost
 from cah_dask.run.folder.run_folder import RunFolder
+from cah_dask.run.folder.run_settings import settle
 from cah_dask.run.indexing.job import IndexJob
 from cah_dask.run.indexing.tasks import INDEX
 from cah_dask.run.jobs import carry_out
@@ -124,7 +125,7 @@ def _carry_out(config: Config, folder: RunFolder, view: View, attempt: _Attempts
             return ending
         select = _with_thresholds(config.select, folder, view)
         config = msgspec.structs.replace(config, select=select)
-        folder.settle(select)
+        settle(folder.path, select)
     return attempt(config, stages)
 
 

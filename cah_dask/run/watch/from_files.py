@@ -10,7 +10,8 @@ from cah_dask.run.folder.faults import Faults
 from cah_dask.run.folder.job_folder import JOURNAL_FILE
 from cah_dask.run.folder.journal import Commit, LastLines, Void
 from cah_dask.run.folder.lost import LATE_FILE, read_late_waves
-from cah_dask.run.folder.run_folder import ARCHIVES_FILE, CONFIG_FILE, RunFolder
+from cah_dask.run.folder.run_folder import RunFolder
+from cah_dask.run.folder.run_settings import ARCHIVES_FILE, CONFIG_FILE
 from cah_dask.run.stages import COMPACT, DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT
 from cah_dask.run.watch.figures import (
     AT_WORK,

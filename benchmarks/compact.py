@@ -21,12 +21,12 @@ import pyarrow as pa
 from cah_dask.groups import INDEX_FOLDER
 from cah_dask.run.folder.compaction import FOLDERS, part_path
 from cah_dask.run.folder.run_folder import RunFolder
-from cah_dask.run.plan import Unit
 from cah_dask.run.settings.config import Config
 from cah_dask.run.stages import COMPACT, DEDUP, DOWNLOAD, EMBED, SELECT, Stage
 from cah_dask.run.tasks.compaction import compact_task
 from cah_dask.run.tasks.crawl_task import CrawlTask
 from cah_dask.run.tasks.pairs import select_task
+from cah_dask.run.unit import Unit
 from cah_dask.schema import OUTCOMES, REQUESTS, SAMPLES, Counts, scored, uid
 from cah_dask.storage import Receipt, read_part, write_part
 

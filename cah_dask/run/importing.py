@@ -20,10 +20,10 @@ from cah_dask.release.manifest import Step
 from cah_dask.run.derive import PACK, Derivation
 from cah_dask.run.folder.job_folder import JobFolder
 from cah_dask.run.jobs import Job, name_of
-from cah_dask.run.plan import Unit
 from cah_dask.run.stages import Kind, Stage
 from cah_dask.run.stagewise import Committed, Stagewise
 from cah_dask.run.task import Task
+from cah_dask.run.unit import Unit
 from cah_dask.schema import SELECTED, Counts
 from cah_dask.storage import Receipt, read_receipt, write_part
 from cah_dask.words import counted

@@ -29,7 +29,7 @@ from cah_dask.run.indexing.job import IndexJob
 from cah_dask.run.indexing.tasks import INDEX
 from cah_dask.run.jobs import carry_out
 from cah_dask.run.pace import Named
-from cah_dask.run.plan import Plan, Unit
+from cah_dask.run.plan import Plan
 from cah_dask.run.pools import pools
 from cah_dask.run.publish import Publisher
 from cah_dask.run.session import FolderWork, Session, View
@@ -41,6 +41,7 @@ from cah_dask.run.stages import COMPACT, DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, 
 from cah_dask.run.task import Done
 from cah_dask.run.tasks.candidates import without_place
 from cah_dask.run.tasks.crawl_task import CrawlTask
+from cah_dask.run.unit import Unit
 from cah_dask.run.watch.figures import NOT_DRIVEN, PUBLISHED
 from cah_dask.run.watch.live import Watch
 from cah_dask.run.watch.view import facts

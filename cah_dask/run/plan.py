@@ -1,76 +1,26 @@
-"""What is to be done, in which order: units of work and their dependencies, without any machine.
+"""What is to be done, in which order: the units of a crawl and their dependencies, no machine.
 
 ::
 
     extract (per archive) -> dedup (per wave and bucket) -> download -> embed (per fetch list)
             -> select -> compact (per wave and group of buckets) -> pack (per Zarr shard)
 
-A unit's name says what it works on (archive, wave + bucket + number), never who does it, so the
-number of workers changes nothing. The plan learns of finished units by `complete` and offers what
-became possible by `take`; a resumed run tells it of the parts that already exist.
+The plan learns of finished units by `complete` and offers what became possible by `take`; a resumed
+run tells it of the parts that already exist.
 """
 
-import hashlib
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
-from pathlib import PurePosixPath
 from types import MappingProxyType
 
 import msgspec
 
-from cah_dask.groups import buckets_of, group_name, group_of, n_groups
+from cah_dask.groups import buckets_of, group_of, n_groups
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, RUN, Kind, Stage
+from cah_dask.run.unit import Unit
 from cah_dask.schema import Counts, CountsSum
 from cah_dask.storage import Receipt
-
-
-class Unit(msgspec.Struct, frozen=True, dict=True):
-    """One task's worth of work and the name of what it will leave behind."""
-
-    stage: Stage
-    wave: int = 0
-    bucket: int = 0
-    number: int = 0
-    """Of the list in its bucket, the group in its wave, the shard in the release."""
-    archive: str = ""
-    variant: str = ""
-    """Hash of the settings that may change from release to release, for stages that have any."""
-
-    @cached_property
-    def name(self) -> str:
-        """Stable name within its stage, such as ``w00000/b00003-l00000``."""
-        match self.stage.kind:
-            case Kind.ARCHIVE:
-                name = f"w{self.wave:05d}/{slug(self.archive)}"
-            case Kind.BUCKET:
-                name = f"w{self.wave:05d}/b{self.bucket:05d}"
-            case Kind.LIST:
-                name = f"w{self.wave:05d}/b{self.bucket:05d}-l{self.number:05d}"
-            case Kind.GROUP:
-                name = group_name(self.wave, self.number)
-            case Kind.SHARD:
-                name = f"part-{self.number:05d}"
-        return f"{self.variant}/{name}" if self.variant else name
-
-    @property
-    def part(self) -> str:
-        """Path of its part, relative to the run folder (not for pack: see `release.layout`)."""
-        return f"{self.stage.folder}/{self.name}.parquet"
-
-
-_SLUG_BYTES = 80  # file systems take 255 bytes, and names of temporaries are longer
-
-
-def slug(archive: str) -> str:
-    """Return what the part of an archive is called: like its file, and a hash of its name."""
-    digest = hashlib.sha256(archive.encode("utf-8", "surrogateescape")).hexdigest()[:8]
-    name = PurePosixPath(archive).name
-    for suffix in (".gz", ".wat", ".warc"):
-        name = name.removesuffix(suffix)
-    plain = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
-    return f"{plain.encode()[:_SLUG_BYTES].decode(errors='ignore')}-{digest}"
 
 
 class Plan:

@@ -16,10 +16,10 @@ from cah_dask.errors import RetryableError
 from cah_dask.groups import group_name_of, index_of
 from cah_dask.run.folder.compaction import compact, drop_own_files
 from cah_dask.run.folder.run_folder import RunFolder
-from cah_dask.run.plan import Unit
 from cah_dask.run.stages import COMPACT
 from cah_dask.run.tasks.compaction import compact_task
 from cah_dask.run.tasks.crawl_task import CrawlTask
+from cah_dask.run.unit import Unit
 from cah_dask.schema import OUTCOMES, Counts
 from cah_dask.storage import Receipt, read_part, read_receipt, write_part
 from tests import runs

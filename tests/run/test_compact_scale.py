@@ -21,11 +21,12 @@ from cah_dask.run.before.estimate import (
     over_quota,
 )
 from cah_dask.run.before.node_checks import _space
-from cah_dask.run.plan import Plan, Unit
+from cah_dask.run.plan import Plan
 from cah_dask.run.settings.config import Config
 from cah_dask.run.stages import COMPACT, DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT
 from cah_dask.run.tasks import pairs
 from cah_dask.run.tasks.compaction import compact_task
+from cah_dask.run.unit import Unit
 from cah_dask.schema import Counts
 from cah_dask.storage import Receipt, SideFile, read_part
 from tests.encoders import hash_encoder

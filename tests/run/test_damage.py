@@ -18,11 +18,11 @@ from cah_dask.errors import DamageError
 from cah_dask.keys import merged
 from cah_dask.run.folder.journal import Commit, Journal, LastLines, Void
 from cah_dask.run.folder.run_folder import RunFolder
-from cah_dask.run.plan import Unit
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, SELECT
 from cah_dask.run.task import Failed, run_task
 from cah_dask.run.tasks.candidates import dedup_task
 from cah_dask.run.tasks.crawl_task import CrawlTask
+from cah_dask.run.unit import Unit
 from cah_dask.schema import CANDIDATES, Counts, uid
 from cah_dask.storage import Receipt, open_part, read_part, write_part
 from tests import runs

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks.late_texts import Bucket, Reads, Sizes, simulate
-from cah_dask.run.plan import Unit
 from cah_dask.run.stages import DEDUP, EMBED
 from cah_dask.run.tasks import pairs
+from cah_dask.run.unit import Unit
 from cah_dask.storage import read_part
 from tests.encoders import hash_encoder
 

@@ -12,9 +12,9 @@ import yaml
 from cah_dask.errors import DamageError
 from cah_dask.run.folder.lost import late_waves, write_lost
 from cah_dask.run.folder.run_folder import RunFolder
-from cah_dask.run.plan import Unit
 from cah_dask.run.stages import DEDUP, EXTRACT
 from cah_dask.run.task import Done
+from cah_dask.run.unit import Unit
 from cah_dask.schema import Counts
 from cah_dask.storage import Receipt
 from tests import runs

@@ -16,7 +16,6 @@ from cah_dask.candidates.dedup import dedup_bucket
 from cah_dask.errors import RetryableError, RunError
 from cah_dask.release.layout import Layout, fingerprint
 from cah_dask.release.pack import create_release
-from cah_dask.run.plan import Unit
 from cah_dask.run.settings import pinned_lists
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.pinned_lists import pin_lists
@@ -27,6 +26,7 @@ from cah_dask.run.tasks.candidates import dedup_task, extract_task
 from cah_dask.run.tasks.crawl_task import CrawlTask
 from cah_dask.run.tasks.images import download_task
 from cah_dask.run.tasks.release import pack_task
+from cah_dask.run.unit import Unit
 from cah_dask.schema import CANDIDATES, SAMPLES, Counts, uid
 from cah_dask.storage import Receipt, read_part, write_part
 from tests.encoders import released_encoder

@@ -20,10 +20,10 @@ from cah_dask.release.layout import Layout, layout_of_release
 from cah_dask.release.manifest import Step, steps_before
 from cah_dask.run.folder.job_folder import JobFolder
 from cah_dask.run.jobs import Ended, Job, name_of
-from cah_dask.run.plan import Unit
 from cah_dask.run.stages import Kind, Stage
 from cah_dask.run.stagewise import Committed, Stagewise
 from cah_dask.run.task import Task
+from cah_dask.run.unit import Unit
 from cah_dask.schema import UID_BYTES, Counts
 from cah_dask.storage import Receipt, read_part, write_part
 

@@ -14,8 +14,8 @@ from cah_dask.run.care.join_tasks import CHOOSE, JOIN, KEYS, MATCH, READ, JoinTa
 from cah_dask.run.derive import PACK, Derivation
 from cah_dask.run.folder.job_folder import JobFolder
 from cah_dask.run.jobs import Job, name_of
-from cah_dask.run.plan import Unit
 from cah_dask.run.stagewise import Committed, Stagewise
+from cah_dask.run.unit import Unit
 from cah_dask.schema import SELECTED, Counts, similarity_of, vector_of
 from cah_dask.storage import read_receipt
 

@@ -21,9 +21,9 @@ from cah_dask.keys import Keys, find, sort_order, starts_run
 from cah_dask.pairs.select import SELECTION, checksum
 from cah_dask.release.layout import ReleasedColumn, part_path
 from cah_dask.run.derive import PACK
-from cah_dask.run.plan import Unit
 from cah_dask.run.stages import Kind, Stage
 from cah_dask.run.task import Task
+from cah_dask.run.unit import Unit
 from cah_dask.schema import SELECTED, UID_BYTES, Counts
 from cah_dask.storage import Receipt, file_sha256, open_part, read_part, write_part
 

@@ -37,12 +37,12 @@ from cah_dask.run.classifying.tasks import (
 )
 from cah_dask.run.folder.existing import WithRelease
 from cah_dask.run.jobs import Job, name_of
-from cah_dask.run.plan import Unit
 from cah_dask.run.pools import Pool, pools
 from cah_dask.run.stages import Stage
 from cah_dask.run.stagewise import Committed, Step, Stepwise, numbered
 from cah_dask.run.streaming import Streaming
 from cah_dask.run.task import Done
+from cah_dask.run.unit import Unit
 from cah_dask.schema import Counts, CountsSum, score_of
 from cah_dask.storage import Receipt, fsync, open_part, read_receipt, sweep
 from cah_dask.words import counted

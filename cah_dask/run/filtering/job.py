@@ -22,9 +22,9 @@ from cah_dask.run.filtering.rule import asked_of, limits_of, rule_of
 from cah_dask.run.filtering.tasks import FILTER, KEEP, LOOK, SCAN, SORT, FilterTask, Output
 from cah_dask.run.folder.job_folder import JobFolder
 from cah_dask.run.jobs import Job, name_of
-from cah_dask.run.plan import Unit
 from cah_dask.run.stages import Stage
 from cah_dask.run.stagewise import Committed, Size, Stagewise
+from cah_dask.run.unit import Unit
 from cah_dask.schema import Counts
 from cah_dask.storage import file_sha256, read_part
 

@@ -19,9 +19,9 @@ from cah_dask.curate.pools.uids import keys_of
 from cah_dask.curate.uid_ranges import UIDS, as_keys, as_table, cut
 from cah_dask.keys import in_order, no_keys
 from cah_dask.pairs.select import SELECTION, checksum
-from cah_dask.run.plan import Unit
 from cah_dask.run.pool_task import PoolTask
 from cah_dask.run.stages import Kind, Stage
+from cah_dask.run.unit import Unit
 from cah_dask.schema import SELECTED, Counts
 from cah_dask.storage import Receipt, read_part, write_part
 

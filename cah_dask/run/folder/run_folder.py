@@ -32,10 +32,10 @@ from cah_dask.run.folder.run_settings import (
     write_settings,
 )
 from cah_dask.run.folder.run_total import RunTotal
-from cah_dask.run.plan import Unit, slug
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.loading import Loaded
 from cah_dask.run.stages import COMPACT, DOWNLOAD, EMBED, EXTRACT, RUN, SELECT, Stage
+from cah_dask.run.unit import Unit, slug
 from cah_dask.storage import open_part, read_receipt, sweep
 
 logger = logging.getLogger(__name__)

@@ -8,10 +8,10 @@ import pyarrow as pa
 from cah_dask.groups import buckets_of
 from cah_dask.release.layout import Slice
 from cah_dask.run.folder.run_folder import RunFolder
-from cah_dask.run.plan import Unit
 from cah_dask.run.settings.config import Config
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, Stage
 from cah_dask.run.task import Task
+from cah_dask.run.unit import Unit
 from cah_dask.storage import read_part, read_receipt
 
 

@@ -28,10 +28,10 @@ from cah_dask.pairs.options import EmbedOptions
 from cah_dask.pairs.scores.judge import Judge, load_judge
 from cah_dask.pairs.scores.scorers import Scorers, load_scorers
 from cah_dask.pairs.select import SELECTION, SelectOptions, checksum, columns, select_list
-from cah_dask.run.plan import Unit
 from cah_dask.run.settings.config import Config
 from cah_dask.run.stages import DOWNLOAD, EMBED
 from cah_dask.run.tasks.crawl_task import CrawlTask
+from cah_dask.run.unit import Unit
 from cah_dask.schema import Counts, selected
 from cah_dask.storage import Receipt, read_part, read_receipt, require_same, write_part
 

@@ -18,8 +18,8 @@ from cah_dask.run.classifying.output import read_layout
 from cah_dask.run.classifying.report import ERRORS_SHOWN, Source, write_documents
 from cah_dask.run.classifying.tasks import HOOKS_LOG, READ, SCORE
 from cah_dask.run.classifying.trial import trial
-from cah_dask.run.plan import Unit
 from cah_dask.run.task import Done
+from cah_dask.run.unit import Unit
 from cah_dask.schema import Counts
 from cah_dask.storage import Receipt, read_receipt
 from tests import jobs_here

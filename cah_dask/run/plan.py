@@ -1,4 +1,4 @@
-"""What is to be done, in which order: the units of a crawl and their dependencies, no machine.
+"""What a crawl is to do, in which order: its units and their dependencies, without any machine.
 
 ::
 
@@ -16,9 +16,10 @@ from types import MappingProxyType
 
 import msgspec
 
-from cah_dask.groups import buckets_of, group_of, n_groups
+from cah_dask.groups import group_of
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, RUN, Kind, Stage
 from cah_dask.run.unit import Unit
+from cah_dask.run.waves import Bucket, Wave
 from cah_dask.schema import Counts, CountsSum
 from cah_dask.storage import Receipt
 
@@ -56,7 +57,7 @@ class Plan:
     ) -> None:
         starts = range(0, len(archives), archives_per_wave)
         waves = [archives[start : start + archives_per_wave] for start in starts]
-        self._waves = [_Wave(wave, buckets) for wave in (*waves, *late)]
+        self._waves = [Wave(wave, buckets) for wave in (*waves, *late)]
         self._last_wave = len(waves) - 1  # of those that are there from the start
         self.stages = stages
         self._followers = {
@@ -66,7 +67,7 @@ class Plan:
         self._committed = committed
         self._staged_limit = staged_limit
         self._offered_waves = 0
-        self._buckets = [_Bucket() for _ in range(buckets)]
+        self._buckets = [Bucket(number) for number in range(buckets)]
         self._ready: dict[Stage, list[tuple[str, Unit]]] = {stage: [] for stage in stages}
         self._staged: dict[tuple[int, int, int], int] = {}  # bytes of images, by place of the list
         self._to_gather: dict[Unit, int] = {}  # lists that a unit which gathers still waits for
@@ -231,16 +232,16 @@ class Plan:
         wave = self._waves[unit.wave]
         wave.to_extract -= 1
         if wave.to_extract == 0:
-            for number, bucket in enumerate(self._buckets):
-                self._offer_dedup(number, bucket)
+            for bucket in self._buckets:
+                self._offer_dedup(bucket)
 
-    def _offer_dedup(self, number: int, bucket: "_Bucket") -> None:
+    def _offer_dedup(self, bucket: Bucket) -> None:
         """Offer a bucket's next wave once that wave is extracted and the one before is deduped."""
         if bucket.is_deduping or bucket.next_wave == len(self._waves):
             return
         if self._waves[bucket.next_wave].to_extract == 0:
             bucket.is_deduping = True
-            self._offer(Unit(DEDUP, wave=bucket.next_wave, bucket=number))
+            self._offer(Unit(DEDUP, wave=bucket.next_wave, bucket=bucket.number))
 
     def _deduplicated(self, unit: Unit, receipt: Receipt) -> None:
         lists, late = (receipt.counts.notes.get(key, 0) for key in ("lists", "late_lists"))
@@ -249,21 +250,12 @@ class Plan:
         self._gather(DOWNLOAD, unit, lists)
         self._gather(EMBED, unit, late)
         wave, bucket = self._waves[unit.wave], self._buckets[unit.bucket]
-        wave.to_dedup -= 1
-        wave.to_dedup_of[group_of(unit.bucket)] -= 1
+        wave.deduplicated(unit.bucket, lists)
         for stage in self._gatherers:
             self._offer_gatherer(self._gatherer(stage, unit))
-        wave.to_begin += lists > 0
-        wave.n_supplied += lists > 0
-        bucket.lists += [Unit(DOWNLOAD, unit.wave, unit.bucket, number) for number in range(lists)]
-        bucket.late += [
-            Unit(EMBED, unit.wave, unit.bucket, lists + number) for number in range(late)
-        ]
-        bucket.to_embed.append(lists)
-        bucket.next_wave += 1
-        bucket.is_deduping = False
+        bucket.deduplicated(lists, late)
         self._offer_late(bucket)
-        self._offer_dedup(unit.bucket, bucket)
+        self._offer_dedup(bucket)
         self._offer_download(bucket)
         self._open_waves()
 
@@ -287,30 +279,26 @@ class Plan:
 
     def _offer_gatherer(self, unit: Unit) -> None:
         """Offer a unit that gathers lists once all are done and no bucket can bring more."""
-        to_dedup = self._waves[unit.wave].to_dedup_of
-        if self._to_gather.get(unit) == 0 and not (
-            unit.stage.kind is Kind.GROUP and to_dedup[unit.number]
-        ):
+        is_group, wave = unit.stage.kind is Kind.GROUP, self._waves[unit.wave]
+        can_grow = is_group and not wave.is_deduplicated(unit.number)
+        if self._to_gather.get(unit) == 0 and not can_grow:
             del self._to_gather[unit]
             self._offer(unit)
 
-    def _offer_download(self, bucket: "_Bucket") -> None:
-        """Offer a bucket's next list; one at a time, so a host is never asked from two places."""
-        if bucket.lists and not bucket.is_downloading:
-            bucket.is_downloading = True
-            unit = bucket.lists.popleft()
+    def _offer_download(self, bucket: Bucket) -> None:
+        unit = bucket.next_list()
+        if unit is not None:
             self._waves[unit.wave].to_begin -= unit.number == 0
             self._offer(unit)
 
-    def _offer_late(self, bucket: "_Bucket") -> None:
-        """Offer lists of late texts once all lists are embedded that may hold their images."""
-        while bucket.late and not any(bucket.to_embed[: bucket.late[0].wave]):
-            self._offer(bucket.late.popleft())
+    def _offer_late(self, bucket: Bucket) -> None:
+        for unit in bucket.ready_late():
+            self._offer(unit)
 
     def _embedded(self, unit: Unit) -> None:
         if self._staged.pop(_place(unit), None) is not None:
             bucket = self._buckets[unit.bucket]
-            bucket.to_embed[unit.wave] -= 1
+            bucket.embedded(unit.wave)
             self._offer_late(bucket)
 
     def _downloaded(self, unit: Unit, receipt: Receipt) -> None:
@@ -340,35 +328,3 @@ class Plan:
 def _place(unit: Unit) -> tuple[int, int, int]:
     """Return what the units of a list have in common."""
     return unit.wave, unit.bucket, unit.number
-
-
-class _Wave:
-    """How much of one wave is still to do."""
-
-    __slots__ = ("archives", "n_supplied", "to_begin", "to_dedup", "to_dedup_of", "to_extract")
-
-    def __init__(self, archives: Sequence[str], buckets: int) -> None:
-        self.archives = archives
-        self.to_extract = len(archives)
-        self.to_dedup = buckets
-        self.to_dedup_of = [len(buckets_of(n, buckets)) for n in range(n_groups(buckets))]
-        self.n_supplied = 0  # buckets that got lists from it
-        self.to_begin = 0  # those of them that still have lists of earlier waves
-
-    @property
-    def is_half_begun(self) -> bool:
-        return not self.to_dedup and 2 * self.to_begin <= self.n_supplied
-
-
-class _Bucket:
-    """Where one host bucket stands: its next wave, lists to download, late texts to embed."""
-
-    __slots__ = ("is_deduping", "is_downloading", "late", "lists", "next_wave", "to_embed")
-
-    def __init__(self) -> None:
-        self.next_wave = 0
-        self.is_deduping = False
-        self.is_downloading = False
-        self.lists: deque[Unit] = deque()
-        self.late: deque[Unit] = deque()
-        self.to_embed: list[int] = []  # lists of each wave that are not embedded yet

@@ -29,6 +29,7 @@ import pyarrow.compute as pc
 from benchmarks.opened import opened
 from cah_dask.candidates.dedup import host_bucket
 from cah_dask.candidates.rows import Groups
+from cah_dask.counts import Counts
 from cah_dask.images.manners.hosts import HostOptions
 from cah_dask.images.options import DownloadOptions
 from cah_dask.run.settings.config import Config
@@ -36,7 +37,7 @@ from cah_dask.run.stages import DEDUP, EXTRACT
 from cah_dask.run.tasks.candidates import dedup_task
 from cah_dask.run.tasks.crawl_task import CrawlTask
 from cah_dask.run.unit import Unit
-from cah_dask.schema import CANDIDATES, Counts
+from cah_dask.schema import CANDIDATES
 from cah_dask.storage import TEMPORARY, Receipt, write_part
 
 HOSTS = 2_000_000

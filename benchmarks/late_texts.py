@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.opened import opened
+from cah_dask.counts import Counts
 from cah_dask.images.shards import ShardWriter
 from cah_dask.run.plan import Plan
 from cah_dask.run.settings.config import Config
@@ -28,7 +29,7 @@ from cah_dask.run.tasks.candidates import dedup_task
 from cah_dask.run.tasks.crawl_task import CrawlTask
 from cah_dask.run.tasks.pairs import embed_task
 from cah_dask.run.unit import Unit
-from cah_dask.schema import CANDIDATES, OUTCOMES, Counts, uid
+from cah_dask.schema import CANDIDATES, OUTCOMES, uid
 from cah_dask.storage import TEMPORARY, Receipt, read_part, side_file, write_part
 from tests.encoders import drawn, hash_encoder
 

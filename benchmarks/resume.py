@@ -23,6 +23,7 @@ from pathlib import Path
 
 import msgspec
 
+from cah_dask.counts import Counts
 from cah_dask.run.folder import job_folder
 from cah_dask.run.folder.job_folder import JOURNAL_FILE
 from cah_dask.run.folder.journal import Commit, Journal
@@ -37,7 +38,6 @@ from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, SELECT
 from cah_dask.run.task import versions
 from cah_dask.run.unit import Unit
 from cah_dask.run.watch.from_files import FromFiles
-from cah_dask.schema import Counts
 from cah_dask.storage import Receipt, SideFile
 
 BUCKETS = 256

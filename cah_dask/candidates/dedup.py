@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from cah_dask.blocklists.exclusion import Exclusion
 from cah_dask.candidates.gather import HELD_ROWS, GatheredLists
+from cah_dask.counts import Counts, Reject
 from cah_dask.keys import (
     Index,
     Keys,
@@ -36,7 +37,7 @@ from cah_dask.keys import (
     starts_run,
     unique,
 )
-from cah_dask.schema import BUCKET, Counts, Reject
+from cah_dask.schema import BUCKET
 from cah_dask.storage import open_part
 from cah_dask.urls import host_of, longest_match
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 
 import msgspec
 
+from cah_dask.counts import Counts
 from cah_dask.run.derive import PACK, Derivation
 from cah_dask.run.folder.existing import WithRelease
 from cah_dask.run.folder.job_folder import Existing, JobFolder
@@ -18,7 +19,6 @@ from cah_dask.run.stagewise import Committed, Stepwise
 from cah_dask.run.task import Done, Task
 from cah_dask.run.unit import Unit
 from cah_dask.run.watch.job import JobWatch
-from cah_dask.schema import Counts
 from cah_dask.storage import disk_errors
 
 

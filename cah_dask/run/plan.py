@@ -16,11 +16,11 @@ from types import MappingProxyType
 
 import msgspec
 
+from cah_dask.counts import Counts, CountsSum
 from cah_dask.groups import group_of
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, RUN, Kind, Stage
 from cah_dask.run.unit import Unit
 from cah_dask.run.waves import Bucket, Wave
-from cah_dask.schema import Counts, CountsSum
 from cah_dask.storage import Receipt
 
 

@@ -12,6 +12,7 @@ import pyarrow.dataset as ds
 import pytest
 import yaml
 
+from cah_dask.counts import Counts
 from cah_dask.errors import RetryableError
 from cah_dask.groups import group_name_of, index_of
 from cah_dask.run.folder.compaction import compact, drop_own_files
@@ -20,7 +21,7 @@ from cah_dask.run.stages import COMPACT
 from cah_dask.run.tasks.compaction import compact_task
 from cah_dask.run.tasks.crawl_task import CrawlTask
 from cah_dask.run.unit import Unit
-from cah_dask.schema import OUTCOMES, Counts
+from cah_dask.schema import OUTCOMES
 from cah_dask.storage import Receipt, read_part, read_receipt, write_part
 from tests import runs
 from tests.run.test_damage import flip

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from benchmarks.late_texts import Bucket, Sizes
+from cah_dask.counts import Counts
 from cah_dask.errors import ConfigError
 from cah_dask.pairs.options import EmbedOptions
 from cah_dask.run.before.estimate import (
@@ -27,7 +28,6 @@ from cah_dask.run.stages import COMPACT, DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, 
 from cah_dask.run.tasks import pairs
 from cah_dask.run.tasks.compaction import compact_task
 from cah_dask.run.unit import Unit
-from cah_dask.schema import Counts
 from cah_dask.storage import Receipt, SideFile, read_part
 from tests.encoders import hash_encoder
 

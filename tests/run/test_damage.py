@@ -14,6 +14,7 @@ import pytest
 from benchmarks.opened import opened
 from cah_dask.candidates.late_texts import own_groups
 from cah_dask.candidates.seen import fetched_keys, held_waves, kept_keys, waves_to_read
+from cah_dask.counts import Counts
 from cah_dask.errors import DamageError
 from cah_dask.keys import merged
 from cah_dask.run.folder.journal import Commit, Journal, LastLines, Void
@@ -23,7 +24,7 @@ from cah_dask.run.task import Failed, run_task
 from cah_dask.run.tasks.candidates import dedup_task
 from cah_dask.run.tasks.crawl_task import CrawlTask
 from cah_dask.run.unit import Unit
-from cah_dask.schema import CANDIDATES, Counts, uid
+from cah_dask.schema import CANDIDATES, uid
 from cah_dask.storage import Receipt, open_part, read_part, write_part
 from tests import runs
 from tests.run.test_tasks import job

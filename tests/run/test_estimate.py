@@ -8,6 +8,7 @@ import pytest
 
 from cah_dask.candidates.dedup import DedupOptions
 from cah_dask.candidates.extract import ExtractOptions, extract_archive
+from cah_dask.counts import Counts
 from cah_dask.run.before.estimate import (
     LINKS_PER_ARCHIVE,
     advice,
@@ -27,7 +28,6 @@ from cah_dask.run.slurm.options import SlurmOptions
 from cah_dask.run.stages import DEDUP, EXTRACT
 from cah_dask.run.task import Done
 from cah_dask.run.unit import Unit
-from cah_dask.schema import Counts
 from cah_dask.storage import Receipt
 from tests.wats import image, page, write_pages
 

@@ -13,6 +13,7 @@ import pytest
 
 from cah_dask.blocklists.exclusion import load_exclusion
 from cah_dask.candidates.dedup import dedup_bucket
+from cah_dask.counts import Counts
 from cah_dask.errors import RetryableError, RunError
 from cah_dask.release.layout import Layout, fingerprint
 from cah_dask.release.pack import create_release
@@ -27,7 +28,7 @@ from cah_dask.run.tasks.crawl_task import CrawlTask
 from cah_dask.run.tasks.images import download_task
 from cah_dask.run.tasks.release import pack_task
 from cah_dask.run.unit import Unit
-from cah_dask.schema import CANDIDATES, SAMPLES, Counts, uid
+from cah_dask.schema import CANDIDATES, SAMPLES, uid
 from cah_dask.storage import Receipt, read_part, write_part
 from tests.encoders import released_encoder
 from tests.hostile import picture

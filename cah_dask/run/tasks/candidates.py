@@ -20,6 +20,7 @@ from cah_dask.candidates.seen import (
     waves_to_read,
     write_keys,
 )
+from cah_dask.counts import Counts
 from cah_dask.errors import ShardError
 from cah_dask.images.options import DownloadOptions
 from cah_dask.keys import KeyFile, Keys, Run
@@ -27,7 +28,7 @@ from cah_dask.run.settings.pinned_lists import read_exclusion, subset_of
 from cah_dask.run.stages import DEDUP, EXTRACT
 from cah_dask.run.tasks.crawl_task import CrawlTask
 from cah_dask.run.unit import Unit
-from cah_dask.schema import CANDIDATES, SAMPLES, Counts
+from cah_dask.schema import CANDIDATES, SAMPLES
 from cah_dask.storage import Receipt, SideFile, read_receipt, write_part
 
 

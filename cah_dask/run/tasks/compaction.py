@@ -4,11 +4,11 @@ from pathlib import Path
 
 import msgspec
 
+from cah_dask.counts import Counts
 from cah_dask.groups import group_name_of
 from cah_dask.run.folder.compaction import REQUESTS_FOLDER, compact, drop_own_files
 from cah_dask.run.folder.listing import PART
 from cah_dask.run.tasks.crawl_task import CrawlTask
-from cah_dask.schema import Counts
 from cah_dask.storage import Receipt, read_receipt
 
 

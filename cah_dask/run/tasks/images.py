@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cah_dask.blocklists.exclusion import Exclusion
 from cah_dask.blocklists.optouts import load_optouts
+from cah_dask.counts import Status
 from cah_dask.errors import RetryableError
 from cah_dask.images.archived.download import download_archived
 from cah_dask.images.archived.index import ArchiveIndex, opened_index
@@ -21,7 +22,7 @@ from cah_dask.run.cluster.lending import exchange_with_driver
 from cah_dask.run.folder.compaction import REQUESTS_FOLDER
 from cah_dask.run.settings.pinned_lists import read_exclusion, read_hash_lists
 from cah_dask.run.tasks.crawl_task import CrawlTask
-from cah_dask.schema import OUTCOMES, PUBLISHED_SHA256, Status
+from cah_dask.schema import OUTCOMES, PUBLISHED_SHA256
 from cah_dask.storage import TEMPORARY, Receipt, side_file, staged, write_atomic, write_part
 
 logger = logging.getLogger(__name__)

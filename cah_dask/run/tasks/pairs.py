@@ -11,6 +11,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cah_dask.counts import Counts
 from cah_dask.errors import DamageError
 from cah_dask.images.shards import ShardReader
 from cah_dask.pairs.embed import (
@@ -32,7 +33,7 @@ from cah_dask.run.settings.config import Config
 from cah_dask.run.stages import DOWNLOAD, EMBED
 from cah_dask.run.tasks.crawl_task import CrawlTask
 from cah_dask.run.unit import Unit
-from cah_dask.schema import Counts, selected
+from cah_dask.schema import selected
 from cah_dask.storage import Receipt, read_part, read_receipt, require_same, write_part
 
 _LOADING = threading.Lock()

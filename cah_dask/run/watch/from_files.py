@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from cah_dask.counts import Counts, CountsSum
 from cah_dask.groups import group_name_of
 from cah_dask.release.layout import read_layout
 from cah_dask.run.folder.faults import Faults
@@ -24,7 +25,6 @@ from cah_dask.run.watch.figures import (
 from cah_dask.run.watch.history import History
 from cah_dask.run.watch.lists import lists_at_work
 from cah_dask.run.watch.view import Beside, Facts, Tasks, facts, figures
-from cah_dask.schema import Counts, CountsSum
 
 
 class _Added:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from cah_dask.counts import Counts
 from cah_dask.pairs.options import EmbedOptions
 from cah_dask.run.folder.journal import Commit
 from cah_dask.run.folder.run_folder import RunFolder
@@ -20,7 +21,7 @@ from cah_dask.run.unit import Unit
 from cah_dask.run.watch.figures import AT_WORK, Figures
 from cah_dask.run.watch.history import History
 from cah_dask.run.watch.view import Beside, Tasks, facts, figures
-from cah_dask.schema import SPLITS, Counts
+from cah_dask.schema import SPLITS
 from cah_dask.storage import Receipt, SideFile
 from tests.run.watch.loads import NOW
 

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from cah_dask.counts import Counts
 from cah_dask.release.summary import funnel
 from cah_dask.run.folder.journal import Commit
 from cah_dask.run.folder.lost import LATE_FILE
@@ -22,7 +23,6 @@ from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT, S
 from cah_dask.run.watch import terminal
 from cah_dask.run.watch.figures import AT_WORK, NOT_DRIVEN, PACKED, PUBLISHED, Figures
 from cah_dask.run.watch.from_files import FromFiles
-from cah_dask.schema import Counts
 from cah_dask.storage import Receipt
 from tests.commands import cah
 from tests.run.test_run_folder import ARCHIVES, loaded

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from cah_dask.counts import Counts
 from cah_dask.release.pool_time import PoolTime, PoolTimes
 from cah_dask.run.folder.failures import Then, note
 from cah_dask.run.folder.journal import Commit
@@ -16,7 +17,6 @@ from cah_dask.run.settings.loading import Loaded
 from cah_dask.run.stages import DOWNLOAD, EMBED, EXTRACT, Stage
 from cah_dask.run.task import Failed
 from cah_dask.run.unit import Unit
-from cah_dask.schema import Counts
 from cah_dask.storage import Receipt
 from tests.run.test_run_folder import ARCHIVES, loaded
 from tests.run.watch.loads import NOW

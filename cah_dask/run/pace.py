@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from cah_dask.candidates.dedup import BEYOND_QUOTA, HostQuotas
+from cah_dask.candidates.host_quotas import BEYOND_QUOTA, HostQuotas
 from cah_dask.counts import Counts
 from cah_dask.images.manners.hosts import HostOptions
 from cah_dask.release.summary import most_first

@@ -15,11 +15,11 @@ from cah_dask.candidates.dedup import (
     Bucket,
     Deduped,
     DedupOptions,
-    HostQuotas,
     dedup_bucket,
     host_bucket,
     read_bucket,
 )
+from cah_dask.candidates.host_quotas import HostQuotas
 from cah_dask.counts import Counts
 from cah_dask.errors import RunError
 from cah_dask.keys import Keys, PlacedKeys, from_digests, unique

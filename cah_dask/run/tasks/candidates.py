@@ -9,8 +9,9 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
-from cah_dask.candidates.dedup import NO_QUOTAS, Bucket, HostQuotas, dedup_bucket
+from cah_dask.candidates.dedup import Bucket, dedup_bucket
 from cah_dask.candidates.extract import extract_archive
+from cah_dask.candidates.host_quotas import NO_QUOTAS, HostQuotas
 from cah_dask.candidates.late_texts import LateTexts, late_lists
 from cah_dask.candidates.seen import (
     fetched_keys,

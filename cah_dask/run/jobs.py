@@ -8,8 +8,8 @@ import msgspec
 
 from cah_dask.counts import Counts
 from cah_dask.run.derive import PACK, Derivation
-from cah_dask.run.folder.existing import WithRelease
-from cah_dask.run.folder.job_folder import Existing, JobFolder
+from cah_dask.run.folder.existing import Existing, WithRelease
+from cah_dask.run.folder.job_folder import JobFolder
 from cah_dask.run.pools import pools
 from cah_dask.run.session import FolderWork, Session, View
 from cah_dask.run.settings.config import PoolsOptions

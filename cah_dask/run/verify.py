@@ -20,7 +20,8 @@ from cah_dask.curate.uid_ranges import UIDS, as_keys, cut, n_ranges
 from cah_dask.release.check import check_part, damaged_metadata, repeated, stray_files
 from cah_dask.release.layout import Layout, layout_of_release, part_path
 from cah_dask.release.manifest import manifest_faults
-from cah_dask.run.folder.job_folder import Existing, JobFolder
+from cah_dask.run.folder.existing import Existing
+from cah_dask.run.folder.job_folder import JobFolder
 from cah_dask.run.jobs import Ended, Job, name_of
 from cah_dask.run.stages import Kind, Stage
 from cah_dask.run.stagewise import Committed, Stagewise

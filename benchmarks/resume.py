@@ -24,7 +24,8 @@ from pathlib import Path
 import msgspec
 
 from cah_dask.counts import Counts
-from cah_dask.run.folder import job_folder
+from cah_dask.groups import buckets_of, n_groups
+from cah_dask.run.folder import compaction
 from cah_dask.run.folder.job_folder import JOURNAL_FILE
 from cah_dask.run.folder.journal import Commit, Journal
 from cah_dask.run.folder.listing import files_under
@@ -34,7 +35,7 @@ from cah_dask.run.plan import Plan
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.identity import variants
 from cah_dask.run.settings.loading import Loaded
-from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, SELECT
+from cah_dask.run.stages import COMPACT, DEDUP, DOWNLOAD, EMBED, EXTRACT, RUN, SELECT
 from cah_dask.run.task import versions
 from cah_dask.run.unit import Unit
 from cah_dask.run.watch.from_files import FromFiles
@@ -93,8 +94,14 @@ def done_units(names: list[str], variant: str) -> Iterator[tuple[Unit, Receipt]]
                 fetch = (f"fetch/w{wave:05d}/b{bucket:05d}.parquet",)
                 yield finished(unit, FUNNEL, fetch, (shard,))
                 yield finished(Unit(EMBED, wave, bucket, number), SIMILAR, fetch)
-            scored = tuple(Unit(EMBED, wave, bucket, number).part for number in range(lists))
-            yield finished(Unit(SELECT, wave, bucket, variant=variant), FUNNEL, scored)
+        for group in range(n_groups(BUCKETS)):
+            scored = tuple(
+                Unit(EMBED, wave, bucket, number).part
+                for bucket in buckets_of(group, BUCKETS)
+                for number in range(LISTS[(wave + bucket) % len(LISTS)])
+            )
+            unit = Unit(SELECT, wave, number=group, variant=variant)
+            yield finished(unit, FUNNEL, scored)
 
 
 def finished(
@@ -130,31 +137,38 @@ def names_of(units: int, variant: str) -> Callable[[Path], Iterator[str]]:
     """Return what lists the folder of a stage without any file."""
 
     def names(folder: Path) -> Iterator[str]:
-        n_waves = -(-units // UNITS_PER_ARCHIVE // PER_WAVE)
         if folder.name == EXTRACT.folder:
             for number, archive in enumerate(archives(units)):
                 yield f"{Unit(EXTRACT, number // PER_WAVE, archive=archive).name}.parquet"
             return
-        for wave in range(n_waves):
-            for bucket in range(BUCKETS):
-                stem = f"w{wave:05d}/b{bucket:05d}"
-                if folder.name == DEDUP.folder:
-                    yield f"{stem}.parquet"
-                elif folder.name == SELECT.folder:
-                    yield f"{variant}/{stem}.parquet"
-                else:
-                    for number in range(LISTS[(wave + bucket) % len(LISTS)]):
-                        yield f"{stem}-l{number:05d}.parquet"
-                        if folder.name == DOWNLOAD.folder:
-                            yield f"{stem}-l{number:05d}-0123abcd.h5"
+        for wave in range(-(-units // UNITS_PER_ARCHIVE // PER_WAVE)):
+            if folder.name == SELECT.folder:
+                for group in range(n_groups(BUCKETS)):
+                    yield f"{Unit(SELECT, wave, number=group, variant=variant).name}.parquet"
+            else:
+                yield from names_of_wave(folder.name, wave)
 
     return names
+
+
+def names_of_wave(folder: str, wave: int) -> Iterator[str]:
+    """Yield the files of all buckets of a wave in the folder of a stage."""
+    for bucket in range(BUCKETS):
+        stem = f"w{wave:05d}/b{bucket:05d}"
+        if folder == DEDUP.folder:
+            yield f"{stem}.parquet"
+        if folder not in (DOWNLOAD.folder, EMBED.folder):
+            continue
+        for number in range(LISTS[(wave + bucket) % len(LISTS)]):
+            yield f"{stem}-l{number:05d}.parquet"
+            if folder == DOWNLOAD.folder:
+                yield f"{stem}-l{number:05d}-0123abcd.h5"
 
 
 def resume(folder: Path, units: int) -> list[tuple[str, float, float]]:
     """Take up a run, then sum it up as it is done to publish it; return what each step takes."""
     run, options, names = RunFolder(folder), config(folder), archives(units)
-    job_folder.files_under = names_of(units, variants(options)["select"])  # type: ignore[assignment,attr-defined]
+    compaction.files_under = names_of(units, variants(options)["select"])  # type: ignore[assignment,attr-defined]
     steps = []
     with run.driving(Loaded(options, {}), names):
         late = late_waves(run)
@@ -166,10 +180,12 @@ def resume(folder: Path, units: int) -> list[tuple[str, float, float]]:
             buckets=BUCKETS,
             committed=existing,
             late=late,
+            stages=tuple(stage for stage in RUN if stage != COMPACT),
             variants=variants(options),
         )
         if not plan.is_selected:
-            raise SystemExit(f"the plan knows of {plan.done} only")
+            done = {stage.name: n_units for stage, n_units in plan.done.items()}
+            raise SystemExit(f"the plan knows of {done} only")
         steps.append(used("resume: and plan"))
         run.summary()
         steps.append(used("resume, then publish: and summary"))

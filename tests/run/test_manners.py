@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from cah_dask.images.web.request_log import UNFINISHED
-from cah_dask.run.pipeline import lists_at_once
+from cah_dask.run.crawl_work import lists_at_once
 from cah_dask.run.settings.config import Config
 from tests import runs
 from tests.webserver import Request, WebServer

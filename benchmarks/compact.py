@@ -18,14 +18,17 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from cah_dask.counts import Counts
 from cah_dask.groups import INDEX_FOLDER
 from cah_dask.run.folder.compaction import FOLDERS, part_path
 from cah_dask.run.folder.run_folder import RunFolder
-from cah_dask.run.plan import Unit
 from cah_dask.run.settings.config import Config
 from cah_dask.run.stages import COMPACT, DEDUP, DOWNLOAD, EMBED, SELECT, Stage
-from cah_dask.run.tasks import CrawlTask, compact_task, select_task
-from cah_dask.schema import OUTCOMES, REQUESTS, SAMPLES, Counts, scored, uid
+from cah_dask.run.tasks.compaction import compact_task
+from cah_dask.run.tasks.crawl_task import CrawlTask
+from cah_dask.run.tasks.pairs import select_task
+from cah_dask.run.unit import Unit
+from cah_dask.schema import OUTCOMES, REQUESTS, SAMPLES, scored, uid
 from cah_dask.storage import Receipt, read_part, write_part
 
 URLS, IMAGES, DIM, BUCKETS = 10_000, 6_800, 512, 16

@@ -2,7 +2,7 @@
 
     python -m benchmarks.dedup_simulation --folder /scratch/simulation [--rows 100000000]
 
-Writes candidates parts as the extraction does, runs the task of a run (`run.tasks.dedup_task`) on
+Writes candidates parts as the extraction does, runs the task of a run (`dedup_task`) on
 every bucket, and removes the candidates of a wave when it is done. Hosts are skewed as on the web:
 one has a tenth of all rows, the others follow Zipf's law; pairs come again within a wave and from
 wave to wave. Checks that exactly the distinct pairs were kept. Prints CPU seconds per million rows,
@@ -29,13 +29,15 @@ import pyarrow.compute as pc
 from benchmarks.opened import opened
 from cah_dask.candidates.dedup import host_bucket
 from cah_dask.candidates.rows import Groups
+from cah_dask.counts import Counts
 from cah_dask.images.manners.hosts import HostOptions
 from cah_dask.images.options import DownloadOptions
-from cah_dask.run.plan import Unit
 from cah_dask.run.settings.config import Config
 from cah_dask.run.stages import DEDUP, EXTRACT
-from cah_dask.run.tasks import CrawlTask, dedup_task
-from cah_dask.schema import CANDIDATES, Counts
+from cah_dask.run.tasks.candidates import dedup_task
+from cah_dask.run.tasks.crawl_task import CrawlTask
+from cah_dask.run.unit import Unit
+from cah_dask.schema import CANDIDATES
 from cah_dask.storage import TEMPORARY, Receipt, write_part
 
 HOSTS = 2_000_000

@@ -22,7 +22,8 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 from cah_dask.candidates.extract import RESPECTED, ExtractOptions, extract_archive
 from cah_dask.candidates.page_rules import directives
 from cah_dask.candidates.text import clean, has_length
-from cah_dask.schema import CANDIDATES, Reject, uid
+from cah_dask.counts import Reject
+from cah_dask.schema import CANDIDATES, uid
 from cah_dask.urls import Base, Url, resolve
 
 UNEXPLAINED = "unexplained"

@@ -32,6 +32,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.datacomp_peer import Peer, Spent
 from benchmarks.drawn_pool import DIM, draw_centroids, draw_pool, draw_vectors
+from cah_dask.counts import Counts
 from cah_dask.curate.filters.file import AssetOptions, FilterFile, load_filter, located
 from cah_dask.curate.pools.opening import open_pool
 from cah_dask.curate.vectors.centroids import (
@@ -44,7 +45,6 @@ from cah_dask.run.filtering.job import FilterJob
 from cah_dask.run.filtering.outputs import write_uids
 from cah_dask.run.filtering.tasks import KEEP
 from cah_dask.run.task import Failed, run_task
-from cah_dask.schema import Counts
 
 START_ROWS = 100
 EXAMPLES = 1000

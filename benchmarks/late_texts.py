@@ -19,13 +19,17 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.opened import opened
+from cah_dask.counts import Counts
 from cah_dask.images.shards import ShardWriter
-from cah_dask.run import tasks
-from cah_dask.run.plan import Plan, Unit
+from cah_dask.run.plan import Plan
 from cah_dask.run.settings.config import Config
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT
-from cah_dask.run.tasks import CrawlTask, dedup_task, embed_task
-from cah_dask.schema import CANDIDATES, OUTCOMES, Counts, uid
+from cah_dask.run.tasks import pairs
+from cah_dask.run.tasks.candidates import dedup_task
+from cah_dask.run.tasks.crawl_task import CrawlTask
+from cah_dask.run.tasks.pairs import embed_task
+from cah_dask.run.unit import Unit
+from cah_dask.schema import CANDIDATES, OUTCOMES, uid
 from cah_dask.storage import TEMPORARY, Receipt, read_part, side_file, write_part
 from tests.encoders import drawn, hash_encoder
 
@@ -191,7 +195,7 @@ def main() -> None:
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default)
     options = vars(parser.parse_args())
     folder = options.pop("folder")
-    tasks.load_encoders = lambda *_, **__: [hash_encoder()]  # type: ignore[attr-defined]  # a fake
+    pairs.load_encoders = lambda *_, **__: [hash_encoder()]  # type: ignore[attr-defined]  # a fake
     bucket, reads = simulate(folder, Sizes(**options))
     for unit in bucket.late:
         similarity = read_part(folder / unit.part, columns=["similarity"])["similarity"].to_numpy()

@@ -18,9 +18,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from cah_dask.counts import Counts
 from cah_dask.release.layout import Layout, Slice, deal, fingerprint
 from cah_dask.release.pack import create_release, pack_shard
-from cah_dask.schema import SELECTED, Counts, scored
+from cah_dask.schema import SELECTED, scored
 from cah_dask.storage import Receipt, write_part
 from tests.encoders import released_encoder
 

@@ -23,20 +23,21 @@ from pathlib import Path
 
 import msgspec
 
+from cah_dask.counts import Counts
 from cah_dask.run.folder import job_folder
 from cah_dask.run.folder.job_folder import JOURNAL_FILE
 from cah_dask.run.folder.journal import Commit, Journal
 from cah_dask.run.folder.listing import files_under
 from cah_dask.run.folder.lost import late_waves
 from cah_dask.run.folder.run_folder import RunFolder
-from cah_dask.run.plan import Plan, Unit
+from cah_dask.run.plan import Plan
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.identity import variants
 from cah_dask.run.settings.loading import Loaded
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, SELECT
 from cah_dask.run.task import versions
+from cah_dask.run.unit import Unit
 from cah_dask.run.watch.from_files import FromFiles
-from cah_dask.schema import Counts
 from cah_dask.storage import Receipt, SideFile
 
 BUCKETS = 256

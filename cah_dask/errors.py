@@ -12,7 +12,7 @@
     └── ConfigError       a user's mistake, found before anything was written
         └── InputError    the inputs named by the config are missing or of the wrong kind
 
-Faults of the web are not exceptions: they are `schema.Status` values.
+Faults of the web are not exceptions: they are `counts.Status` values.
 """
 
 from pathlib import Path

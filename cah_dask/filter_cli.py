@@ -13,9 +13,9 @@ from cah_dask.terminal import answer, say, tell
 from cah_dask.words import printable
 
 if TYPE_CHECKING:
+    from cah_dask.counts import Counts
     from cah_dask.run.filtering.job import FilterJob
     from cah_dask.run.filtering.tasks import Output
-    from cah_dask.schema import Counts
 
 filter_app = typer.Typer()
 

@@ -24,9 +24,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cah_dask import seals
+from cah_dask.counts import Counts
 from cah_dask.errors import DamageError, RetryableError, RunError
 from cah_dask.groups import group_name_of, index_of
-from cah_dask.schema import Counts
 
 TEMPORARY = ".tmp-"
 """Prefix of every unpublished file; `sweep` removes them when no task of the run is alive."""

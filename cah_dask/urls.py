@@ -14,7 +14,7 @@ import ada_url
 import msgspec
 
 from cah_dask.addresses import Network, is_among, is_public_host
-from cah_dask.schema import Reject
+from cah_dask.counts import Reject
 
 T = TypeVar("T")
 

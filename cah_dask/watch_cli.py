@@ -269,7 +269,8 @@ def _range(text: str) -> tuple[float, float]:
 
 
 def _check(wanted: "Wanted") -> None:
-    from cah_dask.schema import SPLITS, Status
+    from cah_dask.counts import Status
+    from cah_dask.schema import SPLITS
 
     if wanted.split not in ("", *SPLITS):
         raise ConfigError(f"--split {wanted.split}: expected one of {', '.join(SPLITS)}")

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import zarr
 
+from cah_dask.counts import Counts
 from cah_dask.release.layout import Layout, deal, fingerprint, read_layout
 from cah_dask.release.pack import create_release, pack_shard
-from cah_dask.schema import SELECTED, Counts, scored, uid
+from cah_dask.schema import SELECTED, scored, uid
 from cah_dask.storage import Receipt, write_part
 from tests.encoders import released_encoder
 

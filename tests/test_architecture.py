@@ -53,7 +53,8 @@ def test_conda_and_pip_install_the_same_things():
         ("cah_dask.cli", ["torch", "dask", "distributed", "pyarrow"]),
         ("cah_dask.pairs.catalogue", ["torch", "open_clip", "transformers"]),
         ("cah_dask.run.settings.config", ["torch", "open_clip", "onnxruntime", "distributed"]),
-        ("cah_dask.run.tasks", ["torch", "open_clip", "onnxruntime"]),
+        ("cah_dask.run.tasks.images", ["torch", "open_clip", "onnxruntime"]),
+        ("cah_dask.run.tasks.pairs", ["torch", "open_clip", "onnxruntime"]),
         ("cah_dask.run.pipeline", ["torch", "open_clip"]),
     ],
 )

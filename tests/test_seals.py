@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from cah_dask import storage
+from cah_dask.counts import Counts
 from cah_dask.errors import DamageError
-from cah_dask.schema import CANDIDATES, OUTCOMES, PAIRS, SAMPLES, Counts, scored
+from cah_dask.schema import CANDIDATES, OUTCOMES, PAIRS, SAMPLES, scored
 from cah_dask.storage import Receipt
 
 FLIPS = 300

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cah_dask import storage
+from cah_dask.counts import Counts, merge
 from cah_dask.errors import RetryableError, RunError
-from cah_dask.schema import Counts, merge
 from cah_dask.storage import Receipt
 
 SCHEMA = pa.schema([pa.field("n", pa.int64())])

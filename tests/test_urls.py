@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cah_dask.blocklists.lines import host_named
-from cah_dask.schema import Reject
+from cah_dask.counts import Reject
 from cah_dask.urls import (
     NOWHERE,
     Base,

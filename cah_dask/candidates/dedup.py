@@ -6,9 +6,8 @@ bytes a row (`candidates.seen`). A second kind, of urls, tells which list fetche
 """
 
 import hashlib
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -20,6 +19,8 @@ import pyarrow.parquet as pq
 
 from cah_dask.blocklists.exclusion import Exclusion
 from cah_dask.candidates.gather import HELD_ROWS, GatheredLists
+from cah_dask.candidates.host_quotas import NO_QUOTAS, HostQuotas, beyond_quota
+from cah_dask.counts import Counts, Reject
 from cah_dask.keys import (
     Index,
     Keys,
@@ -36,35 +37,8 @@ from cah_dask.keys import (
     starts_run,
     unique,
 )
-from cah_dask.schema import BUCKET, Counts, Reject
+from cah_dask.schema import BUCKET
 from cah_dask.storage import open_part
-from cah_dask.urls import host_of, longest_match
-
-BEYOND_QUOTA = "host_quota/"
-"""How notes begin that count the urls of a host beyond its quota."""
-
-
-@dataclass(frozen=True, slots=True)
-class HostQuotas:
-    """How many urls of a host a wave fetches."""
-
-    most: int | None = None
-    """None for all of them."""
-    of: Mapping[str, int | None] = field(default_factory=dict)
-    """Other numbers for some hosts, by name or ``*.domain``."""
-
-    @property
-    def least(self) -> float:
-        """The smallest of all; inf if there is none."""
-        return min(math.inf if each is None else each for each in (self.most, *self.of.values()))
-
-    def towards(self, host: str) -> float:
-        """Return the quota of one host; inf if it has none."""
-        found = longest_match(self.of, host, self.most)
-        return math.inf if found is None else found
-
-
-NO_QUOTAS = HostQuotas()
 
 
 class DedupOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -189,7 +163,8 @@ def dedup_bucket(  # noqa: PLR0913  # one input file or option each
     new = distinct[~_in_any(seen, rows.keys[distinct])]
     kept = np.sort(new)
     image_wave, number = _where_fetched(fetched, rows.urls[kept])
-    beyond, notes = _beyond_quota(rows, kept[image_wave < 0], quotas)
+    to_fetch = kept[image_wave < 0]
+    beyond, notes = beyond_quota(rows.tables, to_fetch, rows.urls[to_fetch], quotas)
     if len(beyond):
         within = ~np.isin(kept, beyond)
         kept, image_wave, number = kept[within], image_wave[within], number[within]
@@ -200,23 +175,17 @@ def dedup_bucket(  # noqa: PLR0913  # one input file or option each
     number[is_new] = find(fresh_urls, urls[is_new]) // options.list_urls
     order = np.lexsort((urls["f1"], urls["f0"], image_wave))
     late, fresh = order[~is_new[order]], order[is_new[order]]
-    lists = [
-        GatheredLists(
-            rows.tables, kept[part], bounds, (image_wave[part], number[part]), held_rows=held_rows
-        )
-        for part, bounds in (
-            (fresh, _bounds(number[fresh])),
-            (late, _bounds(np.arange(len(late)) // options.list_urls)),
-        )
-    ]
+
+    def gathered(part: Index, bounds: Sequence[int]) -> GatheredLists:
+        places = (image_wave[part], number[part])
+        return GatheredLists(rows.tables, kept[part], bounds, places, held_rows=held_rows)
+
     return Deduped(
-        lists=lists[0],
-        late=lists[1],
+        lists=gathered(fresh, _bounds(number[fresh])),
+        late=gathered(late, _bounds(np.arange(len(late)) // options.list_urls)),
         keys=rows.keys[new],
         urls=placed(fresh_urls, wave, np.arange(len(fresh_urls)) // options.list_urls),
-        counts=msgspec.structs.replace(
-            _counts(rows, len(distinct), len(beyond), len(new)), notes=notes
-        ),
+        counts=_counts(rows, len(distinct), len(beyond), len(new), notes),
     )
 
 
@@ -278,45 +247,9 @@ def _bounds(number: Index) -> list[int]:
     return [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(number)]
 
 
-def _beyond_quota(rows: _Rows, fresh: Index, quotas: HostQuotas) -> tuple[Index, dict[str, int]]:
-    """Return those of the `fresh` rows (ascending) whose host has its quota of urls before theirs.
-
-    And how many urls of each host that makes, by `BEYOND_QUOTA` and the name of the host.
-    """
-    urls = unique(rows.urls[fresh])
-    if len(urls) <= quotas.least:  # so no host has more
-        return np.empty(0, int), {}
-    at = find(urls, rows.urls[fresh])
-    host = np.empty(len(urls), int)
-    host[at], names = _hosts(rows.tables, fresh)
-    by_host = np.argsort(host, kind="stable")
-    starts = np.searchsorted(host[by_host], host[by_host])
-    is_beyond = np.empty(len(urls), bool)
-    quota = np.array([quotas.towards(name) for name in names])
-    is_beyond[by_host] = np.arange(len(urls)) - starts >= quota[host[by_host]]
-    counts = np.bincount(host[is_beyond])
-    notes = {
-        f"{BEYOND_QUOTA}{names[number]}": int(counts[number])
-        for number in np.flatnonzero(counts).tolist()
-    }
-    return fresh[is_beyond[at]], notes
-
-
-def _hosts(tables: Iterable[pa.Table], rows: Index) -> tuple[Index, list[str]]:
-    """Return the number of the host of each of some rows (ascending), and the hosts by number."""
-    numbers: dict[str, int] = {}
-    parts, offset = [np.empty(0, int)], 0
-    for table in tables:
-        start, stop = np.searchsorted(rows, (offset, offset + len(table)))
-        urls = table["url"].take(rows[start:stop] - offset).to_pylist()
-        parts.append(
-            np.fromiter((numbers.setdefault(host_of(url), len(numbers)) for url in urls), int)
-        )
-        offset += len(table)
-    return np.concatenate(parts), list(numbers)
-
-
-def _counts(rows: _Rows, n_distinct: int, n_beyond: int, n_kept: int) -> Counts:
+def _counts(
+    rows: _Rows, n_distinct: int, n_beyond: int, n_kept: int, notes: dict[str, int]
+) -> Counts:
     n_rows, n_allowed = len(rows.keys), len(rows.allowed)
     rejected = {
         Reject.DUPLICATE: n_allowed - n_distinct,
@@ -324,7 +257,7 @@ def _counts(rows: _Rows, n_distinct: int, n_beyond: int, n_kept: int) -> Counts:
         Reject.HOST_QUOTA: n_beyond,
         Reject.SEEN_EARLIER: n_distinct - n_beyond - n_kept,
     }
-    return Counts(n_rows, n_kept, {reason.value: n for reason, n in rejected.items() if n})
+    return Counts(n_rows, n_kept, {reason.value: n for reason, n in rejected.items() if n}, notes)
 
 
 def _digests(column: pa.ChunkedArray) -> Keys:

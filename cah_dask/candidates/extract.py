@@ -26,9 +26,10 @@ from cah_dask.candidates.page_images import Extra, Link
 from cah_dask.candidates.rows import Pair, RowBuilder
 from cah_dask.candidates.tables import TableOptions, check_table, is_table, read_table
 from cah_dask.candidates.text import clean, has_length, is_far_beyond
+from cah_dask.counts import Counts, Reject
 from cah_dask.errors import ShardError
 from cah_dask.keys import Keys
-from cah_dask.schema import SPLITS, Counts, Reject, Split, uid
+from cah_dask.schema import SPLITS, Split, uid
 from cah_dask.urls import ABSOLUTE, NOWHERE, Url, resolve
 
 RESPECTED = ("noindex", "noimageindex", "noai", "noimageai", "noml", "none", "tdm-reservation")

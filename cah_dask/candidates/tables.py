@@ -29,9 +29,10 @@ import pyarrow.parquet as pq
 from cah_dask.archives.remote import Stream, is_remote, open_archive
 from cah_dask.candidates.page import Page
 from cah_dask.candidates.page_images import IMAGE, Link
+from cah_dask.counts import Reject
 from cah_dask.errors import CahError, InputError, ShardError
 from cah_dask.keys import Keys, among, from_digests, holds
-from cah_dask.schema import UID_BYTES, Reject, uid
+from cah_dask.schema import UID_BYTES, uid
 from cah_dask.urls import NOWHERE
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz")

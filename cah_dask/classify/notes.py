@@ -1,6 +1,6 @@
 """What was read of an archive, as notes of what was scored."""
 
-from cah_dask.schema import Counts
+from cah_dask.counts import Counts
 
 _SEEN = "read/seen"
 _REJECTED = "read/rejected/"

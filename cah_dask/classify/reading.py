@@ -16,8 +16,8 @@ from cah_dask.classify.options import ClassifyOptions
 from cah_dask.classify.outcomes import FAULTS, STOPS_AT
 from cah_dask.classify.proof import Proof
 from cah_dask.classify.rows import READ
+from cah_dask.counts import STAGED, Counts
 from cah_dask.errors import AlarmError
-from cah_dask.schema import STAGED, Counts
 
 MESSAGES = 5
 """What is told of faults of hooks, for each archive."""

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cah_dask.counts import Counts
 from cah_dask.curate.datacomp import MADE, as_type, encoders_of, needed_columns, schema_of
 from cah_dask.curate.pools.pool import Batch, Mask, Vectors
 from cah_dask.curate.pools.tables import TablePool
@@ -14,7 +15,7 @@ from cah_dask.curate.pools.uids import keys_of
 from cah_dask.curate.uid_ranges import as_table
 from cah_dask.errors import InputError
 from cah_dask.release.check import SIMILARITY_WITHIN, UNIT_WITHIN
-from cah_dask.schema import MODALITIES, SELECTED, Counts, similarity_of, uid
+from cah_dask.schema import MODALITIES, SELECTED, similarity_of, uid
 from cah_dask.words import counted
 
 FOREIGN_UIDS = "foreign_uids"

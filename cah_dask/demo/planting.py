@@ -4,13 +4,13 @@ import random
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote, urlsplit
 
+from cah_dask.counts import Reject, Status
 from cah_dask.demo.captions import LANGUAGES, camera_name, caption
 from cah_dask.demo.pictures import Picture, random_picture
 from cah_dask.demo.plants import DETOURS, FAULTS, FLAWS, Answer, Fault, Flaw, Spot, moved, whole
 from cah_dask.demo.site import Fate, Planted, PlantedPage, Ports, Site
 from cah_dask.demo.wat import Link, Page
 from cah_dask.demo.world import Scene, different_scene, random_scene
-from cah_dask.schema import Reject, Status
 
 N_PAGES = 300
 N_ARCHIVES = 2

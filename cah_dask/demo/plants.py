@@ -12,10 +12,10 @@ from typing import TypeAlias
 import msgspec
 from PIL import Image
 
+from cah_dask.counts import Reject, Status
 from cah_dask.demo.pictures import Picture
 from cah_dask.demo.wat import Link
 from cah_dask.demo.world import draw
-from cah_dask.schema import Reject, Status
 
 MAX_BYTES = 2_000_000
 """The byte cap of the demo's run."""

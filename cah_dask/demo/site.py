@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeAlias
 
+from cah_dask.counts import Counts, Reject, Status
 from cah_dask.demo.plants import Answer
 from cah_dask.demo.wat import Link, Page
-from cah_dask.schema import Counts, Reject, Status
 
 Fate: TypeAlias = Reject | Status
 Pair: TypeAlias = tuple[str, str]

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from cah_dask.counts import Counts, Status
 from cah_dask.demo.plants import moved
 from cah_dask.demo.site import Pair, Site
 from cah_dask.images.options import DownloadOptions
 from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.stages import DOWNLOAD
-from cah_dask.schema import Counts, Status
 
 LEAST = 0.95
 """Precision and recall that the release must reach."""

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from cah_dask.counts import Status
 from cah_dask.errors import AlarmError
-from cah_dask.schema import Status
 
 
 class Alarm:

@@ -9,6 +9,7 @@ import math
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from cah_dask.counts import Status
 from cah_dask.images.alarm import Alarm
 from cah_dask.images.manners.frontier import Frontier
 from cah_dask.images.manners.hosts import RETRYABLE, Visit
@@ -26,7 +27,6 @@ from cah_dask.images.web.fetch import Fetcher
 from cah_dask.images.web.network import AddressError
 from cah_dask.images.web.request_url import Target, target
 from cah_dask.images.web.responses import Answer
-from cah_dask.schema import Status
 
 _RETRY_GROWTH = 4
 _UNASKED = frozenset({Status.ROBOTS, Status.OPTOUT})

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from cah_dask.blocklists.exclusion import Exclusion
 from cah_dask.blocklists.hashlists import HashLists, load_hash_lists
+from cah_dask.counts import Counts
 from cah_dask.images.crawl import Crawl, Work
 from cah_dask.images.list_progress import progress_written
 from cah_dask.images.manners.loans import Loans
@@ -30,7 +31,6 @@ from cah_dask.images.web.budgets import Budget, Budgets
 from cah_dask.images.web.clock import run
 from cah_dask.images.web.fetch import Fetcher
 from cah_dask.images.web.request_log import RequestLog
-from cah_dask.schema import Counts
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
+from cah_dask.counts import Counts, Status
 from cah_dask.errors import RunError
 from cah_dask.images.manners.hosts import Visit
 from cah_dask.images.picture.decoders import Verdict
 from cah_dask.images.web.responses import Answer
-from cah_dask.schema import OUTCOMES, Counts, Status
+from cah_dask.schema import OUTCOMES
 from cah_dask.urls import host_of
 
 HOSTS_NOTED = 5

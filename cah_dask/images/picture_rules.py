@@ -6,9 +6,9 @@ import msgspec
 
 from cah_dask.blocklists.exclusion import Exclusion
 from cah_dask.blocklists.hashlists import HashLists
+from cah_dask.counts import Status
 from cah_dask.images.picture.decoders import Verdict
 from cah_dask.images.published import Expectations
-from cah_dask.schema import Status
 
 
 @dataclass(frozen=True, slots=True)

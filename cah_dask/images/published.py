@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cah_dask.schema import PUBLISHED_SHA256, Status
+from cah_dask.counts import Status
+from cah_dask.schema import PUBLISHED_SHA256
 
 Expectations: TypeAlias = Mapping[str, frozenset[str]]
 """By url, the SHA-256 (hex) that its image may have; a url that may give any is not there."""

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cah_dask.counts import Counts, Reject, Status
 from cah_dask.errors import RunError, ShardError
 from cah_dask.images.published import with_changed
 from cah_dask.images.shards import ShardReader
@@ -18,18 +19,7 @@ from cah_dask.pairs.prefetch import Preprocessor, preprocessed
 from cah_dask.pairs.scores.numbers import Scores
 from cah_dask.pairs.scores.scorers import NO_SCORERS, Scorers
 from cah_dask.pairs.vectors import normalised, packed, unpacked
-from cah_dask.schema import (
-    MODALITIES,
-    SPLITS,
-    Counts,
-    Reject,
-    Split,
-    Status,
-    score_of,
-    scored,
-    similarity_of,
-    vector_of,
-)
+from cah_dask.schema import MODALITIES, SPLITS, Split, score_of, scored, similarity_of, vector_of
 
 HISTOGRAM_BINS = 100
 """Bins over [-1, 1] in which each task counts its similarities: 0.02 wide."""

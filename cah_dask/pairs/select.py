@@ -13,12 +13,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cah_dask.counts import Counts, Reject
 from cah_dask.errors import ConfigError
 from cah_dask.pairs.catalogue import Preset, published_thresholds
 from cah_dask.pairs.options import EmbedOptions, Name
 from cah_dask.pairs.scores.judge import NO_JUDGE, Judge
 from cah_dask.pairs.scores.options import HeadOptions, Rules, ScoreName, WordsOptions
-from cah_dask.schema import SPLITS, Counts, Reject, Split, selected, similarity_of
+from cah_dask.schema import SPLITS, Split, selected, similarity_of
 
 SELECTION = "crc32"
 """The note that tells the rows of a selected part from others; summed over parts it tells a release

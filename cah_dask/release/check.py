@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import zarr
 
+from cah_dask.counts import Counts
 from cah_dask.errors import DamageError
 from cah_dask.keys import Keys, from_digests, no_keys, sort_order, starts_run, unique
 from cah_dask.release.layout import (
@@ -29,7 +30,7 @@ from cah_dask.release.layout import (
 )
 from cah_dask.release.manifest import Limit, read_manifest
 from cah_dask.release.vectors import zarr_metadata
-from cah_dask.schema import MODALITIES, PAIRS, UID_BYTES, Counts, similarity_of, uid
+from cah_dask.schema import MODALITIES, PAIRS, UID_BYTES, similarity_of, uid
 from cah_dask.storage import Part, open_part, require_same
 
 UNIT_WITHIN = 5e-3

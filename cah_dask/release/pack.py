@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cah_dask.counts import Counts
 from cah_dask.errors import RunError
 from cah_dask.release.layout import (
     EMBEDDINGS,
@@ -27,7 +28,7 @@ from cah_dask.release.layout import (
 )
 from cah_dask.release.rows import Rows, ScoredRows
 from cah_dask.release.vectors import ShardWriter, zarr_metadata
-from cah_dask.schema import Counts, similarity_of, vector_of
+from cah_dask.schema import similarity_of, vector_of
 from cah_dask.storage import (
     Receipt,
     SideFile,

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 import msgspec
 import numpy as np
 
+from cah_dask.counts import Reject, Status
 from cah_dask.errors import DamageError, RetryableError
 from cah_dask.release.summary import Summary
-from cah_dask.schema import Reject, Status
 from cah_dask.storage import read_part, read_receipt
 
 _REFUSALS = (

@@ -11,13 +11,14 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cah_dask.counts import Status
 from cah_dask.errors import DamageError, RetryableError, RunError
 from cah_dask.groups import group_name_of
 from cah_dask.images.picture.thumbnail import data_url
 from cah_dask.images.shards import ShardReader
 from cah_dask.release.draw import lot
 from cah_dask.release.summary import Summary
-from cah_dask.schema import Status, similarity_of
+from cah_dask.schema import similarity_of
 from cah_dask.storage import read_part, read_receipt
 
 _SPREAD = 24

@@ -8,11 +8,11 @@ from pathlib import Path
 import msgspec
 from PIL import Image, ImageDraw
 
+from cah_dask.counts import Status
 from cah_dask.images.picture.thumbnail import THUMBNAIL_PX
 from cah_dask.release.lettering import Lettering, wrapped
 from cah_dask.release.report import template
 from cah_dask.release.samples import Sample
-from cah_dask.schema import Status
 from cah_dask.storage import write_atomic
 from cah_dask.words import printable, short
 

@@ -7,12 +7,13 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from cah_dask.counts import Counts, CountsSum
 from cah_dask.pairs.embed import HISTOGRAM_BINS, LONG_TEXTS
 from cah_dask.pairs.select import KEPT_LANGUAGE, SCORED_LANGUAGE
 from cah_dask.pairs.timings import WORKER
 from cah_dask.release.pool_time import PoolTimes
 from cah_dask.release.timeline import Timeline
-from cah_dask.schema import SPLITS, Counts, CountsSum, Split
+from cah_dask.schema import SPLITS, Split
 from cah_dask.storage import Receipt
 
 LANGUAGES_SHOWN = 40

@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from cah_dask.counts import Counts
 from cah_dask.errors import CahError, DamageError, RetryableError, RunError
 from cah_dask.release.layout import EMBEDDINGS, LAYOUT, Layout, part_path, read_layout
 from cah_dask.release.vectors import zarr_metadata
-from cah_dask.schema import Counts
 from cah_dask.storage import Receipt, open_part, read_receipt, require_same
 
 

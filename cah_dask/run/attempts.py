@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
-from cah_dask.run.plan import Unit
+from cah_dask.run.unit import Unit
 
 BACKOFF_S = 1.0
 """Seconds before the second attempt at a unit; before each later one twice as long."""

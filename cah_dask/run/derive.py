@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from cah_dask.counts import Counts
 from cah_dask.curate import datacomp
 from cah_dask.errors import ConfigError, InputError, RetryableError, RunError
 from cah_dask.pairs.select import SELECTION, SelectOptions
@@ -42,11 +43,10 @@ from cah_dask.release.pack import create_release, pack_shard
 from cah_dask.release.rows import Rows, source_of
 from cah_dask.run.folder.job_folder import JobFolder
 from cah_dask.run.folder.run_folder import RunFolder
-from cah_dask.run.plan import Unit
 from cah_dask.run.publish import layout_of
 from cah_dask.run.stages import Kind, Stage
 from cah_dask.run.task import Task
-from cah_dask.schema import Counts
+from cah_dask.run.unit import Unit
 from cah_dask.storage import Receipt, fsync, read_receipt, sweep, write_atomic
 
 PACK = Stage(

@@ -17,11 +17,11 @@ from typing import Protocol
 from cah_dask.errors import RunError
 from cah_dask.run.attempts import Attempts
 from cah_dask.run.folder.failures import Then
-from cah_dask.run.plan import Unit
 from cah_dask.run.pools import Pool
 from cah_dask.run.signals import GRACE_S, Signals
 from cah_dask.run.stages import Stage
 from cah_dask.run.task import Done, Failed, Task
+from cah_dask.run.unit import Unit
 
 logger = logging.getLogger(__name__)
 

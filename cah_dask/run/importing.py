@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from cah_dask.counts import Counts
 from cah_dask.curate.datacomp import layout_of, open_metadata
 from cah_dask.curate.datacomp_look import FOREIGN_UIDS, look
 from cah_dask.curate.pools.tables import TablePool
@@ -20,11 +21,11 @@ from cah_dask.release.manifest import Step
 from cah_dask.run.derive import PACK, Derivation
 from cah_dask.run.folder.job_folder import JobFolder
 from cah_dask.run.jobs import Job, name_of
-from cah_dask.run.plan import Unit
 from cah_dask.run.stages import Kind, Stage
 from cah_dask.run.stagewise import Committed, Stagewise
 from cah_dask.run.task import Task
-from cah_dask.schema import SELECTED, Counts
+from cah_dask.run.unit import Unit
+from cah_dask.schema import SELECTED
 from cah_dask.storage import Receipt, read_receipt, write_part
 from cah_dask.words import counted
 

@@ -6,10 +6,10 @@ from abc import ABC, abstractmethod
 
 import msgspec
 
+from cah_dask.counts import Counts
 from cah_dask.run.derive import PACK, Derivation
 from cah_dask.run.folder.existing import WithRelease
 from cah_dask.run.folder.job_folder import Existing, JobFolder
-from cah_dask.run.plan import Unit
 from cah_dask.run.pools import pools
 from cah_dask.run.session import FolderWork, Session, View
 from cah_dask.run.settings.config import PoolsOptions
@@ -17,8 +17,8 @@ from cah_dask.run.signals import Signals
 from cah_dask.run.slurm.options import SlurmOptions
 from cah_dask.run.stagewise import Committed, Stepwise
 from cah_dask.run.task import Done, Task
+from cah_dask.run.unit import Unit
 from cah_dask.run.watch.job import JobWatch
-from cah_dask.schema import Counts
 from cah_dask.storage import disk_errors
 
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from cah_dask.candidates.dedup import BEYOND_QUOTA, HostQuotas
+from cah_dask.candidates.host_quotas import BEYOND_QUOTA, HostQuotas
+from cah_dask.counts import Counts
 from cah_dask.images.manners.hosts import HostOptions
 from cah_dask.release.summary import most_first
-from cah_dask.schema import Counts
 
 HOSTS_NAMED = 5
 """Hosts that are named, those with the most urls beyond their quota."""

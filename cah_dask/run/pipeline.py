@@ -24,11 +24,12 @@ from cah_dask.run.driver import Driver
 from cah_dask.run.folder.job_folder import JobFolder
 from cah_dask.run.folder.lost import late_waves, write_lost
 from cah_dask.run.folder.run_folder import RunFolder
+from cah_dask.run.folder.run_settings import settle
 from cah_dask.run.indexing.job import IndexJob
 from cah_dask.run.indexing.tasks import INDEX
 from cah_dask.run.jobs import carry_out
 from cah_dask.run.pace import Named
-from cah_dask.run.plan import Plan, Unit
+from cah_dask.run.plan import Plan
 from cah_dask.run.pools import pools
 from cah_dask.run.publish import Publisher
 from cah_dask.run.session import FolderWork, Session, View
@@ -38,7 +39,9 @@ from cah_dask.run.settings.pinned_lists import map_lists
 from cah_dask.run.signals import Signals
 from cah_dask.run.stages import COMPACT, DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT, Stage
 from cah_dask.run.task import Done
-from cah_dask.run.tasks import CrawlTask, without_place
+from cah_dask.run.tasks.candidates import without_place
+from cah_dask.run.tasks.crawl_task import CrawlTask
+from cah_dask.run.unit import Unit
 from cah_dask.run.watch.figures import NOT_DRIVEN, PUBLISHED
 from cah_dask.run.watch.live import Watch
 from cah_dask.run.watch.view import facts
@@ -123,7 +126,7 @@ def _carry_out(config: Config, folder: RunFolder, view: View, attempt: _Attempts
             return ending
         select = _with_thresholds(config.select, folder, view)
         config = msgspec.structs.replace(config, select=select)
-        folder.settle(select)
+        settle(folder.path, select)
     return attempt(config, stages)
 
 

@@ -1,76 +1,27 @@
-"""What is to be done, in which order: units of work and their dependencies, without any machine.
+"""What a crawl is to do, in which order: its units and their dependencies, without any machine.
 
 ::
 
     extract (per archive) -> dedup (per wave and bucket) -> download -> embed (per fetch list)
             -> select -> compact (per wave and group of buckets) -> pack (per Zarr shard)
 
-A unit's name says what it works on (archive, wave + bucket + number), never who does it, so the
-number of workers changes nothing. The plan learns of finished units by `complete` and offers what
-became possible by `take`; a resumed run tells it of the parts that already exist.
+The plan learns of finished units by `complete` and offers what became possible by `take`; a resumed
+run tells it of the parts that already exist.
 """
 
-import hashlib
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
-from pathlib import PurePosixPath
 from types import MappingProxyType
 
 import msgspec
 
-from cah_dask.groups import buckets_of, group_name, group_of, n_groups
+from cah_dask.counts import Counts, CountsSum
+from cah_dask.groups import group_of
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, RUN, Kind, Stage
-from cah_dask.schema import Counts, CountsSum
+from cah_dask.run.unit import Unit
+from cah_dask.run.waves import Bucket, Wave
 from cah_dask.storage import Receipt
-
-
-class Unit(msgspec.Struct, frozen=True, dict=True):
-    """One task's worth of work and the name of what it will leave behind."""
-
-    stage: Stage
-    wave: int = 0
-    bucket: int = 0
-    number: int = 0
-    """Of the list in its bucket, the group in its wave, the shard in the release."""
-    archive: str = ""
-    variant: str = ""
-    """Hash of the settings that may change from release to release, for stages that have any."""
-
-    @cached_property
-    def name(self) -> str:
-        """Stable name within its stage, such as ``w00000/b00003-l00000``."""
-        match self.stage.kind:
-            case Kind.ARCHIVE:
-                name = f"w{self.wave:05d}/{slug(self.archive)}"
-            case Kind.BUCKET:
-                name = f"w{self.wave:05d}/b{self.bucket:05d}"
-            case Kind.LIST:
-                name = f"w{self.wave:05d}/b{self.bucket:05d}-l{self.number:05d}"
-            case Kind.GROUP:
-                name = group_name(self.wave, self.number)
-            case Kind.SHARD:
-                name = f"part-{self.number:05d}"
-        return f"{self.variant}/{name}" if self.variant else name
-
-    @property
-    def part(self) -> str:
-        """Path of its part, relative to the run folder (not for pack: see `release.layout`)."""
-        return f"{self.stage.folder}/{self.name}.parquet"
-
-
-_SLUG_BYTES = 80  # file systems take 255 bytes, and names of temporaries are longer
-
-
-def slug(archive: str) -> str:
-    """Return what the part of an archive is called: like its file, and a hash of its name."""
-    digest = hashlib.sha256(archive.encode("utf-8", "surrogateescape")).hexdigest()[:8]
-    name = PurePosixPath(archive).name
-    for suffix in (".gz", ".wat", ".warc"):
-        name = name.removesuffix(suffix)
-    plain = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
-    return f"{plain.encode()[:_SLUG_BYTES].decode(errors='ignore')}-{digest}"
 
 
 class Plan:
@@ -106,7 +57,7 @@ class Plan:
     ) -> None:
         starts = range(0, len(archives), archives_per_wave)
         waves = [archives[start : start + archives_per_wave] for start in starts]
-        self._waves = [_Wave(wave, buckets) for wave in (*waves, *late)]
+        self._waves = [Wave(wave, buckets) for wave in (*waves, *late)]
         self._last_wave = len(waves) - 1  # of those that are there from the start
         self.stages = stages
         self._followers = {
@@ -116,7 +67,7 @@ class Plan:
         self._committed = committed
         self._staged_limit = staged_limit
         self._offered_waves = 0
-        self._buckets = [_Bucket() for _ in range(buckets)]
+        self._buckets = [Bucket(number) for number in range(buckets)]
         self._ready: dict[Stage, list[tuple[str, Unit]]] = {stage: [] for stage in stages}
         self._staged: dict[tuple[int, int, int], int] = {}  # bytes of images, by place of the list
         self._to_gather: dict[Unit, int] = {}  # lists that a unit which gathers still waits for
@@ -281,16 +232,16 @@ class Plan:
         wave = self._waves[unit.wave]
         wave.to_extract -= 1
         if wave.to_extract == 0:
-            for number, bucket in enumerate(self._buckets):
-                self._offer_dedup(number, bucket)
+            for bucket in self._buckets:
+                self._offer_dedup(bucket)
 
-    def _offer_dedup(self, number: int, bucket: "_Bucket") -> None:
+    def _offer_dedup(self, bucket: Bucket) -> None:
         """Offer a bucket's next wave once that wave is extracted and the one before is deduped."""
         if bucket.is_deduping or bucket.next_wave == len(self._waves):
             return
         if self._waves[bucket.next_wave].to_extract == 0:
             bucket.is_deduping = True
-            self._offer(Unit(DEDUP, wave=bucket.next_wave, bucket=number))
+            self._offer(Unit(DEDUP, wave=bucket.next_wave, bucket=bucket.number))
 
     def _deduplicated(self, unit: Unit, receipt: Receipt) -> None:
         lists, late = (receipt.counts.notes.get(key, 0) for key in ("lists", "late_lists"))
@@ -299,21 +250,12 @@ class Plan:
         self._gather(DOWNLOAD, unit, lists)
         self._gather(EMBED, unit, late)
         wave, bucket = self._waves[unit.wave], self._buckets[unit.bucket]
-        wave.to_dedup -= 1
-        wave.to_dedup_of[group_of(unit.bucket)] -= 1
+        wave.deduplicated(unit.bucket, lists)
         for stage in self._gatherers:
             self._offer_gatherer(self._gatherer(stage, unit))
-        wave.to_begin += lists > 0
-        wave.n_supplied += lists > 0
-        bucket.lists += [Unit(DOWNLOAD, unit.wave, unit.bucket, number) for number in range(lists)]
-        bucket.late += [
-            Unit(EMBED, unit.wave, unit.bucket, lists + number) for number in range(late)
-        ]
-        bucket.to_embed.append(lists)
-        bucket.next_wave += 1
-        bucket.is_deduping = False
+        bucket.deduplicated(lists, late)
         self._offer_late(bucket)
-        self._offer_dedup(unit.bucket, bucket)
+        self._offer_dedup(bucket)
         self._offer_download(bucket)
         self._open_waves()
 
@@ -337,30 +279,26 @@ class Plan:
 
     def _offer_gatherer(self, unit: Unit) -> None:
         """Offer a unit that gathers lists once all are done and no bucket can bring more."""
-        to_dedup = self._waves[unit.wave].to_dedup_of
-        if self._to_gather.get(unit) == 0 and not (
-            unit.stage.kind is Kind.GROUP and to_dedup[unit.number]
-        ):
+        is_group, wave = unit.stage.kind is Kind.GROUP, self._waves[unit.wave]
+        can_grow = is_group and not wave.is_deduplicated(unit.number)
+        if self._to_gather.get(unit) == 0 and not can_grow:
             del self._to_gather[unit]
             self._offer(unit)
 
-    def _offer_download(self, bucket: "_Bucket") -> None:
-        """Offer a bucket's next list; one at a time, so a host is never asked from two places."""
-        if bucket.lists and not bucket.is_downloading:
-            bucket.is_downloading = True
-            unit = bucket.lists.popleft()
+    def _offer_download(self, bucket: Bucket) -> None:
+        unit = bucket.next_list()
+        if unit is not None:
             self._waves[unit.wave].to_begin -= unit.number == 0
             self._offer(unit)
 
-    def _offer_late(self, bucket: "_Bucket") -> None:
-        """Offer lists of late texts once all lists are embedded that may hold their images."""
-        while bucket.late and not any(bucket.to_embed[: bucket.late[0].wave]):
-            self._offer(bucket.late.popleft())
+    def _offer_late(self, bucket: Bucket) -> None:
+        for unit in bucket.ready_late():
+            self._offer(unit)
 
     def _embedded(self, unit: Unit) -> None:
         if self._staged.pop(_place(unit), None) is not None:
             bucket = self._buckets[unit.bucket]
-            bucket.to_embed[unit.wave] -= 1
+            bucket.embedded(unit.wave)
             self._offer_late(bucket)
 
     def _downloaded(self, unit: Unit, receipt: Receipt) -> None:
@@ -390,35 +328,3 @@ class Plan:
 def _place(unit: Unit) -> tuple[int, int, int]:
     """Return what the units of a list have in common."""
     return unit.wave, unit.bucket, unit.number
-
-
-class _Wave:
-    """How much of one wave is still to do."""
-
-    __slots__ = ("archives", "n_supplied", "to_begin", "to_dedup", "to_dedup_of", "to_extract")
-
-    def __init__(self, archives: Sequence[str], buckets: int) -> None:
-        self.archives = archives
-        self.to_extract = len(archives)
-        self.to_dedup = buckets
-        self.to_dedup_of = [len(buckets_of(n, buckets)) for n in range(n_groups(buckets))]
-        self.n_supplied = 0  # buckets that got lists from it
-        self.to_begin = 0  # those of them that still have lists of earlier waves
-
-    @property
-    def is_half_begun(self) -> bool:
-        return not self.to_dedup and 2 * self.to_begin <= self.n_supplied
-
-
-class _Bucket:
-    """Where one host bucket stands: its next wave, lists to download, late texts to embed."""
-
-    __slots__ = ("is_deduping", "is_downloading", "late", "lists", "next_wave", "to_embed")
-
-    def __init__(self) -> None:
-        self.next_wave = 0
-        self.is_deduping = False
-        self.is_downloading = False
-        self.lists: deque[Unit] = deque()
-        self.late: deque[Unit] = deque()
-        self.to_embed: list[int] = []  # lists of each wave that are not embedded yet

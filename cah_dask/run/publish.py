@@ -33,11 +33,12 @@ from cah_dask.release.summary import ReportOptions, Summary
 from cah_dask.run.folder import failures
 from cah_dask.run.folder.lost import read_late_waves
 from cah_dask.run.folder.run_folder import LOST, RunFolder
-from cah_dask.run.plan import Plan, Unit
+from cah_dask.run.plan import Plan
 from cah_dask.run.pools import pools
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.identity import config_hash, run_hash, run_id
 from cah_dask.run.stages import EXTRACT, PACK, SELECT
+from cah_dask.run.unit import Unit
 from cah_dask.run.watch.figures import PUBLISHED
 from cah_dask.run.watch.findings import stands_out
 from cah_dask.run.watch.from_files import state_of

@@ -14,11 +14,11 @@ from cah_dask.run.cluster.machine import DaskMachine, opened
 from cah_dask.run.driver import Driver, Units, Work
 from cah_dask.run.folder.failures import Then, note
 from cah_dask.run.folder.job_folder import JobFolder
-from cah_dask.run.plan import Unit
 from cah_dask.run.pools import Pool
 from cah_dask.run.signals import Signals
 from cah_dask.run.slurm.options import SlurmOptions
 from cah_dask.run.task import Failed
+from cah_dask.run.unit import Unit
 from cah_dask.run.watch.figures import Figures, JobFigures
 
 

@@ -4,9 +4,9 @@ import heapq
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
-from cah_dask.run.plan import Unit
+from cah_dask.counts import Counts
 from cah_dask.run.stages import Kind, Stage
-from cah_dask.schema import Counts
+from cah_dask.run.unit import Unit
 from cah_dask.storage import Receipt
 
 Committed: TypeAlias = Callable[[Unit], Receipt | None]

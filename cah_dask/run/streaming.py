@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from cah_dask.run.plan import Unit
+from cah_dask.counts import STAGED, Counts
 from cah_dask.run.stages import Stage
 from cah_dask.run.stagewise import Committed, Step, Stepwise
-from cah_dask.schema import STAGED, Counts
+from cah_dask.run.unit import Unit
 from cah_dask.storage import Receipt
 
 

@@ -17,9 +17,9 @@ from pkgutil import resolve_name
 
 import msgspec
 
+from cah_dask.counts import Counts
 from cah_dask.errors import AlarmError, ConfigError, DamageError, RunError
-from cah_dask.run.plan import Unit
-from cah_dask.schema import Counts
+from cah_dask.run.unit import Unit
 from cah_dask.storage import Receipt
 
 

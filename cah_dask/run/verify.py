@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from cah_dask.counts import Counts
 from cah_dask.curate.care.lists import COLUMNS, KINDS, Pinned, load_lists, load_pinned, pinned
 from cah_dask.curate.uid_ranges import UIDS, as_keys, cut, n_ranges
 from cah_dask.release.check import check_part, damaged_metadata, repeated, stray_files
@@ -21,11 +22,10 @@ from cah_dask.release.layout import Layout, layout_of_release, part_path
 from cah_dask.release.manifest import manifest_faults
 from cah_dask.run.folder.job_folder import Existing, JobFolder
 from cah_dask.run.jobs import Ended, Job, name_of
-from cah_dask.run.plan import Unit
 from cah_dask.run.stages import Kind, Stage
 from cah_dask.run.stagewise import Committed, Stagewise
 from cah_dask.run.task import Task
-from cah_dask.schema import Counts
+from cah_dask.run.unit import Unit
 from cah_dask.storage import Receipt, open_part, read_part, write_part
 
 CHECK = Stage(

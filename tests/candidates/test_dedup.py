@@ -15,14 +15,15 @@ from cah_dask.candidates.dedup import (
     Bucket,
     Deduped,
     DedupOptions,
-    HostQuotas,
     dedup_bucket,
     host_bucket,
     read_bucket,
 )
+from cah_dask.candidates.host_quotas import HostQuotas
+from cah_dask.counts import Counts
 from cah_dask.errors import RunError
 from cah_dask.keys import Keys, PlacedKeys, from_digests, unique
-from cah_dask.schema import BUCKET, CANDIDATES, SAMPLES, Counts, uid
+from cah_dask.schema import BUCKET, CANDIDATES, SAMPLES, uid
 from cah_dask.storage import Receipt, write_part
 from cah_dask.urls import host_of
 

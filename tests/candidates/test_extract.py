@@ -12,8 +12,9 @@ from cah_dask.candidates.extract import Extraction, ExtractOptions, extract_arch
 from cah_dask.candidates.language import LanguageOptions
 from cah_dask.candidates.page_images import Extra
 from cah_dask.candidates.rows import MAX_GROUP_ROWS
+from cah_dask.counts import Reject
 from cah_dask.errors import RetryableError, ShardError
-from cah_dask.schema import CANDIDATES, Reject, uid
+from cah_dask.schema import CANDIDATES, uid
 from tests.strategies import wat_json
 from tests.wats import anchor, as_json, image, page, record, write_pages, write_wat
 

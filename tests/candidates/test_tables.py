@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from cah_dask.candidates.dedup import host_bucket
 from cah_dask.candidates.extract import ExtractOptions, check_input, extract_archive
 from cah_dask.candidates.tables import TableOptions
+from cah_dask.counts import Counts
 from cah_dask.errors import InputError, ShardError
 from cah_dask.keys import from_digests, unique
-from cah_dask.schema import Counts, uid
+from cah_dask.schema import uid
 from cah_dask.urls import host_of
 from tests.fileserver import FileServer, serve
 

@@ -13,8 +13,8 @@ from cah_dask.classify.options import ClassifyOptions, RecordOptions
 from cah_dask.classify.proof import Proof
 from cah_dask.classify.reading import Reading
 from cah_dask.classify.rows import READ
+from cah_dask.counts import STAGED
 from cah_dask.errors import AlarmError
-from cah_dask.schema import STAGED
 from tests.warcs import record, request, response, revisit, write_warc
 
 PLAIN = {"Content-Type": "text/plain"}

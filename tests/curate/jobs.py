@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cah_dask.counts import Counts
 from cah_dask.curate.filters.file import FilterFile, located
 from cah_dask.curate.pools.opening import open_pool
 from cah_dask.run.filtering.job import FilterJob
 from cah_dask.run.filtering.outputs import write_uids
 from cah_dask.run.filtering.tasks import KEEP, Output
-from cah_dask.schema import Counts
 from tests import jobs_here
 
 

@@ -3,11 +3,11 @@ from collections import Counter
 import pytest
 
 from cah_dask.candidates.extract import ExtractOptions, extract_archive
+from cah_dask.counts import Counts, Reject, Status
 from cah_dask.demo.planting import HOSTS, N_IMAGES, N_PAGES, plan_site
 from cah_dask.demo.plants import FAULTS, FLAWS, Fault
 from cah_dask.demo.site import Ports
 from cah_dask.demo.wat import write_wat
-from cah_dask.schema import Counts, Reject, Status
 
 PORTS = Ports(web=8000, closed=8001, names=8002)
 

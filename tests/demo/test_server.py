@@ -6,13 +6,13 @@ from collections import Counter, defaultdict
 import msgspec
 import pytest
 
+from cah_dask.counts import Status
 from cah_dask.demo.planting import plan_site
 from cah_dask.demo.plants import INNER_ADDRESS, INNER_HOST, MAX_BYTES, ROBOTS_TXT
 from cah_dask.demo.server import LOOPBACK, serve
 from cah_dask.images.download import download_list
 from cah_dask.images.options import DownloadOptions
 from cah_dask.images.picture.decode import DecodeOptions
-from cah_dask.schema import Status
 
 SEED = 7
 

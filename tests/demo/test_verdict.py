@@ -2,11 +2,11 @@ import io
 
 from rich.console import Console
 
+from cah_dask.counts import Counts, Reject, Status
 from cah_dask.demo.__main__ import show
 from cah_dask.demo.site import Planted, PlantedPage, Ports, Site
 from cah_dask.demo.verdict import LEAST, Row, Verdict
 from cah_dask.demo.wat import Link, Page
-from cah_dask.schema import Counts, Reject, Status
 
 EXACT = Row("download", "http_404", planted=70, found=70)
 WRONG = Row("download", "http_404", planted=70, found=69)

@@ -1,8 +1,8 @@
 import pytest
 
+from cah_dask.counts import Status
 from cah_dask.errors import RunError
 from cah_dask.images.alarm import Alarm
-from cah_dask.schema import Status
 
 
 def alarm(max_dns_share: float = 0.1) -> Alarm:

@@ -17,12 +17,12 @@ from aiohttp.client_proto import ResponseHandler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cah_dask.counts import Status
 from cah_dask.images.manners.hosts import HostOptions
 from cah_dask.images.web.budgets import Budget, Budgets
 from cah_dask.images.web.connection import QUIET_S, Channel
 from cah_dask.images.web.fetch import Fetcher, FetchOptions
 from cah_dask.images.web.request_url import Target
-from cah_dask.schema import Status
 from tests.hostile import picture
 from tests.images.downloads import download, options, rows, statuses
 from tests.rawserver import KeptServer, chunked, response

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from cah_dask.counts import Status
 from cah_dask.images.picture.decode import DecodeOptions, Picture, decode, open_rgb
-from cah_dask.schema import Status
 from tests.hostile import bomb, broken, picture
 
 KEEP = DecodeOptions(store="original")

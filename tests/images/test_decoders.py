@@ -14,10 +14,10 @@ import psutil
 import pytest
 from PIL import Image
 
+from cah_dask.counts import Status
 from cah_dask.errors import RetryableError
 from cah_dask.images.picture.decode import DecodeOptions
 from cah_dask.images.picture.decoders import Decoders, Task, Verdict, judge
-from cah_dask.schema import Status
 from tests.hostile import bomb, encoded, many_scans, mutants, picture, polyglots
 from tests.images.downloads import download, options
 from tests.webserver import WebServer

@@ -8,12 +8,12 @@ import trustme
 from PIL import Image
 
 from cah_dask.blocklists.exclusion import load_exclusion
+from cah_dask.counts import Counts
 from cah_dask.errors import ConfigError, InputError, RunError
 from cah_dask.images.download import download_list
 from cah_dask.images.options import DownloadOptions, check_options
 from cah_dask.images.picture.decode import DecodeOptions, open_rgb
 from cah_dask.images.web.network import tls_context
-from cah_dask.schema import Counts
 from tests.hostile import encoded, picture
 from tests.images.downloads import download, options, rows, statuses
 from tests.nameserver import NameServer

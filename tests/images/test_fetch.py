@@ -7,12 +7,12 @@ from email.utils import format_datetime
 
 import pytest
 
+from cah_dask.counts import Status
 from cah_dask.images.web.budgets import Budget, Budgets
 from cah_dask.images.web.fetch import Fetcher, FetchOptions, Incoming
 from cah_dask.images.web.request_url import Target
 from cah_dask.images.web.responses import Answer, without_body
 from cah_dask.retry_after import retry_after_s
-from cah_dask.schema import Status
 from tests.webserver import WebServer
 
 

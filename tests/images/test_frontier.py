@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cah_dask.counts import Status
 from cah_dask.errors import ConfigError
 from cah_dask.images.manners.frontier import Agenda, Frontier
 from cah_dask.images.manners.hosts import HostOptions, Manners, Visit, check_patterns
 from cah_dask.images.web.request_url import Target
-from cah_dask.schema import Status
 
 POLITE = HostOptions()
 QUICK = HostOptions(spacing_s=0)

@@ -3,9 +3,9 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from cah_dask.counts import Status
 from cah_dask.images.list_progress import ListProgress, progress_written, read_progress
 from cah_dask.images.outcomes import Ledger, Outcome
-from cah_dask.schema import Status
 from tests import runs
 from tests.images.downloads import download, options
 from tests.webserver import WebServer

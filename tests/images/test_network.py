@@ -3,6 +3,7 @@ import socket
 
 import pytest
 
+from cah_dask.counts import Status
 from cah_dask.errors import ConfigError
 from cah_dask.images.web.dns_cache import Names
 from cah_dask.images.web.network import (
@@ -15,7 +16,6 @@ from cah_dask.images.web.network import (
     tls_context,
     user_agent,
 )
-from cah_dask.schema import Status
 from tests.nameserver import NameServer
 
 ME = NetworkOptions(contact="me@lab.example")

@@ -15,12 +15,12 @@ import pytest
 import trustme
 
 from cah_dask.blocklists.exclusion import load_exclusion
+from cah_dask.counts import Status
 from cah_dask.images.download import download_list
 from cah_dask.images.manners.hosts import HostOptions
 from cah_dask.images.options import DownloadOptions
 from cah_dask.images.outcomes import troubled_hosts
 from cah_dask.images.picture.decode import DecodeOptions
-from cah_dask.schema import Status
 from tests.hostile import many_scans, picture
 from tests.nameserver import NameServer
 from tests.rawserver import RawServer, mutated_answers, odd_answers

@@ -11,9 +11,9 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from PIL import Image
 
+from cah_dask.counts import Status
 from cah_dask.images.picture import jpeg, png
 from cah_dask.images.picture.decode import DecodeOptions, Picture, decode, open_rgb
-from cah_dask.schema import Status
 from tests.images.test_second_decoder import KEEP, STORE, by_vips, chunk, encoded, scene
 
 PLAIN = encoded(scene(), "PNG")

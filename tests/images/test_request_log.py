@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from cah_dask.counts import Status
 from cah_dask.errors import RunError
 from cah_dask.images.download import download_list
 from cah_dask.images.manners.hosts import HostOptions
@@ -15,7 +16,7 @@ from cah_dask.images.options import DownloadOptions
 from cah_dask.images.picture.decode import DecodeOptions
 from cah_dask.images.web.request_log import _FLUSH_S, UNFINISHED, RequestLog, read_log
 from cah_dask.images.web.responses import Answer
-from cah_dask.schema import REQUESTS, Status
+from cah_dask.schema import REQUESTS
 from tests.images.conftest import wait_until
 from tests.webserver import WebServer
 
@@ -25,7 +26,7 @@ from pathlib import Path
 from cah_dask.images.web import request_log
 from cah_dask.images.web.responses import Answer
 from cah_dask.images.web.request_log import RequestLog
-from cah_dask.schema import Status
+from cah_dask.counts import Status
 
 request_log._FLUSH_S = 0.2
 with RequestLog(Path(sys.argv[1])) as log:

@@ -3,9 +3,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from yarl import URL
 
+from cah_dask.counts import Status
 from cah_dask.images.web.network import Guard, NetworkOptions
 from cah_dask.images.web.request_url import Target, target
-from cah_dask.schema import Status
 
 GUARD = Guard(NetworkOptions(allow_ports=(8080,)))
 

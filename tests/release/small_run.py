@@ -11,18 +11,11 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from cah_dask.counts import Counts
 from cah_dask.images.shards import ShardWriter
 from cah_dask.pairs.select import select_list
 from cah_dask.release.summary import StageSummary, Summary
-from cah_dask.schema import (
-    MODALITIES,
-    OUTCOMES,
-    SAMPLES,
-    SELECTED,
-    Counts,
-    scored,
-    vector_of,
-)
+from cah_dask.schema import MODALITIES, OUTCOMES, SAMPLES, SELECTED, scored, vector_of
 from cah_dask.storage import Receipt, side_file, write_part
 
 SELECTED_PART = "selected/0123abcd/w00000/g00000.parquet"

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cah_dask.counts import Counts
 from cah_dask.release.check import (
     FAULTS_NAMED,
     check_part,
@@ -18,7 +19,7 @@ from cah_dask.release.check import (
 )
 from cah_dask.release.layout import Layout, Slice, deal, fingerprint, part_path, read_layout
 from cah_dask.release.pack import create_release, pack_shard
-from cah_dask.schema import PAIRS, SELECTED, Counts, scored, uid
+from cah_dask.schema import PAIRS, SELECTED, scored, uid
 from cah_dask.storage import RECEIPT_KEY, Receipt, read_part, read_receipt, write_part
 from tests.encoders import released_encoder
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from cah_dask.counts import Counts
 from cah_dask.release.layout import Layout
 from cah_dask.release.manifest import (
     Limit,
@@ -17,7 +18,6 @@ from cah_dask.release.manifest import (
     manifest_faults,
     read_manifest,
 )
-from cah_dask.schema import Counts
 from tests.encoders import released_encoder
 
 

@@ -12,10 +12,11 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cah_dask.counts import Counts
 from cah_dask.release.layout import Layout, Slice, deal, fingerprint, part_path
 from cah_dask.release.pack import create_release, pack_shard
 from cah_dask.release.verify import verify_release
-from cah_dask.schema import PAIRS, SELECTED, Counts, scored
+from cah_dask.schema import PAIRS, SELECTED, scored
 from cah_dask.storage import Receipt, write_part
 from tests.encoders import released_encoder
 

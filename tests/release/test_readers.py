@@ -14,11 +14,11 @@ import polars as pl
 import pytest
 import xarray as xr
 
+from cah_dask.counts import Counts
 from cah_dask.release.card import write_card
 from cah_dask.release.layout import read_layout
 from cah_dask.release.summary import StageSummary, Summary
 from cah_dask.run.stages import RUN
-from cah_dask.schema import Counts
 from tests.release.test_pack import pack
 
 KEPT = [[True, False, True] * 5] * 3

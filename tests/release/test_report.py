@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from PIL import Image
 
+from cah_dask.counts import Counts, Reject, Status
 from cah_dask.images.web.request_log import RequestLog
 from cah_dask.images.web.responses import Answer
 from cah_dask.pairs.embed import HISTOGRAM_BINS
@@ -25,7 +26,7 @@ from cah_dask.release.summary import (
     similarity_histogram,
 )
 from cah_dask.release.timeline import BUCKETS, TimelineSum
-from cah_dask.schema import PAIRS, SPLITS, Counts, Reject, Status
+from cah_dask.schema import PAIRS, SPLITS
 from tests.encoders import released_encoder
 from tests.release.small_run import COUNTS, HOSTILE, write_run
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cah_dask.counts import Counts
 from cah_dask.release.pool_time import PoolTime, PoolTimes
 from cah_dask.release.summary import ReportOptions, StageSummary, Summary
 from cah_dask.release.timeline import BUCKETS, TimelineSum, ends_of
 from cah_dask.release.work import PoolWork, work_by_pool
-from cah_dask.schema import Counts
 
 START = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 

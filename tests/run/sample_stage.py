@@ -6,14 +6,14 @@ from pathlib import Path
 import pyarrow as pa
 from rich.console import Console
 
+from cah_dask.counts import Counts
 from cah_dask.run import pipeline
 from cah_dask.run.before import preflight
 from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.progress import Progress
 from cah_dask.run.signals import Signals
 from cah_dask.run.stages import EMBED, RUN, Kind, Stage
-from cah_dask.run.tasks import CrawlTask
-from cah_dask.schema import Counts
+from cah_dask.run.tasks.crawl_task import CrawlTask
 from cah_dask.storage import Receipt, read_part, write_part
 
 LENGTHS = Stage(

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cah_dask.run.attempts import BACKOFF_S, FAILURES, Attempts
-from cah_dask.run.plan import Unit
 from cah_dask.run.stages import EXTRACT
+from cah_dask.run.unit import Unit
 
 UNITS = [Unit(EXTRACT, archive=f"{n}.warc.wat.gz") for n in range(40)]
 

@@ -12,15 +12,16 @@ import pyarrow.dataset as ds
 import pytest
 import yaml
 
+from cah_dask.counts import Counts
 from cah_dask.errors import RetryableError
 from cah_dask.groups import group_name_of, index_of
-from cah_dask.run import tasks
 from cah_dask.run.folder.compaction import compact, drop_own_files
 from cah_dask.run.folder.run_folder import RunFolder
-from cah_dask.run.plan import Unit
 from cah_dask.run.stages import COMPACT
-from cah_dask.run.tasks import CrawlTask
-from cah_dask.schema import OUTCOMES, Counts
+from cah_dask.run.tasks.compaction import compact_task
+from cah_dask.run.tasks.crawl_task import CrawlTask
+from cah_dask.run.unit import Unit
+from cah_dask.schema import OUTCOMES
 from cah_dask.storage import Receipt, read_part, read_receipt, write_part
 from tests import runs
 from tests.run.test_damage import flip
@@ -183,7 +184,8 @@ def test_a_driver_killed_while_it_compacts_goes_on_without_a_row_lost(plain: Pat
 DIE = """
 import os, pathlib, signal, sys
 import msgspec
-from cah_dask.run.tasks import CrawlTask, compact_task
+from cah_dask.run.tasks.compaction import compact_task
+from cah_dask.run.tasks.crawl_task import CrawlTask
 
 job = msgspec.msgpack.decode(pathlib.Path(sys.argv[1]).read_bytes(), type=CrawlTask)
 left = int(sys.argv[2])
@@ -225,12 +227,12 @@ def test_killed_at_any_step_the_next_attempt_leaves_the_same_bytes(
     plain: Path, tmp_path: Path, steps: int
 ):
     undisturbed, disturbed = (copy_of(plain, tmp_path / name).with_suffix("") for name in "ab")
-    tasks.compact_task(compact_job(undisturbed))
+    compact_task(compact_job(undisturbed))
     job = compact_job(disturbed)
     (tmp_path / "job").write_bytes(msgspec.msgpack.encode(job))
     command = [sys.executable, "-c", DIE, str(tmp_path / "job"), str(steps)]
     assert subprocess.run(command, check=False).returncode == -9
-    tasks.compact_task(job)
+    compact_task(job)
     assert group_files(disturbed) == group_files(undisturbed)
     assert len(group_files(undisturbed)) == 5
 
@@ -250,7 +252,7 @@ def test_a_group_whose_file_was_cleared_away_meanwhile_is_compacted_again(
         drop_own_files(run_dir, "w00000/g00000")
     assert not (run_dir / "compacted/w00000/g00000.parquet").exists()
     assert rows(run_dir, "images", ["url"]) == before
-    tasks.compact_task(job)
+    compact_task(job)
     assert rows(run_dir, "images", ["url"]) == before
 
 

@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from benchmarks.late_texts import Bucket, Sizes
+from cah_dask.counts import Counts
 from cah_dask.errors import ConfigError
 from cah_dask.pairs.options import EmbedOptions
-from cah_dask.run import tasks
 from cah_dask.run.before.estimate import (
     IMAGE_SHARE,
     LINKS_PER_ARCHIVE,
@@ -22,10 +22,12 @@ from cah_dask.run.before.estimate import (
     over_quota,
 )
 from cah_dask.run.before.node_checks import _space
-from cah_dask.run.plan import Plan, Unit
+from cah_dask.run.plan import Plan
 from cah_dask.run.settings.config import Config
 from cah_dask.run.stages import COMPACT, DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT
-from cah_dask.schema import Counts
+from cah_dask.run.tasks import pairs
+from cah_dask.run.tasks.compaction import compact_task
+from cah_dask.run.unit import Unit
 from cah_dask.storage import Receipt, SideFile, read_part
 from tests.encoders import hash_encoder
 
@@ -207,7 +209,7 @@ def carried(folder: Path, *, is_compacted: bool) -> Bucket:
     stages = (COMPACT, SELECT, EMBED, DOWNLOAD, DEDUP, EXTRACT)
     while (unit := bucket.plan.take(stages)) is not None:
         if unit.stage == COMPACT and is_compacted:
-            receipt = tasks.compact_task(bucket.job(unit))
+            receipt = compact_task(bucket.job(unit))
         elif unit.stage in (SELECT, COMPACT):
             receipt = Receipt(stage="", unit="", config="", counts=Counts())
         else:
@@ -221,7 +223,7 @@ def carried(folder: Path, *, is_compacted: bool) -> Bucket:
 
 
 def test_late_texts_meet_their_images_in_compacted_waves(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(tasks, "load_encoders", lambda *_, **__: [hash_encoder()])
+    monkeypatch.setattr(pairs, "load_encoders", lambda *_, **__: [hash_encoder()])
     plain = carried(tmp_path / "plain", is_compacted=False)
     compacted = carried(tmp_path / "compacted", is_compacted=True)
     for stage in (DEDUP, EMBED):

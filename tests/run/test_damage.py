@@ -14,15 +14,17 @@ import pytest
 from benchmarks.opened import opened
 from cah_dask.candidates.late_texts import own_groups
 from cah_dask.candidates.seen import fetched_keys, held_waves, kept_keys, waves_to_read
+from cah_dask.counts import Counts
 from cah_dask.errors import DamageError
 from cah_dask.keys import merged
-from cah_dask.run import tasks
 from cah_dask.run.folder.journal import Commit, Journal, LastLines, Void
 from cah_dask.run.folder.run_folder import RunFolder
-from cah_dask.run.plan import Unit
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, SELECT
 from cah_dask.run.task import Failed, run_task
-from cah_dask.schema import CANDIDATES, Counts, uid
+from cah_dask.run.tasks.candidates import dedup_task
+from cah_dask.run.tasks.crawl_task import CrawlTask
+from cah_dask.run.unit import Unit
+from cah_dask.schema import CANDIDATES, uid
 from cah_dask.storage import Receipt, open_part, read_part, write_part
 from tests import runs
 from tests.run.test_tasks import job
@@ -57,7 +59,7 @@ WAVES = 6
 
 
 @pytest.fixture(params=["uid", "url"])
-def deduped(request, tmp_path: Path) -> tasks.CrawlTask:
+def deduped(request, tmp_path: Path) -> CrawlTask:
     """A run folder with a bucket of some waves, and the job of the last one."""
     options: dict[str, Any] = {"dedup": {"buckets": 1, "list_urls": 7, "key": request.param}}
     for wave in range(WAVES):
@@ -65,7 +67,7 @@ def deduped(request, tmp_path: Path) -> tasks.CrawlTask:
         part = candidates(tmp_path, wave, range(wave * 10, wave * 10 + 20), f"text {wave % 2}")
         given = msgspec.structs.replace(job(tmp_path, unit, **options), inputs=(part,))
         if wave < WAVES - 1:
-            tasks.dedup_task(given)
+            dedup_task(given)
     return msgspec.structs.replace(given, late_waves=tuple(range(WAVES)))
 
 
@@ -77,11 +79,11 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("harm", ["flipped", "cut", "gone"])
 @pytest.mark.parametrize("wave", waves_to_read(WAVES - 1))
 def test_what_earlier_waves_kept_is_rebuilt_from_their_lists(
-    deduped: tasks.CrawlTask, tmp_path: Path, suffix: str, harm: str, wave: int
+    deduped: CrawlTask, tmp_path: Path, suffix: str, harm: str, wave: int
 ):
     path = deduped.folder.seen_path(0, wave).with_suffix(suffix)
     before = shutil.copytree(path.parent, tmp_path / "before")
-    undisturbed = tasks.dedup_task(deduped)
+    undisturbed = dedup_task(deduped)
     rows, keys = read_part(deduped.part), contents(path.parent)
     deduped.part.unlink()
     shutil.copytree(before, path.parent, dirs_exist_ok=True)
@@ -92,13 +94,13 @@ def test_what_earlier_waves_kept_is_rebuilt_from_their_lists(
         path.write_bytes(whole[:-5])
     else:
         flip(path, -3)
-    assert tasks.dedup_task(deduped).counts == undisturbed.counts
+    assert dedup_task(deduped).counts == undisturbed.counts
     assert read_part(deduped.part).equals(rows)
     assert contents(path.parent) == keys
 
 
-def test_rebuilt_keys_are_those_that_dedup_wrote(deduped: tasks.CrawlTask):
-    tasks.dedup_task(deduped)
+def test_rebuilt_keys_are_those_that_dedup_wrote(deduped: CrawlTask):
+    dedup_task(deduped)
     parts = [Path(deduped.run_dir) / Unit(DEDUP, wave=wave).part for wave in range(WAVES)]
     left = waves_to_read(WAVES)
     assert len(list(deduped.folder.seen_path(0, 0).parent.iterdir())) == 2 * len(left)
@@ -113,8 +115,8 @@ def test_rebuilt_keys_are_those_that_dedup_wrote(deduped: tasks.CrawlTask):
             assert np.concatenate(list(merged(keys))).tolist() == np.load(path).tolist()
 
 
-def test_every_row_is_kept_once_and_knows_its_list_through_merged_keys(deduped: tasks.CrawlTask):
-    tasks.dedup_task(deduped)
+def test_every_row_is_kept_once_and_knows_its_list_through_merged_keys(deduped: CrawlTask):
+    dedup_task(deduped)
     key, kept = deduped.config.dedup.key, []
     fetched_by: dict[str, tuple[int, int]] = {}
     for wave in range(WAVES):
@@ -137,7 +139,7 @@ def test_a_wave_opens_a_few_files_of_those_before_it(tmp_path: Path):
         part = candidates(tmp_path, wave, range(wave, wave + 3), "text")
         given = job(tmp_path, Unit(DEDUP, wave=wave), dedup={"buckets": 1})
         with opened() as paths:
-            tasks.dedup_task(msgspec.structs.replace(given, inputs=(part,)))
+            dedup_task(msgspec.structs.replace(given, inputs=(part,)))
         earlier = {
             path
             for path in paths
@@ -148,7 +150,7 @@ def test_a_wave_opens_a_few_files_of_those_before_it(tmp_path: Path):
         assert len(earlier) == 3 * wave.bit_count(), "a part and two files of keys"
 
 
-def test_a_part_whose_keys_were_merged_is_made_again_as_it_was(deduped: tasks.CrawlTask):
+def test_a_part_whose_keys_were_merged_is_made_again_as_it_was(deduped: CrawlTask):
     part = Path(deduped.run_dir) / Unit(DEDUP, wave=2).part
     rows = read_part(part)
     part.unlink()
@@ -156,12 +158,12 @@ def test_a_part_whose_keys_were_merged_is_made_again_as_it_was(deduped: tasks.Cr
     inputs = (Unit(EXTRACT, wave=2, archive="a").part,)
     again = msgspec.structs.replace(deduped, unit=unit, inputs=inputs, late_waves=())
     assert not again.folder.seen_path(0, 1).exists()
-    tasks.dedup_task(again)
+    dedup_task(again)
     assert read_part(part).equals(rows)
 
 
 def test_damage_that_a_task_meets_is_told_with_the_unit_that_must_be_done_again(
-    deduped: tasks.CrawlTask,
+    deduped: CrawlTask,
 ):
     part = Path(deduped.run_dir) / deduped.inputs[0]
     flip(part, 60)

@@ -10,6 +10,7 @@ import pyarrow.dataset as ds
 import pytest
 import zarr
 
+from cah_dask.counts import Counts
 from cah_dask.errors import ConfigError, DamageError, InputError, RunError
 from cah_dask.pairs.select import SELECTION, checksum
 from cah_dask.release import rows as rows_module
@@ -18,8 +19,8 @@ from cah_dask.release.layout import Layout, part_path, read_layout
 from cah_dask.release.manifest import Limit, Step, manifest_faults, read_manifest
 from cah_dask.run.derive import PACK, Derivation, pack_task
 from cah_dask.run.folder.job_folder import JobFolder
-from cah_dask.run.plan import Unit
-from cah_dask.schema import SELECTED, Counts
+from cah_dask.run.unit import Unit
+from cah_dask.schema import SELECTED
 from cah_dask.storage import Receipt, read_part, write_part
 from tests.release.test_check import CHUNK, ROWS, SHARD, make_release
 

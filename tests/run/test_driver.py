@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cah_dask.counts import Counts
 from cah_dask.errors import RunError
 from cah_dask.run.driver import Driver
 from cah_dask.run.folder.failures import Then
-from cah_dask.run.plan import Unit
 from cah_dask.run.pools import Pool
 from cah_dask.run.signals import Signals
 from cah_dask.run.stages import EMBED, EXTRACT
 from cah_dask.run.task import Done, Failed, Task
-from cah_dask.schema import Counts
+from cah_dask.run.unit import Unit
 from cah_dask.storage import Receipt
 from tests import virtual_time
 

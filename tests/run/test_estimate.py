@@ -8,6 +8,7 @@ import pytest
 
 from cah_dask.candidates.dedup import DedupOptions
 from cah_dask.candidates.extract import ExtractOptions, extract_archive
+from cah_dask.counts import Counts
 from cah_dask.run.before.estimate import (
     LINKS_PER_ARCHIVE,
     advice,
@@ -18,7 +19,7 @@ from cah_dask.run.before.estimate import (
     short_of_memory,
 )
 from cah_dask.run.folder.run_folder import RunFolder
-from cah_dask.run.plan import Plan, Unit
+from cah_dask.run.plan import Plan
 from cah_dask.run.pools import Pool, pools
 from cah_dask.run.settings import loading
 from cah_dask.run.settings.config import Config, PoolOptions, PoolsOptions
@@ -26,7 +27,7 @@ from cah_dask.run.settings.loading import Loaded
 from cah_dask.run.slurm.options import SlurmOptions
 from cah_dask.run.stages import DEDUP, EXTRACT
 from cah_dask.run.task import Done
-from cah_dask.schema import Counts
+from cah_dask.run.unit import Unit
 from cah_dask.storage import Receipt
 from tests.wats import image, page, write_pages
 

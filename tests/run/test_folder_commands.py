@@ -11,9 +11,9 @@ from cah_dask.run.folder.failures import Then, note, read, undone
 from cah_dask.run.folder.lock import Lease
 from cah_dask.run.folder.lost import write_lost
 from cah_dask.run.folder.run_folder import RunFolder
-from cah_dask.run.plan import Unit
 from cah_dask.run.stages import DOWNLOAD, EMBED, EXTRACT
 from cah_dask.run.task import Done, Failed
+from cah_dask.run.unit import Unit
 from cah_dask.run.watch.figures import NOT_DRIVEN
 from cah_dask.schema import CANDIDATES
 from cah_dask.storage import write_part

@@ -11,7 +11,7 @@ from cah_dask.errors import RunError
 from cah_dask.release.manifest import read_manifest
 from cah_dask.run.care.join import JoinJob
 from cah_dask.run.care.join_tasks import READ
-from cah_dask.run.plan import Unit
+from cah_dask.run.unit import Unit
 from tests import jobs_here, releases
 
 ROWS = 20

@@ -15,10 +15,11 @@ from typing import NamedTuple
 
 import pytest
 
+from cah_dask.counts import Counts
 from cah_dask.images.manners.hosts import HostOptions
-from cah_dask.run.plan import Plan, Unit
+from cah_dask.run.plan import Plan
 from cah_dask.run.stages import COMPACT, DEDUP, DOWNLOAD, EMBED, EXTRACT, SELECT
-from cah_dask.schema import Counts
+from cah_dask.run.unit import Unit
 from cah_dask.storage import Receipt
 from tests import runs
 from tests.webserver import WebServer

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks.late_texts import Bucket, Reads, Sizes, simulate
-from cah_dask.run import tasks
-from cah_dask.run.plan import Unit
 from cah_dask.run.stages import DEDUP, EMBED
+from cah_dask.run.tasks import pairs
+from cah_dask.run.unit import Unit
 from cah_dask.storage import read_part
 from tests.encoders import hash_encoder
 
@@ -18,7 +18,7 @@ URLS, LIST_URLS = 40, 20
 def carried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, tuple[Bucket, Reads]]]:
     """A bucket after 10 and one after 40 waves; the images are dropped once embedded."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tasks, "load_encoders", lambda *_, **__: [hash_encoder()])
+        patch.setattr(pairs, "load_encoders", lambda *_, **__: [hash_encoder()])
         yield {
             waves: simulate(tmp_path_factory.mktemp("late"), Sizes(waves, URLS, 10, LIST_URLS))
             for waves in (10, 40)

@@ -9,13 +9,13 @@ import pyarrow.dataset as ds
 import pytest
 import yaml
 
+from cah_dask.counts import Counts
 from cah_dask.errors import DamageError
 from cah_dask.run.folder.lost import late_waves, write_lost
 from cah_dask.run.folder.run_folder import RunFolder
-from cah_dask.run.plan import Unit
 from cah_dask.run.stages import DEDUP, EXTRACT
 from cah_dask.run.task import Done
-from cah_dask.schema import Counts
+from cah_dask.run.unit import Unit
 from cah_dask.storage import Receipt
 from tests import runs
 from tests.wats import image, page, write_pages

@@ -5,8 +5,9 @@ import random
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cah_dask.counts import Counts
 from cah_dask.groups import BUCKETS_PER_GROUP
-from cah_dask.run.plan import Plan, Unit
+from cah_dask.run.plan import Plan
 from cah_dask.run.stages import (
     COMPACT,
     DEDUP,
@@ -19,7 +20,7 @@ from cah_dask.run.stages import (
     Kind,
     Stage,
 )
-from cah_dask.schema import Counts
+from cah_dask.run.unit import Unit
 from cah_dask.storage import Receipt, SideFile
 
 ORDER = [EMBED, PACK, COMPACT, SELECT, DOWNLOAD, DEDUP, EXTRACT]

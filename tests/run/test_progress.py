@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from cah_dask.counts import Counts
 from cah_dask.run.cluster.access import Dashboard
 from cah_dask.run.folder.journal import Commit
 from cah_dask.run.progress import PLAIN_INTERVAL_S, Progress
@@ -18,7 +19,6 @@ from cah_dask.run.stagewise import Stagewise
 from cah_dask.run.watch.figures import NOT_DRIVEN, PUBLISHED, Figures
 from cah_dask.run.watch.job import JobWatch
 from cah_dask.run.watch.verdict import judged
-from cah_dask.schema import Counts
 from cah_dask.storage import Receipt
 from tests.run.shown import ESCAPE, ESCAPED, STAGES, hostile
 from tests.run.terminals import Terminal, widest

@@ -12,13 +12,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from cah_dask.counts import Counts
 from cah_dask.curate.care.lists import KINDS
 from cah_dask.release.manifest import Step, read_manifest
 from cah_dask.run.care.redact import CHOOSE, REDACT, RedactJob, choose_task
 from cah_dask.run.derive import PACK, Derivation, pack_task
 from cah_dask.run.folder.job_folder import JobFolder
-from cah_dask.run.plan import Unit
-from cah_dask.schema import Counts
+from cah_dask.run.unit import Unit
 from tests import releases, runs
 from tests.commands import cah, refused, start
 from tests.run.test_derive import choose

@@ -7,15 +7,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from cah_dask.counts import Counts
 from cah_dask.errors import ConfigError, DamageError, RunError
 from cah_dask.run.folder.journal import Commit
 from cah_dask.run.folder.run_folder import RunFolder
-from cah_dask.run.plan import Unit
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.loading import Loaded
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, SELECT
 from cah_dask.run.task import Done
-from cah_dask.schema import CANDIDATES, Counts
+from cah_dask.run.unit import Unit
+from cah_dask.schema import CANDIDATES
 from cah_dask.storage import Receipt, SideFile, write_part
 
 ARCHIVES = ["a.warc.wat.gz", "b.warc.wat.gz"]

@@ -14,13 +14,13 @@ import pytest
 import yaml
 
 from cah_dask.candidates.extract import ExtractOptions
+from cah_dask.counts import Counts
 from cah_dask.groups import group_name_of
 from cah_dask.pairs.select import SelectOptions
 from cah_dask.run.before.estimate import expected
 from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.settings import loading
 from cah_dask.run.settings.identity import run_id
-from cah_dask.schema import Counts
 from cah_dask.storage import read_part, read_receipt, write_part
 from tests import runs
 from tests.webserver import WebServer

@@ -1,9 +1,9 @@
 """Plans of steps: a stage may come again, and a step may be empty."""
 
-from cah_dask.run.plan import Unit
+from cah_dask.counts import Counts
 from cah_dask.run.stages import Kind, Stage
 from cah_dask.run.stagewise import Stepwise, numbered
-from cah_dask.schema import Counts
+from cah_dask.run.unit import Unit
 from cah_dask.storage import Receipt
 
 ADD = Stage(name="add", kind=Kind.BUCKET, folder="adds", pool="cpu", task="")

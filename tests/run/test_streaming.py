@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cah_dask.run.plan import Unit
+from cah_dask.counts import STAGED, Counts
 from cah_dask.run.stages import Kind, Stage
 from cah_dask.run.stagewise import numbered
 from cah_dask.run.streaming import Streaming
-from cah_dask.schema import STAGED, Counts
+from cah_dask.run.unit import Unit
 from cah_dask.storage import Receipt
 
 FILL = Stage(name="fill", kind=Kind.ARCHIVE, folder="fills", pool="cpu", task="")

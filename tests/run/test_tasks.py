@@ -13,18 +13,22 @@ import pytest
 
 from cah_dask.blocklists.exclusion import load_exclusion
 from cah_dask.candidates.dedup import dedup_bucket
+from cah_dask.counts import Counts
 from cah_dask.errors import RetryableError, RunError
 from cah_dask.release.layout import Layout, fingerprint
 from cah_dask.release.pack import create_release
-from cah_dask.run import tasks
-from cah_dask.run.plan import Unit
 from cah_dask.run.settings import pinned_lists
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.pinned_lists import pin_lists
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EXTRACT, PACK
 from cah_dask.run.task import Done, Failed, Peaks, run_task
-from cah_dask.run.tasks import CrawlTask
-from cah_dask.schema import CANDIDATES, SAMPLES, Counts, uid
+from cah_dask.run.tasks import candidates
+from cah_dask.run.tasks.candidates import dedup_task, extract_task
+from cah_dask.run.tasks.crawl_task import CrawlTask
+from cah_dask.run.tasks.images import download_task
+from cah_dask.run.tasks.release import pack_task
+from cah_dask.run.unit import Unit
+from cah_dask.schema import CANDIDATES, SAMPLES, uid
 from cah_dask.storage import Receipt, read_part, write_part
 from tests.encoders import released_encoder
 from tests.hostile import picture
@@ -100,7 +104,7 @@ def test_a_bucket_that_is_too_large_is_never_in_memory_as_a_whole(
     try:
         hosts = {"hosts": {"quota": quota}}
         given = job(tmp_path, Unit(DEDUP), dedup={"list_urls": 500}, download=hosts)
-        receipt = tasks.dedup_task(msgspec.structs.replace(given, inputs=parts))
+        receipt = dedup_task(msgspec.structs.replace(given, inputs=parts))
     finally:
         pa.set_memory_pool(before)
     assert receipt.counts.kept == n_kept
@@ -114,12 +118,12 @@ def test_a_worker_refuses_a_list_that_is_not_the_one_of_the_start(tmp_path: Path
     given = job(tmp_path, unit, dedup={"exclude": [f"host:{hosts}"]})
     given = msgspec.structs.replace(given, config=pin_lists(given.config))
     part = candidates_part(tmp_path, 0, 10)
-    receipt = tasks.dedup_task(msgspec.structs.replace(given, inputs=(part,)))
+    receipt = dedup_task(msgspec.structs.replace(given, inputs=(part,)))
     assert receipt.counts.rejected == {"excluded": 10}
     hosts.write_text("other.test")
     pinned_lists._read_exclusion.cache_clear()  # as in another process
     with pytest.raises(RunError, match=r"hosts\.txt is missing or has changed"):
-        tasks.dedup_task(msgspec.structs.replace(given, inputs=(part,)))
+        dedup_task(msgspec.structs.replace(given, inputs=(part,)))
 
 
 def test_workers_map_what_the_driver_made_of_large_lists(tmp_path: Path, monkeypatch):
@@ -137,7 +141,7 @@ def test_workers_map_what_the_driver_made_of_large_lists(tmp_path: Path, monkeyp
     assert keys.read_bytes() == sound
     hosts.unlink()  # what a worker reads is what the run was started with
     part = candidates_part(tmp_path, 0, 10)
-    receipt = tasks.dedup_task(msgspec.structs.replace(given, inputs=(part,)))
+    receipt = dedup_task(msgspec.structs.replace(given, inputs=(part,)))
     assert receipt.counts.rejected == {"excluded": 10}
 
 
@@ -178,7 +182,7 @@ def test_a_worker_refuses_a_list_that_changes_while_it_is_read(tmp_path: Path, m
 
     monkeypatch.setattr(pinned_lists, "load_exclusion", read_and_change)
     with pytest.raises(RunError, match=r"hosts\.txt is missing or has changed"):
-        tasks.dedup_task(msgspec.structs.replace(given, inputs=(candidates_part(tmp_path, 0, 10),)))
+        dedup_task(msgspec.structs.replace(given, inputs=(candidates_part(tmp_path, 0, 10),)))
 
 
 def test_a_worker_refuses_a_list_for_two_uses_that_changed(tmp_path: Path):
@@ -213,7 +217,7 @@ def test_a_worker_refuses_a_hash_list_that_changed_before_it_was_read(tmp_path: 
     with WebServer() as web:
         listed, given = listed_image(tmp_path, web)
         dedup = msgspec.structs.replace(given, unit=Unit(DEDUP, bucket=1))
-        tasks.dedup_task(msgspec.structs.replace(dedup, inputs=(candidates_part(tmp_path, 0, 1),)))
+        dedup_task(msgspec.structs.replace(dedup, inputs=(candidates_part(tmp_path, 0, 1),)))
         listed.unlink() if text is None else listed.write_text(text)
         failed = run_task(given, "here")
         assert web.hits.total() == 0
@@ -225,10 +229,10 @@ def test_a_worker_refuses_a_hash_list_that_changed_before_it_was_read(tmp_path: 
 def test_a_worker_goes_on_with_the_hash_list_that_it_has_read(tmp_path: Path):
     with WebServer() as web:
         listed, given = listed_image(tmp_path, web)
-        assert tasks.download_task(given).counts.rejected == {"hash_listed": 1}
+        assert download_task(given).counts.rejected == {"hash_listed": 1}
         listed.write_text("")
         given.part.unlink()
-        assert tasks.download_task(given).counts.rejected == {"hash_listed": 1}
+        assert download_task(given).counts.rejected == {"hash_listed": 1}
 
 
 def test_images_on_an_exclusion_list_are_never_stored(tmp_path: Path):
@@ -238,7 +242,7 @@ def test_images_on_an_exclusion_list_are_never_stored(tmp_path: Path):
     with WebServer() as web:
         web.bodies = {"/listed.jpg": picture(seed=1), "/free.jpg": picture(seed=2)}
         fetch_list(tmp_path, web.url("/listed.jpg"), web.url("/free.jpg"))
-        receipt = tasks.download_task(job(tmp_path, Unit(DOWNLOAD), web.port, dedup=exclude))
+        receipt = download_task(job(tmp_path, Unit(DOWNLOAD), web.port, dedup=exclude))
     assert receipt.counts.kept == 1
     assert receipt.counts.rejected == {"hash_listed": 1}
 
@@ -247,7 +251,7 @@ def test_a_second_attempt_drops_its_own_images(tmp_path: Path):
     unit = Unit(DOWNLOAD)
     with WebServer() as web:
         fetch_list(tmp_path, web.url("/ok-1.jpg"))
-        first, second = (tasks.download_task(job(tmp_path, unit, web.port)) for _ in range(2))
+        first, second = (download_task(job(tmp_path, unit, web.port)) for _ in range(2))
     assert first == second
     (shard,) = (tmp_path / unit.part).parent.glob("*.h5")
     assert shard.name == first.side[0].name
@@ -256,7 +260,7 @@ def test_a_second_attempt_drops_its_own_images(tmp_path: Path):
 def test_an_archive_that_is_no_wat_leaves_an_empty_part_that_says_why(tmp_path: Path):
     (tmp_path / "x.warc.wat.gz").write_bytes(b"no archive")
     unit = Unit(EXTRACT, archive=str(tmp_path / "x.warc.wat.gz"))
-    receipt = tasks.extract_task(job(tmp_path, unit))
+    receipt = extract_task(job(tmp_path, unit))
     assert len(receipt.errors) == 1
     assert pq.read_metadata(tmp_path / unit.part).num_rows == 0
 
@@ -294,9 +298,9 @@ def test_of_two_attempts_at_a_list_the_one_that_began_last_counts(tmp_path: Path
         fetch_list(tmp_path, url)
         given = job(tmp_path, Unit(DOWNLOAD), server.port)
         with ThreadPoolExecutor() as pool:
-            first = pool.submit(tasks.download_task, given)
+            first = pool.submit(download_task, given)
             assert wait_for(lambda: any(path == "/slow-1.jpg" for _, path in server.hits))
-            second = pool.submit(tasks.download_task, given)
+            second = pool.submit(download_task, given)
             with pytest.raises(RetryableError, match="a later attempt at this list has begun"):
                 first.result(60)
             receipt = second.result(60)
@@ -309,7 +313,7 @@ def test_a_host_that_opts_out_during_a_run_is_not_asked_by_the_next_list(tmp_pat
     with WebServer() as server:
         fetch_list(tmp_path, *(server.url("/ok-1.jpg", host=f"{h}.test") for h in ("a.b", "c")))
         (tmp_path / "OPTOUT").write_text("# asked us\nno host: at all\n*.B.test  # by mail\n")
-        receipt = tasks.download_task(job(tmp_path, Unit(DOWNLOAD), server.port))
+        receipt = download_task(job(tmp_path, Unit(DOWNLOAD), server.port))
         assert receipt.counts.rejected == {"optout": 1}
         assert not [host for host, _ in server.hits if "b.test" in host]
 
@@ -328,10 +332,10 @@ def test_a_node_without_a_network_does_not_speak_for_the_web_before_the_last_att
     config = msgspec.structs.replace(given.config, download=network)
     given = msgspec.structs.replace(given, config=config)
     with pytest.raises(RetryableError, match="no route to 2 of 2 urls of a list"):
-        tasks.download_task(given)
+        download_task(given)
     assert not given.part.exists()
     assert not list(tmp_path.rglob("*.h5"))
-    receipt = tasks.download_task(msgspec.structs.replace(given, is_last_attempt=True))
+    receipt = download_task(msgspec.structs.replace(given, is_last_attempt=True))
     assert receipt.counts.rejected == {"connect_error": 2}
 
 
@@ -354,9 +358,9 @@ def test_half_of_a_list_without_a_connection_is_tried_again_elsewhere(
         given = msgspec.structs.replace(given, config=config)
         if is_tried_again:
             with pytest.raises(RetryableError, match=f"no route to 1 of {n_connected + 1} urls"):
-                tasks.download_task(given)
+                download_task(given)
         else:
-            assert tasks.download_task(given).counts.rejected == {"connect_error": 1}
+            assert download_task(given).counts.rejected == {"connect_error": 1}
 
 
 def test_a_panic_of_native_code_costs_an_attempt(tmp_path: Path, monkeypatch):
@@ -366,7 +370,7 @@ def test_a_panic_of_native_code_costs_an_attempt(tmp_path: Path, monkeypatch):
     def panic(_):
         raise PanicException("index out of bounds")
 
-    monkeypatch.setattr(tasks, "extract_task", panic)
+    monkeypatch.setattr(candidates, "extract_task", panic)
     failed = run_task(job(tmp_path, Unit(EXTRACT, archive="a")), "here")
     assert isinstance(failed, Failed)
     assert (failed.message, failed.is_fatal) == ("PanicException: index out of bounds", False)
@@ -380,7 +384,7 @@ def test_the_peak_of_a_task_is_its_own(tmp_path: Path, monkeypatch):
         assert np.ones(next(sizes) << 17).sum() > 0  # 8 bytes each
         return Receipt(stage="extract", unit="", config="", counts=Counts())
 
-    monkeypatch.setattr(tasks, "extract_task", fill)
+    monkeypatch.setattr(candidates, "extract_task", fill)
     given = job(tmp_path, Unit(EXTRACT, archive="a"))
     large, small = (run_task(given, "here") for _ in range(2))
     assert isinstance(large, Done)
@@ -405,5 +409,5 @@ def test_a_task_of_another_release_writes_nothing(tmp_path: Path):
     before = sorted((tmp_path / "r").rglob("*"))
     given = msgspec.structs.replace(job(tmp_path, Unit(PACK)), release=str(tmp_path / "r"))
     with pytest.raises(RetryableError, match="is not the release that this task belongs to"):
-        tasks.pack_task(given)
+        pack_task(given)
     assert sorted((tmp_path / "r").rglob("*")) == before

@@ -10,15 +10,15 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from cah_dask.counts import Counts
 from cah_dask.curate.uid_ranges import MOST_RANGES, ROWS_PER_RANGE, UIDS, n_ranges
 from cah_dask.run.folder.job_folder import JobFolder
 from cah_dask.run.folder.journal import Void
-from cah_dask.run.plan import Unit
 from cah_dask.run.stages import Stage
 from cah_dask.run.stagewise import Stagewise
 from cah_dask.run.task import Done
+from cah_dask.run.unit import Unit
 from cah_dask.run.verify import CHECK, UNIQUE, VERIFY, VerifyJob, _Sound, check_task
-from cah_dask.schema import Counts
 from cah_dask.storage import Receipt, read_part, read_receipt, write_part
 from tests import releases, runs
 from tests.release.test_check import damage_bytes

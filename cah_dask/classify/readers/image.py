@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from cah_dask.counts import Status
 from cah_dask.errors import ConfigError
 from cah_dask.images.picture.decode import DecodeOptions, decode_rgb
-from cah_dask.schema import Status
 
 if TYPE_CHECKING:
     from cah_dask.archives.responses import Response

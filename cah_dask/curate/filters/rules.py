@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cah_dask.counts import Counts
 from cah_dask.curate.filters.cells import EMPTY_CELL, complete
 from cah_dask.curate.filters.file import Filter
 from cah_dask.curate.filters.node import Test, Tools
 from cah_dask.curate.pools.pool import Batch, Pool
 from cah_dask.errors import ConfigError
-from cah_dask.schema import Counts
 
 ALONE = "alone"
 """The notes, by rule, of how many rows each keeps of all."""

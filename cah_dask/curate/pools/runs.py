@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cah_dask.counts import Counts
 from cah_dask.curate.pools.pool import BATCH_ROWS, VECTOR_ROWS, Batch, Vectors, fingerprint_of
 from cah_dask.errors import InputError
 from cah_dask.groups import INDEX_FOLDER, group_name_of
-from cah_dask.schema import MODALITIES, Counts, similarity_of
+from cah_dask.schema import MODALITIES, similarity_of
 from cah_dask.storage import open_part, read_part, read_receipt
 
 SCORED = "scored"

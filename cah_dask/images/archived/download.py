@@ -18,6 +18,7 @@ from cah_dask.archives.block import LostRecordError
 from cah_dask.archives.responses import Archive, Response, opened
 from cah_dask.blocklists.exclusion import Exclusion
 from cah_dask.blocklists.hashlists import HashLists, load_hash_lists
+from cah_dask.counts import Status
 from cah_dask.errors import RecordError, RetryableError, ShardError
 from cah_dask.images.archived.index import ArchiveIndex, Found
 from cah_dask.images.archived.visits import Answers, Body, Visit, begun, missing
@@ -31,7 +32,6 @@ from cah_dask.images.picture_rules import PictureRules
 from cah_dask.images.published import Expectations
 from cah_dask.images.shards import ShardWriter
 from cah_dask.images.web.clock import run
-from cah_dask.schema import Status
 from cah_dask.words import counted, few
 
 _AHEAD = 2

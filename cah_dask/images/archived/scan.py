@@ -16,6 +16,7 @@ from cah_dask.archives.lookup import block_at
 from cah_dask.archives.members import MAGIC, content_length
 from cah_dask.archives.plain import MAX_HEAD_BYTES
 from cah_dask.archives.remote import is_remote, open_places
+from cah_dask.counts import Counts
 from cah_dask.errors import RecordError, RetryableError, ShardError
 from cah_dask.images.archived.captures import (
     RESOURCE_STATUS,
@@ -24,7 +25,6 @@ from cah_dask.images.archived.captures import (
     seconds_of,
 )
 from cah_dask.images.archived.cdx import CdxLines, is_cdx
-from cah_dask.schema import Counts
 from cah_dask.words import few
 
 _KINDS = ("response", "resource", "revisit")

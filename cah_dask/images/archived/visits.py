@@ -11,13 +11,13 @@ from multidict import CIMultiDict
 
 from cah_dask.archives.responses import Fault, Response
 from cah_dask.blocklists.exclusion import Exclusion
+from cah_dask.counts import Status
 from cah_dask.images.archived.captures import NO_DATE, key_of, moment, seconds_of
 from cah_dask.images.archived.index import Referral
 from cah_dask.images.options import DownloadOptions
 from cah_dask.images.outcomes import Outcome
 from cah_dask.images.web.fetch import is_doubtful, is_reserved, looks_like_picture
 from cah_dask.images.web.responses import has_body, without_body
-from cah_dask.schema import Status
 from cah_dask.urls import absolute, normal
 
 _NEVER = moment("")

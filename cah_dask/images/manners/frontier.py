@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
+from cah_dask.counts import Status
 from cah_dask.images.manners.hosts import HostOptions, Lane, Visit
-from cah_dask.schema import Status
 
 T = TypeVar("T")
 

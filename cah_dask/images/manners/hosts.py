@@ -13,9 +13,9 @@ from typing import Annotated
 import msgspec
 
 from cah_dask.blocklists.lines import host_named
+from cah_dask.counts import Status
 from cah_dask.errors import ConfigError
 from cah_dask.images.web.request_url import Target
-from cah_dask.schema import Status
 from cah_dask.urls import longest_match
 
 FAILURES = frozenset(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from protego import Protego
 
+from cah_dask.counts import Status
 from cah_dask.directives import AGENT_NAME, EVERYONE, allows_training, product_token
 from cah_dask.images.manners import tdmrep
 from cah_dask.images.manners.pause import Pause
@@ -17,7 +18,6 @@ from cah_dask.images.manners.tdmrep import NOTHING, Reservations, reservations
 from cah_dask.images.web.fetch import Fetcher, FetchOptions
 from cah_dask.images.web.request_url import Target
 from cah_dask.images.web.responses import Answer
-from cah_dask.schema import Status
 
 PREFERENCES = ("content-signal", "content-usage")
 """Lines that say what may be done with what was fetched (Cloudflare; IETF, AIPREF)."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from cah_dask.counts import Status
 from cah_dask.images.manners.hosts import FAILURES
 from cah_dask.images.manners.pause import Pause
 from cah_dask.images.manners.robots_cache import RobotsFile
@@ -14,7 +15,6 @@ from cah_dask.images.web.fetch import Fetcher
 from cah_dask.images.web.network import AddressError
 from cah_dask.images.web.request_url import Target
 from cah_dask.images.web.responses import Answer
-from cah_dask.schema import Status
 
 _MAX_REDIRECTS = 5  # RFC 9309 2.3.1.2: at least five should be followed
 _MAX_URL_CHARS = 2000

@@ -17,10 +17,10 @@ import msgspec
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from PIL.Image import Resampling
 
+from cah_dask.counts import Status
 from cah_dask.images.picture import jpeg, png, sixteen_bit
 from cah_dask.images.picture.phash import SIDE_PX, perceptual_hash
 from cah_dask.images.picture.resize import shrunk
-from cah_dask.schema import Status
 
 Format: TypeAlias = Literal["JPEG", "PNG", "WEBP", "GIF", "AVIF"]
 

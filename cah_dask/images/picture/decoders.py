@@ -24,9 +24,9 @@ from typing import BinaryIO, Self
 
 import msgspec
 
+from cah_dask.counts import Status
 from cah_dask.errors import RetryableError
 from cah_dask.images.picture.decode import DecodeOptions, Picture, decode
-from cah_dask.schema import Status
 
 _LENGTH_BYTES = 4
 _MEMORY_BYTES = 3 << 29  # address space: enough for any picture that DecodeOptions allow by default

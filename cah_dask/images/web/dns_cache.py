@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import TypeAlias
 
-from cah_dask.schema import Status
+from cah_dask.counts import Status
 
 Addresses: TypeAlias = tuple[str, ...]
 

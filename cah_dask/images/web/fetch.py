@@ -16,6 +16,7 @@ from multidict import MultiMapping
 from yarl import URL
 
 from cah_dask.codings import codings_of, inflate, read_text
+from cah_dask.counts import Status
 from cah_dask.directives import allows_training
 from cah_dask.images.web.budgets import Budgets
 from cah_dask.images.web.clock import now
@@ -33,7 +34,6 @@ from cah_dask.images.web.optout_headers import OPT_OUTS, is_opted_out
 from cah_dask.images.web.request_log import RequestLog
 from cah_dask.images.web.request_url import Target
 from cah_dask.images.web.responses import Answer, has_body, status_of, without_body
-from cah_dask.schema import Status
 
 ROBOTS_BYTES = 512 << 10
 """As much of a robots.txt as is read (RFC 9309 asks for at least 500 KiB)."""

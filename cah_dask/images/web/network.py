@@ -19,12 +19,12 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from cah_dask import __version__
 from cah_dask.addresses import Network, is_public
+from cah_dask.counts import Status
 from cah_dask.directives import AGENT_NAME
 from cah_dask.errors import ConfigError
 from cah_dask.images.web.async_cache import Once
 from cah_dask.images.web.connection import HEAD_BYTES, HEADERS, Channel, Connector, send_once
 from cah_dask.images.web.dns_cache import Addresses, names_of
-from cah_dask.schema import Status
 
 _PUBLIC_PORTS = frozenset({80, 443})
 _DNS_TIMEOUT_S = 5.0

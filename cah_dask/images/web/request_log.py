@@ -14,9 +14,10 @@ from typing import Self
 
 import pyarrow as pa
 
+from cah_dask.counts import Counts
 from cah_dask.images.web.repeater import Repeater
 from cah_dask.images.web.responses import Answer
-from cah_dask.schema import REQUESTS, Counts
+from cah_dask.schema import REQUESTS
 from cah_dask.storage import Receipt, disk_errors, write_part
 
 UNFINISHED = ".arrows"

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import ada_url
 
+from cah_dask.counts import Status
 from cah_dask.images.web.network import Guard
-from cah_dask.schema import Status
 from cah_dask.urls import without_root
 
 _PORTS = {"http:": 80, "https:": 443}

@@ -9,10 +9,10 @@ from http import HTTPStatus
 
 import aiohttp
 
+from cah_dask.counts import Status
 from cah_dask.errors import RunError
 from cah_dask.images.web.network import AddressError
 from cah_dask.retry_after import retry_after_s
-from cah_dask.schema import Status
 
 logger = logging.getLogger(__name__)
 

@@ -14,17 +14,18 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from cah_dask.counts import Counts
 from cah_dask.curate.care.digests import compared, differences, kinds_of, record, records
 from cah_dask.curate.uid_ranges import as_table, bounds, packed
 from cah_dask.release.layout import Layout, layout_of_release
 from cah_dask.release.manifest import Step, steps_before
 from cah_dask.run.folder.job_folder import JobFolder
 from cah_dask.run.jobs import Ended, Job, name_of
-from cah_dask.run.plan import Unit
 from cah_dask.run.stages import Kind, Stage
 from cah_dask.run.stagewise import Committed, Stagewise
 from cah_dask.run.task import Task
-from cah_dask.schema import UID_BYTES, Counts
+from cah_dask.run.unit import Unit
+from cah_dask.schema import UID_BYTES
 from cah_dask.storage import Receipt, read_part, write_part
 
 ROWS_PER_RANGE = 500_000

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from cah_dask.counts import Counts
 from cah_dask.curate.care.tables import Tables
 from cah_dask.errors import ConfigError
 from cah_dask.release.layout import Layout, layout_of_release
@@ -14,9 +15,9 @@ from cah_dask.run.care.join_tasks import CHOOSE, JOIN, KEYS, MATCH, READ, JoinTa
 from cah_dask.run.derive import PACK, Derivation
 from cah_dask.run.folder.job_folder import JobFolder
 from cah_dask.run.jobs import Job, name_of
-from cah_dask.run.plan import Unit
 from cah_dask.run.stagewise import Committed, Stagewise
-from cah_dask.schema import SELECTED, Counts, similarity_of, vector_of
+from cah_dask.run.unit import Unit
+from cah_dask.schema import SELECTED, similarity_of, vector_of
 from cah_dask.storage import read_receipt
 
 ROWS_PER_RANGE = 1_000_000

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from cah_dask.counts import Counts
 from cah_dask.curate.care.tables import Key, TableFile, pair_keys
 from cah_dask.curate.uid_ranges import as_keys, as_table, bounds
 from cah_dask.errors import InputError, RunError
@@ -21,10 +22,10 @@ from cah_dask.keys import Keys, find, sort_order, starts_run
 from cah_dask.pairs.select import SELECTION, checksum
 from cah_dask.release.layout import ReleasedColumn, part_path
 from cah_dask.run.derive import PACK
-from cah_dask.run.plan import Unit
 from cah_dask.run.stages import Kind, Stage
 from cah_dask.run.task import Task
-from cah_dask.schema import SELECTED, UID_BYTES, Counts
+from cah_dask.run.unit import Unit
+from cah_dask.schema import SELECTED, UID_BYTES
 from cah_dask.storage import Receipt, file_sha256, open_part, read_part, write_part
 
 

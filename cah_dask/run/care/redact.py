@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from cah_dask.counts import Counts
 from cah_dask.curate.care.lists import (
     COLUMNS,
     KINDS,
@@ -28,11 +29,11 @@ from cah_dask.release.manifest import Step
 from cah_dask.run.derive import PACK, Derivation
 from cah_dask.run.folder.job_folder import JobFolder
 from cah_dask.run.jobs import Job, name_of
-from cah_dask.run.plan import Unit
 from cah_dask.run.stages import Kind, Stage
 from cah_dask.run.stagewise import Committed, Stagewise
 from cah_dask.run.task import Task
-from cah_dask.schema import SELECTED, UID_BYTES, Counts
+from cah_dask.run.unit import Unit
+from cah_dask.schema import SELECTED, UID_BYTES
 from cah_dask.storage import (
     Receipt,
     open_part,

@@ -18,6 +18,7 @@ from cah_dask.classify.reading import BAD_RECORD
 from cah_dask.classify.rows import VECTOR
 from cah_dask.classify.scoring import ROWS
 from cah_dask.classify.verdict import Load, verdict
+from cah_dask.counts import Counts, CountsSum
 from cah_dask.errors import ConfigError, RunError
 from cah_dask.pairs.timings import INPUT, MODEL, WORKER
 from cah_dask.release.layout import Slice, deal, fingerprint, rows_of
@@ -37,13 +38,13 @@ from cah_dask.run.classifying.tasks import (
 )
 from cah_dask.run.folder.existing import WithRelease
 from cah_dask.run.jobs import Job, name_of
-from cah_dask.run.plan import Unit
 from cah_dask.run.pools import Pool, pools
 from cah_dask.run.stages import Stage
 from cah_dask.run.stagewise import Committed, Step, Stepwise, numbered
 from cah_dask.run.streaming import Streaming
 from cah_dask.run.task import Done
-from cah_dask.schema import Counts, CountsSum, score_of
+from cah_dask.run.unit import Unit
+from cah_dask.schema import score_of
 from cah_dask.storage import Receipt, fsync, open_part, read_receipt, sweep
 from cah_dask.words import counted
 

@@ -9,12 +9,12 @@ import pyarrow as pa
 
 from cah_dask.classify import rows
 from cah_dask.classify.rows import KEPT, VECTOR
+from cah_dask.counts import Counts
 from cah_dask.errors import CahError, RunError
 from cah_dask.pairs.vectors import unpacked
 from cah_dask.release.layout import PackOptions, Slice
 from cah_dask.release.pack import rebatched
 from cah_dask.release.vectors import Array, ShardWriter, metadata_files
-from cah_dask.schema import Counts
 from cah_dask.storage import (
     Receipt,
     SideFile,

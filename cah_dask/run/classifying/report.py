@@ -20,6 +20,7 @@ from cah_dask.classify.options import KeepOptions
 from cah_dask.classify.rows import KEPT
 from cah_dask.classify.scoring import HISTOGRAM, OF_MODEL
 from cah_dask.classify.shown import is_picture
+from cah_dask.counts import Counts
 from cah_dask.errors import CahError
 from cah_dask.release.bar_chart import BarChart, bar_chart
 from cah_dask.release.report import as_yaml, template
@@ -27,7 +28,7 @@ from cah_dask.run.classifying import private_paths
 from cah_dask.run.classifying.config import ClassifyConfig
 from cah_dask.run.classifying.output import Layout
 from cah_dask.run.task import versions
-from cah_dask.schema import Counts, score_of
+from cah_dask.schema import score_of
 from cah_dask.storage import open_part, write_atomic
 from cah_dask.words import counted
 

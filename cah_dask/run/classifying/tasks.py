@@ -26,6 +26,7 @@ from cah_dask.classify.scoring import (
     limited,
     with_arrays,
 )
+from cah_dask.counts import Counts
 from cah_dask.errors import AlarmError, ConfigError, RetryableError
 from cah_dask.pairs.model_turns import ModelTurns, Turn
 from cah_dask.release.layout import Slice
@@ -34,7 +35,6 @@ from cah_dask.run.classifying.output import Layout, read_layout, write_shard
 from cah_dask.run.pools import visible_gpus
 from cah_dask.run.stages import Kind, Stage
 from cah_dask.run.task import Task
-from cah_dask.schema import Counts
 from cah_dask.storage import Part, Receipt, open_part, read_receipt, write_part
 
 _TASKS = "cah_dask.run.classifying.tasks"

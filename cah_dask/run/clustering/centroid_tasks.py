@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from cah_dask.counts import Counts
 from cah_dask.curate.pools.pool import VECTOR_ROWS
 from cah_dask.curate.uid_hashes import is_drawn
 from cah_dask.curate.uid_ranges import as_keys, as_table
@@ -47,7 +48,6 @@ from cah_dask.run.clustering.rows import (
 )
 from cah_dask.run.stages import Kind, Stage
 from cah_dask.run.stagewise import numbered
-from cah_dask.schema import Counts
 from cah_dask.storage import Receipt, open_part, read_part, write_part
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
+from cah_dask.counts import Counts
 from cah_dask.curate.pools.pool import Batch
 from cah_dask.curate.uid_ranges import as_table
 from cah_dask.curate.vectors.centroids import Float32s, closest_centroid
@@ -53,7 +54,6 @@ from cah_dask.run.clustering.duplicate_rows import (
     ranked_of,
 )
 from cah_dask.run.clustering.rows import concatenated, packed, regrouped, with_schema
-from cah_dask.schema import Counts
 from cah_dask.storage import Receipt, open_part, read_part, write_part
 
 ROUNDS = 2

@@ -34,9 +34,9 @@ from cah_dask.run.clustering.duplicate_clusters import (
 from cah_dask.run.clustering.duplicate_tasks import ROUNDS, ROWS_PER_RANGE
 from cah_dask.run.folder.job_folder import JobFolder
 from cah_dask.run.jobs import Job, name_of
-from cah_dask.run.plan import Unit
 from cah_dask.run.stages import Stage
 from cah_dask.run.stagewise import Committed, Stepwise, numbered
+from cah_dask.run.unit import Unit
 
 MOST_EXACT_ROWS = 1_000_000
 """Rows that are compared with all others, at most: they are in memory, 3 GB of 512 dimensions."""

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cah_dask.counts import Counts
 from cah_dask.curate.filters.lists import NEAR_DUPLICATES
 from cah_dask.curate.pools.uids import hex_of
 from cah_dask.errors import ConfigError, InputError, RunError
@@ -21,7 +22,6 @@ from cah_dask.run.clustering.duplicate_rows import keys_of
 from cah_dask.run.clustering.jobs import ClusterJob, NearDuplicateJob
 from cah_dask.run.clustering.rows import vectors_of
 from cah_dask.run.task import versions
-from cah_dask.schema import Counts
 from cah_dask.storage import disk_errors, file_sha256, fsync, open_part, read_part
 
 CENTROIDS_FILE = "centroids.npy"

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
+from cah_dask.counts import Counts
 from cah_dask.curate.filters import rules
 from cah_dask.curate.filters.file import FilterFile, assets_of, made_from
 from cah_dask.curate.filters.node import Tools
@@ -22,10 +23,9 @@ from cah_dask.run.filtering.rule import asked_of, limits_of, rule_of
 from cah_dask.run.filtering.tasks import FILTER, KEEP, LOOK, SCAN, SORT, FilterTask, Output
 from cah_dask.run.folder.job_folder import JobFolder
 from cah_dask.run.jobs import Job, name_of
-from cah_dask.run.plan import Unit
 from cah_dask.run.stages import Stage
 from cah_dask.run.stagewise import Committed, Size, Stagewise
-from cah_dask.schema import Counts
+from cah_dask.run.unit import Unit
 from cah_dask.storage import file_sha256, read_part
 
 

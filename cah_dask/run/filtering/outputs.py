@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cah_dask.counts import Counts
 from cah_dask.curate.pools.uids import hex_of
 from cah_dask.errors import ConfigError, RunError
 from cah_dask.keys import KEY, Keys
 from cah_dask.run.filtering.job import FilterJob, sorted_uids
 from cah_dask.run.filtering.rule import asked_of, rule_of
 from cah_dask.run.task import versions
-from cah_dask.schema import Counts
 from cah_dask.storage import file_sha256, staged, write_atomic
 
 MANIFEST_SUFFIX = ".manifest.json"

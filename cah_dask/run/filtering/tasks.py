@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from cah_dask.counts import Counts
 from cah_dask.curate.filters import rules
 from cah_dask.curate.filters.file import FilterFile, assets_of, made_from
 from cah_dask.curate.filters.node import Test, Tools
@@ -19,10 +20,10 @@ from cah_dask.curate.pools.uids import keys_of
 from cah_dask.curate.uid_ranges import UIDS, as_keys, as_table, cut
 from cah_dask.keys import in_order, no_keys
 from cah_dask.pairs.select import SELECTION, checksum
-from cah_dask.run.plan import Unit
 from cah_dask.run.pool_task import PoolTask
 from cah_dask.run.stages import Kind, Stage
-from cah_dask.schema import SELECTED, Counts
+from cah_dask.run.unit import Unit
+from cah_dask.schema import SELECTED
 from cah_dask.storage import Receipt, read_part, write_part
 
 Output: TypeAlias = Literal["uids", "rows", "counts"]

@@ -12,11 +12,12 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
+from cah_dask.counts import Counts
 from cah_dask.errors import DamageError, RetryableError
 from cah_dask.groups import INDEX_FOLDER, group_name_of
 from cah_dask.run.folder.listing import PART, files_under
 from cah_dask.run.stages import RUN
-from cah_dask.schema import COMPACTED, REQUESTS, Counts
+from cah_dask.schema import COMPACTED, REQUESTS
 from cah_dask.storage import Receipt, open_part, read_part, write_part
 
 logger = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from cah_dask.run.folder.compaction import REQUESTS_FOLDER, own_files
 from cah_dask.run.folder.job_folder import Existing, JobFolder
 from cah_dask.run.folder.journal import key
 from cah_dask.run.folder.listing import SHARD, Listing
-from cah_dask.run.plan import Unit
 from cah_dask.run.stages import DOWNLOAD, EMBED
+from cah_dask.run.unit import Unit
 from cah_dask.storage import Receipt
 
 

@@ -13,8 +13,8 @@ from typing import TypeAlias
 import msgspec
 
 from cah_dask.run.folder.journal import Commit, Void
-from cah_dask.run.plan import Unit
 from cah_dask.run.task import Failed
+from cah_dask.run.unit import Unit
 from cah_dask.storage import disk_errors
 
 Entry: TypeAlias = Commit | Void

@@ -17,9 +17,9 @@ from cah_dask.groups import group_name_of
 from cah_dask.run.folder import lock
 from cah_dask.run.folder.journal import Commit, Journal, LastLines, Void, read_journal
 from cah_dask.run.folder.listing import Listing, files_under
-from cah_dask.run.plan import Unit
 from cah_dask.run.stages import Kind, Stage, following
 from cah_dask.run.task import Done
+from cah_dask.run.unit import Unit
 from cah_dask.storage import TEMPORARY, Receipt, disk_errors, read_receipt, sweep, write_atomic
 
 logger = logging.getLogger(__name__)

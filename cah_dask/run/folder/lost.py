@@ -9,11 +9,12 @@ from collections import Counter
 
 import msgspec
 
+from cah_dask.counts import Counts
 from cah_dask.errors import DamageError
 from cah_dask.run.folder.run_folder import LOST, RunFolder
-from cah_dask.run.plan import Unit
 from cah_dask.run.stages import DEDUP, EXTRACT
-from cah_dask.schema import CANDIDATES, Counts
+from cah_dask.run.unit import Unit
+from cah_dask.schema import CANDIDATES
 from cah_dask.storage import Receipt, write_atomic, write_part
 
 LATE_FILE = "late.json"

@@ -4,11 +4,9 @@ import contextlib
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 
-import msgspec
 import pyarrow as pa
 
 from cah_dask.blocklists.exclusion import Exclusion
@@ -16,34 +14,34 @@ from cah_dask.blocklists.optouts import load_optouts
 from cah_dask.candidates.dedup import host_bucket
 from cah_dask.errors import ConfigError, DamageError, InputError
 from cah_dask.groups import INDEX_FOLDER, bucket_of, group_name_of
-from cah_dask.pairs.select import SelectOptions
-from cah_dask.release.draw import SEED, Draw
+from cah_dask.release.draw import Draw
 from cah_dask.release.layout import read_layout
-from cah_dask.release.summary import StageTotal, Summary
-from cah_dask.release.timeline import TimelineSum
+from cah_dask.release.summary import Summary
 from cah_dask.run.folder import compaction
 from cah_dask.run.folder.existing import RunParts
-from cah_dask.run.folder.faults import Faults
 from cah_dask.run.folder.job_folder import JOURNAL_FILE, JobFolder
 from cah_dask.run.folder.journal import Commit, LastLines
 from cah_dask.run.folder.listing import Listing
 from cah_dask.run.folder.pool_times import read_pool_times
-from cah_dask.run.plan import Unit, slug
-from cah_dask.run.pools import pools
-from cah_dask.run.settings import identity, loading, render
+from cah_dask.run.folder.run_settings import (
+    ARCHIVES_FILE,
+    CONFIG_FILE,
+    read_archives,
+    read_config,
+    require_same,
+    write_settings,
+)
+from cah_dask.run.folder.run_total import RunTotal
 from cah_dask.run.settings.config import Config
 from cah_dask.run.settings.loading import Loaded
 from cah_dask.run.stages import COMPACT, DOWNLOAD, EMBED, EXTRACT, RUN, SELECT, Stage
-from cah_dask.storage import open_part, read_receipt, sweep, write_atomic
+from cah_dask.run.unit import Unit, slug
+from cah_dask.storage import open_part, read_receipt, sweep
 
 logger = logging.getLogger(__name__)
 
-CONFIG_FILE = "config.yaml"
-ARCHIVES_FILE = "archives.jsonl"
 RELEASE = "release"
 LOST = "lost"
-_LISTS_DRAWN = 96
-"""Lists that a summary names; a report shows samples of 24 that have any."""
 """The note in the counts of a part that holds nothing because its archive was lost."""
 
 
@@ -155,12 +153,12 @@ class RunFolder(JobFolder):
         """
 
         def begin() -> None:
-            self._require_same(loaded.config, archives)  # nobody else changes it from here on
+            self._require_ours(loaded.config, archives)  # nobody else changes it from here on
             sweep(self.unfinished_release)
-            self._write_down(loaded, archives)
+            write_settings(self.path, loaded, archives)
 
         try:
-            self._require_same(loaded.config, archives)
+            self._require_ours(loaded.config, archives)
         except OSError as error:
             raise ConfigError(f"run folder {self.path} cannot be read: {error}") from error
         with self.held(say, begin):
@@ -169,29 +167,6 @@ class RunFolder(JobFolder):
             finally:
                 if self.release.exists():
                     shutil.rmtree(self.old_release, ignore_errors=True)  # of one that was killed
-
-    def _write_down(self, loaded: Loaded, archives: Sequence[str]) -> None:
-        """Keep what the run was told, and what this release of it is told."""
-        path = self.path / CONFIG_FILE
-        if not path.exists():
-            lines = b"".join(msgspec.json.encode(name) + b"\n" for name in archives)
-            write_atomic(self.path / ARCHIVES_FILE, lines)
-        elif (before := self.config()).select.is_settled_from(loaded.config.select) and (
-            before.pack == loaded.config.pack
-        ):
-            return
-        else:
-            of_release = {key: getattr(loaded.config, key) for key in identity.OF_THE_RELEASE}
-            config = msgspec.structs.replace(before, **of_release)
-            loaded = msgspec.structs.replace(loaded, config=config)
-        write_atomic(path, render.render(loaded).encode())
-
-    def settle(self, select: SelectOptions) -> None:
-        """Keep the thresholds that were found for this release."""
-        loaded = loading.load(self.path / CONFIG_FILE)
-        config = msgspec.structs.replace(loaded.config, select=select)
-        settled = msgspec.structs.replace(loaded, config=config)
-        write_atomic(self.path / CONFIG_FILE, render.render(settled).encode())
 
     def scored(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Yield some columns of all scored samples, list by list."""
@@ -205,34 +180,18 @@ class RunFolder(JobFolder):
                 for number in range(part.n_row_groups):
                     yield part.read([number], list(columns))
 
-    def _require_same(self, config: Config, archives: Sequence[str]) -> None:
-        if not (self.path / CONFIG_FILE).exists():
-            if (
-                self.path.is_dir()
-                and any(self.path.iterdir())
-                and not self.is_only_locked(ARCHIVES_FILE)
-            ):
-                raise ConfigError(
-                    f"run folder {self.path} holds other files and no {CONFIG_FILE}; "
-                    "set run_dir to a new or empty folder"
-                )
-            return
-        begun = self.config()
-        if changed := identity.new_lists(config, begun):
+    def _require_ours(self, config: Config, archives: Sequence[str]) -> None:
+        """Raise ConfigError unless the folder is new, or that of the same run."""
+        if (self.path / CONFIG_FILE).exists():
+            require_same(self.path, config, archives)
+        elif (
+            self.path.is_dir()
+            and any(self.path.iterdir())
+            and not self.is_only_locked(ARCHIVES_FILE)
+        ):
             raise ConfigError(
-                f"run folder {self.path} was started with other lists ({', '.join(changed)} is not "
-                "what it was); restore them or set run_dir to a new folder"
-            )
-        before, now = identity.run_settings(begun), identity.run_settings(config)
-        for key in sorted({*before, *now}):
-            if before.get(key) != now.get(key):
-                raise ConfigError(
-                    f"run folder {self.path} was started with {key}: {before.get(key)!r}, now it "
-                    f"is {now.get(key)!r}; restore it or set run_dir to a new folder"
-                )
-        if self.archives() != list(archives):
-            raise ConfigError(
-                f"{self.path} was begun with other inputs a moment ago; run the same command again"
+                f"run folder {self.path} holds other files and no {CONFIG_FILE}; "
+                "set run_dir to a new or empty folder"
             )
 
     def require_place_for_release(self, run: str) -> None:
@@ -295,33 +254,12 @@ class RunFolder(JobFolder):
         return load_optouts(self.optout_file)[1] if self.optout_file.exists() else []
 
     def config(self, overrides: Sequence[str] = ()) -> Config:
-        """Return the configuration that the run was started with, some keys changed.
-
-        Raises
-        ------
-        ConfigError
-            If the folder is no run folder.
-        """
-        if not self.has_begun:
-            raise ConfigError(f"{self.path} is not a run folder: it has no {CONFIG_FILE}")
-        return loading.load(self.path / CONFIG_FILE, overrides).config
+        """Return the configuration that the run was started with; see `read_config`."""
+        return read_config(self.path, overrides)
 
     def archives(self) -> list[str]:
-        """Return the names of the archives of the run in canonical order.
-
-        Raises
-        ------
-        DamageError
-            If the list of them is lost or damaged.
-        """
-        path = self.path / ARCHIVES_FILE
-        try:
-            lines = path.read_bytes().split(b"\n")
-            return [msgspec.json.decode(line, type=str) for line in lines if line]
-        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise DamageError(
-                path, f"{error}; restore it or set run_dir to a new folder"
-            ) from error
+        """Return the names of the archives of the run; see `read_archives`."""
+        return read_archives(self.path)
 
     def drop_images(self, unit: Unit) -> None:
         """Delete the image shard of an embedded fetch list; its outcomes stay."""
@@ -336,53 +274,12 @@ class RunFolder(JobFolder):
 
         `told` is given each commit that counts, in no order.
         """
-        config = self.config()
-        variants = identity.variants(config)
-        totals = {stage.name: StageTotal(stage.rows) for stage in self.stages}
-        faults = Faults()
-        selected: list[str] = []
-        lists, timeline = Draw(SEED, _LISTS_DRAWN), TimelineSum()
-        started: datetime | None = None
-        finished: datetime | None = None
-        versions: dict[str, str] = {}
-        for commit in LastLines(self.journal_file).commits():
-            stage, name, receipt = commit.stage, commit.unit, commit.receipt
-            if stage in variants and not name.startswith(f"{variants[stage]}/"):
-                continue
+        total = RunTotal(self.config(), self.stages)
+        for commit in filter(total.counts, LastLines(self.journal_file).commits()):
             told(commit)
-            totals[stage].add(receipt, commit.seconds, commit.peak_mb)
-            faults.add(commit)
-            timeline.add(stage, commit.at, commit.seconds)
-            if stage == DOWNLOAD.name:
-                lists.add(name)
-            if stage == SELECT.name:
-                selected.append(f"{SELECT.folder}/{name}.parquet")
-            started = min(started or commit.at, commit.at)
-            finished = max(finished or commit.at, commit.at)
-            versions = versions or receipt.versions
-        return Summary(
-            stages={stage: total.summary for stage, total in totals.items()},
-            archives=self.archives(),
-            lost=faults.lines(self.index_dir / JOURNAL_FILE),
-            started=started,
-            finished=finished,
-            versions=versions,
-            settings=identity.published_settings(config),
-            encoder=config.select.encoder or "",  # preflight names it
-            thresholds=config.select.thresholds,
-            rules=msgspec.to_builtins(config.select.drop),
-            keeps_images=config.keep_images,
-            selected=sorted(selected),
-            lists=lists.names,
-            timeline=timeline.total,
-            pools={
-                stage.name: pool.name
-                for pool in pools(config.pools, config.slurm.launch, self.stages)
-                for stage in pool.stages
-            },
-            held=read_pool_times(self.pool_times_file),
-            options=config.report,
-        )
+            total.add(commit)
+        held = read_pool_times(self.pool_times_file)
+        return total.summary(self.archives(), self.index_dir / JOURNAL_FILE, held)
 
     def lists(self, seed: int, most: int, host: str = "") -> list[str]:
         """Return the names of some downloaded fetch lists, as a seed draws them.

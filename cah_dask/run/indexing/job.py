@@ -17,8 +17,8 @@ from cah_dask.run.folder.job_folder import JOURNAL_FILE, JobFolder
 from cah_dask.run.folder.journal import LastLines
 from cah_dask.run.indexing.tasks import INDEX, SCAN, SORT, IndexTask
 from cah_dask.run.jobs import Job, name_of
-from cah_dask.run.plan import Unit
 from cah_dask.run.stagewise import Committed, Stagewise
+from cah_dask.run.unit import Unit
 from cah_dask.words import counted
 
 _NO_WARC = (".wat.gz", ".wat", ".wet.gz", ".wet")

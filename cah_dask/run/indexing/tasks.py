@@ -7,14 +7,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cah_dask.counts import Counts
 from cah_dask.errors import RetryableError, ShardError
 from cah_dask.images.archived.captures import in_order, row_groups
 from cah_dask.images.archived.index import CAPTURES_FOLDER
 from cah_dask.images.archived.scan import scan
-from cah_dask.run.plan import Unit
 from cah_dask.run.stages import Kind, Stage
 from cah_dask.run.task import Task
-from cah_dask.schema import CAPTURES, Counts
+from cah_dask.run.unit import Unit
+from cah_dask.schema import CAPTURES
 from cah_dask.storage import Receipt, open_part, write_part
 
 SCAN = Stage(

@@ -6,12 +6,12 @@ is what only a whole run shows.
 
 from collections.abc import Callable
 
+from cah_dask.counts import Reject, Status
 from cah_dask.images.outcomes import TROUBLE
 from cah_dask.run.stages import EMBED, SELECT
 from cah_dask.run.watch import verdict
 from cah_dask.run.watch.figures import NOT_DRIVEN, PUBLISHED, StageFigures
 from cah_dask.run.watch.whole import WholeRun
-from cah_dask.schema import Reject, Status
 from cah_dask.words import counted, span
 
 ENOUGH_S = 60.0

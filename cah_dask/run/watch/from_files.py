@@ -4,13 +4,15 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from cah_dask.counts import Counts, CountsSum
 from cah_dask.groups import group_name_of
 from cah_dask.release.layout import read_layout
 from cah_dask.run.folder.faults import Faults
 from cah_dask.run.folder.job_folder import JOURNAL_FILE
 from cah_dask.run.folder.journal import Commit, LastLines, Void
 from cah_dask.run.folder.lost import LATE_FILE, read_late_waves
-from cah_dask.run.folder.run_folder import ARCHIVES_FILE, CONFIG_FILE, RunFolder
+from cah_dask.run.folder.run_folder import RunFolder
+from cah_dask.run.folder.run_settings import ARCHIVES_FILE, CONFIG_FILE
 from cah_dask.run.stages import COMPACT, DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT
 from cah_dask.run.watch.figures import (
     AT_WORK,
@@ -23,7 +25,6 @@ from cah_dask.run.watch.figures import (
 from cah_dask.run.watch.history import History
 from cah_dask.run.watch.lists import lists_at_work
 from cah_dask.run.watch.view import Beside, Facts, Tasks, facts, figures
-from cah_dask.schema import Counts, CountsSum
 
 
 class _Added:

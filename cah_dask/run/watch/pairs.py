@@ -9,8 +9,8 @@ import pyarrow as pa
 from cah_dask.errors import CahError
 from cah_dask.images.picture.thumbnail import data_url
 from cah_dask.images.shards import ShardReader
-from cah_dask.run.plan import Unit
 from cah_dask.run.stages import DOWNLOAD, EMBED
+from cah_dask.run.unit import Unit
 from cah_dask.run.watch.figures import PairFigures
 from cah_dask.run.watch.view import Facts
 from cah_dask.schema import similarity_of

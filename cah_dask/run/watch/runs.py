@@ -8,7 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from cah_dask.errors import CahError
-from cah_dask.run.folder.run_folder import CONFIG_FILE, RunFolder
+from cah_dask.run.folder.run_folder import RunFolder
+from cah_dask.run.folder.run_settings import CONFIG_FILE
 from cah_dask.run.stages import EXTRACT, PACK
 from cah_dask.run.watch.figures import Figures
 from cah_dask.run.watch.from_files import FromFiles

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from cah_dask.counts import Status
 from cah_dask.images.outcomes import TROUBLE
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT
 from cah_dask.run.watch.figures import (
@@ -17,7 +18,6 @@ from cah_dask.run.watch.figures import (
     HostFigures,
     PoolFigures,
 )
-from cah_dask.schema import Status
 from cah_dask.words import counted
 
 BUSY = 0.85

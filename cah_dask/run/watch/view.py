@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
+from cah_dask.counts import Counts
 from cah_dask.release.summary import histogram_of, most_first
 from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.settings.config import Config
@@ -23,7 +24,7 @@ from cah_dask.run.watch.figures import (
 )
 from cah_dask.run.watch.history import History
 from cah_dask.run.watch.verdict import judged
-from cah_dask.schema import Counts, Split
+from cah_dask.schema import Split
 
 T = TypeVar("T")
 

@@ -10,9 +10,9 @@ import pytest
 
 from cah_dask.archives.members import MAGIC
 from cah_dask.archives.responses import opened
+from cah_dask.counts import Counts
 from cah_dask.errors import ShardError
 from cah_dask.images.archived.scan import Scanned, scan
-from cah_dask.schema import Counts
 from tests.archived import make_index, take
 from tests.hostile import picture
 from tests.warcs import response, write_warc

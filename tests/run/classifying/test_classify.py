@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cah_dask.counts import STAGED
 from cah_dask.run.classifying.job import ClassifyJob
-from cah_dask.schema import STAGED
 from cah_dask.storage import open_part
 from tests import jobs_here, runs
 from tests.classify import archives

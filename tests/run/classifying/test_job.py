@@ -12,15 +12,15 @@ import pytest
 import zarr
 
 from cah_dask.classify.scoring import HISTOGRAM, OF_MODEL
+from cah_dask.counts import Counts
 from cah_dask.errors import ConfigError, RunError
 from cah_dask.run.classifying.job import ClassifyJob
 from cah_dask.run.classifying.output import read_layout
 from cah_dask.run.classifying.report import ERRORS_SHOWN, Source, write_documents
 from cah_dask.run.classifying.tasks import HOOKS_LOG, READ, SCORE
 from cah_dask.run.classifying.trial import trial
-from cah_dask.run.plan import Unit
 from cah_dask.run.task import Done
-from cah_dask.schema import Counts
+from cah_dask.run.unit import Unit
 from cah_dask.storage import Receipt, read_receipt
 from tests import jobs_here
 from tests.classify import archives

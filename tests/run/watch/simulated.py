@@ -10,16 +10,18 @@ from pathlib import Path
 
 import msgspec
 
+from cah_dask.counts import Counts
 from cah_dask.pairs.options import EmbedOptions
 from cah_dask.run.folder.journal import Commit
 from cah_dask.run.folder.run_folder import RunFolder
-from cah_dask.run.plan import Plan, Unit
+from cah_dask.run.plan import Plan
 from cah_dask.run.settings.config import Config
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, SELECT, Stage
+from cah_dask.run.unit import Unit
 from cah_dask.run.watch.figures import AT_WORK, Figures
 from cah_dask.run.watch.history import History
 from cah_dask.run.watch.view import Beside, Tasks, facts, figures
-from cah_dask.schema import SPLITS, Counts
+from cah_dask.schema import SPLITS
 from cah_dask.storage import Receipt, SideFile
 from tests.run.watch.loads import NOW
 

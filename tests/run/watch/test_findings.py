@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from cah_dask.counts import Counts
 from cah_dask.release.pool_time import PoolTime, PoolTimes
 from cah_dask.release.summary import StageSummary, Summary
 from cah_dask.run.folder.lost import LOST_FOR_NOW
@@ -16,7 +17,6 @@ from cah_dask.run.watch import findings
 from cah_dask.run.watch.figures import AT_WORK, NOT_DRIVEN, PUBLISHED
 from cah_dask.run.watch.findings import stands_out
 from cah_dask.run.watch.whole import Beside, whole_run
-from cah_dask.schema import Counts
 from tests.run.watch.loads import NOW, host
 
 HOURS = 10

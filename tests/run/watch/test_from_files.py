@@ -11,17 +11,18 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from cah_dask.counts import Counts
 from cah_dask.release.summary import funnel
 from cah_dask.run.folder.journal import Commit
 from cah_dask.run.folder.lost import LATE_FILE
-from cah_dask.run.folder.run_folder import ARCHIVES_FILE, RunFolder
+from cah_dask.run.folder.run_folder import RunFolder
+from cah_dask.run.folder.run_settings import ARCHIVES_FILE, settle
 from cah_dask.run.settings.identity import variants
 from cah_dask.run.settings.loading import Loaded
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT, Stage
 from cah_dask.run.watch import terminal
 from cah_dask.run.watch.figures import AT_WORK, NOT_DRIVEN, PACKED, PUBLISHED, Figures
 from cah_dask.run.watch.from_files import FromFiles
-from cah_dask.schema import Counts
 from cah_dask.storage import Receipt
 from tests.commands import cah
 from tests.run.test_run_folder import ARCHIVES, loaded
@@ -73,9 +74,9 @@ def all_units(folder: RunFolder) -> list[tuple[Stage, str]]:
     ]
 
 
-def settle(folder: RunFolder) -> None:
+def settle_thresholds(folder: RunFolder) -> None:
     select = folder.config().select
-    folder.settle(msgspec.structs.replace(select, thresholds={"en": 0.5}))
+    settle(folder.path, msgspec.structs.replace(select, thresholds={"en": 0.5}))
 
 
 def more_archives(folder: RunFolder) -> None:
@@ -91,7 +92,7 @@ def seen(figures: Figures) -> Figures:
     return msgspec.structs.replace(figures, at=NOW)
 
 
-@pytest.mark.parametrize("change", [settle, more_archives, late_archives])
+@pytest.mark.parametrize("change", [settle_thresholds, more_archives, late_archives])
 def test_what_changes_beside_the_journal_is_learnt(
     folder: RunFolder, told: Loaded, change: Callable[[RunFolder], None]
 ):

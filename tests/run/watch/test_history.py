@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from cah_dask.counts import Counts
 from cah_dask.run.folder.journal import Commit
 from cah_dask.run.stages import DOWNLOAD, EMBED, RUN, Stage
 from cah_dask.run.watch.history import History
-from cah_dask.schema import Counts
 from cah_dask.storage import Receipt
 from tests.run.watch.loads import NOW
 

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
+from cah_dask.counts import Counts
 from cah_dask.run.folder.journal import Commit
 from cah_dask.run.plan import Plan
 from cah_dask.run.stages import EMBED
 from cah_dask.run.watch.figures import AT_WORK, PAUSED, PUBLISHED, Figures, ListsFigures
 from cah_dask.run.watch.live import Watch
 from cah_dask.run.watch.view import Facts
-from cah_dask.schema import Counts
 from cah_dask.storage import Receipt
 from tests import runs
 from tests.run.watch.loads import NOW

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from pathlib import Path
 
+from cah_dask.counts import Counts
 from cah_dask.pairs.options import EmbedOptions
 from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.settings.config import Config
@@ -10,7 +11,6 @@ from cah_dask.run.stages import DOWNLOAD, RUN
 from cah_dask.run.watch.figures import AT_WORK, Figures
 from cah_dask.run.watch.history import History
 from cah_dask.run.watch.view import Beside, Tasks, facts, figures
-from cah_dask.schema import Counts
 from tests.run.watch.loads import NOW
 from tests.run.watch.test_history import commit
 

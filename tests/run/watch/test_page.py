@@ -5,6 +5,7 @@ import re
 import msgspec
 from bokeh.document import Document
 
+from cah_dask.counts import Status
 from cah_dask.run.cluster.page.charts import KINDS, kind_of
 from cah_dask.run.cluster.page.document import RunPage
 from cah_dask.run.cluster.page.sections import LONGEST_TEXT, Sections, size
@@ -12,7 +13,6 @@ from cah_dask.run.stages import DOWNLOAD, EMBED
 from cah_dask.run.watch.figures import Figures, HistogramFigures, Moment, PairFigures
 from cah_dask.run.watch.terminal import line, view
 from cah_dask.run.watch.verdict import judged
-from cah_dask.schema import Status
 from cah_dask.words import short, span
 from tests.run.watch.loads import NOW, host, load, pool
 

@@ -10,13 +10,13 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from cah_dask.counts import Counts
 from cah_dask.images.shards import ShardWriter
 from cah_dask.run.folder.run_folder import RunFolder
-from cah_dask.run.plan import Unit
 from cah_dask.run.stages import DOWNLOAD, EMBED, RUN
+from cah_dask.run.unit import Unit
 from cah_dask.run.watch.pairs import PAIRS_SHOWN, newest_pairs
 from cah_dask.run.watch.view import Facts
-from cah_dask.schema import Counts
 from cah_dask.storage import Receipt, side_file, write_part
 
 

@@ -6,17 +6,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from cah_dask.counts import Counts
 from cah_dask.release.pool_time import PoolTime, PoolTimes
 from cah_dask.run.folder.failures import Then, note
 from cah_dask.run.folder.journal import Commit
 from cah_dask.run.folder.lost import LATE_FILE, LOST_FOR_NOW
 from cah_dask.run.folder.run_folder import LOST, RunFolder
-from cah_dask.run.plan import Unit
 from cah_dask.run.publish import describe
 from cah_dask.run.settings.loading import Loaded
 from cah_dask.run.stages import DOWNLOAD, EMBED, EXTRACT, Stage
 from cah_dask.run.task import Failed
-from cah_dask.schema import Counts
+from cah_dask.run.unit import Unit
 from cah_dask.storage import Receipt
 from tests.run.test_run_folder import ARCHIVES, loaded
 from tests.run.watch.loads import NOW

@@ -13,11 +13,12 @@ from bokeh.models import (
 from bokeh.models.annotations import Span, Title
 from bokeh.plotting import figure
 
+from cah_dask.counts import Status
 from cah_dask.images.outcomes import TROUBLE
 from cah_dask.pairs.embed import HISTOGRAM_BINS
 from cah_dask.release.summary import left_edge
 from cah_dask.run.watch.figures import Figures, HistogramFigures, Moment
-from cah_dask.schema import SPLITS, Status
+from cah_dask.schema import SPLITS
 
 _DARK = "@media (prefers-color-scheme: dark) {:host {filter: invert(0.9) hue-rotate(180deg);}}"
 """A chart is painted for a light page; in a dark one the browser turns it over."""

@@ -12,7 +12,7 @@ PACKED = "all is packed"
 
 
 class StageFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """How far one stage is."""
+    """How far one stage is; its rates are those of now, or of its end if no task of it is left."""
 
     name: str
     rows: str
@@ -33,7 +33,7 @@ class StageFigures(msgspec.Struct, frozen=True, kw_only=True):
     rows_per_s: float
     """Over the last minute; over the last 10 or 60 where fewer than 8 tasks ended in it."""
     tasks_per_s: float
-    """Over the second half of the time since the first of its tasks began."""
+    """Over the second half of the time since the first of its tasks began, if 8 ended in it."""
     mean_tasks_per_s: float
     """Over all of that time."""
     task_s: float

@@ -97,7 +97,10 @@ class _StageHistory:
         return found, max(1.0, length(since))
 
     def steady_rates(self, now: float, work: WorkTime) -> tuple[float, float]:
-        """Return tasks per second over the second half of its time at work, and over all of it."""
+        """Return tasks per second over the second half of its time at work, and over all of it.
+
+        Both are the same while fewer than `ENOUGH_TASKS` ended in the second half.
+        """
         if self.began is None:
             return 0.0, 0.0
 
@@ -107,7 +110,8 @@ class _StageHistory:
         seconds = max(1.0, worked(self.began, now))
         all_tasks = self.tasks.since(float("-inf")).get("tasks", 0.0)
         half = self.tasks.since(work.back(seconds / 2, now), worked).get("tasks", 0.0)
-        return 2 * half / seconds, all_tasks / seconds
+        mean = all_tasks / seconds
+        return (mean if half < ENOUGH_TASKS else 2 * half / seconds), mean
 
 
 class History:
@@ -150,6 +154,11 @@ class History:
         The time between two drivers, in which no task ran, is not counted.
         """
         return self._stages[stage].steady_rates(now.timestamp(), self._work)
+
+    def ended(self, stage: str) -> datetime | None:
+        """Return when the last task of a stage ended."""
+        recent = self._stages[stage].recent
+        return datetime.fromtimestamp(recent[-1].at, UTC) if recent else None
 
     def task_seconds(self, stage: str) -> list[float]:
         """Return how long the last tasks of a stage took."""

@@ -51,7 +51,8 @@ def verdict(figures: Figures) -> list[str]:
             "the same command publishes it"
         ]
     if figures.state == AT_WORK and all(each.known == each.done > 0 for each in figures.stages):
-        return ["all tasks are done: the release is being put in place"]
+        what_was = (*_resolver(figures), *_blocking_hosts(figures), *_broken_hosts(figures))
+        return ["all tasks are done: the release is being put in place", *what_was]
     found = [line for look in _LOOKS for line in look(figures)]
     if not found and figures.pools and not any(stage.done for stage in figures.stages):
         return ["just started: no task is finished yet"]
@@ -138,7 +139,8 @@ def models(figures: Figures) -> list[str]:
             f"pools.gpu.threads to about {_times(1 / (1 - min(0.9, decodes)))} times what it is"
         ]
     is_full = staged.bound > 0 and staged.n_bytes >= staged.bound
-    if is_full or (pool.busy >= BUSY and stage.waiting >= 2 * max(1, pool.workers)):
+    ready = figures.can_start.get(EMBED.name, 0)
+    if is_full or (pool.busy >= BUSY and ready >= 2 * max(1, pool.workers)):
         return [_more_models(figures, pool, is_full=is_full)]
     return _embed_waits(figures, pool)
 
@@ -153,7 +155,7 @@ def _more_models(figures: Figures, pool: PoolFigures, *, is_full: bool) -> str:
         f"(staged_gb is {figures.staged.bound / 1e9:,.0f})"
         if is_full
         else f"embed holds the run back: its workers are busy {pool.busy or 0:.0%} of the time and "
-        f"{counted(embed.waiting if embed else 0, 'list')} wait for them"
+        f"{counted(figures.can_start.get(EMBED.name, 0), 'list')} wait for them"
     )
     return f"{why}: {_raise(pool, max(needed, 1.25))}"
 
@@ -167,16 +169,20 @@ def _embed_waits(figures: Figures, pool: PoolFigures) -> list[str]:
     if idle < IDLE or not embed.done or figures.state == PAUSED:
         return []
     share = f"embed waits for input {idle:.0%} of the time"
-    if source.busy >= BUSY:
-        return [f"{share}: {_raise(source, 1 / max(1 / MOST_TIMES, pool.busy))}"]
+    ready = sum(figures.can_start.get(name, 0) for name in source.stages)
+    if source.busy >= BUSY and ready:
+        more = _raise(source, 1 / max(1 / MOST_TIMES, pool.busy), ready)
+        return [f"{share}: {more}"]
     download = figures.stage(DOWNLOAD.name)
-    if download is not None and download.running and not figures.can_start.get(DOWNLOAD.name, 0):
-        return [
-            f"{share}, and {source.name} workers idle, too: hosts set the pace, as each is asked "
-            f"by one list at a time ({counted(download.running, 'list')} at work); fewer workers "
-            "would do"
-        ]
-    return []
+    if ready or download is None or not download.running or _front_is_short(figures):
+        return []
+    they_too, advice = f", and {source.name} workers idle, too", "fewer workers would do"
+    if source.busy >= BUSY:
+        they_too, advice = "", "more workers would not help"
+    return [
+        f"{share}{they_too}: hosts set the pace, as each is asked by one list at a time "
+        f"({counted(download.running, 'list')} at work); {advice}"
+    ]
 
 
 def front(figures: Figures) -> list[str]:
@@ -185,12 +191,17 @@ def front(figures: Figures) -> list[str]:
     pool, source = _pool_of(figures, EXTRACT.name), _pool_of(figures, DOWNLOAD.name)
     if download is None or not download.done or pool is None or source is None or source is pool:
         return []
-    front = [figures.stage(EXTRACT.name), figures.stage(DEDUP.name)]
-    is_short = (pool.busy or 0.0) >= BUSY and any(stage and stage.running for stage in front)
-    if not is_short or source.busy is None or source.busy > 1 - IDLE:
+    if not _front_is_short(figures) or source.busy is None or source.busy > 1 - IDLE:
         return []
     more = _raise(pool, 1 / max(1 / MOST_TIMES, source.busy))
     return [f"download waits for lists {1 - source.busy:.0%} of the time: {more}"]
+
+
+def _front_is_short(figures: Figures) -> bool:
+    pool = _pool_of(figures, EXTRACT.name)
+    front = [figures.stage(EXTRACT.name), figures.stage(DEDUP.name)]
+    is_busy = pool is not None and (pool.busy or 0.0) >= BUSY
+    return is_busy and any(stage and stage.running for stage in front)
 
 
 def _blocking_hosts(figures: Figures) -> list[str]:
@@ -244,10 +255,13 @@ def _times(factor: float) -> str:
     return f"{min(factor, MOST_TIMES):.1f}".removesuffix(".0")
 
 
-def _raise(pool: PoolFigures, factor: float) -> str:
-    """Say how many more workers of a pool there should be."""
+def _raise(pool: PoolFigures, factor: float, ready: int | None = None) -> str:
+    """Say how many more workers of a pool there should be: not more than have a task at once."""
     key = f"pools.{pool.name}.{'max_jobs' if pool.is_slurm else 'workers'}"
     number = math.ceil(pool.most * min(factor, MOST_TIMES) - 1e-9)
+    if ready is not None:
+        workers_of_a_job = max(1, round(pool.workers / max(1, pool.running)))
+        number = min(number, pool.most + math.ceil(ready / workers_of_a_job))
     return f"raise {key} from {pool.most} to about {number}"
 
 

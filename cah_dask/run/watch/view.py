@@ -129,9 +129,10 @@ def stage_figures(stage: Stage, tasks: Tasks, history: History, now: datetime) -
     known, done = tasks.known.get(name, 0), tasks.done.get(name, 0)
     running, failed = tasks.running.get(name, 0), tasks.failed.get(name, 0)
     counts = tasks.counts.get(name, Counts())
-    lately = history.tasks_per_s(name, now)
-    half, mean = history.steady_rates(name, now)
     left = known - done
+    until = now if left else history.ended(name) or now
+    lately = history.tasks_per_s(name, until)
+    half, mean = history.steady_rates(name, until)
     seconds = history.task_seconds(name)
     task_s = sum(seconds) / max(1, len(seconds))
     at_once = max(1.0, (half or mean) * task_s)
@@ -146,7 +147,7 @@ def stage_figures(stage: Stage, tasks: Tasks, history: History, now: datetime) -
         seen=counts.seen,
         kept=counts.kept,
         rejected=most_first(counts.rejected),
-        rows_per_s=history.rows_per_s(name, now),
+        rows_per_s=history.rows_per_s(name, until),
         tasks_per_s=half,
         mean_tasks_per_s=mean,
         task_s=task_s,

@@ -63,7 +63,7 @@ def load(
         "recent_hosts": [],
         "pairs": [],
         "workers_given_up": [],
-        "can_start": {"download": 40},
+        "can_start": {"download": 40, "embed": 46},
     }
     return Figures(**(values | changes))
 

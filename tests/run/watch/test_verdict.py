@@ -34,6 +34,20 @@ SLOW_DECODING = ModelFigures(at_work=0.5, waiting_for_pictures=0.4, waiting_for_
             "as each is asked by one list at a time (4 lists at work); fewer workers would do",
         ),
         (
+            {"gpu": 0.37, "io": 0.95, "can_start": {"download": 3}},
+            "embed waits for input 63% of the time: raise pools.io.max_jobs from 4 to about 7",
+        ),
+        (
+            {"gpu": 0.37, "io": 0.95, "can_start": {"download": 0}},
+            "embed waits for input 63% of the time: hosts set the pace, as each is asked by one "
+            "list at a time (4 lists at work); more workers would not help",
+        ),
+        (
+            {"cpu": 0.95, "gpu": 0.37, "io": 0.4, "can_start": {"download": 0}},
+            "download waits for lists 60% of the time: raise pools.cpu.max_jobs from 4 to about 10",
+        ),
+        ({"gpu": 0.97, "can_start": {"embed": 5}}, "all is well: no pool waits for another"),
+        (
             {"gpu": 0.97, "stages": [stage(DOWNLOAD, tasks_per_s=0.3), stage(EMBED)]},
             "embed holds the run back: its workers are busy 97% of the time and 46 lists wait for "
             "them: raise pools.gpu.max_jobs from 4 to about 12",
@@ -113,6 +127,13 @@ SLOW_DECODING = ModelFigures(at_work=0.5, waiting_for_pictures=0.4, waiting_for_
 )  # fmt: skip
 def test_a_load_has_its_verdict(changes: dict[str, Any], words: str):
     assert verdict(load(**changes)) == [words]
+
+
+def test_the_end_of_a_run_hides_no_host_that_refused():
+    done = [stage(each, done=100) for each in (DOWNLOAD, EMBED)]
+    first, second = verdict(load(stages=done, recent_hosts=[host("shop.test", http_403=374)]))
+    assert first.startswith("all tasks are done")
+    assert second.startswith("shop.test refused 374 of 374 urls")
 
 
 def test_pending_jobs_are_named_with_what_slurm_says():

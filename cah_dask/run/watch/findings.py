@@ -33,6 +33,14 @@ LEAST_KEPT = 0.02
 ENOUGH_ROWS = 100
 """Rows from which on a share of them says anything."""
 
+_PERHAPS_OURS = frozenset(
+    {
+        *(Status.CONNECT_REFUSED, Status.CONNECT_TIMEOUT, Status.CONNECT_ERROR, Status.TLS_ERROR),
+        *(Status.DISCONNECTED, Status.TIMEOUT, Status.TOO_SLOW, Status.ROBOTS_UNREACHABLE),
+    }
+)
+"""Trouble that a poor network between the nodes and all hosts makes, too."""
+
 _SETTINGS = {
     Reject.NOT_IN_SUBSET: "extract.table.subset",
     Reject.SHORT_TEXT: "extract.min_text",
@@ -78,20 +86,31 @@ def _resolver(run: WholeRun) -> list[str]:
 
 
 def _network(run: WholeRun) -> list[str]:
-    """Name the trouble that a large part of all urls ended in, but for those of the resolver."""
+    """Name each trouble that a large part of all urls ended in, but for that of the resolver."""
     outcomes = run.figures.recent_outcomes
     n_urls = sum(outcomes.values())
-    found = {status: outcomes.get(status, 0) for status in TROUBLE - {Status.DNS_ERROR}}
-    worst = max(found, key=lambda status: (found[status], status))
-    if n_urls < ENOUGH_ROWS or found[worst] < TROUBLE_SHARE * n_urls:
+    if n_urls < ENOUGH_ROWS:
         return []
-    advice = (
-        "ask more slowly (download.hosts.spacing_s)"
-        if worst in verdict.REFUSALS
-        else "look at the network of the nodes that download, or lower download.connections"
-    )
-    share = found[worst] / n_urls
-    return [f"{share:.0%} of all urls end in {worst}: if few hosts are not to blame, {advice}"]
+    found = {status: outcomes.get(status, 0) / n_urls for status in TROUBLE - {Status.DNS_ERROR}}
+    return [
+        f"{share:.0%} of all urls end in {status}{_advice(status)}"
+        for status, share in sorted(found.items(), key=lambda each: (-each[1], each[0]))
+        if share >= TROUBLE_SHARE
+    ]
+
+
+def _advice(status: Status) -> str:
+    """Say what to change, if it is not for the sites alone."""
+    if status == Status.DNS_NOT_FOUND:
+        return ": these names are gone, as in archives of long ago"
+    if status in verdict.REFUSALS:
+        return ": if few hosts are not to blame, ask more slowly (download.hosts.spacing_s)"
+    if status in _PERHAPS_OURS:
+        return (
+            ": if few hosts are not to blame, look at the network of the nodes that download, or "
+            "lower download.connections"
+        )
+    return ""
 
 
 def _hosts(run: WholeRun) -> list[str]:

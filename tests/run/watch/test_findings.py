@@ -5,7 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from cah_dask.counts import Counts
+from cah_dask.counts import Counts, Status
+from cah_dask.images.outcomes import TROUBLE
 from cah_dask.release.pool_time import PoolTime, PoolTimes
 from cah_dask.release.summary import StageSummary, Summary
 from cah_dask.run.folder.lost import LOST_FOR_NOW
@@ -174,6 +175,10 @@ def told(*, is_slurm: bool) -> list[Pool]:
             "(download.hosts.spacing_s)",
         ),
         (
+            {"counts": {"download": Counts(1000, 600, {"dns_not_found": 400})}},
+            "40% of all urls end in dns_not_found: these names are gone, as in archives of long ago",
+        ),
+        (
             {"hosts": [host("shop.example", ok=80, http_403=4120)]},
             "shop.example refused 4,120 of 4,200 urls (most are http_403): it does not want to be "
             "asked; name it in dedup.exclude of later runs",
@@ -250,6 +255,23 @@ def test_a_run_has_its_finding(load: dict[str, Any], words: str):
 )
 def test_an_ordinary_run_has_none(load: dict[str, Any]):
     assert run(**load) == []
+
+
+@pytest.mark.parametrize("status", sorted(TROUBLE - {Status.DNS_ERROR}))
+def test_the_network_is_blamed_only_for_what_it_can_do(status: Status):
+    (line,) = run(counts={"download": Counts(1000, 700, {status: 300})})
+    assert line.startswith(f"30% of all urls end in {status}")
+    by_the_site = status.startswith(("dns_", "tls_certificate", "http_", "host_"))
+    assert ("network" not in line) is by_the_site
+
+
+def test_names_that_are_gone_hide_no_trouble_of_the_network():
+    rejected = {"dns_not_found": 400, "connect_timeout": 300}
+    lines = run(counts={"download": Counts(1000, 300, rejected)})
+    assert [line.partition(":")[0] for line in lines] == [
+        "40% of all urls end in dns_not_found",
+        "30% of all urls end in connect_timeout",
+    ]
 
 
 def test_pictures_that_were_not_had_are_no_loss_of_embed():

@@ -25,7 +25,8 @@ TROUBLE_SHARE = 0.25
 """Share of urls that end in the same trouble above which it is not that of single hosts."""
 
 CUT_SHARE = 0.01
-"""Share of archives that could not be read whole above which the inputs are to be looked at."""
+"""Share of archives that could not be read whole, or of urls in such ones, above which archives are
+to be looked at."""
 
 LEAST_KEPT = 0.02
 """Share of its rows below which a stage that keeps no more is worth a word."""
@@ -81,6 +82,18 @@ def _archives(run: WholeRun) -> list[str]:
     return lines
 
 
+def _archived_pictures(run: WholeRun) -> list[str]:
+    """Say which share of urls is in archives that could not be read, where pictures come of them."""
+    outcomes = run.figures.recent_outcomes
+    n_urls, n_lost = sum(outcomes.values()), outcomes.get(Status.ARCHIVE_LOST, 0)
+    if n_urls < ENOUGH_ROWS or n_lost <= CUT_SHARE * n_urls:
+        return []
+    return [
+        f"{n_lost / n_urls:.0%} of all urls end in {Status.ARCHIVE_LOST}: archives of pictures are "
+        "out of reach, cut or damaged, as named below"
+    ]
+
+
 def _resolver(run: WholeRun) -> list[str]:
     return verdict.resolver(run.figures.recent_outcomes, "all urls")
 
@@ -102,7 +115,7 @@ def _network(run: WholeRun) -> list[str]:
 def _advice(status: Status) -> str:
     """Say what to change, if it is not for the sites alone."""
     if status == Status.DNS_NOT_FOUND:
-        return ": these names are gone, as in archives of long ago"
+        return ": these names are gone, as in old archives"
     if status in verdict.REFUSALS:
         return ": if few hosts are not to blame, ask more slowly (download.hosts.spacing_s)"
     if status in _PERHAPS_OURS:
@@ -191,6 +204,7 @@ _LOOKS: tuple[Callable[[WholeRun], list[str]], ...] = (
     _stopped,
     _given_up,
     _archives,
+    _archived_pictures,
     _resolver,
     _network,
     _hosts,

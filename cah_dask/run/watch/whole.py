@@ -32,7 +32,7 @@ class WholeRun(msgspec.Struct, frozen=True, kw_only=True):
     lost: int
     """Archives that gave nothing, as they were not to be had."""
     cut: int
-    """Faults by which archives could not be read whole."""
+    """Archives that could not be read whole, however many faults each has."""
     times: Mapping[str, PoolTime]
     """By pool; empty if they are not known."""
 
@@ -95,9 +95,15 @@ def whole_run(summary: Summary, pools: Sequence[Pool], beside: Beside) -> WholeR
         figures=figures,
         archives=len(summary.archives),
         lost=beside.lost,
-        cut=sum(LOST_FOR_NOW not in line for line in summary.lost),
+        cut=_cut(summary),
         times=times,
     )
+
+
+def _cut(summary: Summary) -> int:
+    """Return how many inputs have faults; lists and pictures of other archives have theirs, too."""
+    named = {line.partition(": ")[0] for line in summary.lost if LOST_FOR_NOW not in line}
+    return len(named.intersection(summary.archives))
 
 
 def _mean(number_s: float, seconds: float) -> int:

@@ -48,6 +48,7 @@ def run(  # a load is many things
     is_slurm: bool = True,
     cut: int = 0,
     lost: int = 0,
+    lists: int = 0,
     **beside: Any,
 ) -> list[str]:
     """Return what stands out in a run.
@@ -67,7 +68,9 @@ def run(  # a load is many things
     hours
         Length of the run.
     cut, lost
-        Archives that were damaged, and that were not to be had.
+        Archives that were damaged, with two faults each, and that were not to be had.
+    lists
+        Lists with pictures in an archive that is damaged.
     """
     shares = {"gpu": 0.8, "io": 0.6, "cpu": 0.4} | (busy or {})
     seconds = hours * 3600
@@ -98,9 +101,15 @@ def run(  # a load is many things
         )
         for pool, n in WORKERS.items()
     }
-    faults = ["a: cut"] * cut + [f"b: {LOST_FOR_NOW}gone"] * lost
+    archives = [f"a{number}.warc.gz" for number in range(200)]
+    faults = [f"{name}: {fault}" for name in archives[:cut] for fault in ("cut at 7", "record 2")]
+    faults += [f"{name}: {LOST_FOR_NOW}gone" for name in archives[:lost]]
+    faults += [
+        f"fetch/w00000/b{number:05d}.parquet: 1 archive out of reach or damaged: a0.warc.gz: cut"
+        for number in range(lists)
+    ]
     summary = Summary(
-        stages=stages, archives=["a"] * 200, lost=faults, started=NOW, finished=NOW,
+        stages=stages, archives=archives, lost=faults, started=NOW, finished=NOW,
         versions={}, settings={}, encoder="clip", thresholds={}, selected=[], pools=SERVED,
         held=PoolTimes(NOW, times) if is_known else None,
     )  # fmt: skip
@@ -176,7 +185,7 @@ def told(*, is_slurm: bool) -> list[Pool]:
         ),
         (
             {"counts": {"download": Counts(1000, 600, {"dns_not_found": 400})}},
-            "40% of all urls end in dns_not_found: these names are gone, as in archives of long ago",
+            "40% of all urls end in dns_not_found: these names are gone, as in old archives",
         ),
         (
             {"hosts": [host("shop.example", ok=80, http_403=4120)]},
@@ -191,6 +200,11 @@ def told(*, is_slurm: bool) -> list[Pool]:
         (
             {"hosts": [host("dead.example", timeout=900), host("b.test", timeout=9)]},
             "dead.example alone has 900 of 1,000 urls that came to nothing (most are timeout)",
+        ),
+        (
+            {"counts": {"download": Counts(1000, 970, {"archive_lost": 30})}, "lists": 50},
+            "3% of all urls end in archive_lost: archives of pictures are out of reach, cut or "
+            "damaged, as named below",
         ),
         (
             {"lost": 3},
@@ -251,6 +265,8 @@ def test_a_run_has_its_finding(load: dict[str, Any], words: str):
         {"counts": {name: Counts() for name in COUNTS}},
         {"hosts": [host("a.example", http_403=40), host("b.example", timeout=400)]},
         {"cut": 2},
+        {"lists": 50},
+        {"counts": {"download": Counts(10_000, 9900, {"archive_lost": 100})}},
     ],
 )
 def test_an_ordinary_run_has_none(load: dict[str, Any]):

@@ -83,7 +83,7 @@ def _archives(run: WholeRun) -> list[str]:
 
 
 def _archived_pictures(run: WholeRun) -> list[str]:
-    """Say which share of urls is in archives that could not be read, where pictures come of them."""
+    """Say which share of urls ended as the archives of pictures could not be read."""
     outcomes = run.figures.recent_outcomes
     n_urls, n_lost = sum(outcomes.values()), outcomes.get(Status.ARCHIVE_LOST, 0)
     if n_urls < ENOUGH_ROWS or n_lost <= CUT_SHARE * n_urls:

@@ -26,8 +26,8 @@ class WholeRun(msgspec.Struct, frozen=True, kw_only=True):
     """All that a run so far is judged by."""
 
     figures: Figures
-    """Means over the looks of all drivers, how busy pools were while lists were embedded; outcomes
-    and hosts are those of all lists."""
+    """Means over the looks of all drivers while lists were embedded; outcomes and hosts are those
+    of all lists."""
     archives: int
     lost: int
     """Archives that gave nothing, as they were not to be had."""
@@ -106,9 +106,9 @@ def _cut(summary: Summary) -> int:
     return len(named.intersection(summary.archives))
 
 
-def _mean(number_s: float, seconds: float) -> int:
+def _mean(number_s: float, seconds: float) -> float:
     """Return how many of something there were on average."""
-    return round(number_s / seconds) if seconds else 0
+    return number_s / seconds if seconds else 0.0
 
 
 def _busy(time: PoolTime) -> float | None:
@@ -121,14 +121,14 @@ def _stage(
 ) -> StageFigures:
     """Return the figures of a stage; its rate is that of its workers while they had tasks."""
     counts, busy = stage.counts, _busy(time)
-    rate = stage.tasks / time.looked_s / busy if busy else 0.0
+    rate = stage.tasks / time.midst_s / busy if busy else 0.0
     return StageFigures(
         name=name,
         rows=stage.rows,
         known=stage.tasks,
         done=stage.tasks,
-        running=_mean(stage.seconds, time.looked_s),
-        waiting=_mean(time.ready_s.get(name, 0.0), time.midst_s),
+        running=_mean(stage.seconds, time.midst_s),
+        waiting=round(_mean(time.ready_s.get(name, 0.0), time.midst_s)),
         failed=failed.get(name, 0),
         seen=counts.seen,
         kept=counts.kept,
@@ -144,16 +144,18 @@ def _stage(
 
 def _pool(pool: Pool, time: PoolTime) -> PoolFigures:
     is_slurm = pool.job is not None
-    running = _mean(time.jobs_s if is_slurm else time.held_s, time.looked_s)
+    workers = _mean(time.midst_workers_s, time.midst_s)
+    jobs_of_a_worker = _mean(time.jobs_s if is_slurm else time.held_s, time.connected_s)
+    running = round(workers * jobs_of_a_worker)
     return PoolFigures(
         name=pool.name,
         stages=tuple(stage.name for stage in pool.stages),
         is_slurm=is_slurm,
         most=pool.max_jobs if is_slurm else pool.workers,
         wanted=running,
-        pending=_mean(time.pending_s, time.looked_s),
+        pending=round(_mean(time.pending_s, time.looked_s)),
         reasons={},
         running=running,
-        workers=_mean(time.connected_s, time.looked_s),
+        workers=round(workers),
         busy=_busy(time),
     )

@@ -44,6 +44,8 @@ def run(  # a load is many things
     counts: dict[str, Counts] | None = None,
     pending: float = 0.0,
     hours: float = HOURS,
+    before: float = 0.0,
+    at_work: dict[str, float] | None = None,
     is_known: bool = True,
     is_slurm: bool = True,
     cut: int = 0,
@@ -66,7 +68,11 @@ def run(  # a load is many things
     pending
         Jobs of the gpu pool that waited in Slurm, on average.
     hours
-        Length of the run.
+        From the first list that could be embedded to the last.
+    before
+        Hours before that, in which the gpu pool had no worker.
+    at_work
+        By stage, tasks that were at work on average, in the place of those of the busy workers.
     cut, lost
         Archives that were damaged, with two faults each, and that were not to be had.
     lists
@@ -76,6 +82,7 @@ def run(  # a load is many things
     seconds = hours * 3600
     first = {"gpu": "embed", "io": "download", "cpu": "extract"}
     worked = {first[pool]: share * WORKERS[pool] * seconds for pool, share in shares.items()}
+    worked |= {stage: number * seconds for stage, number in (at_work or {}).items()}
     timings = {"worker": round(1000 * worked["embed"])}
     for part, share in (model or {"model": 9000, "input": 300}).items():
         timings[part] = timings["worker"] * share // 10_000
@@ -86,11 +93,12 @@ def run(  # a load is many things
     stages["embed"] = msgspec.structs.replace(stages["embed"], timings=timings)
     times = {
         pool: PoolTime(
-            looked_s=seconds,
-            jobs_s=n * seconds,
-            held_s=n * seconds,
-            connected_s=n * seconds,
+            looked_s=seconds + before * 3600,
+            jobs_s=n * there_s,
+            held_s=n * there_s,
+            connected_s=n * there_s,
             midst_s=seconds,
+            midst_workers_s=n * seconds,
             busy_s=shares[pool] * seconds,
             pending_s=pending * seconds if pool == "gpu" else 0.0,
             ready_s={
@@ -100,6 +108,7 @@ def run(  # a load is many things
             },
         )
         for pool, n in WORKERS.items()
+        for there_s in [seconds + (before * 3600 if pool != "gpu" else 0.0)]
     }
     archives = [f"a{number}.warc.gz" for number in range(200)]
     faults = [f"{name}: {fault}" for name in archives[:cut] for fault in ("cut at 7", "record 2")]
@@ -147,6 +156,19 @@ def told(*, is_slurm: bool) -> list[Pool]:
             {"busy": {"gpu": 0.37, "io": 0.4}, "ready": {"download": 0.2}},
             "embed waits for input 63% of the time, and io workers idle, too: hosts set the pace, "
             "as each is asked by one list at a time (2 lists at work); fewer workers would do",
+        ),
+        (
+            {"busy": {"gpu": 0.37, "io": 0.4}, "ready": {"download": 0.2}, "before": 30},
+            "embed waits for input 63% of the time, and io workers idle, too: hosts set the pace, "
+            "as each is asked by one list at a time (2 lists at work); fewer workers would do",
+        ),
+        (
+            {
+                "busy": {"gpu": 0.37, "io": 0.4, "cpu": 0.95},
+                "ready": {"download": 0.2},
+                "at_work": {"extract": 0.4, "dedup": 0.4},
+            },
+            "download waits for lists 60% of the time: raise pools.cpu.max_jobs from 4 to about 10",
         ),
         (
             {"busy": {"gpu": 0.96, "io": 0.4}, "ready": {"embed": 46}},
@@ -257,6 +279,7 @@ def test_a_run_has_its_finding(load: dict[str, Any], words: str):
         {},
         {"busy": {"gpu": 0.37, "io": 0.4}},  # it is not known why
         {"busy": {"gpu": 0.97, "io": 0.97}, "ready": {"embed": 0.4}},  # all had enough to do
+        {"busy": {"gpu": 0.97, "io": 0.97}, "ready": {"embed": 6}, "before": 30},
         {"busy": {"gpu": 0.1, "io": 1.0}, "hours": 0.01},  # it has hardly begun
         {"busy": {"gpu": 0.1, "io": 1.0}, "is_known": False},
         {"pending": 0.5},

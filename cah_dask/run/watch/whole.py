@@ -71,7 +71,9 @@ def whole_run(summary: Summary, pools: Sequence[Pool], beside: Beside) -> WholeR
             _stage(name, stage, times.get(summary.pools.get(name, ""), PoolTime()), beside.failed)
             for name, stage in summary.stages.items()
         ],
-        pools=[_pool(pool, times[pool.name]) for pool in pools if pool.name in times],
+        pools=[
+            _pool(pool, times[pool.name], summary.pools) for pool in pools if pool.name in times
+        ],
         staged=StagedFigures(n_bytes=0, bound=0),
         model=ModelFigures(
             at_work=embed.share(MODEL),
@@ -142,14 +144,15 @@ def _stage(
     )
 
 
-def _pool(pool: Pool, time: PoolTime) -> PoolFigures:
+def _pool(pool: Pool, time: PoolTime, served: Mapping[str, str]) -> PoolFigures:
+    """Return the figures of a pool; a stage that another one did is none of its own."""
     is_slurm = pool.job is not None
     workers = _mean(time.midst_workers_s, time.midst_s)
     jobs_of_a_worker = _mean(time.jobs_s if is_slurm else time.held_s, time.connected_s)
     running = round(workers * jobs_of_a_worker)
     return PoolFigures(
         name=pool.name,
-        stages=tuple(stage.name for stage in pool.stages),
+        stages=tuple(stage.name for stage in pool.stages if served[stage.name] == pool.name),
         is_slurm=is_slurm,
         most=pool.max_jobs if is_slurm else pool.workers,
         wanted=running,

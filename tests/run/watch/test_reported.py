@@ -47,7 +47,7 @@ def commit(
 ) -> None:
     receipt = Receipt(stage=stage.name, unit=unit, config="c", counts=counts, **facts)
     at = NOW + timedelta(seconds=seconds)
-    folder.record(Commit(at, stage.name, unit, "n/x-0", seconds, receipt))
+    folder.record(Commit(at, stage.name, unit, f"n/{stage.pool}-0", seconds, receipt))
 
 
 def lose(folder: RunFolder) -> None:

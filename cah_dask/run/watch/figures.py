@@ -98,6 +98,8 @@ class ListsFigures(msgspec.Struct, frozen=True, kw_only=True):
     urls: int = 0
     done: int = 0
     """Urls of them that have an outcome."""
+    again: int = 0
+    """Urls of them that failed and are to be asked again."""
     n_bytes: int = 0
     bytes_per_s: float = 0.0
     """Over the time that each was at work so far, added up."""

@@ -46,6 +46,7 @@ def run(  # a load is many things
     hours: float = HOURS,
     before: float = 0.0,
     at_work: dict[str, float] | None = None,
+    done_by: dict[str, str] | None = None,
     is_known: bool = True,
     is_slurm: bool = True,
     cut: int = 0,
@@ -73,6 +74,8 @@ def run(  # a load is many things
         Hours before that, in which the gpu pool had no worker.
     at_work
         By stage, tasks that were at work on average, in the place of those of the busy workers.
+    done_by
+        Pools that did most of a stage before the run was told other ones.
     cut, lost
         Archives that were damaged, with two faults each, and that were not to be had.
     lists
@@ -119,7 +122,8 @@ def run(  # a load is many things
     ]
     summary = Summary(
         stages=stages, archives=archives, lost=faults, started=NOW, finished=NOW,
-        versions={}, settings={}, encoder="clip", thresholds={}, selected=[], pools=SERVED,
+        versions={}, settings={}, encoder="clip", thresholds={}, selected=[],
+        pools=SERVED | (done_by or {}),
         held=PoolTimes(NOW, times) if is_known else None,
     )  # fmt: skip
     known = Beside(
@@ -282,6 +286,7 @@ def test_a_run_has_its_finding(load: dict[str, Any], words: str):
         {"busy": {"gpu": 0.97, "io": 0.97}, "ready": {"embed": 6}, "before": 30},
         {"busy": {"gpu": 0.1, "io": 1.0}, "hours": 0.01},  # it has hardly begun
         {"busy": {"gpu": 0.1, "io": 1.0}, "is_known": False},
+        {"busy": {"gpu": 0.37, "io": 0.95}, "done_by": {"download": "cpu"}},
         {"pending": 0.5},
         {"counts": {"download": Counts(4, 2, {"timeout": 2})}},
         {"counts": {"select": Counts(20, 20)}},

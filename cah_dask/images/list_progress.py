@@ -5,12 +5,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import msgspec
 
 from cah_dask.images.outcomes import Ledger
 from cah_dask.images.web.repeater import Repeater
+from cah_dask.urls import host_of
 
 EVERY_S = 5.0
 """Seconds between two looks."""
@@ -31,6 +31,8 @@ class ListProgress(msgspec.Struct, frozen=True):
     """Since it began."""
     hosts: dict[str, int]
     """Urls of the hosts with the most of them that are to be asked, for the first time or again."""
+    again: int = 0
+    """Urls that failed and are to be asked again."""
 
 
 @contextlib.contextmanager
@@ -49,9 +51,14 @@ def progress_written(
 
     def write() -> None:
         left = ledger.left()
-        hosts = Counter(urlsplit(url).hostname or "" for url in left).most_common(HOSTS)
-        seconds = time.monotonic() - started
-        now = ListProgress(len(ledger), len(ledger) - len(left), n_bytes(), seconds, dict(hosts))
+        now = ListProgress(
+            urls=len(ledger),
+            done=len(ledger) - len(left),
+            n_bytes=n_bytes(),
+            seconds=time.monotonic() - started,
+            hosts=dict(Counter(map(host_of, left)).most_common(HOSTS)),
+            again=min(ledger.n_tried_again, len(left)),
+        )
         with contextlib.suppress(OSError):
             unfinished.write_bytes(msgspec.json.encode(now))
             unfinished.replace(path)

@@ -97,6 +97,11 @@ class Ledger:
             if found is None or index in again
         ]
 
+    @property
+    def n_tried_again(self) -> int:
+        """How many urls have failed and are to be tried again; it may be asked by any thread."""
+        return len(self._tried_again)
+
     def has(self, index: int) -> bool:
         """Tell whether a url has an outcome, be it that of a try that another follows."""
         return self._outcomes[index] is not None

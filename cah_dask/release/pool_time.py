@@ -43,6 +43,8 @@ class PoolTime(msgspec.Struct, frozen=True, kw_only=True):
     connected_s: float = 0.0
     midst_s: float = 0.0
     """Seconds that had a `Midst`."""
+    midst_workers_s: float = 0.0
+    """Connected workers in these."""
     busy_s: float = 0.0
     ready_s: dict[str, float] = {}
 
@@ -57,6 +59,8 @@ class PoolTime(msgspec.Struct, frozen=True, kw_only=True):
             held_s=self.held_s + seconds * seen.held,
             connected_s=self.connected_s + seconds * seen.connected,
             midst_s=self.midst_s + (seconds if midst is not None else 0.0),
+            midst_workers_s=self.midst_workers_s
+            + (seconds * seen.connected if midst is not None else 0.0),
             busy_s=self.busy_s + seconds * busy,
             ready_s={
                 stage: self.ready_s.get(stage, 0.0) + seconds * ready.get(stage, 0)

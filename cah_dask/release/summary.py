@@ -1,6 +1,6 @@
 """What became of every row of a run, stage by stage: the numbers behind report and data card."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal
@@ -33,6 +33,8 @@ class StageSummary(msgspec.Struct, frozen=True):
     """Most memory that a worker took for one of them; 0 if that is not known."""
     timings: dict[str, int] = {}
     """Milliseconds of parts of that work, by what they were for."""
+    pools: dict[str, float] = {}
+    """Seconds of that work by the pool whose workers did it: a run may get other pools."""
 
     def share(self, part: str) -> float:
         """Return which share of the time of the workers a part of `timings` took, 0 to 1.
@@ -53,13 +55,15 @@ class StageTotal:
         self._seconds = 0.0
         self._peak_mb = 0
         self._timings: Counter[str] = Counter()
+        self._pools: defaultdict[str, float] = defaultdict(float)
 
-    def add(self, receipt: Receipt, seconds: float, peak_mb: int = 0) -> None:
-        """Add a finished task."""
+    def add(self, receipt: Receipt, seconds: float, pool: str, peak_mb: int = 0) -> None:
+        """Add a task that a worker of a pool has finished."""
         self._tasks += 1
         self._counts.add(receipt.counts)
         self._timings.update(receipt.timings)
         self._seconds += seconds
+        self._pools[pool] += seconds
         self._peak_mb = max(self._peak_mb, peak_mb)
 
     @property
@@ -67,7 +71,15 @@ class StageTotal:
         """All tasks so far."""
         counts = self._counts.total
         timings = dict(sorted(self._timings.items()))
-        return StageSummary(self._tasks, counts, self._seconds, self._rows, self._peak_mb, timings)
+        return StageSummary(
+            self._tasks,
+            counts,
+            self._seconds,
+            self._rows,
+            self._peak_mb,
+            timings,
+            dict(sorted(self._pools.items())),
+        )
 
 
 class ReportOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -104,7 +116,7 @@ class Summary(msgspec.Struct, frozen=True):
     """Names of some fetch lists, drawn from all that are downloaded."""
     timeline: Timeline | None = None
     pools: dict[str, str] = {}
-    """By stage, the pool whose workers do it."""
+    """By stage, the pool whose workers did most of it, or would do it."""
     held: PoolTimes | None = None
     """For how long it held their workers; None if nobody wrote that down."""
     stands_out: list[str] = []

@@ -54,8 +54,10 @@ def held_by_pool(summary: Summary) -> dict[str, PoolTime]:
 def work_by_pool(summary: Summary) -> list[PoolWork]:
     """Return the work of each pool that had any, or was held for some."""
     worked: defaultdict[str, float] = defaultdict(float)
-    for name, stage in summary.stages.items():
-        worked[summary.pools.get(name, "cpu")] += worker_hours(stage)
+    for stage in summary.stages.values():
+        for pool, seconds in stage.pools.items():
+            share = seconds / stage.seconds if stage.seconds else 0.0
+            worked[pool] += share * worker_hours(stage)
     held = held_by_pool(summary)
     prices = {str(pool): price for pool, price in summary.options.prices.items()}
     return [

@@ -1,11 +1,15 @@
 """How far a list is can be read while it is at work, and nothing is left of it."""
 
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import pytest
 
 from cah_dask.counts import Status
 from cah_dask.images.list_progress import ListProgress, progress_written, read_progress
 from cah_dask.images.outcomes import Ledger, Outcome
+from cah_dask.urls import host_of
 from tests import runs
 from tests.images.downloads import download, options
 from tests.webserver import WebServer
@@ -23,9 +27,19 @@ def test_it_says_what_has_an_outcome_and_which_hosts_have_the_most_left(tmp_path
         assert runs.wait_for(lambda: read_progress(path) is not None)
         found = read_progress(path)
         assert found is not None
-        assert (found.urls, found.done, found.n_bytes) == (9, 3, 1234)
+        assert (found.urls, found.done, found.again, found.n_bytes) == (9, 3, 1, 1234)
         assert found.hosts == {"slow.example": 5, "fast.example": 1}
     assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("url", ["http://us[er@a.example/1", "http://a.example\\b[c/1", "no url"])
+def test_a_url_that_others_would_refuse_ends_no_progress_and_has_its_host(url: str, tmp_path: Path):
+    path = tmp_path / "list.json"
+    with progress_written(path, Ledger([url, "http://A.example./2"]), int, every_s=0.01):
+        assert runs.wait_for(lambda: read_progress(path) is not None)
+        found = read_progress(path)
+    assert found is not None
+    assert found.hosts == Counter(map(host_of, [url, "http://A.example./2"]))
 
 
 def test_a_host_that_is_to_be_asked_again_has_urls_left(web: WebServer, tmp_path: Path):
@@ -39,6 +53,7 @@ def test_a_host_that_is_to_be_asked_again_has_urls_left(web: WebServer, tmp_path
         list_ = pool.submit(download, urls, tmp_path, late, progress_file=path)
         assert runs.wait_for(lambda: sees(path, told).done == 1, 20)
         assert told[-1].hosts == {"late.test": 3}
+        assert runs.wait_for(lambda: sees(path, told).again == 3, 20)
         made, _ = list_.result(60)
     assert made.counts.rejected == {"http_404": 1, "http_5xx": 3}
     assert web.hits["late.test", "/503-0.jpg"] == 2

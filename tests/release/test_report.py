@@ -91,12 +91,16 @@ def test_what_came_from_the_web_is_escaped_and_nothing_is_loaded(run_dir: Path, 
 def test_work_is_shown_over_time_and_its_cost_for_a_million_pairs(run_dir: Path, summary: Summary):
     sums = TimelineSum()
     sums.add("embed", datetime(2026, 5, 1, 12, 0, 10, tzinfo=UTC), 10.0)
-    stages = {name: StageSummary(1, each, 3600.0, "rows") for name, each in COUNTS.items()}
+    pools = dict.fromkeys(COUNTS, "cpu") | {"embed": "gpu"}
+    stages = {
+        name: StageSummary(1, each, 3600.0, "rows", pools={pools[name]: 3600.0})
+        for name, each in COUNTS.items()
+    }
     found = msgspec.structs.replace(
         summary,
         stages=stages,
         timeline=sums.total,
-        pools=dict.fromkeys(COUNTS, "cpu") | {"embed": "gpu"},
+        pools=pools,
         options=ReportOptions(prices={"gpu": 2.5}, currency="EUR"),
     )
     text = " ".join(page(run_dir, found).text.split())

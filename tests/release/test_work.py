@@ -61,11 +61,12 @@ def test_no_task_makes_no_timeline():
 
 
 STAGES = {
-    "extract": StageSummary(1, Counts(), 7200.0, "rows"),
-    "download": StageSummary(1, Counts(), 3600.0, "rows"),
-    "embed": StageSummary(2, Counts(), 9000.0, "rows", timings={"worker": 5_400_000}),
+    "extract": StageSummary(1, Counts(), 7200.0, "rows", pools={"cpu": 7200.0}),
+    "download": StageSummary(1, Counts(), 3600.0, "rows", pools={"io": 3600.0}),
+    "embed": StageSummary(
+        2, Counts(), 9000.0, "rows", timings={"worker": 5_400_000}, pools={"gpu": 9000.0}
+    ),
 }
-POOLS = {"extract": "cpu", "download": "io", "embed": "gpu"}
 HELD = PoolTimes(
     START - timedelta(minutes=5),
     {
@@ -79,7 +80,7 @@ def priced(summary: Summary, held: PoolTimes | None) -> dict[str, PoolWork]:
     """Return the work of each pool of a run that held its workers so long."""
     options = ReportOptions(prices={"cpu": 0.5, "gpu": 2.0})
     found = msgspec.structs.replace(
-        summary, stages=STAGES, pools=POOLS, options=options, held=held, started=START
+        summary, stages=STAGES, options=options, held=held, started=START
     )
     return {each.pool: each for each in work_by_pool(found)}
 
@@ -102,6 +103,20 @@ def test_what_was_held_is_what_is_paid(summary: Summary):
     assert (cpu.jobs, cpu.held, cpu.gpus, cpu.pending) == (None, 4.0, None, None)
     assert (cpu.busy, cpu.cost) == (0.5, 2.0)
     assert found["io"].held is None
+
+
+def test_work_is_that_of_the_pool_that_did_it_though_the_run_has_other_pools_now(
+    summary: Summary,
+):
+    download = StageSummary(4, Counts(), 14_400.0, "rows", pools={"cpu": 3600.0, "io": 10_800.0})
+    embed = msgspec.structs.replace(STAGES["embed"], pools={"cpu": 3000.0, "gpu": 6000.0})
+    found = work_by_pool(
+        msgspec.structs.replace(
+            summary, stages={"download": download, "embed": embed}, pools={"download": "cpu"}
+        )
+    )
+    worked = {each.pool: each.worked for each in found}
+    assert worked == pytest.approx({"cpu": 1.5, "gpu": 1.0, "io": 3.0})
 
 
 def test_a_record_that_began_after_the_run_is_none_of_the_whole_run(summary: Summary):

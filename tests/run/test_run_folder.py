@@ -208,6 +208,20 @@ def test_a_summary_counts_a_repeated_unit_once(folder: RunFolder):
     assert summary.lost == ["a: cut short"]
 
 
+def test_work_is_that_of_the_workers_that_did_it_whatever_the_pools_are_now(folder: RunFolder):
+    workers = {0: "n1/io-0-3", 1: "n2/io-1-0", 2: "n1/cpu-0", 3: ""}
+    with folder.driving(loaded(folder.path, pools={"cpu": {}, "gpu": {}}), ARCHIVES):
+        for number, worker in workers.items():
+            found = commit(Unit(DOWNLOAD, number=number))
+            folder.record(msgspec.structs.replace(found, worker=worker))
+    summary = folder.summary()
+    assert summary.stages["download"].pools == {"cpu": 3.0, "io": 3.0}
+    assert summary.pools["embed"] == "gpu", "that of the config, where nothing is done yet"
+    with folder.driving(loaded(folder.path, pools={"cpu": {}}), ARCHIVES):
+        folder.record(msgspec.structs.replace(commit(Unit(DOWNLOAD, number=4)), worker="n/io-7"))
+    assert folder.summary().pools["download"] == "io"
+
+
 def test_a_folder_that_is_no_run_folder_is_named(tmp_path: Path):
     with pytest.raises(ConfigError, match="is not a run folder"):
         RunFolder(tmp_path).summary()

@@ -35,6 +35,12 @@ class Commit(msgspec.Struct, frozen=True, tag="commit"):
     peak_mb: int = 0
     """Most memory that the worker took for it; 0 if that is not known."""
 
+    @property
+    def pool(self) -> str:
+        """Name of the pool of the worker, as of ``node7/gpu-3-1``; empty if no worker is known."""
+        _, _, name = self.worker.partition("/")
+        return name.partition("-")[0]
+
 
 class Void(msgspec.Struct, frozen=True, tag="void"):
     """One line of the journal: a unit is to be done again, as its part is gone."""

@@ -33,8 +33,12 @@ class RunTotal:
 
     def __init__(self, config: Config, stages: tuple[Stage, ...]) -> None:
         self._config = config
-        self._stages = stages
         self._variants = identity.variants(config)
+        self._pools = {
+            stage.name: pool.name
+            for pool in pools(config.pools, config.slurm.launch, stages)
+            for stage in pool.stages
+        }
         self._totals = {stage.name: StageTotal(stage.rows) for stage in stages}
         self._faults = Faults()
         self._selected: list[str] = []
@@ -52,7 +56,8 @@ class RunTotal:
     def add(self, commit: Commit) -> None:
         """Add a commit that counts."""
         stage, name, receipt = commit.stage, commit.unit, commit.receipt
-        self._totals[stage].add(receipt, commit.seconds, commit.peak_mb)
+        pool = commit.pool or self._pools[stage]
+        self._totals[stage].add(receipt, commit.seconds, pool, commit.peak_mb)
         self._faults.add(commit)
         self._timeline.add(stage, commit.at, commit.seconds)
         if stage == DOWNLOAD.name:
@@ -76,8 +81,9 @@ class RunTotal:
             For how long the run held its workers, if that is known.
         """
         config = self._config
+        stages = {stage: total.summary for stage, total in self._totals.items()}
         return Summary(
-            stages={stage: total.summary for stage, total in self._totals.items()},
+            stages=stages,
             archives=archives,
             lost=self._faults.lines(index),
             started=self._started,
@@ -91,10 +97,11 @@ class RunTotal:
             selected=sorted(self._selected),
             lists=self._lists.names,
             timeline=self._timeline.total,
-            pools={
-                stage.name: pool.name
-                for pool in pools(config.pools, config.slurm.launch, self._stages)
-                for stage in pool.stages
+            pools=self._pools
+            | {
+                name: max(stage.pools, key=stage.pools.__getitem__)
+                for name, stage in stages.items()
+                if stage.pools
             },
             held=held,
             options=config.report,

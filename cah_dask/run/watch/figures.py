@@ -20,9 +20,9 @@ class StageFigures(msgspec.Struct, frozen=True, kw_only=True):
     known: int
     """Tasks, as far as they are known: lists are, once their bucket is deduplicated."""
     done: int
-    running: int
+    running: float
     """Tasks that are handed out, in each pool one more than its workers take at once; 0 where only
-    files are known."""
+    files are known. Of a whole run a mean, as `Figures.can_start` is."""
     waiting: int
     failed: int
     """Tasks that this driver gave up; 0 where only files are known."""
@@ -98,6 +98,8 @@ class ListsFigures(msgspec.Struct, frozen=True, kw_only=True):
     urls: int = 0
     done: int = 0
     """Urls of them that have an outcome."""
+    again: int = 0
+    """Urls of them that failed and are to be asked again."""
     n_bytes: int = 0
     bytes_per_s: float = 0.0
     """Over the time that each was at work so far, added up."""
@@ -176,7 +178,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """Those of the last 10 minutes, without hosts that are in the file OPTOUT of the run."""
     pairs: list[PairFigures]
     workers_given_up: list[str]
-    can_start: dict[str, int]
+    can_start: dict[str, float]
     """Tasks of each stage that a free worker could take; empty where only files are known."""
 
     @property

@@ -25,13 +25,22 @@ TROUBLE_SHARE = 0.25
 """Share of urls that end in the same trouble above which it is not that of single hosts."""
 
 CUT_SHARE = 0.01
-"""Share of archives that could not be read whole above which the inputs are to be looked at."""
+"""Share of archives that could not be read whole, or of urls in such ones, above which archives are
+to be looked at."""
 
 LEAST_KEPT = 0.02
 """Share of its rows below which a stage that keeps no more is worth a word."""
 
 ENOUGH_ROWS = 100
 """Rows from which on a share of them says anything."""
+
+_PERHAPS_OURS = frozenset(
+    {
+        *(Status.CONNECT_REFUSED, Status.CONNECT_TIMEOUT, Status.CONNECT_ERROR, Status.TLS_ERROR),
+        *(Status.DISCONNECTED, Status.TIMEOUT, Status.TOO_SLOW, Status.ROBOTS_UNREACHABLE),
+    }
+)
+"""Trouble that a poor network between the nodes and all hosts makes, too."""
 
 _SETTINGS = {
     Reject.NOT_IN_SUBSET: "extract.table.subset",
@@ -73,25 +82,48 @@ def _archives(run: WholeRun) -> list[str]:
     return lines
 
 
+def _archived_pictures(run: WholeRun) -> list[str]:
+    """Say which share of urls ended as the archives of pictures could not be read."""
+    outcomes = run.figures.recent_outcomes
+    n_urls, n_lost = sum(outcomes.values()), outcomes.get(Status.ARCHIVE_LOST, 0)
+    if n_urls < ENOUGH_ROWS or n_lost <= CUT_SHARE * n_urls:
+        return []
+    return [
+        f"{n_lost / n_urls:.0%} of all urls end in {Status.ARCHIVE_LOST}: archives of pictures are "
+        "out of reach, cut or damaged, as named below"
+    ]
+
+
 def _resolver(run: WholeRun) -> list[str]:
     return verdict.resolver(run.figures.recent_outcomes, "all urls")
 
 
 def _network(run: WholeRun) -> list[str]:
-    """Name the trouble that a large part of all urls ended in, but for those of the resolver."""
+    """Name each trouble that a large part of all urls ended in, but for that of the resolver."""
     outcomes = run.figures.recent_outcomes
     n_urls = sum(outcomes.values())
-    found = {status: outcomes.get(status, 0) for status in TROUBLE - {Status.DNS_ERROR}}
-    worst = max(found, key=lambda status: (found[status], status))
-    if n_urls < ENOUGH_ROWS or found[worst] < TROUBLE_SHARE * n_urls:
+    if n_urls < ENOUGH_ROWS:
         return []
-    advice = (
-        "ask more slowly (download.hosts.spacing_s)"
-        if worst in verdict.REFUSALS
-        else "look at the network of the nodes that download, or lower download.connections"
-    )
-    share = found[worst] / n_urls
-    return [f"{share:.0%} of all urls end in {worst}: if few hosts are not to blame, {advice}"]
+    found = {status: outcomes.get(status, 0) / n_urls for status in TROUBLE - {Status.DNS_ERROR}}
+    return [
+        f"{share:.0%} of all urls end in {status}{_advice(status)}"
+        for status, share in sorted(found.items(), key=lambda each: (-each[1], each[0]))
+        if share >= TROUBLE_SHARE
+    ]
+
+
+def _advice(status: Status) -> str:
+    """Say what to change, if it is not for the sites alone."""
+    if status == Status.DNS_NOT_FOUND:
+        return ": these names are gone, as in old archives"
+    if status in verdict.REFUSALS:
+        return ": if few hosts are not to blame, ask more slowly (download.hosts.spacing_s)"
+    if status in _PERHAPS_OURS:
+        return (
+            ": if few hosts are not to blame, look at the network of the nodes that download, or "
+            "lower download.connections"
+        )
+    return ""
 
 
 def _hosts(run: WholeRun) -> list[str]:
@@ -172,6 +204,7 @@ _LOOKS: tuple[Callable[[WholeRun], list[str]], ...] = (
     _stopped,
     _given_up,
     _archives,
+    _archived_pictures,
     _resolver,
     _network,
     _hosts,

@@ -17,7 +17,7 @@ HOSTS = 5
 
 def lists_at_work(folder: RunFolder) -> ListsFigures:
     """Add up how far the lists are that were written down lately."""
-    n_lists, n_urls, done, n_bytes = 0, 0, 0, 0
+    n_lists, n_urls, done, again, n_bytes = 0, 0, 0, 0, 0
     rate = 0.0
     hosts: Counter[str] = Counter()
     for path in folder.progress_dir.glob("*.json"):
@@ -28,6 +28,7 @@ def lists_at_work(folder: RunFolder) -> ListsFigures:
                 n_lists += 1
                 n_urls += found.urls
                 done += found.done
+                again += found.again
                 n_bytes += found.n_bytes
                 rate += found.n_bytes / max(found.seconds, 1.0)
                 hosts.update(found.hosts)
@@ -35,6 +36,7 @@ def lists_at_work(folder: RunFolder) -> ListsFigures:
         lists=n_lists,
         urls=n_urls,
         done=done,
+        again=again,
         n_bytes=n_bytes,
         bytes_per_s=rate,
         hosts=dict(hosts.most_common(HOSTS)),

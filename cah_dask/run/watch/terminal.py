@@ -85,9 +85,16 @@ def words(figures: Figures) -> list[str]:
 def at_work(lists: ListsFigures) -> str:
     """Return how far the lists are that are being downloaded, and who holds them back."""
     hosts = ", ".join(f"{printable(host)} {left:,}" for host, left in lists.hosts.items())
+    waits = "waits" if lists.again == 1 else "wait"
+    again = (
+        f"{lists.again:,} {waits} to be asked again (download.retry_delay_s, "
+        "download.hosts.rest_s), "
+        if lists.again
+        else ""
+    )
     return (
         f"in {counted(lists.lists, 'list')} at work: {lists.done:,} of {lists.urls:,} urls done, "
-        f"{lists.n_bytes / 1e6:,.1f} MB, {lists.bytes_per_s / 1e6:,.2f} MB/s"
+        f"{again}{lists.n_bytes / 1e6:,.1f} MB, {lists.bytes_per_s / 1e6:,.2f} MB/s"
         + (f"; most to go: {hosts}" if hosts else "")
     )
 

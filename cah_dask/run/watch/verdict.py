@@ -37,6 +37,9 @@ BLOCK_URLS = 50
 MOST_TIMES = 10.0
 """More workers than so many times those there are, nobody is told to ask for."""
 
+SOME = 0.5
+"""Tasks from which on there are some: of a whole run they are told on average."""
+
 REFUSALS = (Status.HTTP_403, Status.HTTP_429, Status.HOST_SUSPENDED)
 """Outcomes by which a host says that it does not want to be asked, or not so often."""
 
@@ -155,7 +158,7 @@ def _more_models(figures: Figures, pool: PoolFigures, *, is_full: bool) -> str:
         f"(staged_gb is {figures.staged.bound / 1e9:,.0f})"
         if is_full
         else f"embed holds the run back: its workers are busy {pool.busy or 0:.0%} of the time and "
-        f"{counted(figures.can_start.get(EMBED.name, 0), 'list')} wait for them"
+        f"{counted(round(figures.can_start.get(EMBED.name, 0)), 'list')} wait for them"
     )
     return f"{why}: {_raise(pool, max(needed, 1.25))}"
 
@@ -170,18 +173,19 @@ def _embed_waits(figures: Figures, pool: PoolFigures) -> list[str]:
         return []
     share = f"embed waits for input {idle:.0%} of the time"
     ready = sum(figures.can_start.get(name, 0) for name in source.stages)
-    if source.busy >= BUSY and ready:
+    if source.busy >= BUSY and ready >= SOME:
         more = _raise(source, 1 / max(1 / MOST_TIMES, pool.busy), ready)
         return [f"{share}: {more}"]
     download = figures.stage(DOWNLOAD.name)
-    if ready or download is None or not download.running or _front_is_short(figures):
+    is_at_work = download is not None and download.running >= SOME
+    if download is None or not is_at_work or ready >= SOME or _front_is_short(figures):
         return []
     they_too, advice = f", and {source.name} workers idle, too", "fewer workers would do"
     if source.busy >= BUSY:
         they_too, advice = "", "more workers would not help"
     return [
         f"{share}{they_too}: hosts set the pace, as each is asked by one list at a time "
-        f"({counted(download.running, 'list')} at work); {advice}"
+        f"({counted(max(1, round(download.running)), 'list')} at work); {advice}"
     ]
 
 
@@ -201,7 +205,7 @@ def _front_is_short(figures: Figures) -> bool:
     pool = _pool_of(figures, EXTRACT.name)
     front = [figures.stage(EXTRACT.name), figures.stage(DEDUP.name)]
     is_busy = pool is not None and (pool.busy or 0.0) >= BUSY
-    return is_busy and any(stage and stage.running for stage in front)
+    return is_busy and sum(stage.running for stage in front if stage is not None) >= SOME
 
 
 def _blocking_hosts(figures: Figures) -> list[str]:
@@ -255,7 +259,7 @@ def _times(factor: float) -> str:
     return f"{min(factor, MOST_TIMES):.1f}".removesuffix(".0")
 
 
-def _raise(pool: PoolFigures, factor: float, ready: int | None = None) -> str:
+def _raise(pool: PoolFigures, factor: float, ready: float | None = None) -> str:
     """Say how many more workers of a pool there should be: not more than have a task at once."""
     key = f"pools.{pool.name}.{'max_jobs' if pool.is_slurm else 'workers'}"
     number = math.ceil(pool.most * min(factor, MOST_TIMES) - 1e-9)

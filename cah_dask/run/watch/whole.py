@@ -26,13 +26,13 @@ class WholeRun(msgspec.Struct, frozen=True, kw_only=True):
     """All that a run so far is judged by."""
 
     figures: Figures
-    """Means over the looks of all drivers, how busy pools were while lists were embedded; outcomes
-    and hosts are those of all lists."""
+    """Means over the looks of all drivers while lists were embedded; outcomes and hosts are those
+    of all lists."""
     archives: int
     lost: int
     """Archives that gave nothing, as they were not to be had."""
     cut: int
-    """Faults by which archives could not be read whole."""
+    """Archives that could not be read whole, however many faults each has."""
     times: Mapping[str, PoolTime]
     """By pool; empty if they are not known."""
 
@@ -71,7 +71,9 @@ def whole_run(summary: Summary, pools: Sequence[Pool], beside: Beside) -> WholeR
             _stage(name, stage, times.get(summary.pools.get(name, ""), PoolTime()), beside.failed)
             for name, stage in summary.stages.items()
         ],
-        pools=[_pool(pool, times[pool.name]) for pool in pools if pool.name in times],
+        pools=[
+            _pool(pool, times[pool.name], summary.pools) for pool in pools if pool.name in times
+        ],
         staged=StagedFigures(n_bytes=0, bound=0),
         model=ModelFigures(
             at_work=embed.share(MODEL),
@@ -95,14 +97,20 @@ def whole_run(summary: Summary, pools: Sequence[Pool], beside: Beside) -> WholeR
         figures=figures,
         archives=len(summary.archives),
         lost=beside.lost,
-        cut=sum(LOST_FOR_NOW not in line for line in summary.lost),
+        cut=_cut(summary),
         times=times,
     )
 
 
-def _mean(number_s: float, seconds: float) -> int:
+def _cut(summary: Summary) -> int:
+    """Return how many inputs have faults; lists and pictures of other archives have theirs, too."""
+    named = {line.partition(": ")[0] for line in summary.lost if LOST_FOR_NOW not in line}
+    return len(named.intersection(summary.archives))
+
+
+def _mean(number_s: float, seconds: float) -> float:
     """Return how many of something there were on average."""
-    return round(number_s / seconds) if seconds else 0
+    return number_s / seconds if seconds else 0.0
 
 
 def _busy(time: PoolTime) -> float | None:
@@ -115,14 +123,14 @@ def _stage(
 ) -> StageFigures:
     """Return the figures of a stage; its rate is that of its workers while they had tasks."""
     counts, busy = stage.counts, _busy(time)
-    rate = stage.tasks / time.looked_s / busy if busy else 0.0
+    rate = stage.tasks / time.midst_s / busy if busy else 0.0
     return StageFigures(
         name=name,
         rows=stage.rows,
         known=stage.tasks,
         done=stage.tasks,
-        running=_mean(stage.seconds, time.looked_s),
-        waiting=_mean(time.ready_s.get(name, 0.0), time.midst_s),
+        running=_mean(stage.seconds, time.midst_s),
+        waiting=round(_mean(time.ready_s.get(name, 0.0), time.midst_s)),
         failed=failed.get(name, 0),
         seen=counts.seen,
         kept=counts.kept,
@@ -136,18 +144,21 @@ def _stage(
     )
 
 
-def _pool(pool: Pool, time: PoolTime) -> PoolFigures:
+def _pool(pool: Pool, time: PoolTime, served: Mapping[str, str]) -> PoolFigures:
+    """Return the figures of a pool; a stage that another one did is none of its own."""
     is_slurm = pool.job is not None
-    running = _mean(time.jobs_s if is_slurm else time.held_s, time.looked_s)
+    workers = _mean(time.midst_workers_s, time.midst_s)
+    jobs_of_a_worker = _mean(time.jobs_s if is_slurm else time.held_s, time.connected_s)
+    running = round(workers * jobs_of_a_worker)
     return PoolFigures(
         name=pool.name,
-        stages=tuple(stage.name for stage in pool.stages),
+        stages=tuple(stage.name for stage in pool.stages if served[stage.name] == pool.name),
         is_slurm=is_slurm,
         most=pool.max_jobs if is_slurm else pool.workers,
         wanted=running,
-        pending=_mean(time.pending_s, time.looked_s),
+        pending=round(_mean(time.pending_s, time.looked_s)),
         reasons={},
         running=running,
-        workers=_mean(time.connected_s, time.looked_s),
+        workers=round(workers),
         busy=_busy(time),
     )

@@ -5,7 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from cah_dask.counts import Counts
+from cah_dask.counts import Counts, Status
+from cah_dask.images.outcomes import TROUBLE
 from cah_dask.release.pool_time import PoolTime, PoolTimes
 from cah_dask.release.summary import StageSummary, Summary
 from cah_dask.run.folder.lost import LOST_FOR_NOW
@@ -43,10 +44,14 @@ def run(  # a load is many things
     counts: dict[str, Counts] | None = None,
     pending: float = 0.0,
     hours: float = HOURS,
+    before: float = 0.0,
+    at_work: dict[str, float] | None = None,
+    done_by: dict[str, str] | None = None,
     is_known: bool = True,
     is_slurm: bool = True,
     cut: int = 0,
     lost: int = 0,
+    lists: int = 0,
     **beside: Any,
 ) -> list[str]:
     """Return what stands out in a run.
@@ -64,14 +69,23 @@ def run(  # a load is many things
     pending
         Jobs of the gpu pool that waited in Slurm, on average.
     hours
-        Length of the run.
+        From the first list that could be embedded to the last.
+    before
+        Hours before that, in which the gpu pool had no worker.
+    at_work
+        By stage, tasks that were at work on average, in the place of those of the busy workers.
+    done_by
+        Pools that did most of a stage before the run was told other ones.
     cut, lost
-        Archives that were damaged, and that were not to be had.
+        Archives that were damaged, with two faults each, and that were not to be had.
+    lists
+        Lists with pictures in an archive that is damaged.
     """
     shares = {"gpu": 0.8, "io": 0.6, "cpu": 0.4} | (busy or {})
     seconds = hours * 3600
     first = {"gpu": "embed", "io": "download", "cpu": "extract"}
     worked = {first[pool]: share * WORKERS[pool] * seconds for pool, share in shares.items()}
+    worked |= {stage: number * seconds for stage, number in (at_work or {}).items()}
     timings = {"worker": round(1000 * worked["embed"])}
     for part, share in (model or {"model": 9000, "input": 300}).items():
         timings[part] = timings["worker"] * share // 10_000
@@ -82,11 +96,12 @@ def run(  # a load is many things
     stages["embed"] = msgspec.structs.replace(stages["embed"], timings=timings)
     times = {
         pool: PoolTime(
-            looked_s=seconds,
-            jobs_s=n * seconds,
-            held_s=n * seconds,
-            connected_s=n * seconds,
+            looked_s=seconds + before * 3600,
+            jobs_s=n * there_s,
+            held_s=n * there_s,
+            connected_s=n * there_s,
             midst_s=seconds,
+            midst_workers_s=n * seconds,
             busy_s=shares[pool] * seconds,
             pending_s=pending * seconds if pool == "gpu" else 0.0,
             ready_s={
@@ -96,11 +111,19 @@ def run(  # a load is many things
             },
         )
         for pool, n in WORKERS.items()
+        for there_s in [seconds + (before * 3600 if pool != "gpu" else 0.0)]
     }
-    faults = ["a: cut"] * cut + [f"b: {LOST_FOR_NOW}gone"] * lost
+    archives = [f"a{number}.warc.gz" for number in range(200)]
+    faults = [f"{name}: {fault}" for name in archives[:cut] for fault in ("cut at 7", "record 2")]
+    faults += [f"{name}: {LOST_FOR_NOW}gone" for name in archives[:lost]]
+    faults += [
+        f"fetch/w00000/b{number:05d}.parquet: 1 archive out of reach or damaged: a0.warc.gz: cut"
+        for number in range(lists)
+    ]
     summary = Summary(
-        stages=stages, archives=["a"] * 200, lost=faults, started=NOW, finished=NOW,
-        versions={}, settings={}, encoder="clip", thresholds={}, selected=[], pools=SERVED,
+        stages=stages, archives=archives, lost=faults, started=NOW, finished=NOW,
+        versions={}, settings={}, encoder="clip", thresholds={}, selected=[],
+        pools=SERVED | (done_by or {}),
         held=PoolTimes(NOW, times) if is_known else None,
     )  # fmt: skip
     known = Beside(
@@ -139,6 +162,19 @@ def told(*, is_slurm: bool) -> list[Pool]:
             "as each is asked by one list at a time (2 lists at work); fewer workers would do",
         ),
         (
+            {"busy": {"gpu": 0.37, "io": 0.4}, "ready": {"download": 0.2}, "before": 30},
+            "embed waits for input 63% of the time, and io workers idle, too: hosts set the pace, "
+            "as each is asked by one list at a time (2 lists at work); fewer workers would do",
+        ),
+        (
+            {
+                "busy": {"gpu": 0.37, "io": 0.4, "cpu": 0.95},
+                "ready": {"download": 0.2},
+                "at_work": {"extract": 0.4, "dedup": 0.4},
+            },
+            "download waits for lists 60% of the time: raise pools.cpu.max_jobs from 4 to about 10",
+        ),
+        (
             {"busy": {"gpu": 0.96, "io": 0.4}, "ready": {"embed": 46}},
             "embed holds the run back: its workers are busy 96% of the time and 46 lists wait for "
             "them: raise pools.gpu.max_jobs from 4 to about 10",
@@ -174,6 +210,10 @@ def told(*, is_slurm: bool) -> list[Pool]:
             "(download.hosts.spacing_s)",
         ),
         (
+            {"counts": {"download": Counts(1000, 600, {"dns_not_found": 400})}},
+            "40% of all urls end in dns_not_found: these names are gone, as in old archives",
+        ),
+        (
             {"hosts": [host("shop.example", ok=80, http_403=4120)]},
             "shop.example refused 4,120 of 4,200 urls (most are http_403): it does not want to be "
             "asked; name it in dedup.exclude of later runs",
@@ -186,6 +226,11 @@ def told(*, is_slurm: bool) -> list[Pool]:
         (
             {"hosts": [host("dead.example", timeout=900), host("b.test", timeout=9)]},
             "dead.example alone has 900 of 1,000 urls that came to nothing (most are timeout)",
+        ),
+        (
+            {"counts": {"download": Counts(1000, 970, {"archive_lost": 30})}, "lists": 50},
+            "3% of all urls end in archive_lost: archives of pictures are out of reach, cut or "
+            "damaged, as named below",
         ),
         (
             {"lost": 3},
@@ -238,18 +283,39 @@ def test_a_run_has_its_finding(load: dict[str, Any], words: str):
         {},
         {"busy": {"gpu": 0.37, "io": 0.4}},  # it is not known why
         {"busy": {"gpu": 0.97, "io": 0.97}, "ready": {"embed": 0.4}},  # all had enough to do
+        {"busy": {"gpu": 0.97, "io": 0.97}, "ready": {"embed": 6}, "before": 30},
         {"busy": {"gpu": 0.1, "io": 1.0}, "hours": 0.01},  # it has hardly begun
         {"busy": {"gpu": 0.1, "io": 1.0}, "is_known": False},
+        {"busy": {"gpu": 0.37, "io": 0.95}, "done_by": {"download": "cpu"}},
         {"pending": 0.5},
         {"counts": {"download": Counts(4, 2, {"timeout": 2})}},
         {"counts": {"select": Counts(20, 20)}},
         {"counts": {name: Counts() for name in COUNTS}},
         {"hosts": [host("a.example", http_403=40), host("b.example", timeout=400)]},
         {"cut": 2},
+        {"lists": 50},
+        {"counts": {"download": Counts(10_000, 9900, {"archive_lost": 100})}},
     ],
 )
 def test_an_ordinary_run_has_none(load: dict[str, Any]):
     assert run(**load) == []
+
+
+@pytest.mark.parametrize("status", sorted(TROUBLE - {Status.DNS_ERROR}))
+def test_the_network_is_blamed_only_for_what_it_can_do(status: Status):
+    (line,) = run(counts={"download": Counts(1000, 700, {status: 300})})
+    assert line.startswith(f"30% of all urls end in {status}")
+    by_the_site = status.startswith(("dns_", "tls_certificate", "http_", "host_"))
+    assert ("network" not in line) is by_the_site
+
+
+def test_names_that_are_gone_hide_no_trouble_of_the_network():
+    rejected = {"dns_not_found": 400, "connect_timeout": 300}
+    lines = run(counts={"download": Counts(1000, 300, rejected)})
+    assert [line.partition(":")[0] for line in lines] == [
+        "40% of all urls end in dns_not_found",
+        "30% of all urls end in connect_timeout",
+    ]
 
 
 def test_pictures_that_were_not_had_are_no_loss_of_embed():

@@ -50,6 +50,22 @@ def test_nothing_of_a_stranger_is_markup_or_turns_the_page():
     assert len(text) < 20_000
 
 
+def part(name: str, figures: Figures) -> str:
+    """Return the text of one part of the page."""
+    sections = Sections()
+    sections.show(figures)
+    return next(str(root.text) for root in sections.roots if root.name == name)
+
+
+def test_words_of_the_page_promise_no_more_than_the_figures_do():
+    assert '<th class="n">handed out</th>' in part("stages", figures())
+    assert "cah status RUN" in part("lost", figures())
+    twice = "counts once more what download could not get"
+    assert twice in part("funnel", figures())
+    nothing = [msgspec.structs.replace(each, seen=0, kept=0) for each in figures().stages]
+    assert twice not in part("funnel", judged(load(stages=nothing)))
+
+
 def test_what_did_not_change_is_not_sent_again():
     changes: list[object] = []
     seen = [figures()]

@@ -50,7 +50,7 @@ def test_what_is_held_adds_up_over_drivers(path: Path):
     assert gpu.looked_s == 3600
     assert (gpu.jobs_s, gpu.pending_s) == (2 * 3600, 3600)
     assert (gpu.held_s, gpu.connected_s) == (8 * 3600, 6 * 3600)
-    assert (gpu.midst_s, gpu.busy_s) == (3600, 1800)
+    assert (gpu.midst_s, gpu.midst_workers_s, gpu.busy_s) == (3600, 6 * 3600, 1800)
     assert gpu.ready_s == {"embed": 5 * 3600}
 
 

@@ -47,7 +47,7 @@ def commit(
 ) -> None:
     receipt = Receipt(stage=stage.name, unit=unit, config="c", counts=counts, **facts)
     at = NOW + timedelta(seconds=seconds)
-    folder.record(Commit(at, stage.name, unit, "n/x-0", seconds, receipt))
+    folder.record(Commit(at, stage.name, unit, f"n/{stage.pool}-0", seconds, receipt))
 
 
 def lose(folder: RunFolder) -> None:
@@ -99,7 +99,7 @@ def test_an_archive_is_lost_until_it_is_asked_for_again(folder: RunFolder):
 def test_pools_are_judged_by_what_was_held(folder: RunFolder):
     times = PoolTimes(NOW, {
         pool: PoolTime(looked_s=1800, held_s=1800 * n, connected_s=1800 * n,
-                       midst_s=1800, busy_s=1800 * busy)
+                       midst_s=1800, midst_workers_s=1800 * n, busy_s=1800 * busy)
         for pool, n, busy in (("gpu", 1, 1.0), ("io", 4, 0.9), ("cpu", 2, 0.1))
     })  # fmt: skip
     folder.pool_times_file.write_bytes(msgspec.json.encode(times))

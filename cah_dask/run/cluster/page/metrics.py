@@ -156,6 +156,7 @@ def _of_lists_at_work(figures: Figures) -> _Gauges:
         ("", "Fetch lists that are being downloaded", lists.lists),
         ("_urls", "Urls of these lists", lists.urls),
         ("_done_urls", "Urls of them with an outcome", lists.done),
+        ("_again_urls", "Urls of them that failed and are to be asked again", lists.again),
         ("_bytes", "Bytes that came for them", lists.n_bytes),
         ("_bytes_per_second", "These bytes per second, of all lists together", lists.bytes_per_s),
     ):

@@ -100,6 +100,8 @@ class Summary(msgspec.Struct, frozen=True):
     thresholds: dict[Split, float]
     selected: list[str]
     """Paths of the selected parts, in canonical order, relative to the run folder."""
+    cut: dict[str, int] = {}
+    """By stage, inputs that were to be had and could not be read whole."""
     lists: list[str] = []
     """Names of some fetch lists, drawn from all that are downloaded."""
     timeline: Timeline | None = None
@@ -109,6 +111,8 @@ class Summary(msgspec.Struct, frozen=True):
     """For how long it held their workers; None if nobody wrote that down."""
     stands_out: list[str] = []
     """What went wrong or held the run back, and what to change, in words."""
+    are_pools_judged: bool = False
+    """Whether it was known for long enough how busy pools were to say which waited for which."""
     hosts: dict[str, dict[str, int]] = {}
     """What became of urls of the hosts with the most trouble, by status; the worst first."""
     options: ReportOptions = ReportOptions()

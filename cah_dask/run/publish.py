@@ -40,7 +40,7 @@ from cah_dask.run.settings.identity import config_hash, run_hash, run_id
 from cah_dask.run.stages import EXTRACT, PACK, SELECT
 from cah_dask.run.unit import Unit
 from cah_dask.run.watch.figures import PUBLISHED
-from cah_dask.run.watch.findings import stands_out
+from cah_dask.run.watch.findings import are_pools_judged, stands_out
 from cah_dask.run.watch.from_files import state_of
 from cah_dask.run.watch.history import History
 from cah_dask.run.watch.whole import Beside, whole_run
@@ -249,6 +249,7 @@ def _judged(folder: RunFolder, *, is_whole: bool) -> Summary:
     return msgspec.structs.replace(
         summary,
         stands_out=stands_out(run),
+        are_pools_judged=are_pools_judged(run),
         hosts={host.host: host.outcomes for host in hosts},
     )
 

@@ -80,6 +80,7 @@ class RunTotal:
             stages={stage: total.summary for stage, total in self._totals.items()},
             archives=archives,
             lost=self._faults.lines(index),
+            cut=self._faults.cut,
             started=self._started,
             finished=self._finished,
             versions=self._versions,

@@ -8,7 +8,6 @@ import pytest
 from cah_dask.counts import Counts
 from cah_dask.release.pool_time import PoolTime, PoolTimes
 from cah_dask.release.summary import StageSummary, Summary
-from cah_dask.run.folder.lost import LOST_FOR_NOW
 from cah_dask.run.pools import Pool
 from cah_dask.run.settings.render import explained
 from cah_dask.run.slurm.options import JobOptions
@@ -46,6 +45,8 @@ def run(  # a load is many things
     is_known: bool = True,
     is_slurm: bool = True,
     cut: int = 0,
+    cut_lists: int = 0,
+    idle: tuple[str, ...] = (),
     lost: int = 0,
     **beside: Any,
 ) -> list[str]:
@@ -67,6 +68,10 @@ def run(  # a load is many things
         Length of the run.
     cut, lost
         Archives that were damaged, and that were not to be had.
+    cut_lists
+        Lists that lack pictures of damaged archives.
+    idle
+        Pools that had no worker while lists were embedded.
     """
     shares = {"gpu": 0.8, "io": 0.6, "cpu": 0.4} | (busy or {})
     seconds = hours * 3600
@@ -86,8 +91,8 @@ def run(  # a load is many things
             jobs_s=n * seconds,
             held_s=n * seconds,
             connected_s=n * seconds,
-            midst_s=seconds,
-            busy_s=shares[pool] * seconds,
+            midst_s=0.0 if pool in idle else seconds,
+            busy_s=0.0 if pool in idle else shares[pool] * seconds,
             pending_s=pending * seconds if pool == "gpu" else 0.0,
             ready_s={
                 stage: number * seconds
@@ -97,9 +102,9 @@ def run(  # a load is many things
         )
         for pool, n in WORKERS.items()
     }
-    faults = ["a: cut"] * cut + [f"b: {LOST_FOR_NOW}gone"] * lost
     summary = Summary(
-        stages=stages, archives=["a"] * 200, lost=faults, started=NOW, finished=NOW,
+        stages=stages, archives=["a"] * 200, lost=[],
+        cut={"extract": cut, "download": cut_lists}, started=NOW, finished=NOW,
         versions={}, settings={}, encoder="clip", thresholds={}, selected=[], pools=SERVED,
         held=PoolTimes(NOW, times) if is_known else None,
     )  # fmt: skip
@@ -151,6 +156,19 @@ def told(*, is_slurm: bool) -> list[Pool]:
         (
             {"busy": {"gpu": 0.8, "io": 0.5, "cpu": 0.95}},
             "download waits for lists 50% of the time: raise pools.cpu.max_jobs from 4 to about 8",
+        ),
+        (
+            {"busy": {"gpu": 0.37, "io": 0.95}, "idle": ("cpu",)},  # which had done its part
+            "embed waits for input 63% of the time: raise pools.io.max_jobs from 4 to about 11",
+        ),
+        (
+            {"busy": {"gpu": 0.8, "io": 0.5, "cpu": 0.95}, "idle": ("gpu",)},
+            "download waits for lists 50% of the time: raise pools.cpu.max_jobs from 4 to about 8",
+        ),
+        (
+            {"cut_lists": 50},
+            "50 lists of 100 lack pictures of archives that could not be read whole: they are cut "
+            "or damaged, as named below; fetch those archives anew",
         ),
         (
             {"pending": 2.0},
@@ -246,6 +264,8 @@ def test_a_run_has_its_finding(load: dict[str, Any], words: str):
         {"counts": {name: Counts() for name in COUNTS}},
         {"hosts": [host("a.example", http_403=40), host("b.example", timeout=400)]},
         {"cut": 2},
+        {"cut_lists": 1},
+        {"busy": {"gpu": 0.37, "io": 0.95}, "idle": ("io",)},
     ],
 )
 def test_an_ordinary_run_has_none(load: dict[str, Any]):

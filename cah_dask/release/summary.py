@@ -74,8 +74,8 @@ class ReportOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """What a report says beside the facts of the run."""
 
     prices: dict[Literal["cpu", "gpu", "io"], Annotated[float, msgspec.Meta(ge=0)]] = {}
-    """Price of an hour of one worker of each pool, such as `{cpu: 0.04, gpu: 2.5}`, with a task or
-    without; a worker of the gpu pool has one GPU."""
+    """Price of an hour of one worker process of each pool, such as `{cpu: 0.04, gpu: 2.5}`, with a
+    task or without: of a Slurm pool, that of an hour of a job divided by its `processes`."""
     currency: str = ""
     """What they are counted in."""
 
@@ -102,6 +102,8 @@ class Summary(msgspec.Struct, frozen=True):
     """Paths of the selected parts, in canonical order, relative to the run folder."""
     cut: dict[str, int] = {}
     """By stage, inputs that were to be had and could not be read whole."""
+    is_finished: bool = True
+    """Whether all that it shall pack is packed."""
     lists: list[str] = []
     """Names of some fetch lists, drawn from all that are downloaded."""
     timeline: Timeline | None = None

@@ -69,7 +69,9 @@ def test_a_run_that_is_not_finished_is_judged_so_far(folder: RunFolder):
     assert f"{REFUSES} refused 100 of 100 urls (most are http_403)" in text
     assert "add it to the file OPTOUT of the run" in text
     assert f"{FAILS} alone has 170 of 300 urls that came to nothing" in text
-    assert f'<bdi>{FAILS}</bdi></td><td class="number">170</td>' in text
+    assert (
+        f'<bdi>{FAILS}</bdi></td><td class="number" data-label="Urls in trouble">170</td>' in text
+    )
 
 
 def test_a_host_that_opted_out_is_in_the_table_and_nobody_is_told_to_add_it(folder: RunFolder):

@@ -105,7 +105,7 @@ class Summary(msgspec.Struct, frozen=True):
     is_finished: bool = True
     """Whether all that it shall pack is packed."""
     lists: list[str] = []
-    """Names of some fetch lists, drawn from all that are downloaded."""
+    """Names of some fetch lists, drawn from all that are downloaded or embedded."""
     timeline: Timeline | None = None
     pools: dict[str, str] = {}
     """By stage, the pool whose workers do it."""

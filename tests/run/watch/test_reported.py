@@ -126,6 +126,17 @@ def test_an_archive_with_many_faults_is_one_archive_and_lists_are_none(folder: R
     assert "49 lists of 50 lack pictures of archives that could not be read whole" in text
 
 
+def test_lists_of_late_texts_which_only_embed_has_are_drawn_and_no_list_twice(folder: RunFolder):
+    late = ["w00002/b00000-l00000", "w00002/b00000-l00001"]
+    with folder.driving(told(folder), ARCHIVES):
+        for unit in late:
+            commit(folder, EMBED, unit, Counts(), 1)
+    every = ["w00000/b00000-l00000", *late]
+    assert sorted(folder.lists(7, 10)) == every
+    assert sorted(folder.summary().lists) == every
+    assert len(folder.lists(7, 2)) == 2
+
+
 @pytest.mark.parametrize(("midst_s", "is_said"), [(59, False), (61, True)])
 def test_that_no_pool_waited_is_said_where_that_is_known(
     tmp_path: Path, midst_s: float, *, is_said: bool

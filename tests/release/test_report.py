@@ -3,6 +3,7 @@
 import io
 import itertools
 import re
+import shutil
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -185,14 +186,30 @@ def test_a_run_in_which_nothing_stands_out_says_so(run_dir: Path, summary: Summa
 
 def test_manners_are_told_from_the_logs_of_requests(run_dir: Path, summary: Summary):
     assert "No log of requests is there" in page(run_dir, summary).text
-    log = RequestLog(run_dir / "requests/w00000/b00000-l00000-a.parquet")
-    with log:
+    with RequestLog(run_dir / "requests/w00000/b00000-l00000-a.parquet") as log:
         for host, requests in (("a.example", 5), ("b.example", 1), ("c.example", 1)):
             for n in range(requests):
                 log.note(f"http://{host}/{n}", "192.0.2.1", Answer(Status.OK, 200), 10)
     text = " ".join(page(run_dir, summary).text.split())
-    assert "Fetch lists drawn from the run: 1. Requests that a list sent to one host: 1 in" in text
+    assert "Requests to one host, by the logs of 1 fetch list drawn from 2: 1 in the" in text
     assert "5 at the 99th percentile and 5 at most (3 hosts;" in text
+    assert "may have had more from the other lists" in text
+
+
+def test_requests_that_several_lists_sent_to_a_host_are_those_of_one_host(
+    run_dir: Path, summary: Summary
+):
+    lists = ["w00000/b00000-l00000", "w00001/b00000-l00000"]
+    for number, name in enumerate(lists):
+        with RequestLog(run_dir / f"requests/{name}-a.parquet") as log:
+            for n in range(5 + number):
+                log.note(f"http://a.example/{n}", "192.0.2.1", Answer(Status.OK, 200), 10)
+    shutil.copytree(run_dir / "images/w00000", run_dir / "images/w00001")
+    found = msgspec.structs.replace(summary, lists=lists)
+    text = " ".join(page(run_dir, found).text.split())
+    assert "Requests to one host, by the logs of all fetch lists (2): 11 in the median" in text
+    assert "11 at most (1 host;" in text
+    assert "may have had more" not in text
 
 
 def test_a_damaged_file_costs_its_own_figures_and_no_report(run_dir: Path, summary: Summary):

@@ -3,6 +3,7 @@
 import re
 
 import msgspec
+import pytest
 from bokeh.document import Document
 
 from cah_dask.counts import Status
@@ -48,6 +49,19 @@ def test_nothing_of_a_stranger_is_markup_or_turns_the_page():
     assert "&lt;script&gt;" in text
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
     assert len(text) < 20_000
+
+
+@pytest.mark.parametrize("rejected", [{}, {"http_404": 7}])
+def test_the_funnel_says_that_embed_counts_once_more_what_could_not_be_had(rejected: dict):
+    seen = figures()
+    stages = [
+        msgspec.structs.replace(stage, rejected=rejected) if stage.name == "embed" else stage
+        for stage in seen.stages
+    ]
+    sections = Sections()
+    sections.show(msgspec.structs.replace(seen, stages=stages))
+    text = "".join(root.text for root in sections.roots)
+    assert ("embed counts once more" in text) is bool(rejected)
 
 
 def test_what_did_not_change_is_not_sent_again():

@@ -156,7 +156,7 @@ def failures(
 
 def _lost(run: "RunFolder") -> tuple[list[str], list[str]]:
     """Return why archives are lost that are asked for again, and what others could not give."""
-    from cah_dask.run.folder.lost import LOST_FOR_NOW
+    from cah_dask.run.folder.faults import LOST_FOR_NOW
 
     is_there = run.extracted()
     asked_again = tuple(f"{name}: " for name in run.lost().values() if not is_there(name))

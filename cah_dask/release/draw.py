@@ -13,13 +13,13 @@ class Draw:
     def __init__(self, seed: int, most: int) -> None:
         self._seed = seed
         self._most = most
-        self._drawn: list[tuple[bytes, str]] = []
+        self._drawn: set[tuple[bytes, str]] = set()
 
     def add(self, name: str) -> None:
-        """Put in a name."""
-        self._drawn.append((lot(name.encode(), self._seed), name))
+        """Put in a name; twice is the same as once."""
+        self._drawn.add((lot(name.encode(), self._seed), name))
         if len(self._drawn) > 2 * self._most:
-            self._drawn = heapq.nsmallest(self._most, self._drawn)
+            self._drawn = set(heapq.nsmallest(self._most, self._drawn))
 
     @property
     def names(self) -> list[str]:

@@ -32,10 +32,12 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class Politeness(msgspec.Struct, frozen=True):
-    """Requests to one host within one fetch list, robots.txt and redirects included."""
+    """Requests to one host by some fetch lists together, robots.txt and redirects included."""
 
     lists: int
     """That were looked at."""
+    all_lists: int
+    """That are downloaded."""
     hosts: int
     median: int
     p99: int
@@ -45,7 +47,7 @@ class Politeness(msgspec.Struct, frozen=True):
 
 def politeness(run_dir: Path, summary: Summary, lists: Sequence[str]) -> Politeness:
     """Look at the logs of requests of some lists; at none that is not there any more."""
-    counts: list[int] = []
+    requests: Counter[str | None] = Counter()
     n_lists = 0
     for name in lists:
         with contextlib.suppress(RetryableError, DamageError):
@@ -53,14 +55,16 @@ def politeness(run_dir: Path, summary: Summary, lists: Sequence[str]) -> Politen
             wave = name.partition("/")[0]
             log = run_dir / "requests" / wave / f"{Path(side.name).stem}.parquet"
             urls = read_part(log, columns=["url"])["url"].to_pylist()
-            counts += Counter(urlsplit(url).hostname for url in urls).values()
+            requests.update(urlsplit(url).hostname for url in urls)
             n_lists += 1
+    counts = list(requests.values())
     median, p99, most = (
         (int(np.percentile(counts, at, method="inverted_cdf")) for at in (50, 99, 100))
         if counts
         else (0, 0, 0)
     )
-    return Politeness(n_lists, len(counts), median, p99, most, _refusals(summary))
+    all_lists = summary.stages["download"].tasks
+    return Politeness(n_lists, all_lists, len(counts), median, p99, most, _refusals(summary))
 
 
 def _refusals(summary: Summary) -> list[Refusal]:

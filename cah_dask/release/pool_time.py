@@ -27,6 +27,8 @@ class PoolLook(msgspec.Struct, frozen=True, kw_only=True):
     """Jobs that wait in Slurm."""
     held: int
     """Worker processes: all those of jobs that run, and those on the driver's own machine."""
+    gpus: int = 0
+    """GPUs of jobs that run, as far as `gres` names them, and those that processes here use."""
     connected: int
     """Workers that are connected."""
     midst: Midst | None = None
@@ -40,6 +42,7 @@ class PoolTime(msgspec.Struct, frozen=True, kw_only=True):
     jobs_s: float = 0.0
     pending_s: float = 0.0
     held_s: float = 0.0
+    gpus_s: float = 0.0
     connected_s: float = 0.0
     midst_s: float = 0.0
     """Seconds that had a `Midst`."""
@@ -57,6 +60,7 @@ class PoolTime(msgspec.Struct, frozen=True, kw_only=True):
             jobs_s=self.jobs_s + seconds * seen.jobs,
             pending_s=self.pending_s + seconds * seen.pending,
             held_s=self.held_s + seconds * seen.held,
+            gpus_s=self.gpus_s + seconds * seen.gpus,
             connected_s=self.connected_s + seconds * seen.connected,
             midst_s=self.midst_s + (seconds if midst is not None else 0.0),
             midst_workers_s=self.midst_workers_s

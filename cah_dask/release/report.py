@@ -33,7 +33,7 @@ from cah_dask.release.summary import (
 from cah_dask.release.timeline import Timeline, ends_of
 from cah_dask.release.work import work_by_pool, worker_hours
 from cah_dask.storage import write_atomic
-from cah_dask.words import cut, printable, short, span
+from cah_dask.words import counted, cut, printable, short, span
 
 SAMPLES_SHOWN = 24
 """Pictures in each of the two grids: kept pairs, and pairs below the threshold."""
@@ -81,6 +81,7 @@ def write_report(path: Path, run_dir: Path, summary: Summary) -> None:
         kept=samples(is_kept=True),
         rejected=samples(is_kept=False),
         gone=why_gone(summary),
+        money=functools.partial(_money, currency=summary.options.currency),
     )
     write_atomic(path, page.encode())
 
@@ -106,13 +107,25 @@ def template(name: str, package: str = _PACKAGE) -> jinja2.Template:
     )
     environment.filters["span"] = span
     environment.filters["hours"] = _hours
+    environment.filters["counted"] = counted
     environment.filters["caption"] = functools.partial(short, most=_CAPTION_CHARACTERS)
     return environment.get_template(name)
 
 
 def _hours(hours: float | None) -> str:
-    """Return hours as a number, with four digits of those of a short run."""
-    return "-" if hours is None else f"{hours:,.2f}" if hours >= 1 else f"{hours:.4f}"
+    """Return hours, or minutes and seconds where it is less than one."""
+    return f"{hours:,.2f} h" if hours is not None and hours >= 1 else _time(hours)
+
+
+def _time(hours: float | None) -> str:
+    seconds = None if hours is None else hours * 3600
+    return "under 1 s" if seconds is not None and 0 < seconds < 1 else span(seconds)
+
+
+def _money(cost: float, currency: str) -> str:
+    """Return a cost to the hundredth, or with two digits that count where it is less than one."""
+    digits = 2 if cost == 0 or cost >= 1 else max(2, 1 - math.floor(math.log10(cost)))
+    return f"{cost:,.{digits}f} {currency}".strip()
 
 
 def _outcomes(summary: Summary) -> list[tuple[str, int, float]]:

@@ -90,21 +90,22 @@ def choose(
                 have_more.append((name, each))
             rows = rows.take(pc.sort_indices(lots)).slice(start, left if start else min(each, left))
             left -= len(rows)
-            yield from _samples(run_dir, name, rows, wanted.outcome)
+            yield from _samples(run_dir, rows, wanted.outcome)
 
 
 def _rows(run_dir: Path, summary: Summary, name: str, wanted: Wanted) -> pa.Table:
     """Return the wanted rows of a list with url, text, image_row and, where known, similarity."""
-    outcomes = read_part(_part(run_dir, "images", name), columns=["url", "status", "image_row"])
-    outcomes = outcomes.filter(pc.equal(outcomes["status"], wanted.outcome))
     bucket, _, number = name.rpartition("-l")
     rows = read_part(
         _part(run_dir, "fetch", bucket),
         row_group=int(number),
-        columns=["uid", "url", "text", "split", "lang"],
+        columns=["uid", "url", "text", "split", "lang", "image_wave", "image_list"],
     )
+    outcomes = _outcomes(run_dir, bucket, rows)
+    outcomes = outcomes.filter(pc.equal(outcomes["status"], wanted.outcome))
     found = pc.index_in(rows["url"], outcomes["url"].combine_chunks())
-    rows = rows.append_column("image_row", outcomes["image_row"].take(found))
+    for column in ("image_row", "fetched_in"):
+        rows = rows.append_column(column, outcomes[column].take(found))
     rows = rows.filter(pc.is_valid(found))
     for column, value in (("split", wanted.split), ("lang", wanted.lang)):
         rows = rows.filter(pc.equal(rows[column], value)) if value else rows
@@ -121,6 +122,17 @@ def _rows(run_dir: Path, summary: Summary, name: str, wanted: Wanted) -> pa.Tabl
     if wanted.is_kept is False:
         return rows.filter(pc.and_(pc.invert(is_kept), not summary.rules))
     return rows.filter(is_kept)
+
+
+def _outcomes(run_dir: Path, bucket: str, rows: pa.Table) -> pa.Table:
+    """Return the outcomes of the lists that fetched some urls: of late texts, other ones."""
+    tables = []
+    for place in rows.group_by(["image_wave", "image_list"]).aggregate([]).to_pylist():
+        number = place["image_list"]
+        name = f"w{place['image_wave']:05d}/{bucket.partition('/')[2]}-l{number:05d}"
+        part = read_part(_part(run_dir, "images", name), columns=["url", "status", "image_row"])
+        tables.append(part.append_column("fetched_in", pa.repeat(name, len(part))))
+    return pa.concat_tables(tables)
 
 
 def _is_of(host: str, url: str) -> bool:
@@ -156,22 +168,28 @@ def _part(run_dir: Path, folder: str, name: str) -> Path:
     return run_dir / folder / f"{name}.parquet"
 
 
-def _samples(run_dir: Path, name: str, rows: pa.Table, outcome: str) -> Iterator[Sample]:
-    images = _images(_part(run_dir, "images", name), rows["image_row"].to_pylist())
+def _samples(run_dir: Path, rows: pa.Table, outcome: str) -> Iterator[Sample]:
+    places = list(zip(rows["fetched_in"].to_pylist(), rows["image_row"].to_pylist(), strict=True))
+    found = {
+        (name, row): image
+        for name in dict.fromkeys(name for name, _ in places)
+        for row, image in _images(
+            _part(run_dir, "images", name),
+            [row for of, row in places if of == name and row is not None],
+        ).items()
+    }
     shown = rows.select(["text", "url", "split", "lang", "similarity"]).to_pylist()
-    for row, image in zip(shown, images, strict=True):
-        yield Sample(**row, outcome=outcome, thumbnail=data_url(image))
+    for row, place in zip(shown, places, strict=True):
+        yield Sample(**row, outcome=outcome, thumbnail=data_url(found.get(place)))
 
 
-def _images(outcomes: Path, rows: Sequence[int | None]) -> list[bytes | None]:
-    """Read images from the shard behind an outcomes part; None for each that is not there."""
-    there = [row for row in rows if row is not None]
-    if not there:
-        return [None] * len(rows)
+def _images(outcomes: Path, rows: Sequence[int]) -> dict[int, bytes]:
+    """Read images from the shard behind an outcomes part; without those that are not there."""
+    if not rows:
+        return {}
     try:
         (side,) = read_receipt(outcomes).side
         with ShardReader(outcomes.with_name(side.name)) as shard:
-            found = dict(zip(there, shard.read(there), strict=True))
+            return dict(zip(rows, shard.read(rows), strict=True))
     except (RetryableError, RunError):
-        return [None] * len(rows)
-    return [found.get(row) if row is not None else None for row in rows]
+        return {}

@@ -86,8 +86,8 @@ class ReportOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """What a report says beside the facts of the run."""
 
     prices: dict[Literal["cpu", "gpu", "io"], Annotated[float, msgspec.Meta(ge=0)]] = {}
-    """Price of an hour of one worker of each pool, such as `{cpu: 0.04, gpu: 2.5}`, with a task or
-    without; a worker of the gpu pool has one GPU."""
+    """Price of an hour of one worker process of each pool, such as `{cpu: 0.04, gpu: 2.5}`, with a
+    task or without: of a Slurm pool, that of an hour of a job divided by its `processes`."""
     currency: str = ""
     """What they are counted in."""
 
@@ -112,8 +112,12 @@ class Summary(msgspec.Struct, frozen=True):
     thresholds: dict[Split, float]
     selected: list[str]
     """Paths of the selected parts, in canonical order, relative to the run folder."""
+    cut: dict[str, int] = {}
+    """By stage, inputs that were to be had and could not be read whole."""
+    is_finished: bool = True
+    """Whether all that it shall pack is packed."""
     lists: list[str] = []
-    """Names of some fetch lists, drawn from all that are downloaded."""
+    """Names of some fetch lists, drawn from all that are downloaded or embedded."""
     timeline: Timeline | None = None
     pools: dict[str, str] = {}
     """By stage, the pool whose workers did most of it, or would do it."""
@@ -121,6 +125,8 @@ class Summary(msgspec.Struct, frozen=True):
     """For how long it held their workers; None if nobody wrote that down."""
     stands_out: list[str] = []
     """What went wrong or held the run back, and what to change, in words."""
+    are_pools_judged: bool = False
+    """Whether it was known for long enough how busy pools were to say which waited for which."""
     hosts: dict[str, dict[str, int]] = {}
     """What became of urls of the hosts with the most trouble, by status; the worst first."""
     options: ReportOptions = ReportOptions()

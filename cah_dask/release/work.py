@@ -8,8 +8,6 @@ from cah_dask.pairs.timings import WORKER
 from cah_dask.release.pool_time import PoolTime
 from cah_dask.release.summary import StageSummary, Summary
 
-GPU_POOL = "gpu"
-
 
 class PoolWork(msgspec.Struct, frozen=True):
     """What the workers of one pool did, in hours; None where nobody wrote it down."""
@@ -23,13 +21,11 @@ class PoolWork(msgspec.Struct, frozen=True):
     """Of Slurm jobs that ran; None also for a pool that had none."""
     pending: float | None
     """Of jobs that waited in Slurm, likewise."""
+    gpus: float | None
+    """Of the GPUs of those jobs, as far as `gres` names them, and of those that processes on the
+    driver's own machine used; None also for a pool that had none."""
     cost: float | None
     """Of what was held, or else of the work; None without a price."""
-
-    @property
-    def gpus(self) -> float | None:
-        """GPU-hours: a worker of the gpu pool has one GPU."""
-        return self.held if self.pool == GPU_POOL else None
 
     @property
     def busy(self) -> float | None:
@@ -74,6 +70,7 @@ def _work(pool: str, worked: float, time: PoolTime | None, price: float | None) 
         worked=worked,
         held=held,
         jobs=time.jobs_s / 3600 if time is not None and has_jobs else None,
+        gpus=time.gpus_s / 3600 if time is not None and time.gpus_s else None,
         pending=time.pending_s / 3600 if time is not None and has_jobs else None,
         cost=None if price is None else price * (worked if held is None else held),
     )

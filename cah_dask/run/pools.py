@@ -30,6 +30,8 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     workers: int = 0
     processes: int = 1
     cores: int = 1
+    gpus: int = 0
+    """GPUs of a job, as far as its `gres` says; or those that the processes on this machine use."""
     job: JobOptions | None = None
 
     @property
@@ -49,6 +51,10 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     def offered(self) -> dict[str, float]:
         """Resources that a worker of this pool has."""
         return {name: amount * self.tasks_at_once for name, amount in self.needed.items()}
+
+    def gpus_in_use(self, running: int) -> int:
+        """Return the GPUs of so many jobs that run, or processes on this machine."""
+        return self.gpus * running if self.job is not None else min(self.gpus, running)
 
     @property
     def process_mb(self) -> float | None:
@@ -89,9 +95,15 @@ def is_remote(options: PoolOptions, launch: str) -> bool:
 
 def _pool(name: str, stages: tuple[Stage, ...], options: PoolOptions, *, is_remote: bool) -> Pool:
     if not is_remote:
-        default = max(1, visible_gpus()) if name == "gpu" else os.cpu_count() or 1
-        workers = options.workers or default
-        return Pool(name=name, stages=stages, threads=options.threads, workers=workers)
+        gpus = visible_gpus() if name == "gpu" else 0
+        workers = options.workers or gpus or (1 if name == "gpu" else os.cpu_count() or 1)
+        return Pool(
+            name=name,
+            stages=stages,
+            threads=options.threads,
+            workers=workers,
+            gpus=min(gpus, workers),
+        )
     per_cores = options.cores // options.threads if options.cores else 1
     processes = options.processes or options.n_gpus or max(1, per_cores)
     return Pool(
@@ -100,6 +112,7 @@ def _pool(name: str, stages: tuple[Stage, ...], options: PoolOptions, *, is_remo
         threads=options.threads,
         processes=processes,
         cores=options.cores or processes * options.threads,
+        gpus=options.n_gpus,
         job=options,
     )
 

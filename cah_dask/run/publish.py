@@ -40,7 +40,7 @@ from cah_dask.run.settings.identity import config_hash, run_hash, run_id
 from cah_dask.run.stages import EXTRACT, PACK, SELECT
 from cah_dask.run.unit import Unit
 from cah_dask.run.watch.figures import PUBLISHED
-from cah_dask.run.watch.findings import stands_out
+from cah_dask.run.watch.findings import are_pools_judged, stands_out
 from cah_dask.run.watch.from_files import state_of
 from cah_dask.run.watch.history import History
 from cah_dask.run.watch.whole import Beside, whole_run
@@ -235,11 +235,12 @@ def _judged(folder: RunFolder, *, is_whole: bool) -> Summary:
     """
     history = History(folder.stages)
     summary = folder.summary(history.add)
+    is_finished = is_whole or _is_packed(summary)
     config, hosts = folder.config(), history.hosts()
     beside = Beside(
         now=datetime.now(UTC),
         run=folder.path.name,
-        state=PUBLISHED if is_whole else state_of(folder, is_packed=_is_packed(summary)),
+        state=PUBLISHED if is_whole else state_of(folder, is_packed=is_finished),
         hosts=[host for host in hosts if not folder.has_opted_out(host.host)],
         failed={} if is_whole else _failed(folder),
         lost=summary.counts(EXTRACT.name).notes.get(LOST, 0)
@@ -249,6 +250,8 @@ def _judged(folder: RunFolder, *, is_whole: bool) -> Summary:
     return msgspec.structs.replace(
         summary,
         stands_out=stands_out(run),
+        is_finished=is_finished,
+        are_pools_judged=are_pools_judged(run),
         hosts={host.host: host.outcomes for host in hosts},
     )
 

@@ -113,6 +113,13 @@ def pages(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]
     return sorted(folder.glob("*.html"))
 
 
+HIDDEN_COLUMNS = """[...document.querySelectorAll('.stacked')].map((table) => table.parentElement)
+    .filter((wide) => wide.scrollWidth > wide.clientWidth && innerWidth < 640)
+    .map((wide) => wide.ariaLabel)
+"""
+"""Tables that a phone would have to be scrolled sideways for, of those that it shows as a list."""
+
+
 async def look(profile: Path, pages: list[Path]) -> None:
     async with browsing(profile) as tab:
         for page in pages:
@@ -162,6 +169,7 @@ async def is_readable(tab: Tab, size: tuple[int, int], *, is_dark: bool) -> None
     assert await tab.value(FAINT) == []
     assert await tab.value(SMALL_LETTERS) == 0
     assert await tab.value(UNREACHABLE) == []
+    assert await tab.value(HIDDEN_COLUMNS) == []
     picture = Image.open(io.BytesIO(await tab.screenshot())).convert("L")
     assert (np.asarray(picture)[-3, 3] < 60) == is_dark
 

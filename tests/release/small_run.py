@@ -105,6 +105,21 @@ def write_run(folder: Path, columns: dict[str, Any], images: Sequence[bytes]) ->
     write_part(folder / SELECTED_PART, SELECTED, [selected], receipt)
 
 
+def write_late_texts(folder: Path, urls: Sequence[str]) -> str:
+    """Write a list of texts of urls that `LIST` fetched; return its name."""
+    columns = {
+        "uid": [bytes([200 + number]) * 16 for number in range(len(urls))],
+        "text": [f"late text {number}" for number in range(len(urls))],
+        "url": urls,
+        "image_wave": [0] * len(urls),
+        "image_list": [0] * len(urls),
+    }
+    receipt = Receipt(stage="dedup", unit="u", config="c", counts=Counts())
+    bucket = "w00001/b00000"
+    write_part(folder / "fetch" / f"{bucket}.parquet", SAMPLES, [_rows(SAMPLES, columns)], receipt)
+    return f"{bucket}-l00000"
+
+
 def _rows(schema: pa.Schema, columns: dict[str, Any]) -> pa.Table:
     fill = {pa.string(): "x", pa.int64(): 0, pa.int32(): 0, pa.int16(): 1, pa.float32(): 0.0,
             pa.bool_(): False, pa.binary(): None, OUTCOMES.field("fetched_at").type: 0}  # fmt: skip

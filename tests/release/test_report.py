@@ -2,12 +2,15 @@
 
 import io
 import itertools
+import re
+import shutil
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
 import msgspec
 import numpy as np
+import pytest
 from PIL import Image
 
 from cah_dask.counts import Counts, Reject, Status
@@ -105,15 +108,65 @@ def test_work_is_shown_over_time_and_its_cost_for_a_million_pairs(run_dir: Path,
     )
     text = " ".join(page(run_dir, found).text.split())
     assert "from 2026-05-01 12:00:00 UTC to 2026-05-01 12:00:11 UTC" in text
-    assert "gpu---1.00--2.50 EUR" in text
-    assert "cpu---5.00--no price" in text
+    assert "gpu2.50 EUR---1.00 h--" in text
+    assert "cpuno price---5.00 h--" in text
     assert "It is not known for how long this run held its workers" in text
-    held = PoolTimes(START, {"gpu": PoolTime(looked_s=7200, held_s=7200)})
+    held = PoolTimes(START, {"gpu": PoolTime(looked_s=7200, held_s=7200, gpus_s=94)})
     text = " ".join(page(run_dir, msgspec.structs.replace(found, held=held)).text.split())
-    assert "gpu-2.002.001.0050%-5.00 EUR" in text
+    assert "gpu5.00 EUR-2.00 h1 min 34 s1.00 h50%-" in text
     assert "At these prices the workers cost 5.00 EUR" in text
     million = 5.0 / COUNTS["pack"].kept * 1e6
-    assert f"{million:,.2f} for a million pairs, without the pools that have no price" in text
+    assert f"{million:,.2f} EUR for a million pairs, without the pools that have no price" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "price", "currency", "told"),
+    [
+        (94, 2.5, "", "1 min 34 s 0.065 0.065, that is 5,439.81 for"),
+        (0.5, 0.04, "EUR", "under 1 s 0.0000056 EUR 0.0000056 EUR, that is 0.46 EUR for"),
+        (3600, 0.0, "EUR", "1.00 h 0.00 EUR 0.00 EUR, that is 0.00 EUR for"),
+        (5000 * 3600, 2.5, "EUR", "5,000.00 h 12,500.00 EUR 12,500.00 EUR, that is"),
+    ],
+)
+def test_hours_and_costs_of_any_size_are_to_be_read(
+    run_dir: Path, summary: Summary, seconds: float, price: float, currency: str, told: str
+):
+    found = msgspec.structs.replace(
+        summary,
+        stages=dict.fromkeys(COUNTS, StageSummary(0, Counts(), 0.0, "rows"))
+        | {"embed": StageSummary(1, COUNTS["embed"], seconds, "rows"),
+           "pack": StageSummary(1, COUNTS["pack"], 0.0, "rows")},
+        pools=dict.fromkeys(COUNTS, "gpu"),
+        options=ReportOptions(prices={"gpu": price}, currency=currency),
+    )  # fmt: skip
+    text = " ".join(page(run_dir, found).text.split())
+    table = text.partition("BusyJobs waited in Slurm")[2]
+    (cells,) = re.findall(r"gpu(.+?)---(.+?)-- At .* the work cost (.+) a million pairs", table)
+    cost, time, costs = cells
+    assert f"{time} {cost} {costs}".startswith(told)
+
+
+def test_a_run_that_is_not_finished_is_called_so_and_no_table_is_empty(
+    run_dir: Path, summary: Summary
+):
+    unpacked = {name: StageSummary(0, Counts(), 0.0, "rows") for name in ("select", "pack")}
+    found = msgspec.structs.replace(
+        summary, is_finished=False, stages=summary.stages | unpacked, selected=[]
+    )
+    shown = page(run_dir, found)
+    assert "Not finished: 20 samples scored, nothing packed yet" in shown.text
+    assert "pairs from" not in shown.text
+    assert "Scored" not in shown.text
+    packed = msgspec.structs.replace(summary, is_finished=False)
+    assert "20 samples scored, 12 pairs packed so far" in page(run_dir, packed).text
+
+
+def test_work_and_manners_are_told_before_pictures_which_come_last(run_dir: Path, summary: Summary):
+    text = page(run_dir, summary).text
+    headings = ("What stands out", "Funnel", "Work", "By pool", "Manners", "Settings", "Kept pairs")
+    places = [text.index(heading) for heading in headings]
+    assert places == sorted(places)
+    assert "embed counts once more" in text
 
 
 def test_what_stands_out_is_told_before_all_figures(run_dir: Path, summary: Summary):
@@ -137,14 +190,30 @@ def test_a_run_in_which_nothing_stands_out_says_so(run_dir: Path, summary: Summa
 
 def test_manners_are_told_from_the_logs_of_requests(run_dir: Path, summary: Summary):
     assert "No log of requests is there" in page(run_dir, summary).text
-    log = RequestLog(run_dir / "requests/w00000/b00000-l00000-a.parquet")
-    with log:
+    with RequestLog(run_dir / "requests/w00000/b00000-l00000-a.parquet") as log:
         for host, requests in (("a.example", 5), ("b.example", 1), ("c.example", 1)):
             for n in range(requests):
                 log.note(f"http://{host}/{n}", "192.0.2.1", Answer(Status.OK, 200), 10)
     text = " ".join(page(run_dir, summary).text.split())
-    assert "Fetch lists drawn from the run: 1. Requests that a list sent to one host: 1 in" in text
+    assert "Requests to one host, by the logs of 1 fetch list drawn from 2: 1 in the" in text
     assert "5 at the 99th percentile and 5 at most (3 hosts;" in text
+    assert "may have had more from the other lists" in text
+
+
+def test_requests_that_several_lists_sent_to_a_host_are_those_of_one_host(
+    run_dir: Path, summary: Summary
+):
+    lists = ["w00000/b00000-l00000", "w00001/b00000-l00000"]
+    for number, name in enumerate(lists):
+        with RequestLog(run_dir / f"requests/{name}-a.parquet") as log:
+            for n in range(5 + number):
+                log.note(f"http://a.example/{n}", "192.0.2.1", Answer(Status.OK, 200), 10)
+    shutil.copytree(run_dir / "images/w00000", run_dir / "images/w00001")
+    found = msgspec.structs.replace(summary, lists=lists)
+    text = " ".join(page(run_dir, found).text.split())
+    assert "Requests to one host, by the logs of all fetch lists (2): 11 in the median" in text
+    assert "11 at most (1 host;" in text
+    assert "may have had more" not in text
 
 
 def test_a_damaged_file_costs_its_own_figures_and_no_report(run_dir: Path, summary: Summary):
@@ -298,4 +367,4 @@ def test_the_settings_are_as_in_a_file(tmp_path: Path, summary: Summary):
     found = page(tmp_path, msgspec.structs.replace(summary, settings=settings, selected=[])).text
     for line in ("null", "true", "[x, 1]", "{en: 0.2}", "'x: y'", "0.1"):
         assert line in found
-    assert "None" not in found.partition("Settings")[2]
+    assert "None" not in found.partition("Settings")[2].partition("Kept pairs")[0]

@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,7 +13,7 @@ from cah_dask.release.lettering import Lettering, wrapped
 from cah_dask.release.samples import Sample, Wanted, choose, why_gone
 from cah_dask.release.sheet import Sheet, write_sheet
 from cah_dask.release.summary import Summary
-from tests.release.small_run import HOSTILE, LIST
+from tests.release.small_run import HOSTILE, LIST, write_late_texts
 from tests.release.test_report import Page
 
 
@@ -43,6 +44,19 @@ def test_only_what_was_asked_for_is_shown(
     found = chosen(run_dir, summary, **wanted)
     assert {sample.text for sample in found} == texts
     assert all(sample.thumbnail for sample in found if sample.outcome == "ok")
+
+
+def test_late_texts_have_outcome_and_image_of_the_list_that_fetched_their_url(
+    run_dir: Path, summary: Summary
+):
+    late = write_late_texts(run_dir, ["javascript:alert(2)", "http://b.example/3"])
+
+    def shown(**wanted: Any) -> list[tuple[str, str, bool]]:
+        found = choose(run_dir, summary, [late], Wanted(**wanted), 9, 0)
+        return [(each.text, each.url, bool(each.thumbnail)) for each in found]
+
+    assert shown() == [("late text 0", "javascript:alert(2)", True)]
+    assert shown(outcome="http_404") == [("late text 1", "http://b.example/3", False)]
 
 
 def test_where_few_lists_have_any_those_give_more(run_dir: Path, summary: Summary):

@@ -71,7 +71,7 @@ HELD = PoolTimes(
     START - timedelta(minutes=5),
     {
         "cpu": PoolTime(looked_s=7200, held_s=14_400),
-        "gpu": PoolTime(looked_s=7200, held_s=21_600, jobs_s=5400, pending_s=900),
+        "gpu": PoolTime(looked_s=7200, held_s=21_600, jobs_s=5400, pending_s=900, gpus_s=43_200),
     },
 )
 
@@ -98,7 +98,7 @@ def test_without_a_record_work_and_cost_are_those_of_the_pool_that_did_it(summar
 def test_what_was_held_is_what_is_paid(summary: Summary):
     found = priced(summary, HELD)
     cpu, gpu = found["cpu"], found["gpu"]
-    assert (gpu.jobs, gpu.held, gpu.gpus, gpu.pending) == (1.5, 6.0, 6.0, 0.25)
+    assert (gpu.jobs, gpu.held, gpu.gpus, gpu.pending) == (1.5, 6.0, 12.0, 0.25)
     assert (gpu.worked, gpu.busy, gpu.cost) == (1.5, 0.25, 12.0)
     assert (cpu.jobs, cpu.held, cpu.gpus, cpu.pending) == (None, 4.0, None, None)
     assert (cpu.busy, cpu.cost) == (0.5, 2.0)

@@ -11,6 +11,7 @@ import msgspec
 
 from cah_dask.counts import Counts
 from cah_dask.errors import DamageError
+from cah_dask.run.folder.faults import LOST_FOR_NOW
 from cah_dask.run.folder.run_folder import LOST, RunFolder
 from cah_dask.run.stages import DEDUP, EXTRACT
 from cah_dask.run.unit import Unit
@@ -18,7 +19,6 @@ from cah_dask.schema import CANDIDATES
 from cah_dask.storage import Receipt, write_atomic, write_part
 
 LATE_FILE = "late.json"
-LOST_FOR_NOW = "lost for now: "
 
 
 def write_lost(folder: RunFolder, unit: Unit, config_hash: str, reason: str) -> Receipt:

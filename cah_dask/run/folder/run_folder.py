@@ -282,7 +282,7 @@ class RunFolder(JobFolder):
         return total.summary(self.archives(), self.index_dir / JOURNAL_FILE, held)
 
     def lists(self, seed: int, most: int, host: str = "") -> list[str]:
-        """Return the names of some downloaded fetch lists, as a seed draws them.
+        """Return the names of some fetch lists, as a seed draws them.
 
         First come those of the bucket of `host`, if one is given: no other has its urls, but any
         may have those of hosts below it.
@@ -290,7 +290,7 @@ class RunFolder(JobFolder):
         bucket = host_bucket(host, self.config().dedup.buckets) if host else None
         near, others = Draw(seed, most), Draw(seed, most)
         for commit in LastLines(self.journal_file).commits():
-            if commit.stage == DOWNLOAD.name:
+            if commit.stage in {DOWNLOAD.name, EMBED.name}:  # late texts are only embedded
                 (near if bucket_of(commit.unit) == bucket else others).add(commit.unit)
         return [*near.names, *others.names][:most]
 

@@ -14,7 +14,7 @@ from cah_dask.run.folder.journal import Commit
 from cah_dask.run.pools import pools
 from cah_dask.run.settings import identity
 from cah_dask.run.settings.config import Config
-from cah_dask.run.stages import DOWNLOAD, SELECT, Stage
+from cah_dask.run.stages import DOWNLOAD, EMBED, SELECT, Stage
 
 _LISTS_DRAWN = 96
 """Lists that a summary names; a report shows samples of 24 that have any."""
@@ -60,7 +60,7 @@ class RunTotal:
         self._totals[stage].add(receipt, commit.seconds, pool, commit.peak_mb)
         self._faults.add(commit)
         self._timeline.add(stage, commit.at, commit.seconds)
-        if stage == DOWNLOAD.name:
+        if stage in {DOWNLOAD.name, EMBED.name}:  # lists of late texts are only embedded
             self._lists.add(name)
         if stage == SELECT.name:
             self._selected.append(f"{SELECT.folder}/{name}.parquet")
@@ -86,6 +86,7 @@ class RunTotal:
             stages=stages,
             archives=archives,
             lost=self._faults.lines(index),
+            cut=self._faults.cut,
             started=self._started,
             finished=self._finished,
             versions=self._versions,

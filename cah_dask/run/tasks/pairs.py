@@ -49,8 +49,8 @@ def embed_task(task: CrawlTask) -> Receipt:
     first pictures are decoded, or the one before is written.
     """
     started = time.perf_counter()
-    encoders, scorers = _models(task.config)
     with _TURNS.turn() as turn:
+        encoders, scorers = _models(task.config)
         encoders = [taking_turns(encoder, turn) for encoder in encoders]
         made = _embed(task, encoders, scoring_in_turn(scorers, turn), turn)
         timings = turn.milliseconds()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from cah_dask.counts import Reject, Status
 from cah_dask.images.outcomes import TROUBLE
-from cah_dask.run.stages import EMBED, SELECT
+from cah_dask.run.stages import DOWNLOAD, EMBED, EXTRACT, SELECT, Stage
 from cah_dask.run.watch import verdict
 from cah_dask.run.watch.figures import NOT_DRIVEN, PUBLISHED, StageFigures
 from cah_dask.run.watch.whole import WholeRun
@@ -79,19 +79,18 @@ def _archives(run: WholeRun) -> list[str]:
             f"{counted(run.cut, 'archive')} of {run.archives:,} could not be read whole: they are "
             "cut or damaged, as named below; fetch them anew"
         )
+    n_lists = _done(run, DOWNLOAD)
+    if run.cut_lists > CUT_SHARE * n_lists:
+        lines.append(
+            f"{counted(run.cut_lists, 'list')} of {n_lists:,} lack pictures of archives that could "
+            "not be read whole: they are cut or damaged, as named below; fetch those archives anew"
+        )
     return lines
 
 
-def _archived_pictures(run: WholeRun) -> list[str]:
-    """Say which share of urls ended as the archives of pictures could not be read."""
-    outcomes = run.figures.recent_outcomes
-    n_urls, n_lost = sum(outcomes.values()), outcomes.get(Status.ARCHIVE_LOST, 0)
-    if n_urls < ENOUGH_ROWS or n_lost <= CUT_SHARE * n_urls:
-        return []
-    return [
-        f"{n_lost / n_urls:.0%} of all urls end in {Status.ARCHIVE_LOST}: archives of pictures are "
-        "out of reach, cut or damaged, as named below"
-    ]
+def _done(run: WholeRun, stage: Stage) -> int:
+    figures = run.figures.stage(stage.name)
+    return figures.done if figures is not None else 0
 
 
 def _resolver(run: WholeRun) -> list[str]:
@@ -153,11 +152,26 @@ def _slurm(run: WholeRun) -> list[str]:
 
 
 def _pools(run: WholeRun) -> list[str]:
-    """Say which pool the others waited for, if they were there for long enough."""
-    times = run.times.values()
-    if not times or min(time.midst_s for time in times) < ENOUGH_S:
-        return []
-    return [*verdict.models(run.figures), *verdict.front(run.figures)]
+    """Say which pool the others waited for, if those compared were there for long enough."""
+    return [
+        *(verdict.models(run.figures) if are_pools_judged(run) else ()),
+        *(verdict.front(run.figures) if _are_known(run, EXTRACT, DOWNLOAD) else ()),
+    ]
+
+
+def are_pools_judged(run: WholeRun) -> bool:
+    """Tell whether it is known for long enough how busy those who embed and download were."""
+    return _are_known(run, EMBED, DOWNLOAD)
+
+
+def _are_known(run: WholeRun, *stages: Stage) -> bool:
+    known = {
+        stage
+        for pool in run.figures.pools
+        if run.times[pool.name].midst_s >= ENOUGH_S
+        for stage in pool.stages
+    }
+    return known >= {stage.name for stage in stages}
 
 
 def _funnel(run: WholeRun) -> list[str]:
@@ -204,7 +218,6 @@ _LOOKS: tuple[Callable[[WholeRun], list[str]], ...] = (
     _stopped,
     _given_up,
     _archives,
-    _archived_pictures,
     _resolver,
     _network,
     _hosts,

@@ -163,6 +163,7 @@ class Watch:
             jobs=seen.running if seen.is_slurm else 0,
             pending=seen.pending,
             held=seen.running * (pool.processes if seen.is_slurm else 1),
+            gpus=pool.gpus_in_use(seen.running),
             connected=seen.workers,
             midst=midst,
         )

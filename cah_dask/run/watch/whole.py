@@ -9,9 +9,8 @@ from cah_dask.pairs.timings import INPUT, MODEL, TURN
 from cah_dask.release.pool_time import PoolTime
 from cah_dask.release.summary import StageSummary, Summary
 from cah_dask.release.work import held_by_pool
-from cah_dask.run.folder.lost import LOST_FOR_NOW
 from cah_dask.run.pools import Pool
-from cah_dask.run.stages import DOWNLOAD, EMBED
+from cah_dask.run.stages import DOWNLOAD, EMBED, EXTRACT
 from cah_dask.run.watch.figures import (
     Figures,
     HostFigures,
@@ -32,7 +31,9 @@ class WholeRun(msgspec.Struct, frozen=True, kw_only=True):
     lost: int
     """Archives that gave nothing, as they were not to be had."""
     cut: int
-    """Archives that could not be read whole, however many faults each has."""
+    """Archives that could not be read whole."""
+    cut_lists: int
+    """Fetch lists whose pictures could not all be read, as the archives they are in are damaged."""
     times: Mapping[str, PoolTime]
     """By pool; empty if they are not known."""
 
@@ -97,15 +98,10 @@ def whole_run(summary: Summary, pools: Sequence[Pool], beside: Beside) -> WholeR
         figures=figures,
         archives=len(summary.archives),
         lost=beside.lost,
-        cut=_cut(summary),
+        cut=summary.cut.get(EXTRACT.name, 0),
+        cut_lists=summary.cut.get(DOWNLOAD.name, 0),
         times=times,
     )
-
-
-def _cut(summary: Summary) -> int:
-    """Return how many inputs have faults; lists and pictures of other archives have theirs, too."""
-    named = {line.partition(": ")[0] for line in summary.lost if LOST_FOR_NOW not in line}
-    return len(named.intersection(summary.archives))
 
 
 def _mean(number_s: float, seconds: float) -> float:

@@ -18,6 +18,7 @@ from cah_dask.release.work import work_by_pool
 from cah_dask.run.folder.journal import Journal, Void
 from cah_dask.run.folder.pool_times import read_pool_times
 from cah_dask.run.folder.run_folder import RunFolder
+from cah_dask.run.pools import visible_gpus
 from cah_dask.run.watch.figures import Figures
 from cah_dask.run.watch.from_files import FromFiles
 from tests import runs
@@ -164,6 +165,7 @@ def test_the_hours_of_workers_are_those_of_two_drivers_of_which_one_was_killed(w
     gpu = next(each for each in work_by_pool(summary) if each.pool == "gpu")
     assert gpu.held is not None
     assert 0 < gpu.worked < gpu.held
+    assert (gpu.gpus is None) == (visible_gpus() == 0)
 
 
 def test_the_driver_knows_its_workers_and_says_what_holds_the_run_back(watched: Watched):

@@ -9,7 +9,6 @@ from cah_dask.counts import Counts, Status
 from cah_dask.images.outcomes import TROUBLE
 from cah_dask.release.pool_time import PoolTime, PoolTimes
 from cah_dask.release.summary import StageSummary, Summary
-from cah_dask.run.folder.lost import LOST_FOR_NOW
 from cah_dask.run.pools import Pool
 from cah_dask.run.settings.render import explained
 from cah_dask.run.slurm.options import JobOptions
@@ -50,8 +49,9 @@ def run(  # a load is many things
     is_known: bool = True,
     is_slurm: bool = True,
     cut: int = 0,
+    cut_lists: int = 0,
+    idle: tuple[str, ...] = (),
     lost: int = 0,
-    lists: int = 0,
     **beside: Any,
 ) -> list[str]:
     """Return what stands out in a run.
@@ -77,9 +77,11 @@ def run(  # a load is many things
     done_by
         Pools that did most of a stage before the run was told other ones.
     cut, lost
-        Archives that were damaged, with two faults each, and that were not to be had.
-    lists
-        Lists with pictures in an archive that is damaged.
+        Archives that were damaged, and that were not to be had.
+    cut_lists
+        Lists that lack pictures of damaged archives.
+    idle
+        Pools that had no worker while lists were embedded.
     """
     shares = {"gpu": 0.8, "io": 0.6, "cpu": 0.4} | (busy or {})
     seconds = hours * 3600
@@ -100,9 +102,9 @@ def run(  # a load is many things
             jobs_s=n * there_s,
             held_s=n * there_s,
             connected_s=n * there_s,
-            midst_s=seconds,
-            midst_workers_s=n * seconds,
-            busy_s=shares[pool] * seconds,
+            midst_s=0.0 if pool in idle else seconds,
+            midst_workers_s=0.0 if pool in idle else n * seconds,
+            busy_s=0.0 if pool in idle else shares[pool] * seconds,
             pending_s=pending * seconds if pool == "gpu" else 0.0,
             ready_s={
                 stage: number * seconds
@@ -113,15 +115,9 @@ def run(  # a load is many things
         for pool, n in WORKERS.items()
         for there_s in [seconds + (before * 3600 if pool != "gpu" else 0.0)]
     }
-    archives = [f"a{number}.warc.gz" for number in range(200)]
-    faults = [f"{name}: {fault}" for name in archives[:cut] for fault in ("cut at 7", "record 2")]
-    faults += [f"{name}: {LOST_FOR_NOW}gone" for name in archives[:lost]]
-    faults += [
-        f"fetch/w00000/b{number:05d}.parquet: 1 archive out of reach or damaged: a0.warc.gz: cut"
-        for number in range(lists)
-    ]
     summary = Summary(
-        stages=stages, archives=archives, lost=faults, started=NOW, finished=NOW,
+        stages=stages, archives=["a"] * 200, lost=[],
+        cut={"extract": cut, "download": cut_lists}, started=NOW, finished=NOW,
         versions={}, settings={}, encoder="clip", thresholds={}, selected=[],
         pools=SERVED | (done_by or {}),
         held=PoolTimes(NOW, times) if is_known else None,
@@ -189,6 +185,19 @@ def told(*, is_slurm: bool) -> list[Pool]:
             "download waits for lists 50% of the time: raise pools.cpu.max_jobs from 4 to about 8",
         ),
         (
+            {"busy": {"gpu": 0.37, "io": 0.95}, "idle": ("cpu",)},  # which had done its part
+            "embed waits for input 63% of the time: raise pools.io.max_jobs from 4 to about 11",
+        ),
+        (
+            {"busy": {"gpu": 0.8, "io": 0.5, "cpu": 0.95}, "idle": ("gpu",)},
+            "download waits for lists 50% of the time: raise pools.cpu.max_jobs from 4 to about 8",
+        ),
+        (
+            {"cut_lists": 50},
+            "50 lists of 100 lack pictures of archives that could not be read whole: they are cut "
+            "or damaged, as named below; fetch those archives anew",
+        ),
+        (
             {"pending": 2.0},
             "jobs of pool gpu waited in Slurm for 20 h 0 min and ran for 1 d 16 h, all jobs "
             "together: shorter ones (pools.gpu.time) or another partition (pools.gpu.partition) "
@@ -226,11 +235,6 @@ def told(*, is_slurm: bool) -> list[Pool]:
         (
             {"hosts": [host("dead.example", timeout=900), host("b.test", timeout=9)]},
             "dead.example alone has 900 of 1,000 urls that came to nothing (most are timeout)",
-        ),
-        (
-            {"counts": {"download": Counts(1000, 970, {"archive_lost": 30})}, "lists": 50},
-            "3% of all urls end in archive_lost: archives of pictures are out of reach, cut or "
-            "damaged, as named below",
         ),
         (
             {"lost": 3},
@@ -293,8 +297,8 @@ def test_a_run_has_its_finding(load: dict[str, Any], words: str):
         {"counts": {name: Counts() for name in COUNTS}},
         {"hosts": [host("a.example", http_403=40), host("b.example", timeout=400)]},
         {"cut": 2},
-        {"lists": 50},
-        {"counts": {"download": Counts(10_000, 9900, {"archive_lost": 100})}},
+        {"cut_lists": 1},
+        {"busy": {"gpu": 0.37, "io": 0.95}, "idle": ("io",)},
     ],
 )
 def test_an_ordinary_run_has_none(load: dict[str, Any]):

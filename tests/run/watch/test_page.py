@@ -3,6 +3,7 @@
 import re
 
 import msgspec
+import pytest
 from bokeh.document import Document
 
 from cah_dask.counts import Status
@@ -50,20 +51,17 @@ def test_nothing_of_a_stranger_is_markup_or_turns_the_page():
     assert len(text) < 20_000
 
 
-def part(name: str, figures: Figures) -> str:
-    """Return the text of one part of the page."""
+@pytest.mark.parametrize("rejected", [{}, {"http_404": 7}])
+def test_the_funnel_says_that_embed_counts_once_more_what_could_not_be_had(rejected: dict):
+    seen = figures()
+    stages = [
+        msgspec.structs.replace(stage, rejected=rejected) if stage.name == "embed" else stage
+        for stage in seen.stages
+    ]
     sections = Sections()
-    sections.show(figures)
-    return next(str(root.text) for root in sections.roots if root.name == name)
-
-
-def test_words_of_the_page_promise_no_more_than_the_figures_do():
-    assert '<th class="n">handed out</th>' in part("stages", figures())
-    assert "cah status RUN" in part("lost", figures())
-    twice = "counts once more what download could not get"
-    assert twice in part("funnel", figures())
-    nothing = [msgspec.structs.replace(each, seen=0, kept=0) for each in figures().stages]
-    assert twice not in part("funnel", judged(load(stages=nothing)))
+    sections.show(msgspec.structs.replace(seen, stages=stages))
+    text = "".join(root.text for root in sections.roots)
+    assert ("embed counts once more" in text) is bool(rejected)
 
 
 def test_what_did_not_change_is_not_sent_again():

@@ -7,9 +7,13 @@ import pytest
 
 from cah_dask.release.pool_time import Midst, PoolLook
 from cah_dask.run.folder.pool_times import WRITE_S, PoolTimesFile, read_pool_times
+from cah_dask.run.pools import pools
+from cah_dask.run.settings.config import PoolOptions, PoolsOptions
 from tests.run.watch.loads import NOW
 
-TWO_OF_THREE = PoolLook(jobs=2, pending=1, held=8, connected=6, midst=Midst(0.5, {"embed": 5}))
+TWO_OF_THREE = PoolLook(
+    jobs=2, pending=1, held=8, gpus=2, connected=6, midst=Midst(0.5, {"embed": 5})
+)
 GONE = PoolLook(jobs=0, pending=0, held=0, connected=0)
 
 
@@ -49,9 +53,33 @@ def test_what_is_held_adds_up_over_drivers(path: Path):
     gpu = found.pools["gpu"]
     assert gpu.looked_s == 3600
     assert (gpu.jobs_s, gpu.pending_s) == (2 * 3600, 3600)
-    assert (gpu.held_s, gpu.connected_s) == (8 * 3600, 6 * 3600)
     assert (gpu.midst_s, gpu.midst_workers_s, gpu.busy_s) == (3600, 6 * 3600, 1800)
+    assert (gpu.held_s, gpu.gpus_s, gpu.connected_s) == (8 * 3600, 2 * 3600, 6 * 3600)
     assert gpu.ready_s == {"embed": 5 * 3600}
+
+
+@pytest.mark.parametrize(
+    ("told", "visible", "running", "gpus"),
+    [
+        ({"gres": "gpu:1", "processes": 4}, "", 3, 3),
+        ({"gres": "gpu:8", "processes": 1}, "", 3, 24),
+        ({"gres": "gpu:a100:4"}, "", 0, 0),
+        ({"cores": 32}, "0,1", 3, 0),  # it may have some by `directives`: nobody knows
+        ({}, "", 1, 0),
+        ({}, "0,1", 2, 2),
+        ({"workers": 1}, "0,1", 1, 1),
+        ({"workers": 4}, "0,1", 4, 2),
+        ({"workers": 4}, "0,1", 0, 0),
+    ],
+)
+def test_gpus_are_those_of_jobs_or_of_this_machine_whatever_the_number_of_processes(
+    monkeypatch, told: dict, visible: str, running: int, gpus: int
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    is_slurm = told.keys() & {"gres", "cores"}
+    options = PoolOptions(**(told | ({"partition": "p", "time": "10"} if is_slurm else {})))
+    (pool,) = [each for each in pools(PoolsOptions(gpu=options)) if each.name == "gpu"]
+    assert pool.gpus_in_use(running) == gpus
 
 
 @pytest.mark.parametrize("seconds", [3, 30, 299, 1000, 86_400])

@@ -9,8 +9,9 @@ import pytest
 from cah_dask.counts import Counts
 from cah_dask.release.pool_time import PoolTime, PoolTimes
 from cah_dask.run.folder.failures import Then, note
+from cah_dask.run.folder.faults import LOST_FOR_NOW
 from cah_dask.run.folder.journal import Commit
-from cah_dask.run.folder.lost import LATE_FILE, LOST_FOR_NOW
+from cah_dask.run.folder.lost import LATE_FILE
 from cah_dask.run.folder.run_folder import LOST, RunFolder
 from cah_dask.run.publish import describe
 from cah_dask.run.settings.loading import Loaded
@@ -68,7 +69,9 @@ def test_a_run_that_is_not_finished_is_judged_so_far(folder: RunFolder):
     assert f"{REFUSES} refused 100 of 100 urls (most are http_403)" in text
     assert "add it to the file OPTOUT of the run" in text
     assert f"{FAILS} alone has 170 of 300 urls that came to nothing" in text
-    assert f'<bdi>{FAILS}</bdi></td><td class="number">170</td>' in text
+    assert (
+        f'<bdi>{FAILS}</bdi></td><td class="number" data-label="Urls in trouble">170</td>' in text
+    )
 
 
 def test_a_host_that_opted_out_is_in_the_table_and_nobody_is_told_to_add_it(folder: RunFolder):
@@ -107,3 +110,45 @@ def test_pools_are_judged_by_what_was_held(folder: RunFolder):
     times.pools["gpu"] = msgspec.structs.replace(times.pools["gpu"], ready_s={"embed": 1800 * 30.0})
     folder.pool_times_file.write_bytes(msgspec.json.encode(times))
     assert "embed holds the run back: its workers are busy 100% of the time" in found(folder)
+
+
+def test_an_archive_with_many_faults_is_one_archive_and_lists_are_none(folder: RunFolder):
+    with folder.driving(told(folder), ARCHIVES):
+        for wave in range(3):
+            commit(folder, EXTRACT, f"w{wave:05d}/a", Counts(), 1, inputs=("a.warc.wat.gz",),
+                   errors=("cut after 9 records", "damaged at byte 70"))  # fmt: skip
+        for number in range(1, 50):
+            unit = f"w00000/b{number:05d}-l00000"
+            commit(folder, DOWNLOAD, unit, Counts(), 1, inputs=(f"fetch/{unit}.parquet",),
+                   errors=("a.warc.gz: cut after 9 records",))  # fmt: skip
+    text = found(folder)
+    assert "1 archive of 2 could not be read whole" in text
+    assert "49 lists of 50 lack pictures of archives that could not be read whole" in text
+
+
+def test_lists_of_late_texts_which_only_embed_has_are_drawn_and_no_list_twice(folder: RunFolder):
+    late = ["w00002/b00000-l00000", "w00002/b00000-l00001"]
+    with folder.driving(told(folder), ARCHIVES):
+        for unit in late:
+            commit(folder, EMBED, unit, Counts(), 1)
+    every = ["w00000/b00000-l00000", *late]
+    assert sorted(folder.lists(7, 10)) == every
+    assert sorted(folder.summary().lists) == every
+    assert len(folder.lists(7, 2)) == 2
+
+
+@pytest.mark.parametrize(("midst_s", "is_said"), [(59, False), (61, True)])
+def test_that_no_pool_waited_is_said_where_that_is_known(
+    tmp_path: Path, midst_s: float, *, is_said: bool
+):
+    folder = RunFolder(tmp_path / "calm")
+    times = {
+        pool: PoolTime(looked_s=90, held_s=90, connected_s=90, midst_s=midst_s, busy_s=midst_s)
+        for pool in ("gpu", "io")
+    }
+    with folder.driving(told(folder), ARCHIVES):
+        commit(folder, EMBED, "w00000/b00000-l00000", Counts(9, 9), 60)
+        folder.pool_times_file.write_bytes(msgspec.json.encode(PoolTimes(NOW, times)))
+        text = found(folder)
+    assert "Nothing stands out" in text
+    assert ("no pool waited long for another" in text) is is_said

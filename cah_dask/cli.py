@@ -199,7 +199,13 @@ def status(
 
 
 @app.command()
-def report(folder: RunPath, overrides: Overrides = None) -> None:
+def report(
+    folder: RunPath,
+    overrides: Overrides = None,
+    to: Annotated[
+        Path | None, typer.Option(help="Where the release is, if `cah run --to` put it elsewhere.")
+    ] = None,
+) -> None:
     """Write report and data card of a run anew and print where the report is.
 
     With other prices: --set report.prices.gpu=2.5
@@ -207,7 +213,7 @@ def report(folder: RunPath, overrides: Overrides = None) -> None:
     from cah_dask.run import publish
     from cah_dask.run.folder.run_folder import RunFolder
 
-    run_folder = RunFolder(folder)
+    run_folder = RunFolder(folder, release=to)
     print(publish.describe_again(run_folder, run_folder.release, overrides or ()))
 
 

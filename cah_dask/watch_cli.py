@@ -3,6 +3,7 @@
 No scheduler is needed, and a copy of the folder will do; the run may be alive or long over.
 """
 
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 
 from cah_dask.errors import ConfigError
 from cah_dask.jobs_cli import EXIT_CODES
+from cah_dask.run.signals import Signals, Stopped
 from cah_dask.terminal import answer, say, tell
 from cah_dask.words import counted
 
@@ -69,12 +71,13 @@ def logs(
     if not paths:
         raise ConfigError(f"{folder} has no log of {name}; `cah logs {folder} list` names them")
     ends = {path: _print_end(path, lines, is_named=len(paths) > 1) for path in paths}
-    while follow:
-        time.sleep(_FOLLOW_S)
-        for path in _logs(run, name):
-            if path not in ends:
-                tell(f"== {path.name}")
-            ends[path] = _print_from(path, ends.get(path, 0))
+    with contextlib.suppress(Stopped), Signals():
+        while follow:
+            time.sleep(_FOLLOW_S)
+            for path in _logs(run, name):
+                if path not in ends:
+                    tell(f"== {path.name}")
+                ends[path] = _print_from(path, ends.get(path, 0))
 
 
 def _logs(run: "RunFolder", name: str = "") -> list[Path]:
@@ -176,8 +179,18 @@ def retry(folder: RunPath) -> None:
     if run.has_driver(_BEAT_WAIT_S):
         run.retry_file.touch()
         tell("the driver tries again what it gave up, once it has done all else")
+    elif _is_over(run):
+        raise ConfigError(f"all of {folder} is done: there is nothing to try again")
     else:
         tell(f"no driver is at work: {_GOES_ON} with it, and tries again all that was given up")
+
+
+def _is_over(run: "RunFolder") -> bool:
+    """Tell whether no driver is at work and none has anything to do."""
+    from cah_dask.run.watch.figures import PACKED, PUBLISHED
+    from cah_dask.run.watch.from_files import FromFiles
+
+    return FromFiles(run).figures().state in (PACKED, PUBLISHED) and not _lost(run)[0]
 
 
 @watch_app.command()
@@ -186,6 +199,8 @@ def pause(folder: RunPath) -> None:
     run = begun(folder)
     if run.config().download.source == "archives":
         raise ConfigError(f"pictures of {folder} come from archives: no site is asked")
+    if _is_over(run):
+        raise ConfigError(f"all of {folder} is done: there are no downloads to pause")
     run.pause_file.touch()
     tell(f"downloads are paused; `cah resume {folder}` has them go on")
 
@@ -239,9 +254,8 @@ def samples(
     wanted = Wanted(
         outcome=outcome, split=split, lang=lang, host=host, low=low, high=high, is_kept=kept
     )
-    _check(wanted)
     run = begun(folder)
-    names = run.lists(seed, lists, host)
+    names = run.lists(seed, lists, wanted.host)
     summary = run.summary()
     found = list(choose(folder, summary, names, wanted, number, seed))
     about = _described(wanted, similarity)
@@ -266,16 +280,6 @@ def _range(text: str) -> tuple[float, float]:
     if not colon or not limits[0] <= limits[1]:
         raise ConfigError(f"--similarity {text}: expected LOW:HIGH, such as 0.28:0.3 or :0.1")
     return limits
-
-
-def _check(wanted: "Wanted") -> None:
-    from cah_dask.counts import Status
-    from cah_dask.schema import SPLITS
-
-    if wanted.split not in ("", *SPLITS):
-        raise ConfigError(f"--split {wanted.split}: expected one of {', '.join(SPLITS)}")
-    if wanted.outcome not in list(Status):
-        raise ConfigError(f"--outcome {wanted.outcome}: expected one of {', '.join(Status)}")
 
 
 def _described(wanted: "Wanted", similarity: str) -> str:

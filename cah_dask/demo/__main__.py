@@ -34,7 +34,8 @@ def main() -> int:
     options = parser.parse_args()
     folder: Path = options.folder
     console = Console()
-    console.print("A web of 40 hosts, 300 pages and 3,000 images of its own, served on loopback.")
+    part = "" if options.share == 1 else f", {options.share:.0%} of it"
+    console.print(f"A web of 40 hosts, 300 pages and 3,000 images{part}, served on loopback.")
     try:
         verdict = run_demo(folder, options.share, warcs=options.warcs)
     except CahError as error:

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cah_dask.counts import Status
-from cah_dask.errors import DamageError, RetryableError, RunError
+from cah_dask.errors import ConfigError, DamageError, RetryableError, RunError
 from cah_dask.groups import group_name_of
 from cah_dask.images.picture.thumbnail import data_url
 from cah_dask.images.shards import ShardReader
 from cah_dask.release.draw import lot
 from cah_dask.release.summary import Summary
-from cah_dask.schema import similarity_of
+from cah_dask.schema import SPLITS, similarity_of
 from cah_dask.storage import read_part, read_receipt
 
 _SPREAD = 24
@@ -26,7 +26,13 @@ _SPREAD = 24
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """Which samples are to be shown; what is not set admits all."""
+    """Which samples are to be shown; what is not set admits all.
+
+    Raises
+    ------
+    ConfigError
+        If no sample can be meant.
+    """
 
     outcome: str = Status.OK.value
     split: str = ""
@@ -36,6 +42,18 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     high: float = math.inf
     """Similarity, from `low` to `high` inclusively."""
     is_kept: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Check what can be, and write a host as urls do."""
+        if self.split not in ("", *SPLITS):
+            raise ConfigError(f"split {self.split}: expected one of {', '.join(SPLITS)}")
+        if self.outcome not in list(Status):
+            raise ConfigError(f"outcome {self.outcome}: expected one of {', '.join(Status)}")
+        if self.is_kept is not None and self.outcome != Status.OK:
+            raise ConfigError(f"outcome {self.outcome}: only what is ok is kept, or rejected")
+        if not set(self.host).isdisjoint("/:@"):
+            raise ConfigError(f"host {self.host}: expected a name only, such as photos.example")
+        msgspec.structs.force_setattr(self, "host", self.host.lower())
 
     @property
     def needs_similarity(self) -> bool:
@@ -108,7 +126,8 @@ def _rows(run_dir: Path, summary: Summary, name: str, wanted: Wanted) -> pa.Tabl
         rows = rows.append_column(column, outcomes[column].take(found))
     rows = rows.filter(pc.is_valid(found))
     for column, value in (("split", wanted.split), ("lang", wanted.lang)):
-        rows = rows.filter(pc.equal(rows[column], value)) if value else rows
+        is_so = pc.equal(pc.utf8_lower(rows[column]), value.lower())
+        rows = rows.filter(is_so) if value else rows
     if wanted.host:
         rows = rows.filter(pa.array([_is_of(wanted.host, u) for u in rows["url"].to_pylist()]))
     rows = _with_similarity(run_dir, summary, name, rows)

@@ -85,7 +85,7 @@ class StageTotal:
 class ReportOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a report says beside the facts of the run."""
 
-    prices: dict[Literal["cpu", "gpu", "io"], Annotated[float, msgspec.Meta(ge=0)]] = {}
+    prices: dict[Literal["cpu", "gpu", "io"], Annotated[float, msgspec.Meta(ge=0, le=1e9)]] = {}
     """Price of an hour of one worker process of each pool, such as `{cpu: 0.04, gpu: 2.5}`, with a
     task or without: of a Slurm pool, that of an hour of a job divided by its `processes`."""
     currency: str = ""

@@ -35,7 +35,7 @@ from cah_dask.run.folder.lost import read_late_waves
 from cah_dask.run.folder.run_folder import LOST, RunFolder
 from cah_dask.run.plan import Plan
 from cah_dask.run.pools import pools
-from cah_dask.run.settings.config import Config
+from cah_dask.run.settings.config import Config, PoolsOptions
 from cah_dask.run.settings.identity import config_hash, run_hash, run_id
 from cah_dask.run.stages import EXTRACT, PACK, SELECT
 from cah_dask.run.unit import Unit
@@ -197,16 +197,29 @@ def describe_again(folder: RunFolder, release: Path, overrides: Sequence[str]) -
     ------
     ConfigError
         If the release is not that of the settings that the run has now: the figures would be those
-        of another one.
+        of another one. If something else than ``report.*`` is overridden.
     """
+    _check_overrides(overrides)
     config = folder.config(overrides)
     layout = read_layout(release)
     if layout is not None and layout.config != config_hash(config):
         raise ConfigError(
             f"{release} was made with other settings of select or pack than {folder.path} was last "
-            "run with, so its report stays what it is; run that configuration again first"
+            "run with, so its report stays what it is; run that configuration again first, or name "
+            "the release of the last run (--to)"
         )
     return describe(folder, release, config.report)
+
+
+def _check_overrides(overrides: Sequence[str]) -> None:
+    """Refuse to change what would change nothing in a report."""
+    prices = [f"report.prices.{pool}" for pool in PoolsOptions.__struct_fields__]
+    accepted = ("report.currency", "report.prices", *prices)
+    for override in overrides:
+        if override.partition("=")[0].strip() not in accepted:
+            raise ConfigError(
+                f"--set {override}: a report that is written anew takes {', '.join(accepted)}"
+            )
 
 
 def describe(folder: RunFolder, release: Path, options: ReportOptions | None = None) -> Path:

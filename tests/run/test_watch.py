@@ -2,6 +2,9 @@
 
 import re
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,17 +62,48 @@ def test_what_was_given_up_and_done_later_is_no_failure_any_more(finished: Path)
     assert sum("given up after attempt 3" in line for line in lines) >= 1
 
 
-def test_without_a_driver_a_retry_says_how_to_go_on(finished: Path):
-    _, (line,), _ = cah("retry", finished)
+@pytest.fixture(scope="module")
+def stopped(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run, as it was when its driver had done the first tasks."""
+    copy = tmp_path_factory.mktemp("stopped") / "run"
+    shutil.copytree(finished, copy, ignore=shutil.ignore_patterns("release"))
+    journal = copy / "journal.jsonl"
+    journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:3]))
+    return copy
+
+
+def test_without_a_driver_a_retry_says_how_to_go_on(stopped: Path):
+    _, (line,), _ = cah("retry", stopped)
     assert "no driver is at work: the command that began the run" in line
-    assert not (finished / "RETRY").exists()
+    assert not (stopped / "RETRY").exists()
 
 
-def test_downloads_are_paused_and_go_on(finished: Path):
-    cah("pause", finished)
-    assert (finished / "PAUSE").exists()
-    assert cah("resume", finished)[1] == ["downloads go on"]
-    assert cah("resume", finished)[1] == ["downloads were not paused"]
+def test_downloads_are_paused_and_go_on(stopped: Path):
+    cah("pause", stopped)
+    assert (stopped / "PAUSE").exists()
+    assert cah("resume", stopped)[1][0] == "downloads go on"
+    assert cah("resume", stopped)[1][0] == "downloads were not paused"
+
+
+@pytest.mark.parametrize("command", ["retry", "pause"])
+def test_of_a_run_that_is_over_nothing_is_tried_again_or_paused(finished: Path, command: str):
+    code, _, said = cah(command, finished)
+    assert code == 3
+    assert f"all of {finished} is done: " in said
+    assert not (finished / "PAUSE").exists()
+
+
+def test_a_log_is_followed_until_ctrl_c(finished: Path):
+    command = [sys.executable, "-m", "cah_dask", "logs", str(finished), "-n", "1", "-f"]
+    follower = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert follower.stdout is not None
+    assert follower.stdout.readline()
+    with (finished / "logs/driver.log").open("a") as log:
+        log.write("something new\n")
+    assert follower.stdout.readline() == "something new\n"
+    follower.send_signal(signal.SIGINT)
+    assert follower.communicate(timeout=30) == ("", "")
+    assert follower.returncode == 0
 
 
 def test_logs_are_shown_from_their_end_without_escapes(finished: Path):
@@ -111,6 +145,8 @@ def test_a_contact_sheet_shows_what_was_asked_for(finished: Path, tmp_path: Path
     assert (tmp_path / "again.html").read_text() == html
     _, lines, _ = cah("samples", finished, "--to", sheet, "--outcome", "http_404")
     assert lines == [f"{sheet}: 1 sample (http_404)"]
+    _, lines, _ = cah("samples", finished, "--to", sheet, "--host", "H1.Test", "--lang", "EN")
+    assert lines == [f"{sheet}: 12 samples (ok, EN, h1.test)"]
     picture = tmp_path / "sheet.png"
     _, _, said = cah("samples", finished, "--to", picture, "--similarity", "-1:0")
     assert f"{picture}: no font of this machine has 1 letter of the captions" in said
@@ -144,6 +180,25 @@ def test_a_report_is_not_written_over_with_the_figures_of_another_selection(
     assert code == 3
     assert "release was made with other settings of select or pack" in said
     assert (copy / "release/report.html").read_bytes() == before
+    prices = ["--set", "report.prices.cpu=7", "--set", "report.currency=ducats"]
+    assert cah("report", copy, "--to", tmp_path / "other", *prices)[0] == 0
+    assert "ducats" in (tmp_path / "other/report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "keep_images=false",
+        "report.prices.foo=2",
+        "select.thresholds.en=0.9",
+        "report.prices.cpu=.inf",
+    ],
+)
+def test_a_report_takes_nothing_but_what_it_shows(finished: Path, override: str):
+    code, _, said = cah("report", finished, "--set", override)
+    assert code == 3
+    assert override.partition("=")[0] in said
+    assert said.count("\n") == 1
 
 
 def test_a_performance_report_takes_the_place_of_no_other(tmp_path: Path):
@@ -171,6 +226,8 @@ def test_a_performance_report_that_cannot_be_written_is_told_before_the_run(fini
         (("samples", ".", "--to", "x.png", "--similarity", "1:0"), "expected LOW:HIGH"),
         (("samples", ".", "--to", "x.png", "--split", "de"), "expected one of en, multi, nolang"),
         (("samples", ".", "--to", "x.png", "--outcome", "gone"), "expected one of ok, dns_not"),
+        (("samples", ".", "--to", "x.png", "--host", "a.test:80"), "expected a name only"),
+        (("samples", ".", "--to", "x.png", "--kept", "--outcome", "http_404"), "only what is ok"),
     ],
 )
 def test_a_mistake_is_one_line(

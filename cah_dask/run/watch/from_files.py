@@ -21,6 +21,7 @@ from cah_dask.run.watch.figures import (
     PAUSED,
     PUBLISHED,
     Figures,
+    ListsFigures,
 )
 from cah_dask.run.watch.history import History
 from cah_dask.run.watch.lists import lists_at_work
@@ -148,10 +149,12 @@ class FromFiles:
             self._add(later)
         added = self._added
         tasks = added.tasks(self._n_archives, self._n_waves)
+        state = state_of(self._folder, wait_s, is_packed=added.is_packed(tasks))
+        is_driven = state in (AT_WORK, PAUSED)
         beside = Beside(
-            state=state_of(self._folder, wait_s, is_packed=added.is_packed(tasks)),
+            state=state,
             staged=added.staged,
-            at_work=lists_at_work(self._folder),
+            at_work=lists_at_work(self._folder) if is_driven else ListsFigures(),
         )
         return figures(self._facts, tasks, added.history, beside, datetime.now(UTC))
 

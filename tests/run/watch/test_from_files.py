@@ -21,12 +21,13 @@ from cah_dask.run.settings.identity import variants
 from cah_dask.run.settings.loading import Loaded
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT, Stage
 from cah_dask.run.watch import terminal
-from cah_dask.run.watch.figures import AT_WORK, NOT_DRIVEN, PACKED, PUBLISHED, Figures
+from cah_dask.run.watch.figures import AT_WORK, NOT_DRIVEN, PACKED, PUBLISHED, Figures, ListsFigures
 from cah_dask.run.watch.from_files import FromFiles
 from cah_dask.storage import Receipt
 from tests.commands import cah
 from tests.run.test_run_folder import ARCHIVES, loaded
 from tests.run.watch.loads import NOW
+from tests.run.watch.test_lists import write
 
 LIST = "w00000/b00000-l00000"
 
@@ -149,6 +150,19 @@ def test_watching_ends_when_all_is_packed(folder: RunFolder, told: Loaded):
     terminal.show(folder, Console(file=text), as_json=False, again=True)
     assert len(text.getvalue().splitlines()) == 1
     assert "all is packed, and the release is not in this folder" in text.getvalue()
+
+
+@pytest.mark.parametrize("n_done", [4, 6, 7])
+def test_what_lists_wrote_down_counts_while_a_driver_is_at_work(
+    folder: RunFolder, told: Loaded, n_done: int
+):
+    done(folder, told, *all_units(folder)[:n_done])
+    write(folder, LIST)
+    assert FromFiles(folder).figures().at_work == ListsFigures()
+    with folder.driving(told, ARCHIVES):
+        assert FromFiles(folder).figures().at_work.lists == 1
+        folder.pause_file.touch()
+        assert FromFiles(folder).figures().at_work.lists == 1
 
 
 def told_by_all(folder: RunFolder) -> tuple[str, str, str]:

@@ -20,7 +20,7 @@ from tests.run.watch.test_pairs import write_list
 
 async def until(answers: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(20):
-        while not await answers():
+        while not await answers():  # noqa: ASYNC110  # no event tells
             await asyncio.sleep(0.01)
 
 

@@ -84,7 +84,7 @@ class Work(Protocol):
         """Have the next start make a damaged file again."""
 
     def look(self) -> None:
-        """Look around; called about once a second."""
+        """Look around; called about once a second to the end, also while `more` is at work."""
 
     def more(self) -> bool:
         """Add what is to be done when all else is, and tell whether there is any.
@@ -137,7 +137,7 @@ class Driver:
         """
         self._machine = machine
         await self._do_all()
-        while not self._stop.is_set() and await asyncio.to_thread(self._work.more):
+        while not self._stop.is_set() and await self._more():
             await self._do_all()
 
     def heeds(self, signals: Signals) -> contextlib.AbstractContextManager[None]:
@@ -176,6 +176,14 @@ class Driver:
             f"finish{at_once}"
         )
 
+    async def _more(self) -> bool:
+        """Have more work sought, and look around meanwhile."""
+        more = asyncio.create_task(asyncio.to_thread(self._work.more))
+        while not more.done():
+            self._work.look()
+            await asyncio.wait({more}, timeout=LOOK_S)
+        return more.result()
+
     async def _do_all(self) -> None:
         """Keep the pools busy until nothing is left to hand out or the job is told to stop."""
         stop = asyncio.create_task(self._stop.wait())
@@ -208,11 +216,14 @@ class Driver:
             task.cancel()  # it waits for a worker that will not be started any more
             del self._running[task]
         while self._running and not kill.done():
+            self._work.look()
             left = deadline - asyncio.get_running_loop().time()
             if left <= 0:
                 break
             await asyncio.wait(
-                {*self._running, kill}, timeout=left, return_when=asyncio.FIRST_COMPLETED
+                {*self._running, kill},
+                timeout=min(left, LOOK_S),
+                return_when=asyncio.FIRST_COMPLETED,
             )
             self._collect()
         kill.cancel()

@@ -4,6 +4,7 @@ import contextlib
 import signal
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
@@ -246,6 +247,7 @@ class _Attempt:
                     yield
                 finally:
                     watch.last_look()
+                    self._view.look(partial(watch.figures, with_pairs=False), at_once=True)
 
         session = Session(
             folder,

@@ -61,11 +61,11 @@ class Progress:
             self._print(f"dashboard: {dashboard.link}")
         self._print(f"dashboard from elsewhere: {dashboard.tunnel} (then see dashboard.txt)")
 
-    def look(self, figures: Source) -> None:
-        """Show the figures if it is time to; the last ones are asked for when all ends."""
+    def look(self, figures: Source, *, at_once: bool = False) -> None:
+        """Show the figures if it is time to, or `at_once`; the last are asked for in the end."""
         self._source = figures
         now = self._clock()
-        if now >= self._due:
+        if at_once or now >= self._due:
             self._due = now + (LIVE_INTERVAL_S if self._live else PLAIN_INTERVAL_S)
             self._show(figures)
 

@@ -28,8 +28,8 @@ class View(Protocol):
     def start(self, dashboard: Dashboard) -> None:
         """Learn that the scheduler is up and where its dashboard is."""
 
-    def look(self, figures: Callable[[], Figures | JobFigures]) -> None:
-        """Look whether it is time to show figures; called about once a second."""
+    def look(self, figures: Callable[[], Figures | JobFigures], *, at_once: bool = False) -> None:
+        """Show figures if it is time to, or `at_once`; called about once a second."""
 
     def say(self, message: str) -> None:
         """Show a line of news."""

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import random
 import signal
+import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from cah_dask.counts import Counts
 from cah_dask.errors import RunError
-from cah_dask.run.driver import Driver
+from cah_dask.run.driver import LOOK_S, Driver
 from cah_dask.run.folder.failures import Then
 from cah_dask.run.pools import Pool
 from cah_dask.run.signals import Signals
@@ -41,6 +42,7 @@ class Archives:
         self.last: list[Unit] = []
         self.failures: list[tuple[Unit, str, int, Then]] = []
         self.later = 0
+        self.looks: list[float] = []
 
     def take(self, stages):
         for unit in self.ready:
@@ -79,7 +81,7 @@ class Archives:
         self.moved.append(path)
 
     def look(self):
-        pass
+        self.looks.append(asyncio.get_running_loop().time())
 
     def more(self):
         self.later, later = 0, self.later
@@ -332,6 +334,63 @@ def test_a_signal_lets_running_tasks_finish_and_starts_no_others(kind: signal.Si
     assert len(work.ready) > 80
     assert sum(work.finished.values()) + len(work.ready) + machine.in_flight >= 100
     assert warnings[0].startswith("stopping: ")
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2])
+def test_there_is_a_look_a_second_to_the_end_of_the_last_task(kind: signal.Signals):
+    work, machine = Archives(100), Workers(well, seconds=15.0)
+
+    async def main() -> None:
+        driver = driver_of(work, warn=lambda _: None)
+        with Signals() as signals, driver.heeds(signals):
+            asyncio.get_running_loop().call_later(40.0, signal.raise_signal, kind)
+            await driver.drive(machine)
+
+    seconds = virtual_time.run(main())
+    assert seconds > 45
+    assert _longest_gap([*work.looks, seconds]) <= LOOK_S
+
+
+def test_there_are_looks_while_more_work_is_sought():
+    class Slow(Archives):
+        """Finds more once somebody has looked a few times meanwhile."""
+
+        def __init__(self) -> None:
+            super().__init__(1)
+            self.looked = threading.Semaphore(0)
+
+        def look(self):
+            super().look()
+            if self.is_seeking:
+                self.looked.release()
+
+        is_seeking = False
+
+        def more(self):
+            self.is_seeking = True
+            seen = [self.looked.acquire(timeout=20) for _ in range(3)]
+            self.is_seeking = False
+            assert all(seen)
+            return super().more()
+
+    work = Slow()
+    work.later = 2
+    seconds, _ = drive(work, Workers(well))
+    assert sum(work.finished.values()) == 2 * 3
+    assert _longest_gap([*work.looks, seconds]) <= LOOK_S
+
+
+def test_what_goes_wrong_while_more_work_is_sought_is_told():
+    class Damaged(Archives):
+        def more(self):
+            raise RunError("a row was lost")
+
+    with pytest.raises(RunError, match="a row was lost"):
+        drive(Damaged(1), Workers(well))
+
+
+def _longest_gap(moments: list[float]) -> float:
+    return max(after - before for before, after in itertools.pairwise(moments))
 
 
 def test_the_second_interrupt_ends_it_at_once():

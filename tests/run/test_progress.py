@@ -97,6 +97,16 @@ def test_a_batch_log_has_eta_and_verdict_now_and_then_and_in_the_end(batch_log: 
     assert all(line.endswith(f"; at work; left: 2 h 1 min; {verdict}") for line in told)
 
 
+def test_what_may_not_be_missed_is_shown_at_once():
+    text = io.StringIO()
+    with Progress(Console(file=text), lambda: 0.0) as view:
+        for _ in range(2):
+            view.look(hostile)
+        assert len(text.getvalue().splitlines()) == 1
+        view.look(hostile, at_once=True)
+        assert len(text.getvalue().splitlines()) == 2
+
+
 def test_lines_have_their_time_and_nothing_that_a_terminal_obeys(batch_log: list[str]):
     for line in batch_log:
         assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC ", line)

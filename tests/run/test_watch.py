@@ -62,6 +62,15 @@ def test_what_was_given_up_and_done_later_is_no_failure_any_more(finished: Path)
     assert sum("given up after attempt 3" in line for line in lines) >= 1
 
 
+def test_a_batch_log_tells_the_state_when_all_tasks_are_over(finished: Path):
+    lines = runs.output(finished.parent / "run.yaml").splitlines()
+    told = [line for line in lines if " UTC extract " in line]
+    retried = next(n for n, line in enumerate(lines) if "what was given up is tried again" in line)
+    assert "were given up, so nothing will be published" in lines[retried - 1]
+    assert "all tasks are done: the release is being put in place" in told[-2]
+    assert "done: the release is published" in told[-1]
+
+
 @pytest.fixture(scope="module")
 def stopped(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same run, as it was when its driver had done the first tasks."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from cah_dask.counts import Counts, CountsSum
 from cah_dask.groups import group_name_of
-from cah_dask.release.layout import read_layout
+from cah_dask.release.layout import PAIRS_FOLDER, read_layout
 from cah_dask.run.folder.faults import Faults
 from cah_dask.run.folder.job_folder import JOURNAL_FILE
 from cah_dask.run.folder.journal import Commit, LastLines, Void
@@ -21,6 +21,7 @@ from cah_dask.run.watch.figures import (
     PAUSED,
     PUBLISHED,
     Figures,
+    ListsFigures,
 )
 from cah_dask.run.watch.history import History
 from cah_dask.run.watch.lists import lists_at_work
@@ -37,7 +38,7 @@ class _Added:
         self._counts = {stage.name: CountsSum() for stage in known.stages}
         self._groups: set[str] = set()
         self._staged: dict[str, int] = {}
-        self._packed: set[str] = set()
+        self._packed: dict[str, Counts] = {}
         self.faults = Faults()
 
     def add(self, commit: Commit) -> None:
@@ -46,6 +47,9 @@ class _Added:
             return
         self.history.add(commit)
         self.faults.add(commit)
+        if stage == PACK.name:  # of a release that is made anew the last line counts
+            self._packed[unit.rpartition("/")[2]] = counts
+            return
         self._done[stage] += 1
         self._counts[stage].add(counts)
         if stage == DEDUP.name and counts.notes["lists"] + counts.notes["late_lists"]:
@@ -54,12 +58,6 @@ class _Added:
             self._staged[unit] = sum(side.n_bytes for side in commit.receipt.side)
         if stage == EMBED.name:
             self._staged.pop(unit, None)
-        if stage == PACK.name:
-            self._packed.add(unit)
-
-    def has_packed(self, entry: Commit | Void) -> bool:
-        """Tell whether a shard is packed another time, for a release that is made anew."""
-        return entry.stage == PACK.name and entry.unit in self._packed
 
     @property
     def staged(self) -> int:
@@ -69,9 +67,12 @@ class _Added:
     def deduped(self) -> Counts:
         return self._counts[DEDUP.name].total
 
-    def tasks(self, n_archives: int, n_waves: int) -> Tasks:
-        """Return what is known to be done and to do."""
+    def tasks(self, n_archives: int, n_waves: int, *, is_driven: bool = False) -> Tasks:
+        """Return what is known to be done and to do, `is_driven` by a driver at work."""
+        n_shards, packed = self._shards(is_driven=is_driven)
+        done = {**self._done, PACK.name: len(packed)}
         counts = {name: each.total for name, each in self._counts.items()}
+        counts[PACK.name] = sum(packed.values(), Counts())
         notes = self.deduped.notes
         lists, late = notes.get("lists", 0), notes.get("late_lists", 0)
         known = {
@@ -81,20 +82,29 @@ class _Added:
             EMBED.name: lists + late,
             SELECT.name: len(self._groups),
             COMPACT.name: len(self._groups),
-            PACK.name: self._shards(),
+            PACK.name: n_shards,
         }
-        return Tasks(known=known, done=self._done, counts=counts)
+        return Tasks(known=known, done=done, counts=counts)
 
     def is_packed(self, tasks: Tasks) -> bool:
         """Tell whether all is done, and all that was selected is in shards, wherever they lie."""
         kept = {name: each.kept for name, each in tasks.counts.items()}
         is_done = all(tasks.done.get(name, 0) == tasks.known[name] for name in kept)
-        return is_done and self._done[PACK.name] > 0 and kept[PACK.name] == kept[SELECT.name]
+        return is_done and tasks.done[PACK.name] > 0 and kept[PACK.name] == kept[SELECT.name]
 
-    def _shards(self) -> int:
-        folder = self._facts.folder
-        layout = read_layout(folder.unfinished_release) or read_layout(folder.release)
-        return max(layout.shards if layout is not None else 0, self._done[PACK.name])
+    def _shards(self, *, is_driven: bool) -> tuple[int, dict[str, Counts]]:
+        """Return how many shards the release has, and those that are there with their rows.
+
+        Without a release these are those of one that went elsewhere; a driver at work has yet to
+        begin it.
+        """
+        folder, packed = self._facts.folder, self._packed
+        for release in (folder.unfinished_release, folder.release):
+            layout = read_layout(release)
+            if layout is not None and layout.config == self._facts.variants[PACK.name]:
+                there = {path.stem for path in (release / PAIRS_FOLDER).glob("*.parquet")}
+                return layout.shards, {name: packed[name] for name in packed if name in there}
+        return (0, {}) if is_driven else (len(packed), packed)
 
 
 class FromFiles:
@@ -141,17 +151,21 @@ class FromFiles:
             Seconds that may pass until a driver on another machine shows that it lives.
         """
         later = self._lines.later()
-        is_again = any(isinstance(each, Void) or self._added.has_packed(each) for each in later)
-        if is_again or self._look_beside() != self._beside:
+        is_void = any(isinstance(each, Void) for each in later)
+        if is_void or self._look_beside() != self._beside:
             self._begin()  # something is to be done again, or something else
         else:
             self._add(later)
         added = self._added
         tasks = added.tasks(self._n_archives, self._n_waves)
+        state = state_of(self._folder, wait_s, is_packed=added.is_packed(tasks))
+        is_driven = state in (AT_WORK, PAUSED)
+        if is_driven:
+            tasks = added.tasks(self._n_archives, self._n_waves, is_driven=True)
         beside = Beside(
-            state=state_of(self._folder, wait_s, is_packed=added.is_packed(tasks)),
+            state=state,
             staged=added.staged,
-            at_work=lists_at_work(self._folder),
+            at_work=lists_at_work(self._folder) if is_driven else ListsFigures(),
         )
         return figures(self._facts, tasks, added.history, beside, datetime.now(UTC))
 

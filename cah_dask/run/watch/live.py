@@ -136,7 +136,8 @@ class Watch:
         self._look(self._team)
 
     def last_look(self) -> None:
-        """Look at the workers for the last time, before they are let go."""
+        """Look at the workers for the last time, before they are let go, and make figures anew."""
+        self._made = None
         if self._team is not None:
             self._look(self._team)
         if self._times is not None:

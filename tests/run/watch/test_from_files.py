@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import socket
 from collections.abc import Callable
 from datetime import timedelta
@@ -12,21 +13,25 @@ import pytest
 from rich.console import Console
 
 from cah_dask.counts import Counts
+from cah_dask.release.layout import part_path
+from cah_dask.release.pack import create_release
 from cah_dask.release.summary import funnel
 from cah_dask.run.folder.journal import Commit
 from cah_dask.run.folder.lost import LATE_FILE
 from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.folder.run_settings import ARCHIVES_FILE, settle
+from cah_dask.run.publish import layout_of
 from cah_dask.run.settings.identity import variants
 from cah_dask.run.settings.loading import Loaded
 from cah_dask.run.stages import DEDUP, DOWNLOAD, EMBED, EXTRACT, PACK, SELECT, Stage
 from cah_dask.run.watch import terminal
-from cah_dask.run.watch.figures import AT_WORK, NOT_DRIVEN, PACKED, PUBLISHED, Figures
+from cah_dask.run.watch.figures import AT_WORK, NOT_DRIVEN, PACKED, PUBLISHED, Figures, ListsFigures
 from cah_dask.run.watch.from_files import FromFiles
 from cah_dask.storage import Receipt
 from tests.commands import cah
 from tests.run.test_run_folder import ARCHIVES, loaded
 from tests.run.watch.loads import NOW
+from tests.run.watch.test_lists import write
 
 LIST = "w00000/b00000-l00000"
 
@@ -70,7 +75,7 @@ def all_units(folder: RunFolder) -> list[tuple[Stage, str]]:
         (DOWNLOAD, LIST),
         (EMBED, LIST),
         (SELECT, f"{mine['select']}/{LIST}"),
-        (PACK, f"{mine['pack']}/s00000"),
+        (PACK, f"{mine['pack']}/part-00000"),
     ]
 
 
@@ -114,6 +119,68 @@ def test_a_release_that_is_packed_anew_is_counted_once(folder: RunFolder, told: 
     assert (pack.done, pack.known, pack.kept) == (1, 1, 5)
 
 
+def release_of(folder: RunFolder, place: Path, n_shards: int, n_there: int = 0) -> None:
+    """Create a release of the run of so many shards, of which the first are there."""
+    config = folder.config()
+    rows = n_shards * config.pack.rows_per_shard
+    layout = layout_of(config, config.select)
+    create_release(
+        place, msgspec.structs.replace(layout, rows=rows, config=variants(config)["pack"])
+    )
+    for number in range(n_there):
+        shard = part_path(place, number)
+        shard.parent.mkdir(exist_ok=True)
+        shard.touch()
+
+
+def packed(source: FromFiles) -> tuple[int, int, int]:
+    """Return done, known and kept of pack."""
+    pack = source.figures().stage("pack")
+    assert pack is not None
+    return pack.done, pack.known, pack.kept
+
+
+def test_of_a_release_that_is_made_anew_what_is_there_counts(folder: RunFolder, told: Loaded):
+    *before, shard = all_units(folder)
+    shards = [(PACK, f"{shard[1][:-1]}{number}") for number in range(3)]
+    release_of(folder, folder.release, 3, n_there=3)
+    done(folder, told, *before, *shards)
+    source = FromFiles(folder)
+    assert packed(source) == (3, 3, 15)
+    shutil.rmtree(folder.release)
+    with folder.driving(told, ARCHIVES):
+        for each in (source, FromFiles(folder)):
+            assert packed(each) == (0, 0, 0), "nothing is begun"
+            assert not each.figures().verdict[0].startswith("all tasks are done")
+        release_of(folder, folder.unfinished_release, 3)
+        assert packed(source) == (0, 3, 0)
+    release_of(folder, folder.unfinished_release, 3, n_there=1)
+    done(folder, told, shards[0], kept=4)
+    for each in (source, FromFiles(folder)):
+        assert packed(each) == (1, 3, 4)
+
+
+def test_the_release_of_another_selection_is_not_that_of_this_one(folder: RunFolder, told: Loaded):
+    units = all_units(folder)
+    release_of(folder, folder.release, 1, n_there=1)
+    done(folder, told, *units)
+    settle_thresholds(folder)
+    assert packed(FromFiles(folder)) == (0, 0, 0)
+
+
+def test_packing_anew_has_no_line_of_the_journal_read_again(folder: RunFolder, told: Loaded):
+    units = all_units(folder)
+    done(folder, told, *units)
+    source = FromFiles(folder)
+    source.figures()
+    done(folder, told, units[-1])
+    journal = folder.journal_file
+    size, lines = journal.stat().st_size, journal.read_bytes().splitlines(keepends=True)
+    with journal.open("r+b") as file:  # what was read before is not there any more
+        file.write(b" " * (size - len(lines[-1]) - 1))
+    assert [stage.done for stage in source.figures().stages] == [2, 1, 1, 1, 1, 1]
+
+
 def test_a_run_whose_release_went_elsewhere_is_no_run_to_go_on_with(
     folder: RunFolder, told: Loaded
 ):
@@ -149,6 +216,19 @@ def test_watching_ends_when_all_is_packed(folder: RunFolder, told: Loaded):
     terminal.show(folder, Console(file=text), as_json=False, again=True)
     assert len(text.getvalue().splitlines()) == 1
     assert "all is packed, and the release is not in this folder" in text.getvalue()
+
+
+@pytest.mark.parametrize("n_done", [4, 6, 7])
+def test_what_lists_wrote_down_counts_while_a_driver_is_at_work(
+    folder: RunFolder, told: Loaded, n_done: int
+):
+    done(folder, told, *all_units(folder)[:n_done])
+    write(folder, LIST)
+    assert FromFiles(folder).figures().at_work == ListsFigures()
+    with folder.driving(told, ARCHIVES):
+        assert FromFiles(folder).figures().at_work.lists == 1
+        folder.pause_file.touch()
+        assert FromFiles(folder).figures().at_work.lists == 1
 
 
 def told_by_all(folder: RunFolder) -> tuple[str, str, str]:

@@ -25,11 +25,11 @@ class Watched:
             ["a.warc.wat.gz"], archives_per_wave=1, buckets=4, committed=lambda _: None,
             staged_limit=1e9,
         )  # fmt: skip
-        self._seconds = 0.0
-        self.watch = Watch(known, plan, lambda: self._seconds)
+        self.seconds = 0.0
+        self.watch = Watch(known, plan, lambda: self.seconds)
 
     def look(self, *, with_pairs: bool) -> Figures:
-        self._seconds += 2.0
+        self.seconds += 2.0
         return self.watch.figures(with_pairs=with_pairs)
 
 

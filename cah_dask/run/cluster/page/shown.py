@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 
 import msgspec
 import prometheus_client
@@ -26,7 +27,7 @@ async def shown(scheduler: Scheduler, watch: Watch) -> AsyncIterator[None]:
     add_page(scheduler, PAGE, page.fill)
     routes = [(rf"/{PAGE}.json", FiguresHandler, {"watch": watch})]
     http_application(scheduler).add_handlers(r".*", routes)
-    collector = Collector(watch.figures)
+    collector = Collector(partial(watch.figures, with_pairs=False))  # it shows none
     prometheus_client.REGISTRY.register(collector)
     try:
         yield

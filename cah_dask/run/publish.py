@@ -239,7 +239,9 @@ def _judged(folder: RunFolder, *, is_whole: bool) -> Summary:
     beside = Beside(
         now=datetime.now(UTC),
         run=folder.path.name,
-        state=PUBLISHED if is_whole else state_of(folder, is_packed=_is_packed(summary)),
+        state=PUBLISHED
+        if is_whole
+        else state_of(folder, config_hash(config), is_packed=_is_packed(summary)),
         hosts=[host for host in hosts if not folder.has_opted_out(host.host)],
         failed={} if is_whole else _failed(folder),
         lost=summary.counts(EXTRACT.name).notes.get(LOST, 0)

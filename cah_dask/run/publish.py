@@ -238,7 +238,7 @@ def _judged(folder: RunFolder, *, is_whole: bool) -> Summary:
     config, hosts = folder.config(), history.hosts()
     beside = Beside(
         now=datetime.now(UTC),
-        run=folder.path.name,
+        run=folder.name,
         state=PUBLISHED
         if is_whole
         else state_of(folder, config_hash(config), is_packed=_is_packed(summary)),

@@ -74,7 +74,7 @@ def _stopped(figures: Figures) -> list[str]:
 def _paused(figures: Figures) -> list[str]:
     if figures.state != PAUSED:
         return []
-    return [f"downloads are paused: remove {figures.run}/PAUSE to go on"]
+    return ["downloads are paused: `cah resume RUN` has them go on"]
 
 
 def given_up(figures: Figures) -> list[str]:

@@ -98,7 +98,7 @@ def figures(known: Facts, tasks: Tasks, history: History, beside: Beside, now: d
     stages = [stage_figures(stage, tasks, history, now) for stage in known.stages]
     made = Figures(
         at=now,
-        run=known.folder.path.name,
+        run=known.folder.name,
         state=beside.state,
         started=history.started,
         last_commit=history.last_commit,

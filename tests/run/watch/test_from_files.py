@@ -273,6 +273,16 @@ def test_a_run_that_makes_another_release_tells_that_the_one_there_is_older(
     assert any(line.startswith(f"release: {folder.release} (older: made with") for line in lines)
 
 
+@pytest.mark.parametrize("place", ["", "run", "run/../run", "run/extract/.."])
+def test_a_run_has_its_name_wherever_one_stands(
+    folder: RunFolder, told: Loaded, place: str, monkeypatch: pytest.MonkeyPatch
+):
+    done(folder, told, *all_units(folder)[:5])
+    (folder.path / "extract").mkdir(exist_ok=True)
+    monkeypatch.chdir(folder.path.parent if place else folder.path)
+    assert FromFiles(RunFolder(Path(place))).figures().run == "run"
+
+
 def test_of_a_run_at_work_all_tell_who_drives_it_and_the_time_left(folder: RunFolder, told: Loaded):
     done(folder, told, *all_units(folder)[:5])
     with folder.driving(told, ARCHIVES):

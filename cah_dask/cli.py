@@ -188,8 +188,8 @@ def status(
     tell(f"driver: {driver}; last commit: {terminal.clock(figures.last_commit)}")
     for line in index_state(run_folder.index_dir):
         tell(line)
-    if run_folder.release.exists():
-        tell(f"release: {run_folder.release}")
+    for line in source.release(figures):
+        tell(line)
     for fault in run_folder.odd_optouts():
         tell(f"ignored: {fault}")
     for line in slow_hosts(source.deduped, run_folder.config().download.hosts):

@@ -125,7 +125,10 @@ def failures(
     folder: RunPath,
     trace: Annotated[bool, typer.Option("--trace", help="Print where each fault arose.")] = False,
     everything: Annotated[
-        bool, typer.Option("--all", help="Also those that another attempt made good.")
+        bool,
+        typer.Option(
+            "--all", help="Also those that another attempt made good, or of an earlier release."
+        ),
     ] = False,
 ) -> None:
     """Print the tasks that were given up and the archives that were lost, and why.
@@ -134,10 +137,11 @@ def failures(
     changes that.
     """
     from cah_dask.run.folder import failures
+    from cah_dask.run.settings.identity import variants
 
     run = begun(folder)
     known = list(failures.read(run.failures_file))
-    undone = failures.undone(known, run.all_entries)
+    undone = failures.undone(known, run.all_entries, variants(run.config()))
     lost, damaged = _lost(run)
     for each in known if everything else undone:
         where = f" on {each.worker}" if each.worker else ""

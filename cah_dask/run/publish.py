@@ -36,7 +36,7 @@ from cah_dask.run.folder.run_folder import LOST, RunFolder
 from cah_dask.run.plan import Plan
 from cah_dask.run.pools import pools
 from cah_dask.run.settings.config import Config, PoolsOptions
-from cah_dask.run.settings.identity import config_hash, run_hash, run_id
+from cah_dask.run.settings.identity import config_hash, run_hash, run_id, variants
 from cah_dask.run.stages import EXTRACT, PACK, SELECT
 from cah_dask.run.unit import Unit
 from cah_dask.run.watch.figures import PUBLISHED
@@ -252,10 +252,12 @@ def _judged(folder: RunFolder, *, is_whole: bool) -> Summary:
     config, hosts = folder.config(), history.hosts()
     beside = Beside(
         now=datetime.now(UTC),
-        run=folder.path.name,
-        state=PUBLISHED if is_whole else state_of(folder, is_packed=is_finished),
+        run=folder.name,
+        state=PUBLISHED
+        if is_whole
+        else state_of(folder, config_hash(config), is_packed=is_finished),
         hosts=[host for host in hosts if not folder.has_opted_out(host.host)],
-        failed={} if is_whole else _failed(folder),
+        failed={} if is_whole else _failed(folder, config),
         lost=summary.counts(EXTRACT.name).notes.get(LOST, 0)
         - sum(map(len, read_late_waves(folder))),
     )
@@ -274,7 +276,8 @@ def _is_packed(summary: Summary) -> bool:
     return summary.counts(PACK.name).kept == summary.counts(SELECT.name).kept > 0
 
 
-def _failed(folder: RunFolder) -> Counter[str]:
+def _failed(folder: RunFolder, config: Config) -> Counter[str]:
     """Return how many tasks of each stage were given up and are not done since."""
-    undone = failures.undone(failures.read(folder.failures_file), folder.all_entries)
+    known = failures.read(folder.failures_file)
+    undone = failures.undone(known, folder.all_entries, variants(config))
     return Counter(failure.stage for failure in undone)

@@ -11,7 +11,8 @@ from cah_dask.run.folder.failures import Then, note, read, undone
 from cah_dask.run.folder.lock import Lease
 from cah_dask.run.folder.lost import write_lost
 from cah_dask.run.folder.run_folder import RunFolder
-from cah_dask.run.stages import DOWNLOAD, EMBED, EXTRACT
+from cah_dask.run.settings.identity import variants
+from cah_dask.run.stages import DOWNLOAD, EMBED, EXTRACT, PACK, SELECT, Stage
 from cah_dask.run.task import Done, Failed
 from cah_dask.run.unit import Unit
 from cah_dask.run.watch.figures import NOT_DRIVEN
@@ -39,10 +40,10 @@ def begun(path: Path, *done: Unit, errors: tuple[str, ...] = (), lost: str = "")
     return folder
 
 
-def fail(folder: RunFolder, *thens: Then, message: str = "no memory") -> None:
+def fail(folder: RunFolder, *thens: Then, message: str = "no memory", unit: Unit = LIST) -> None:
     folder.failures_file.parent.mkdir(exist_ok=True)
     for number, then in enumerate(thens, 1):
-        note(folder.failures_file, LIST, Failed(message), number, then)
+        note(folder.failures_file, unit, Failed(message), number, then)
 
 
 @pytest.mark.parametrize(
@@ -59,9 +60,27 @@ def test_what_was_given_up_stays_so_until_it_is_done(tmp_path: Path, thens, told
     folder = begun(tmp_path / "run")
     fail(folder, *thens)
     failures = list(read(folder.failures_file))
-    assert [each.then for each in undone(failures, list)] == [told] * (told is not None)
+    assert [each.then for each in undone(failures, list, {})] == [told] * (told is not None)
     late = msgspec.structs.replace(commit(LIST), at=datetime.now(UTC) + timedelta(seconds=9))
-    assert undone(failures, lambda: [late]) == []
+    assert undone(failures, lambda: [late], {}) == []
+
+
+@pytest.mark.parametrize("then", [Then.GIVEN_UP, Then.STOPPED])
+@pytest.mark.parametrize("stage", [SELECT, PACK])
+def test_what_was_given_up_of_another_release_is_told_only_among_all(
+    tmp_path: Path, stage: Stage, then: Then
+):
+    folder = begun(tmp_path / "run")
+    mine = variants(folder.config())[stage.name]
+    told = {}
+    for variant in ("deadbeef", mine):
+        fail(folder, then, unit=Unit(stage, 0, 3, 0, variant=variant))
+        told[variant] = cah("failures", folder.path)
+    assert told["deadbeef"][:2] == (0, ["no task was given up, no archive was lost"])
+    code, lines, _ = told[mine]
+    assert (code, len(lines)) == (6, 1)
+    assert f" {stage.name} {mine}/" in lines[0]
+    assert len(cah("failures", folder.path, "--all")[1]) == 2
 
 
 def test_a_failure_is_a_line_whatever_it_says(tmp_path: Path):

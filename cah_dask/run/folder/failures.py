@@ -4,7 +4,7 @@ Nothing depends on it: a line that is torn or damaged is left out.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TypeAlias
 import msgspec
 
 from cah_dask.run.folder.journal import Commit, Void
+from cah_dask.run.settings.identity import is_of
 from cah_dask.run.task import Failed
 from cah_dask.run.unit import Unit
 from cah_dask.storage import disk_errors
@@ -74,15 +75,26 @@ def read(path: Path) -> Iterator[Failure]:
                 yield msgspec.json.decode(line, type=Failure)
 
 
-def undone(failures: Iterable[Failure], entries: Callable[[], Iterable[Entry]]) -> list[Failure]:
+def undone(
+    failures: Iterable[Failure],
+    entries: Callable[[], Iterable[Entry]],
+    variants: Mapping[str, str],
+) -> list[Failure]:
     """Return the last failure of each unit that was given up or stopped the job, and is not done.
 
     Parameters
     ----------
     entries
         Gives the lines of the journal; asked for if there is any failure.
+    variants
+        Those that are asked about, as `identity.variants` has them: what failed while another
+        release of the run was made is left out.
     """
-    last = {(each.stage, each.unit): each for each in failures if each.then is not Then.AGAIN}
+    last = {
+        (each.stage, each.unit): each
+        for each in failures
+        if each.then is not Then.AGAIN and is_of(variants, each.stage, each.unit)
+    }
     for entry in entries() if last else ():
         failure = last.get((entry.stage, entry.unit))
         if failure and isinstance(entry, Commit) and entry.at >= failure.at:

@@ -70,6 +70,11 @@ class RunFolder(JobFolder):
         self.release = release.resolve() if release.is_symlink() else release
 
     @property
+    def name(self) -> str:
+        """What people call the run, wherever they stand: the name of its folder."""
+        return self.path.resolve().name
+
+    @property
     def unfinished_release(self) -> Path:
         """The release while it is written."""
         return self.release.with_name(f"{self.release.name}.partial")

@@ -50,8 +50,7 @@ class RunTotal:
 
     def counts(self, commit: Commit) -> bool:
         """Tell whether a commit counts: one for another release of the run does not."""
-        variant = self._variants.get(commit.stage)
-        return variant is None or commit.unit.startswith(f"{variant}/")
+        return identity.is_of(self._variants, commit.stage, commit.unit)
 
     def add(self, commit: Commit) -> None:
         """Add a commit that counts."""

@@ -180,5 +180,11 @@ def variants(config: Config) -> dict[str, str]:
     return {SELECT.name: _digest(select)[:8], PACK.name: config_hash(config)}
 
 
+def is_of(variants: Mapping[str, str], stage: str, unit: str) -> bool:
+    """Tell whether a unit, by its name, belongs to these variants; those of most stages do."""
+    variant = variants.get(stage)
+    return variant is None or unit.startswith(f"{variant}/")
+
+
 def _digest(values: Any) -> str:
     return hashlib.sha256(msgspec.json.encode(values, order="sorted")).hexdigest()

@@ -3,10 +3,11 @@
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 
 from cah_dask.counts import Counts, CountsSum
 from cah_dask.groups import group_name_of
-from cah_dask.release.layout import PAIRS_FOLDER, read_layout
+from cah_dask.release.layout import PAIRS_FOLDER, Layout, read_layout
 from cah_dask.run.folder.faults import Faults
 from cah_dask.run.folder.job_folder import JOURNAL_FILE
 from cah_dask.run.folder.journal import Commit, LastLines, Void
@@ -87,9 +88,13 @@ class _Added:
         return Tasks(known=known, done=done, counts=counts)
 
     def is_packed(self, tasks: Tasks) -> bool:
-        """Tell whether all is done, and all that was selected is in shards, wherever they lie."""
+        """Tell whether all is done, and all that was selected is in shards, wherever they lie.
+
+        No release waits for compaction, which a driver may have been told to leave.
+        """
         kept = {name: each.kept for name, each in tasks.counts.items()}
-        is_done = all(tasks.done.get(name, 0) == tasks.known[name] for name in kept)
+        needed = kept.keys() - {COMPACT.name}
+        is_done = all(tasks.done.get(name, 0) == tasks.known[name] for name in needed)
         return is_done and tasks.done[PACK.name] > 0 and kept[PACK.name] == kept[SELECT.name]
 
     def _shards(self, *, is_driven: bool) -> tuple[int, dict[str, Counts]]:
@@ -100,8 +105,8 @@ class _Added:
         """
         folder, packed = self._facts.folder, self._packed
         for release in (folder.unfinished_release, folder.release):
-            layout = read_layout(release)
-            if layout is not None and layout.config == self._facts.variants[PACK.name]:
+            layout = _layout(release, self._facts.variants[PACK.name])
+            if layout is not None:
                 there = {path.stem for path in (release / PAIRS_FOLDER).glob("*.parquet")}
                 return layout.shards, {name: packed[name] for name in packed if name in there}
         return (0, {}) if is_driven else (len(packed), packed)
@@ -158,7 +163,7 @@ class FromFiles:
             self._add(later)
         added = self._added
         tasks = added.tasks(self._n_archives, self._n_waves)
-        state = state_of(self._folder, wait_s, is_packed=added.is_packed(tasks))
+        state = state_of(self._folder, self._settings, wait_s, is_packed=added.is_packed(tasks))
         is_driven = state in (AT_WORK, PAUSED)
         if is_driven:
             tasks = added.tasks(self._n_archives, self._n_waves, is_driven=True)
@@ -170,6 +175,25 @@ class FromFiles:
         return figures(self._facts, tasks, added.history, beside, datetime.now(UTC))
 
     @property
+    def _settings(self) -> str:
+        """What tells releases of the settings that the run has now from others."""
+        return self._facts.variants[PACK.name]
+
+    def release(self, figures: Figures) -> list[str]:
+        """Say where the release in the folder is, if there is one, and if `figures` are of more."""
+        release = self._folder.release
+        if not release.exists():
+            return []
+        layout = read_layout(release)
+        if layout is None:
+            what = " (damaged: its layout cannot be read)"
+        elif layout.config != self._settings:
+            what = " (older: made with other settings of select or pack than what is told above)"
+        else:
+            what = "" if figures.state == PUBLISHED else " (older: made before what is told above)"
+        return [f"release: {release}{what}"]
+
+    @property
     def deduped(self) -> Counts:
         """What dedup told when the last figures were made."""
         return self._added.deduped
@@ -179,10 +203,26 @@ class FromFiles:
         return self._added.faults.lines(self._folder.index_dir / JOURNAL_FILE)
 
 
-def state_of(folder: RunFolder, wait_s: float = 0.0, *, is_packed: bool) -> str:
-    """Return the state of a run; `is_packed` tells whether all that was selected is in shards."""
+def state_of(folder: RunFolder, settings: str, wait_s: float = 0.0, *, is_packed: bool) -> str:
+    """Return the state of a run.
+
+    Parameters
+    ----------
+    settings
+        What `identity.config_hash` says of those that the run has now.
+    is_packed
+        Whether all is done, and all that was selected is in shards.
+    """
     if folder.has_driver(wait_s):
         return PAUSED if folder.pause_file.exists() else AT_WORK
-    if folder.release.exists():
+    if not is_packed or _layout(folder.unfinished_release, settings) is not None:
+        return NOT_DRIVEN
+    if _layout(folder.release, settings) is not None:
         return PUBLISHED
-    return PACKED if is_packed and not folder.unfinished_release.exists() else NOT_DRIVEN
+    return NOT_DRIVEN if folder.unfinished_release.exists() else PACKED
+
+
+def _layout(release: Path, settings: str) -> Layout | None:
+    """Return the layout of a release, None if there is none of these settings."""
+    layout = read_layout(release)
+    return layout if layout is not None and layout.config == settings else None

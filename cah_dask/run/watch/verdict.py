@@ -77,14 +77,14 @@ def _stopped(figures: Figures) -> list[str]:
 def _paused(figures: Figures) -> list[str]:
     if figures.state != PAUSED:
         return []
-    return [f"downloads are paused: remove {figures.run}/PAUSE to go on"]
+    return ["downloads are paused: `cah resume RUN` has them go on"]
 
 
 def given_up(figures: Figures) -> list[str]:
     """Say how many tasks of each stage were given up."""
     return [
-        f"{counted(stage.failed, 'task')} of {stage.name} were given up, so nothing will be "
-        "published: the log says why, and the same command tries again"
+        f"{counted(stage.failed, 'task')} of {stage.name} {'was' if stage.failed == 1 else 'were'} "
+        "given up, so nothing will be published: the log says why, and the same command tries again"
         for stage in figures.stages
         if stage.failed
     ]

@@ -10,7 +10,7 @@ from cah_dask.counts import Counts
 from cah_dask.release.summary import histogram_of, most_first
 from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.settings.config import Config
-from cah_dask.run.settings.identity import variants
+from cah_dask.run.settings.identity import is_of, variants
 from cah_dask.run.stages import COMPACT, EMBED, Stage
 from cah_dask.run.watch import eta
 from cah_dask.run.watch.figures import (
@@ -47,8 +47,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     def is_about(self, stage: str, unit: str) -> bool:
         """Tell whether a unit belongs to what is watched."""
-        variant = self.variants.get(stage)
-        return variant is None or unit.startswith(f"{variant}/")
+        return is_of(self.variants, stage, unit)
 
 
 def facts(config: Config, folder: RunFolder) -> Facts:
@@ -98,7 +97,7 @@ def figures(known: Facts, tasks: Tasks, history: History, beside: Beside, now: d
     stages = [stage_figures(stage, tasks, history, now) for stage in known.stages]
     made = Figures(
         at=now,
-        run=known.folder.path.name,
+        run=known.folder.name,
         state=beside.state,
         started=history.started,
         last_commit=history.last_commit,

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from cah_dask.counts import Counts
-from cah_dask.release.layout import part_path
+from cah_dask.release.layout import LAYOUT, Layout, part_path
 from cah_dask.release.pack import create_release
 from cah_dask.release.summary import funnel
 from cah_dask.run.folder.journal import Commit
@@ -77,6 +77,18 @@ def all_units(folder: RunFolder) -> list[tuple[Stage, str]]:
         (SELECT, f"{mine['select']}/{LIST}"),
         (PACK, f"{mine['pack']}/part-00000"),
     ]
+
+
+def release(folder: RunFolder, settings: str, shards: int = 1) -> None:
+    """Have a release in the folder, of its settings and so many shards."""
+    layout = Layout(5 * shards, (), "clip", settings, rows_per_shard=5, rows_per_chunk=5,
+                    slices_sha256="")  # fmt: skip
+    folder.release.mkdir(exist_ok=True)
+    (folder.release / LAYOUT).write_bytes(msgspec.json.encode(layout))
+    for number in range(shards):
+        shard = part_path(folder.release, number)
+        shard.parent.mkdir(exist_ok=True)
+        shard.touch()
 
 
 def settle_thresholds(folder: RunFolder) -> None:
@@ -192,8 +204,79 @@ def test_a_run_whose_release_went_elsewhere_is_no_run_to_go_on_with(
     assert source.figures().state == PACKED
     folder.unfinished_release.mkdir()
     assert source.figures().state == NOT_DRIVEN
-    folder.unfinished_release.rename(folder.release)
+    folder.unfinished_release.rmdir()
+    release(folder, variants(folder.config())["pack"])
     assert source.figures().state == PUBLISHED
+
+
+@pytest.mark.parametrize(("n_done", "state"), [(5, NOT_DRIVEN), (6, NOT_DRIVEN), (7, PACKED)])
+@pytest.mark.parametrize("shards", [1, 3])
+def test_a_release_of_other_settings_does_not_end_a_run(
+    folder: RunFolder, told: Loaded, n_done: int, state: str, shards: int
+):
+    release(folder, "other settings", shards)
+    units = all_units(folder)
+    done(folder, told, *units[:n_done])
+    source = FromFiles(folder)
+    figures = source.figures()
+    assert figures.state == state
+    older = "(older: made with other settings of select or pack than what is told above)"
+    assert source.release(figures) == [f"release: {folder.release} {older}"]
+    done(folder, told, *units[n_done:])
+    release(folder, variants(folder.config())["pack"])
+    figures = source.figures()
+    assert figures.state == PUBLISHED
+    assert source.release(figures) == [f"release: {folder.release}"]
+
+
+def test_a_release_that_cannot_be_read_is_said_to_be_damaged(folder: RunFolder, told: Loaded):
+    release(folder, variants(folder.config())["pack"])
+    (folder.release / LAYOUT).write_bytes(b"{")
+    done(folder, told, *all_units(folder))
+    source = FromFiles(folder)
+    (line,) = source.release(source.figures())
+    assert line == f"release: {folder.release} (damaged: its layout cannot be read)"
+
+
+@pytest.mark.parametrize("n_done", [0, 3, 5, 6])
+def test_a_release_without_archives_that_came_late_does_not_end_a_run(
+    folder: RunFolder, told: Loaded, n_done: int
+):
+    release(folder, variants(folder.config())["pack"])
+    units = all_units(folder)
+    done(folder, told, *units)
+    late_archives(folder)
+    anew = [(stage, unit.replace("w00000", "w00001")) for stage, unit in units if unit[-1] != "b"]
+    done(folder, told, *anew[: min(n_done, 5)])
+    if n_done == 6:  # all are packed, and the driver was killed before the new release had its name
+        done(folder, told, units[-1], kept=10)
+        shutil.copytree(folder.release, folder.unfinished_release)
+    source = FromFiles(folder)
+    figures = source.figures()
+    assert figures.state == NOT_DRIVEN
+    assert source.release(figures) == [
+        f"release: {folder.release} (older: made before what is told above)"
+    ]
+
+
+def test_what_is_left_of_another_release_does_not_keep_a_run_from_its_end(
+    folder: RunFolder, told: Loaded
+):
+    release(folder, "other settings")
+    folder.release.rename(folder.unfinished_release)
+    release(folder, variants(folder.config())["pack"])
+    done(folder, told, *all_units(folder))
+    assert FromFiles(folder).figures().state == PUBLISHED
+
+
+def test_a_run_that_is_not_compacted_is_published_all_the_same(tmp_path: Path):
+    folder = RunFolder(tmp_path / "run")
+    told = loaded(folder.path, archives_per_wave=2, dedup={"buckets": 1}, compact=True)
+    with folder.driving(told, ARCHIVES):
+        pass
+    done(folder, told, *all_units(folder))
+    release(folder, variants(folder.config())["pack"])
+    assert FromFiles(folder).figures().state == PUBLISHED
 
 
 @pytest.mark.parametrize("missing", range(6))
@@ -257,6 +340,29 @@ def test_one_state_is_told_by_all(
     assert of_figures == state
     assert row.endswith(f" -     {state}")
     assert then in " ".join(cah("status", folder.path)[1])
+
+
+def test_a_run_that_makes_another_release_tells_that_the_one_there_is_older(
+    folder: RunFolder, told: Loaded
+):
+    release(folder, "other settings")
+    done(folder, told, *all_units(folder)[:5])
+    first, of_figures, row = told_by_all(folder)
+    assert first == f"run: {NOT_DRIVEN}; left: 0 s"
+    assert of_figures == NOT_DRIVEN
+    assert row.endswith(f" -     {NOT_DRIVEN}")
+    lines = cah("status", folder.path)[1]
+    assert any(line.startswith(f"release: {folder.release} (older: made with") for line in lines)
+
+
+@pytest.mark.parametrize("place", ["", "run", "run/../run", "run/extract/.."])
+def test_a_run_has_its_name_wherever_one_stands(
+    folder: RunFolder, told: Loaded, place: str, monkeypatch: pytest.MonkeyPatch
+):
+    done(folder, told, *all_units(folder)[:5])
+    (folder.path / "extract").mkdir(exist_ok=True)
+    monkeypatch.chdir(folder.path.parent if place else folder.path)
+    assert FromFiles(RunFolder(Path(place))).figures().run == "run"
 
 
 def test_of_a_run_at_work_all_tell_who_drives_it_and_the_time_left(folder: RunFolder, told: Loaded):

@@ -14,8 +14,9 @@ from cah_dask.run.folder.journal import Commit
 from cah_dask.run.folder.lost import LATE_FILE
 from cah_dask.run.folder.run_folder import LOST, RunFolder
 from cah_dask.run.publish import describe
+from cah_dask.run.settings.identity import variants
 from cah_dask.run.settings.loading import Loaded
-from cah_dask.run.stages import DOWNLOAD, EMBED, EXTRACT, Stage
+from cah_dask.run.stages import DOWNLOAD, EMBED, EXTRACT, SELECT, Stage
 from cah_dask.run.task import Failed
 from cah_dask.run.unit import Unit
 from cah_dask.storage import Receipt
@@ -85,10 +86,18 @@ def test_tasks_are_given_up_until_they_are_done(folder: RunFolder):
     unit = Unit(EMBED, 0, 0, 1)
     for attempt, then in ((1, Then.AGAIN), (2, Then.GIVEN_UP)):
         note(folder.failures_file, unit, Failed("no"), attempt, then)
-    assert "1 task of embed were given up" in found(folder)
+    assert "1 task of embed was given up" in found(folder)
     with folder.driving(told(folder), ARCHIVES):
         commit(folder, EMBED, unit.name, Counts(), 10**8)
     assert "given up" not in found(folder)
+
+
+def test_tasks_of_another_release_are_not_given_up_of_this_one(folder: RunFolder):
+    mine = variants(folder.config())[SELECT.name]
+    for variant, is_told in (("deadbeef", False), (mine, True)):
+        unit = Unit(SELECT, 0, 0, 1, variant=variant)
+        note(folder.failures_file, unit, Failed("no"), 1, Then.GIVEN_UP)
+        assert ("1 task of select was given up" in found(folder)) is is_told
 
 
 def test_an_archive_is_lost_until_it_is_asked_for_again(folder: RunFolder):

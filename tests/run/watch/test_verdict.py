@@ -99,7 +99,12 @@ SLOW_DECODING = ModelFigures(at_work=0.5, waiting_for_pictures=0.4, waiting_for_
             "3 tasks of download were given up, so nothing will be published: the log says why, "
             "and the same command tries again",
         ),
-        ({"state": PAUSED}, "downloads are paused: remove run/PAUSE to go on"),
+        (
+            {"stages": [stage(EXTRACT), stage(DOWNLOAD, failed=1), stage(EMBED)]},
+            "1 task of download was given up, so nothing will be published: the log says why, "
+            "and the same command tries again",
+        ),
+        ({"state": PAUSED}, "downloads are paused: `cah resume RUN` has them go on"),
         ({"state": PUBLISHED}, "done: the release is published"),
         (
             {"state": PACKED},

@@ -71,8 +71,8 @@ class PoolFigures(msgspec.Struct, frozen=True, kw_only=True):
     workers: int
     """Processes that are connected."""
     busy: float | None
-    """Share of the time of its workers in which they had a task, over the last 10 minutes, 0 to 1;
-    None before the first look."""
+    """Share of the time of its workers in which they had a task, over the last 10 minutes, 0 to 1,
+    pauses of the downloads excepted; None if there is no such time."""
 
 
 class ModelFigures(msgspec.Struct, frozen=True, kw_only=True):

@@ -159,7 +159,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     verdict: list[str]
     """What holds the run back, in words; the first line matters most."""
     left_s: float | None
-    """Seconds until its last list is embedded; None while that cannot be said."""
+    """Seconds until its last list is embedded, of those that are not given up; None while that
+    cannot be said, and without a driver."""
     stages: list[StageFigures]
     pools: list[PoolFigures]
     at_work: ListsFigures = ListsFigures()

@@ -208,6 +208,7 @@ class Watch:
             counts=by_name(plan.counts),
             running=by_name(team.crew.running) if team else {},
             failed=Counter(unit.stage.name for unit in plan.failed),
+            blocked=by_name(plan.blocked()),
             can_start={stage.name: plan.waiting([stage]) for stage in plan.stages},
         )
         beside = Beside(

@@ -12,6 +12,7 @@ from cah_dask.run.folder.pool_times import read_pool_times
 from cah_dask.run.plan import Plan
 from cah_dask.run.pools import Pool
 from cah_dask.run.stages import DOWNLOAD, EMBED, Stage
+from cah_dask.run.unit import Unit
 from cah_dask.run.watch.figures import (
     AT_WORK,
     PAUSED,
@@ -40,6 +41,7 @@ class Watched:
         )  # fmt: skip
         self._seconds = 0.0
         plan.known[EMBED], plan.done[EMBED] = 100, 50
+        self.plan = plan
         self.watch = Watch(known, plan, lambda: self._seconds)
 
     def look(self, *, with_pairs: bool) -> Figures:
@@ -123,3 +125,18 @@ def test_a_pause_is_no_time_in_which_embed_waits(known: Facts, tmp_path: Path):
     assert embed.busy_s == pytest.approx(embed.midst_s) == pytest.approx(1060, abs=5)
     assert embed.looked_s == pytest.approx(1960, abs=10)
     assert embed.held_s == 4 * embed.looked_s
+
+
+def test_a_list_that_is_given_up_is_not_left(known: Facts):
+    watched = Watched(known)
+    watched.watch.add(embedded("w00000/b00000-l00000"))
+    watched.plan.known[DOWNLOAD] = watched.plan.known[EMBED] = 2
+    watched.plan.done[DOWNLOAD] = watched.plan.done[EMBED] = 1
+
+    def left() -> list[float | None]:
+        stages = {stage.name: stage for stage in watched.look(with_pairs=False).stages}
+        return [stages[name].left_s for name in ("download", "embed")]
+
+    assert 0.0 not in left()
+    watched.plan.failed[Unit(DOWNLOAD, number=1)] = "broken"
+    assert left() == [0.0, 0.0]

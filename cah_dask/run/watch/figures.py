@@ -37,7 +37,7 @@ class StageFigures(msgspec.Struct, frozen=True, kw_only=True):
     mean_tasks_per_s: float
     """Over all of that time."""
     task_s: float
-    """How long its last tasks took, on average; 0 before the first is done."""
+    """How long its last tasks took, on average, without pauses; 0 before the first is done."""
     tail_s: float
     """Seconds until the last one of the tasks that are at work ends, as their times tell."""
     left_s: float | None

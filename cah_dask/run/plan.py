@@ -122,6 +122,8 @@ class Plan:
 
     def blocked(self) -> Counter[Stage]:
         """Return how many units are given up, or are never offered as they need such a one."""
+        if not self.failed:
+            return Counter()
         found = Counter(unit.stage for unit in self.failed)
         n_waves = len(self._waves)
         of_all = min((unit.wave for unit in self.failed if unit.stage == EXTRACT), default=n_waves)

@@ -43,6 +43,8 @@ class Downloaded:
     """Urls: kept are ok, rejected are by status; notes count requests, bytes and tries."""
     errors: tuple[str, ...] = ()
     """What could not be read of archives."""
+    paused_s: float = 0.0
+    """Seconds for which it was held back by the file of a pause."""
 
 
 def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not to its options
@@ -126,7 +128,7 @@ def download_list(  # noqa: PLR0913  who else is at work belongs to the run, not
         with progress_written(progress_file, ledger, lambda: fetcher.n_bytes):
             notes = run(_download(work, options, decode, fetcher, pause, loans))
         writer.arrange(ledger.arrivals)
-    return Downloaded(ledger.table(), ledger.counts(notes))
+    return Downloaded(ledger.table(), ledger.counts(notes), paused_s=pause.paused_s)
 
 
 async def _download(

@@ -8,8 +8,8 @@ import msgspec
 class Midst(msgspec.Struct, frozen=True):
     """What a driver sees of one pool while lists are embedded.
 
-    That is from the first list that can be embedded to the last: before and after it, pools idle as
-    there is nothing to do for them.
+    That is from the first list that can be embedded to the last, without pauses of the downloads:
+    before, after and in those, pools idle as there is nothing to do for them.
     """
 
     busy: float

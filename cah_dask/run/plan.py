@@ -10,7 +10,7 @@ run tells it of the parts that already exist.
 """
 
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
@@ -119,6 +119,28 @@ class Plan:
                 wave.to_dedup -= 1
             self._open_waves()
         self._settle()
+
+    def blocked(self) -> Counter[Stage]:
+        """Return how many units are given up, or are never offered as they need such a one."""
+        if not self.failed:
+            return Counter()
+        found = Counter(unit.stage for unit in self.failed)
+        n_waves = len(self._waves)
+        of_all = min((unit.wave for unit in self.failed if unit.stage == EXTRACT), default=n_waves)
+        stops = [of_all] * len(self._buckets)
+        lost = [n_waves] * len(self._buckets)  # the first wave of each with a list that is
+        for unit in self.failed:
+            bucket = self._buckets[unit.bucket]
+            if unit.stage == DEDUP:
+                stops[unit.bucket] = min(stops[unit.bucket], unit.wave)
+            if unit.stage == DOWNLOAD or (unit.stage == EMBED and not bucket.is_late(unit)):
+                lost[unit.bucket] = min(lost[unit.bucket], unit.wave)
+        if found[EXTRACT]:
+            found[EXTRACT] += sum(len(each.archives) for each in self._waves[self._offered_waves :])
+        found[DEDUP] = sum(n_waves - stop for stop in stops)
+        late = (bucket.n_late_after(wave) for bucket, wave in zip(self._buckets, lost, strict=True))
+        found[EMBED] += found[DOWNLOAD] + sum(late)
+        return found
 
     def put_back(self, unit: Unit) -> None:
         """Return a taken unit that was not done, such as one to be tried again."""

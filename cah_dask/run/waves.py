@@ -45,6 +45,7 @@ class Bucket:
     __slots__ = (
         "_late",
         "_lists",
+        "_n_lists",
         "_to_embed",
         "is_deduping",
         "is_downloading",
@@ -59,6 +60,7 @@ class Bucket:
         self.is_downloading = False
         self._lists: deque[Unit] = deque()
         self._late: deque[Unit] = deque()
+        self._n_lists: list[int] = []  # lists of each wave
         self._to_embed: list[int] = []  # lists of each wave that are not embedded yet
 
     def deduplicated(self, n_lists: int, n_late: int) -> None:
@@ -70,6 +72,7 @@ class Bucket:
         late = [Unit(EMBED, self.next_wave, self.number, n_lists + n) for n in range(n_late)]
         self._lists += lists
         self._late += late
+        self._n_lists.append(n_lists)
         self._to_embed.append(n_lists)
         self.next_wave += 1
         self.is_deduping = False
@@ -89,3 +92,11 @@ class Bucket:
         """Take lists of late texts while all lists are embedded that may hold their images."""
         while self._late and not any(self._to_embed[: self._late[0].wave]):
             yield self._late.popleft()
+
+    def is_late(self, unit: Unit) -> bool:
+        """Tell whether a list of this bucket is one of late texts."""
+        return unit.number >= self._n_lists[unit.wave]
+
+    def n_late_after(self, wave: int) -> int:
+        """Return how many lists of late texts wait that are of later waves."""
+        return sum(unit.wave > wave for unit in self._late)

@@ -145,11 +145,12 @@ def test_connections_are_used_again_for_the_next_url_of_a_host(web, tmp_path):
 
 
 def test_a_pause_file_stops_new_requests_until_it_is_gone(web, tmp_path):
-    pause = tmp_path / "PAUSE"
+    pause, made = tmp_path / "PAUSE", []
     urls = [web.url(f"/ok-{n}.jpg", "pause.test") for n in range(25)]
     polite = options(web, hosts=HostOptions(spacing_s=0.1))
     thread = threading.Thread(
-        target=lambda: download(urls, tmp_path, polite, pause_file=pause), daemon=True
+        target=lambda: made.append(download(urls, tmp_path, polite, pause_file=pause)),
+        daemon=True,
     )
     thread.start()
     asked = web.starts["pause.test"]
@@ -161,8 +162,10 @@ def test_a_pause_file_stops_new_requests_until_it_is_gone(web, tmp_path):
     assert len(asked) < 20
     assert thread.is_alive()
     pause.unlink()
+    ended = time.monotonic()
     thread.join(20)
     assert len(asked) == 26
+    assert 0 < made[0][0].paused_s < ended - began + 3
 
 
 def test_a_pause_that_begins_while_a_name_is_looked_up_holds_the_request_back(web, tmp_path):

@@ -254,3 +254,17 @@ def test_an_archive_of_any_name_gives_a_unit_that_any_file_system_takes(archive:
     assert name.isprintable()
     assert "/" not in name
     assert name != Unit(EXTRACT, archive=f"x/{archive}").name.partition("/")[2]
+
+
+@given(st.randoms(), st.integers(1, 3))
+def test_what_is_blocked_is_all_that_remains_when_nothing_can_start(chance, n_failed):
+    made, seen = plan(6, buckets=3), 0
+    begun = sorted(chance.sample(range(60), n_failed))
+    while (unit := made.take(ORDER)) is not None:
+        if seen in begun:
+            made.fail(unit, "broken")
+        else:
+            made.complete(unit, receipt(unit))
+        seen += 1
+    for stage in (EXTRACT, DEDUP, DOWNLOAD, EMBED):
+        assert made.known[stage] - made.done[stage] == made.blocked()[stage], stage

@@ -11,6 +11,7 @@ import psutil
 import pyarrow.dataset as ds
 import pytest
 
+from cah_dask.images.list_progress import read_progress
 from tests import runs
 from tests.webserver import WebServer
 
@@ -142,6 +143,12 @@ def test_a_finished_run_does_nothing_when_run_again(undisturbed: Path):
     assert runs.journal_lines(undisturbed) == before
 
 
+def seconds_at_work(run_dir: Path) -> float:
+    """Return for how long the list has been at work that has been so longest."""
+    found = (read_progress(path) for path in (run_dir / "progress").rglob("*.json"))
+    return max((each.seconds for each in found if each), default=0.0)
+
+
 def test_a_pause_is_said_and_ends_with_its_file(config: Path, undisturbed: Path):
     run_dir = config.with_suffix("")
     driver = runs.start(config)
@@ -151,9 +158,12 @@ def test_a_pause_is_said_and_ends_with_its_file(config: Path, undisturbed: Path)
     status = runs.status(run_dir)
     assert "driver: pid" in status
     assert "downloads are paused: remove" in status
+    assert runs.wait_for(lambda: seconds_at_work(run_dir) > 3)
     (run_dir / "PAUSE").unlink()
     assert driver.wait(120) == 0, runs.output(config)
     assert "downloads go on" in runs.output(config)
+    timings = [commit["receipt"].get("timings", {}) for commit in commits(run_dir)]
+    assert max(each.get("paused", 0) for each in timings) > 1000
     assert "driver: none at work; last commit: 20" in runs.status(run_dir)
     assert not (run_dir / "dashboard.txt").exists()
     assert runs.release_digests(run_dir) == runs.release_digests(undisturbed)

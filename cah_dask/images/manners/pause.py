@@ -8,6 +8,9 @@ from typing import Self
 from cah_dask.images.web import clock
 from cah_dask.images.web.repeater import Repeater
 
+PAUSED = "paused"
+"""Part of a receipt's `timings`: for how long a list was held back."""
+
 _CHECK_S = 1.0
 
 
@@ -21,7 +24,8 @@ class Pause:
         self._path = path
         self._watch = Repeater(self._look, _CHECK_S)
         self._is_set = False
-        self._paused_s = 0.0
+        self.paused_s = 0.0
+        """Seconds that the waiter has waited for the file to go."""
 
     def __enter__(self) -> Self:
         self._look()
@@ -38,13 +42,14 @@ class Pause:
 
     def now(self) -> float:
         """Return the time of the loop, less what the run has waited for the file to go."""
-        return clock.now() - self._paused_s
+        return clock.now() - self.paused_s
 
     async def wait(self) -> None:
         """Return when the run is not paused; for one waiter."""
-        started_at = clock.now()
-        await self.over()
-        self._paused_s += clock.now() - started_at
+        if self.is_set():
+            started_at = clock.now()
+            await self.over()
+            self.paused_s += clock.now() - started_at
 
     async def over(self) -> None:
         """Return when the run is not paused, and let the clock of `now` be."""

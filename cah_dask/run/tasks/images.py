@@ -16,6 +16,7 @@ from cah_dask.images.archived.download import download_archived
 from cah_dask.images.archived.index import ArchiveIndex, opened_index
 from cah_dask.images.download import Downloaded, download_list
 from cah_dask.images.manners.loans import Loans
+from cah_dask.images.manners.pause import PAUSED
 from cah_dask.images.outcomes import troubled_hosts
 from cah_dask.images.published import expectations
 from cah_dask.run.cluster.lending import exchange_with_driver
@@ -72,6 +73,7 @@ def download_task(task: CrawlTask) -> Receipt:
         errors=made.errors,
         side=(side_file(shard),),
         hosts=troubled_hosts(made.outcomes),
+        timings={PAUSED: round(1000 * made.paused_s)} if made.paused_s else {},
     )
     published = write_part(task.part, OUTCOMES, [made.outcomes], receipt)
     begun.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 """When a run is done."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from cah_dask.run.watch.figures import StageFigures
 _IN_ORDER = (EXTRACT.name, DEDUP.name, DOWNLOAD.name, EMBED.name)
 
 
-def left_s(stages: dict[str, StageFigures]) -> float | None:
+def left_s(stages: Mapping[str, StageFigures], blocked: Mapping[str, int]) -> float | None:
     """Estimate the seconds until the last list is embedded.
 
     Stages work side by side, so the slowest sets the pace: the longest time of any stage for what
@@ -19,20 +19,26 @@ def left_s(stages: dict[str, StageFigures]) -> float | None:
     stages behind them and then do much at once, so theirs is the rate over all their time; that of
     download and embed is the one of the second half, as workers come and go.
 
+    Parameters
+    ----------
+    blocked
+        By stage, tasks that will not be done, as they or what they need is given up.
+
     Returns
     -------
     float or None
-        None until a list is embedded; 0 once all are. What comes after, select and pack, reads no
-        more than the similarities and vectors and is not in it.
+        None until a list is embedded; 0 once all are that can be. What comes after, select and
+        pack, reads no more than the similarities and vectors and is not in it.
     """
     dedup, embed = stages.get(DEDUP.name), stages.get(EMBED.name)
     if dedup is None or embed is None or not dedup.done or not embed.done:
         return None
-    growth = dedup.known / dedup.done
+    growth = (dedup.known - blocked.get(DEDUP.name, 0)) / dedup.done
     longest = behind = 0.0
     for stage in (stages[name] for name in reversed(_IN_ORDER)):
         is_list = stage.name in (DOWNLOAD.name, EMBED.name)
-        left = stage.known * (growth if is_list else 1.0) - stage.done
+        known = stage.known * (growth if is_list else 1.0)
+        left = known - stage.done - blocked.get(stage.name, 0)
         rate = (stage.tasks_per_s if is_list else 0.0) or stage.mean_tasks_per_s
         if left > 0 and not (stage.done and rate):
             return None

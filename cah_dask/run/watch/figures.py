@@ -37,7 +37,7 @@ class StageFigures(msgspec.Struct, frozen=True, kw_only=True):
     mean_tasks_per_s: float
     """Over all of that time."""
     task_s: float
-    """How long its last tasks took, on average; 0 before the first is done."""
+    """How long its last tasks took, on average, without pauses; 0 before the first is done."""
     tail_s: float
     """Seconds until the last one of the tasks that are at work ends, as their times tell."""
     left_s: float | None
@@ -71,8 +71,8 @@ class PoolFigures(msgspec.Struct, frozen=True, kw_only=True):
     workers: int
     """Processes that are connected."""
     busy: float | None
-    """Share of the time of its workers in which they had a task, over the last 10 minutes, 0 to 1;
-    None before the first look."""
+    """Share of the time of its workers in which they had a task, over the last 10 minutes, 0 to 1,
+    pauses of the downloads excepted; None if there is no such time."""
 
 
 class ModelFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,7 +161,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     verdict: list[str]
     """What holds the run back, in words; the first line matters most."""
     left_s: float | None
-    """Seconds until its last list is embedded; None while that cannot be said."""
+    """Seconds until its last list is embedded, of those that are not given up; None while that
+    cannot be said, and without a driver."""
     stages: list[StageFigures]
     pools: list[PoolFigures]
     at_work: ListsFigures = ListsFigures()

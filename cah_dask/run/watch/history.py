@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from operator import attrgetter
 from typing import NamedTuple
 
+from cah_dask.images.manners.pause import PAUSED
 from cah_dask.images.outcomes import TROUBLE
 from cah_dask.pairs.timings import INPUT, MODEL, TURN, WORKER
 from cah_dask.run.folder.journal import Commit
@@ -46,6 +47,11 @@ def _outcomes(commit: Commit) -> dict[str, int]:
     return {"ok": counts.kept, **counts.rejected}
 
 
+def _work_s(commit: Commit) -> float:
+    """Return how long a task took, without pauses."""
+    return max(0.0, commit.seconds - commit.receipt.timings.get(PAUSED, 0) / 1000)
+
+
 def _trouble(outcomes: Mapping[str, int]) -> int:
     return sum(number for status, number in outcomes.items() if status in TROUBLE)
 
@@ -60,12 +66,10 @@ class _StageHistory:
         self.tasks = Series()
 
     def add(self, at: float, commit: Commit) -> None:
-        receipt = commit.receipt
-        self.began = min(self.began or at, at - commit.seconds)
+        receipt, seconds = commit.receipt, _work_s(commit)
+        self.began = min(self.began or at, at - seconds)
         outcomes, n_rows = _outcomes(commit), receipt.counts.seen
-        made = _Recent(
-            at, commit.seconds, commit.unit, n_rows, outcomes, receipt.timings, receipt.hosts
-        )
+        made = _Recent(at, seconds, commit.unit, n_rows, outcomes, receipt.timings, receipt.hosts)
         insort(self.recent, made, key=attrgetter("at"))
         del self.recent[:-_RECENT_COMMITS]
         self.tasks.add(at, {"tasks": 1})
@@ -132,7 +136,7 @@ class History:
             return
         at = commit.at.timestamp()
         stage.add(at, commit)
-        self._work.add(at - commit.seconds, at)
+        self._work.add(at - _work_s(commit), at)  # one that was paused, as if it began later
         self.started = min(self.started or commit.at, commit.at)
         self.last_commit = max(self.last_commit or commit.at, commit.at)
         if commit.stage == DOWNLOAD.name:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from cah_dask.run.folder.pool_times import PoolTimesFile
 from cah_dask.run.plan import Plan
 from cah_dask.run.pools import Pool
 from cah_dask.run.stages import EMBED, PACK, Stage
+from cah_dask.run.watch.busy import BusyTime
 from cah_dask.run.watch.figures import (
     AT_WORK,
     PAUSED,
@@ -26,7 +27,7 @@ from cah_dask.run.watch.figures import (
     PairFigures,
     PoolFigures,
 )
-from cah_dask.run.watch.history import RECENT_S, History
+from cah_dask.run.watch.history import History
 from cah_dask.run.watch.lists import lists_at_work
 from cah_dask.run.watch.pairs import newest_pairs
 from cah_dask.run.watch.view import Beside, Facts, Tasks, by_name, figures
@@ -97,7 +98,8 @@ class Watch:
         self._history = History(known.stages)
         self._team: _Team | None = None
         self._times: PoolTimesFile | None = None
-        self._busy: deque[tuple[float, dict[str, float]]] = deque(maxlen=int(RECENT_S / LOOK_S))
+        self._busy = BusyTime()
+        self._looked = clock()
         self._made: tuple[float, Figures] | None = None
         self._pairs: list[PairFigures] = []
         self._at_work = ListsFigures()
@@ -145,13 +147,14 @@ class Watch:
 
     def look(self) -> None:
         """Look at the workers; called at least once a second."""
-        if self._team is not None and self._clock() - self._busy[-1][0] >= LOOK_S:
+        if self._team is not None and self._clock() - self._looked >= LOOK_S:
             self._look(self._team)
 
     def _look(self, team: "_Team") -> None:
+        self._looked = self._clock()
         seen = team.seen()
-        busy = team.busy(seen)
-        self._busy.append((self._clock(), busy))
+        busy = {} if self._is_paused() else team.busy(seen)
+        self._busy.look(self._looked, busy)
         if self._times is not None:
             self._times.look({pool.name: self._pool_look(pool, each, busy) for pool, each in seen})
 
@@ -168,6 +171,9 @@ class Watch:
             connected=seen.workers,
             midst=midst,
         )
+
+    def _is_paused(self) -> bool:
+        return self._facts.folder.pause_file.exists()
 
     def _is_embedding(self) -> bool:
         """Tell whether it is after the first list that could be embedded, and before the last."""
@@ -197,17 +203,18 @@ class Watch:
         return self._made[1]
 
     def _make(self) -> Figures:
-        plan, team, folder = self._plan, self._team, self._facts.folder
+        plan, team = self._plan, self._team
         tasks = Tasks(
             known=by_name(plan.known),
             done=by_name(plan.done),
             counts=by_name(plan.counts),
             running=by_name(team.crew.running) if team else {},
             failed=Counter(unit.stage.name for unit in plan.failed),
+            blocked=by_name(plan.blocked()),
             can_start={stage.name: plan.waiting([stage]) for stage in plan.stages},
         )
         beside = Beside(
-            state=self._ended or (PAUSED if folder.pause_file.exists() else AT_WORK),
+            state=self._ended or (PAUSED if self._is_paused() else AT_WORK),
             staged=plan.staged,
             at_work=ListsFigures() if self._ended else self._at_work,
             pools=[self._pool(team, pool) for pool in team.pools] if team else (),
@@ -219,8 +226,7 @@ class Watch:
 
     def _pool(self, team: "_Team", pool: Pool) -> PoolFigures:
         found = team.workers.pool_figures(pool)
-        looks = [busy[pool.name] for _, busy in self._busy if pool.name in busy]
-        return msgspec.structs.replace(found, busy=sum(looks) / len(looks) if looks else None)
+        return msgspec.structs.replace(found, busy=self._busy.share(pool.name, self._clock()))
 
     def _look_at_files(self, now: float, *, with_pairs: bool) -> None:
         """Have a thread read lists at work and new pairs, if it is time and the last is through."""

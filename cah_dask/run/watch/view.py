@@ -14,6 +14,7 @@ from cah_dask.run.settings.identity import is_of, variants
 from cah_dask.run.stages import COMPACT, EMBED, Stage
 from cah_dask.run.watch import eta
 from cah_dask.run.watch.figures import (
+    NOT_DRIVEN,
     Figures,
     HistogramFigures,
     ListsFigures,
@@ -72,6 +73,8 @@ class Tasks(msgspec.Struct, frozen=True, kw_only=True):
     counts: Mapping[str, Counts]
     running: Mapping[str, int] = {}
     failed: Mapping[str, int] = {}
+    blocked: Mapping[str, int] = {}
+    """Those that will not be done: `failed`, and what needs them."""
     can_start: Mapping[str, int] = {}
 
 
@@ -102,7 +105,9 @@ def figures(known: Facts, tasks: Tasks, history: History, beside: Beside, now: d
         started=history.started,
         last_commit=history.last_commit,
         verdict=[],
-        left_s=eta.left_s({stage.name: stage for stage in stages}),
+        left_s=None
+        if beside.state == NOT_DRIVEN
+        else eta.left_s({stage.name: stage for stage in stages}, tasks.blocked),
         stages=stages,
         pools=list(beside.pools),
         at_work=beside.at_work,
@@ -129,7 +134,8 @@ def stage_figures(stage: Stage, tasks: Tasks, history: History, now: datetime) -
     running, failed = tasks.running.get(name, 0), tasks.failed.get(name, 0)
     counts = tasks.counts.get(name, Counts())
     left = known - done
-    until = now if left else history.ended(name) or now
+    to_do = max(0, left - max(failed, tasks.blocked.get(name, 0)))
+    until = now if to_do else history.ended(name) or now
     lately = history.tasks_per_s(name, until)
     half, mean = history.steady_rates(name, until)
     seconds = history.task_seconds(name)
@@ -150,8 +156,8 @@ def stage_figures(stage: Stage, tasks: Tasks, history: History, now: datetime) -
         tasks_per_s=half,
         mean_tasks_per_s=mean,
         task_s=task_s,
-        tail_s=eta.tail_s(seconds, min(at_once, left or at_once)),
-        left_s=left / lately if lately else 0.0 if known and not left else None,
+        tail_s=eta.tail_s(seconds, min(at_once, to_do or at_once)),
+        left_s=to_do / lately if lately else 0.0 if known and not to_do else None,
     )
 
 

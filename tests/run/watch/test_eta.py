@@ -121,10 +121,10 @@ def test_nothing_is_told_before_a_list_is_embedded_and_nothing_is_left_after_the
 
 def test_what_no_task_of_a_stage_tells_is_not_guessed():
     stages = {stage.name: stage for stage in load().stages}
-    assert left_s(stages) is not None
+    assert left_s(stages, {}) is not None
     stages["download"] = msgspec.structs.replace(stages["download"], done=0)
-    assert left_s(stages) is None
-    assert left_s({}) is None
+    assert left_s(stages, {}) is None
+    assert left_s({}, {}) is None
 
 
 def test_while_earlier_commits_are_still_being_read_nothing_is_told():
@@ -132,4 +132,15 @@ def test_while_earlier_commits_are_still_being_read_nothing_is_told():
     stages["embed"] = msgspec.structs.replace(
         stages["embed"], tasks_per_s=0.0, mean_tasks_per_s=0.0
     )
-    assert left_s(stages) is None
+    assert left_s(stages, {}) is None
+
+
+def test_what_is_given_up_and_what_needs_it_is_not_left():
+    stages = {stage.name: msgspec.structs.replace(stage, done=100) for stage in load().stages}
+    stages["download"] = msgspec.structs.replace(stages["download"], done=98)
+    stages["embed"] = msgspec.structs.replace(stages["embed"], done=97)
+    assert (left_s(stages, {"download": 2, "embed": 2}) or 0) > 0
+    assert left_s(stages, {"download": 2, "embed": 3}) == 0
+    stages["dedup"] = msgspec.structs.replace(stages["dedup"], done=90)
+    assert (left_s(stages, {"dedup": 9, "download": 2, "embed": 3}) or 0) > 0
+    assert left_s(stages, {"dedup": 10, "download": 2, "embed": 3}) == 0

@@ -132,3 +132,20 @@ def test_recent_hosts_are_those_of_the_last_ten_minutes():
         ("b.test", 4, {"http_403": 4}),
         ("a.test", 3, {"ok": 5, "timeout": 3}),
     ]
+
+
+@pytest.mark.parametrize("n_after", [4, 30])
+@pytest.mark.parametrize("pause_s", [60.0, 900.0, 8 * 3600.0, 4 * 86_400.0])
+def test_a_pause_in_the_midst_of_lists_makes_no_task_slower(pause_s: float, n_after: int):
+    """A list ends each minute, and four are at work when the pause begins."""
+    history = History(RUN)
+    for n in range(n_after):
+        waited = pause_s if n >= n_after - 4 else 0.0  # the earliest ones after it
+        timings = {"paused": round(1000 * waited)} if waited else {}
+        history.add(commit(DOWNLOAD, 60.0 * n, seconds=240.0 + waited, timings=timings))
+    for n in range(60):
+        history.add(commit(DOWNLOAD, 60.0 * (n_after + n) + pause_s, seconds=240.0))
+    assert history.task_seconds("download") == [240.0] * (60 + n_after)
+    for rate in history.steady_rates("download", NOW):
+        assert rate == pytest.approx(1 / 60, rel=0.1)
+    assert history.tasks_per_s("download", NOW) == pytest.approx(1 / 60, rel=0.25)

@@ -16,6 +16,8 @@ from cah_dask.run.folder.run_folder import RunFolder
 from cah_dask.run.stages import DEDUP, EXTRACT
 from cah_dask.run.task import Done
 from cah_dask.run.unit import Unit
+from cah_dask.run.watch.figures import PUBLISHED
+from cah_dask.run.watch.from_files import FromFiles
 from cah_dask.storage import Receipt
 from tests import runs
 from tests.wats import image, page, write_pages
@@ -96,6 +98,8 @@ def config(tmp_path: Path, archives: ArchiveServer, web: WebServer, random_model
 
 
 def texts(run_dir: Path) -> list[str]:
+    """Return the texts of the release of a run, which knows that it is published."""
+    assert FromFiles(RunFolder(run_dir)).figures().state == PUBLISHED
     return sorted(ds.dataset(run_dir / "release" / "pairs").to_table()["text"].to_pylist())
 
 

@@ -202,6 +202,8 @@ def describe_again(folder: RunFolder, release: Path, overrides: Sequence[str]) -
     _check_overrides(overrides)
     config = folder.config(overrides)
     layout = read_layout(release)
+    if layout is None and release != RunFolder(folder.path).release:
+        raise ConfigError(f"{release} is no release; `cah run --to` says where it puts one")
     if layout is not None and layout.config != config_hash(config):
         raise ConfigError(
             f"{release} was made with other settings of select or pack than {folder.path} was last "

@@ -94,7 +94,7 @@ def test_a_batch_log_has_eta_and_verdict_now_and_then_and_in_the_end(batch_log: 
     assert seconds == [0, 10, 20, 30, 36]
     assert PLAIN_INTERVAL_S == 10
     verdict = hostile().verdict[0].replace(ESCAPE, ESCAPED)
-    assert all(line.endswith(f"; at work; left: 2 h 1 min; {verdict}") for line in told)
+    assert all(line.endswith(f"; at work; left to embed: 2 h 1 min; {verdict}") for line in told)
 
 
 def test_what_may_not_be_missed_is_shown_at_once():
@@ -123,7 +123,7 @@ def test_a_run_is_shown_whole_at_any_width_and_nothing_is_obeyed(width: int, tmp
         (tmp_path / "end").touch()
         assert terminal.process.wait(20) == 0
         shown = terminal.raw
-    assert frame[0] == "run: at work; left: 2 h 1 min"
+    assert frame[0] == "run: at work; left to embed: 2 h 1 min"
     assert widest(frame) <= width
     rows = [line.split()[:2] for line in frame]
     assert [row for row in rows if row[1:] == ["50/100"]] == [[s.name, "50/100"] for s in STAGES]
@@ -150,8 +150,8 @@ def test_the_view_follows_a_terminal_that_gets_another_size(tmp_path: Path):
 @pytest.mark.parametrize(
     ("last", "told"),
     [
-        (PUBLISHED, "published; left: -; done: the release is published"),
-        (NOT_DRIVEN, "left: -; no driver is at work: run the same command again to go on"),
+        (PUBLISHED, "published; left to embed: -; done: the release is published"),
+        (NOT_DRIVEN, "left to embed: -; no driver is at work: run the same command again to go on"),
     ],
 )
 def test_what_is_shown_last_is_what_is_so_in_the_end(last: str, told: str):
@@ -160,6 +160,6 @@ def test_what_is_shown_last_is_what_is_so_in_the_end(last: str, told: str):
         view.look(lambda: judged(load(state=state[0])))
         state[0] = last
     assert [line.split("; ", 1)[1] for line in text.getvalue().splitlines()] == [
-        f"at work; left: -; {judged(load()).verdict[0]}",
+        f"at work; left to embed: -; {judged(load()).verdict[0]}",
         told,
     ]

@@ -192,6 +192,9 @@ def test_a_report_is_not_written_over_with_the_figures_of_another_selection(
     prices = ["--set", "report.prices.cpu=7", "--set", "report.currency=ducats"]
     assert cah("report", copy, "--to", tmp_path / "other", *prices)[0] == 0
     assert "ducats" in (tmp_path / "other/report.html").read_text()
+    code, _, said = cah("report", copy, "--to", tmp_path)
+    assert code == 3
+    assert f"{tmp_path} is no release" in said
 
 
 @pytest.mark.parametrize(

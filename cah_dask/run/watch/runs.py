@@ -15,7 +15,7 @@ from cah_dask.run.watch.figures import Figures
 from cah_dask.run.watch.from_files import FromFiles
 from cah_dask.words import printable, span
 
-_COLUMNS = ("run", "archives", "pairs", "last commit", "left", "state")
+_COLUMNS = ("run", "archives", "pairs", "last commit", "left to embed", "state")
 
 
 def runs_table(folder: Path) -> Table:

@@ -77,7 +77,7 @@ def view(figures: Figures | JobFigures, width: int) -> Group:
 
 def words(figures: Figures) -> list[str]:
     """Return what is to be known beside the stages, a line each; the first has state and ETA."""
-    first = f"{figures.run}: {figures.state}; left: {span(figures.left_s)}"
+    first = f"{figures.run}: {figures.state}; left to embed: {span(figures.left_s)}"
     lists = [at_work(figures.at_work)] if figures.at_work.lists else []
     return [first, *figures.verdict, *lists]
 
@@ -107,7 +107,7 @@ def line(figures: Figures | JobFigures) -> str:
         tasks = [f"{stage.name} {stage.done:,}/{stage.known:,}" for stage in figures.stages]
         verdict = figures.verdict[0]
         state = "" if verdict.startswith(figures.state) else f"{figures.state}; "
-        what = f"{', '.join(tasks)}; {state}left: {span(figures.left_s)}; {verdict}"
+        what = f"{', '.join(tasks)}; {state}left to embed: {span(figures.left_s)}; {verdict}"
     return printable(f"{clock(figures.at)} {what}")
 
 

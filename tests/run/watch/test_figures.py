@@ -235,14 +235,14 @@ def test_the_command_shows_a_run_that_is_over_once(watched: Watched):
 def test_a_batch_log_has_lines_with_state_eta_and_verdict(watched: Watched):
     lines = [line for line in watched.said if " UTC extract " in line]
     assert lines, "there is one at once"
-    assert all("; at work; left: " in line for line in lines)
+    assert all("; at work; left to embed: " in line for line in lines)
 
 
 def test_a_terminal_shows_the_same_figures_at_any_width(watched: Watched):
     live = watched.resumed
     for width, frame in watched.frames.items():
         assert widest(frame) <= width
-        assert frame[0].startswith("run: at work; left: ")
+        assert frame[0].startswith("run: at work; left to embed: ")
         rows = [line.split()[:2] for line in frame]
         for stage in live.stages:
             assert [stage.name, f"{stage.done}/{stage.known}"] in rows
@@ -250,7 +250,7 @@ def test_a_terminal_shows_the_same_figures_at_any_width(watched: Watched):
             assert [pool.name, f"{pool.workers}"] in rows
     assert set(watched.frames) == {100, 44}
     shown = "\n".join(watched.shown)
-    assert "run: published; left: 0 s" in shown
+    assert "run: published; left to embed: 0 s" in shown
     assert "done: the release is published" in shown
     assert f"release: {watched.run_dir / 'release'}" in shown
 

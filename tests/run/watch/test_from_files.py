@@ -320,7 +320,7 @@ def told_by_all(folder: RunFolder) -> tuple[str, str, str]:
     assert code == 0
     first = lines[[line.startswith("run: ") for line in lines].index(True)]
     _, rows, _ = cah("runs", folder.path.parent, env=os.environ | {"COLUMNS": "300"})
-    return first, FromFiles(folder).figures().state, rows[1].rstrip()
+    return first, FromFiles(folder).figures().state, " ".join(rows[1].split())
 
 
 @pytest.mark.parametrize(
@@ -336,9 +336,9 @@ def test_one_state_is_told_by_all(
     units = all_units(folder)
     done(folder, told, *units[: len(units) - n_missing])
     first, of_figures, row = told_by_all(folder)
-    assert first == f"run: {state}; left: {'0 s' if state == PACKED else '-'}"
+    assert first == f"run: {state}; left to embed: {'0 s' if state == PACKED else '-'}"
     assert of_figures == state
-    assert row.endswith(f" -     {state}")
+    assert row.endswith(f" - {state}")
     assert then in " ".join(cah("status", folder.path)[1])
 
 
@@ -348,9 +348,9 @@ def test_a_run_that_makes_another_release_tells_that_the_one_there_is_older(
     release(folder, "other settings")
     done(folder, told, *all_units(folder)[:5])
     first, of_figures, row = told_by_all(folder)
-    assert first == f"run: {NOT_DRIVEN}; left: 0 s"
+    assert first == f"run: {NOT_DRIVEN}; left to embed: -"
     assert of_figures == NOT_DRIVEN
-    assert row.endswith(f" -     {NOT_DRIVEN}")
+    assert row.endswith(f" - {NOT_DRIVEN}")
     lines = cah("status", folder.path)[1]
     assert any(line.startswith(f"release: {folder.release} (older: made with") for line in lines)
 
@@ -370,9 +370,9 @@ def test_of_a_run_at_work_all_tell_who_drives_it_and_the_time_left(folder: RunFo
     with folder.driving(told, ARCHIVES):
         first, of_figures, row = told_by_all(folder)
         lines = cah("status", folder.path)[1]
-    assert first == "run: at work; left: 0 s"
+    assert first == "run: at work; left to embed: 0 s"
     assert of_figures == AT_WORK
-    assert row.endswith(f" 0 s   at work: pid {os.getpid()} on {socket.gethostname()}")
+    assert row.endswith(f" 0 s at work: pid {os.getpid()} on {socket.gethostname()}")
     assert any(line.startswith(f"driver: pid {os.getpid()} on ") for line in lines)
 
 

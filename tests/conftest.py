@@ -71,3 +71,8 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     state = {key: value.contiguous() for key, value in model.state_dict().items()}
     safetensors.save_file(state, folder / "open_clip_model.safetensors")
     return folder
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name bytes by their length: packed ones hold the time, and workers must collect the same."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) else None

@@ -157,7 +157,7 @@ def test_a_pause_is_said_and_ends_with_its_file(config: Path, undisturbed: Path)
     assert runs.wait_for(lambda: "warning: downloads are paused: remove" in runs.output(config))
     status = runs.status(run_dir)
     assert "driver: pid" in status
-    assert "downloads are paused: remove" in status
+    assert "downloads are paused: `cah resume RUN` has them go on" in status
     assert runs.wait_for(lambda: seconds_at_work(run_dir) > 3)
     (run_dir / "PAUSE").unlink()
     assert driver.wait(120) == 0, runs.output(config)

@@ -134,7 +134,9 @@ def test_hours_and_costs_of_any_size_are_to_be_read(
     found = msgspec.structs.replace(
         summary,
         stages=dict.fromkeys(COUNTS, StageSummary(0, Counts(), 0.0, "rows"))
-        | {"embed": StageSummary(1, COUNTS["embed"], seconds, "rows"),
+        | {"embed": StageSummary(
+            1, COUNTS["embed"], seconds, "rows", pools={"gpu": seconds}
+        ),
            "pack": StageSummary(1, COUNTS["pack"], 0.0, "rows")},
         pools=dict.fromkeys(COUNTS, "gpu"),
         options=ReportOptions(prices={"gpu": price}, currency=currency),

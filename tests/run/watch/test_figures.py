@@ -161,7 +161,8 @@ def test_the_hours_of_workers_are_those_of_two_drivers_of_which_one_was_killed(w
         assert before.held_s <= workers * watched.walls[0]
         assert all_drivers.held_s == pytest.approx(all_drivers.connected_s)
         assert (all_drivers.jobs_s, all_drivers.pending_s) == (0, 0)
-        assert 0 < all_drivers.busy_s <= all_drivers.midst_s <= all_drivers.looked_s
+        assert 0 <= all_drivers.busy_s <= all_drivers.midst_s <= all_drivers.looked_s
+    assert summary.held.pools["gpu"].busy_s > 0
     gpu = next(each for each in work_by_pool(summary) if each.pool == "gpu")
     assert gpu.held is not None
     assert 0 < gpu.worked < gpu.held

@@ -190,11 +190,16 @@ def retry(folder: RunPath) -> None:
 
 
 def _is_over(run: "RunFolder") -> bool:
-    """Tell whether no driver is at work and none has anything to do."""
-    from cah_dask.run.watch.figures import PACKED, PUBLISHED
+    """Tell whether the release is there, no driver is at work and none has anything to do.
+
+    While there is no release a long journal is not read: a pause has to be quick.
+    """
+    from cah_dask.run.watch.figures import PUBLISHED
     from cah_dask.run.watch.from_files import FromFiles
 
-    return FromFiles(run).figures().state in (PACKED, PUBLISHED) and not _lost(run)[0]
+    if not run.release.exists():
+        return False
+    return FromFiles(run).figures().state == PUBLISHED and not _lost(run)[0]
 
 
 @watch_app.command()

@@ -257,7 +257,9 @@ def _judged(folder: RunFolder, *, is_whole: bool) -> Summary:
         run=folder.name,
         state=PUBLISHED
         if is_whole
-        else state_of(folder, config_hash(config), is_packed=is_finished),
+        else state_of(
+            folder, config_hash(config), is_driven=folder.has_driver(), is_packed=is_finished
+        ),
         hosts=[host for host in hosts if not folder.has_opted_out(host.host)],
         failed={} if is_whole else _failed(folder, config),
         lost=summary.counts(EXTRACT.name).notes.get(LOST, 0)

@@ -94,6 +94,15 @@ def test_downloads_are_paused_and_go_on(stopped: Path):
     assert cah("resume", stopped)[1][0] == "downloads were not paused"
 
 
+def test_a_pause_waits_for_no_journal(stopped: Path, tmp_path: Path):
+    copy = tmp_path / "run"
+    shutil.copytree(stopped, copy)
+    (copy / "journal.jsonl").unlink()
+    (copy / "journal.jsonl").mkdir()  # whoever reads it fails
+    assert cah("pause", copy)[0] == 0
+    assert (copy / "PAUSE").exists()
+
+
 @pytest.mark.parametrize("command", ["retry", "pause"])
 def test_of_a_run_that_is_over_nothing_is_tried_again_or_paused(finished: Path, command: str):
     code, _, said = cah(command, finished)

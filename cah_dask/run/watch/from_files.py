@@ -68,7 +68,7 @@ class _Added:
     def deduped(self) -> Counts:
         return self._counts[DEDUP.name].total
 
-    def tasks(self, n_archives: int, n_waves: int, *, is_driven: bool = False) -> Tasks:
+    def tasks(self, n_archives: int, n_waves: int, *, is_driven: bool) -> Tasks:
         """Return what is known to be done and to do, `is_driven` by a driver at work."""
         n_shards, packed = self._shards(is_driven=is_driven)
         done = {**self._done, PACK.name: len(packed)}
@@ -161,14 +161,11 @@ class FromFiles:
             self._begin()  # something is to be done again, or something else
         else:
             self._add(later)
-        added = self._added
-        tasks = added.tasks(self._n_archives, self._n_waves)
-        state = state_of(self._folder, self._settings, wait_s, is_packed=added.is_packed(tasks))
-        is_driven = state in (AT_WORK, PAUSED)
-        if is_driven:
-            tasks = added.tasks(self._n_archives, self._n_waves, is_driven=True)
+        added, is_driven = self._added, self._folder.has_driver(wait_s)
+        tasks = added.tasks(self._n_archives, self._n_waves, is_driven=is_driven)
+        is_packed = added.is_packed(tasks)
         beside = Beside(
-            state=state,
+            state=state_of(self._folder, self._settings, is_driven=is_driven, is_packed=is_packed),
             staged=added.staged,
             at_work=lists_at_work(self._folder) if is_driven else ListsFigures(),
         )
@@ -203,17 +200,19 @@ class FromFiles:
         return self._added.faults.lines(self._folder.index_dir / JOURNAL_FILE)
 
 
-def state_of(folder: RunFolder, settings: str, wait_s: float = 0.0, *, is_packed: bool) -> str:
+def state_of(folder: RunFolder, settings: str, *, is_driven: bool, is_packed: bool) -> str:
     """Return the state of a run.
 
     Parameters
     ----------
     settings
         What `identity.config_hash` says of those that the run has now.
+    is_driven
+        Whether a driver is at work.
     is_packed
         Whether all is done, and all that was selected is in shards.
     """
-    if folder.has_driver(wait_s):
+    if is_driven:
         return PAUSED if folder.pause_file.exists() else AT_WORK
     if not is_packed or _layout(folder.unfinished_release, settings) is not None:
         return NOT_DRIVEN
